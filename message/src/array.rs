@@ -1,0 +1,230 @@
+use crate::buffer::Buffer;
+use crate::dtype::Dtype;
+use crate::error::DecodeError;
+use crate::limits::Limits;
+
+/// An n-dimensional array: an element type, a shape, and a buffer that holds every element once.
+///
+/// C order, Fortran order and any other dense order (permuted axes, negative strides) are equal: the strides say
+/// where an element lies, and no byte of the buffer is outside all elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Bytes from one element to the next along each axis; `None` for C order.
+    strides: Option<Vec<isize>>,
+    data: Buffer<'a>,
+}
+
+/// A view whose elements do not fill one run of memory, so that it cannot be shipped without a copy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("view of shape {shape:?} with strides {strides:?} is not dense in memory: gather it first")]
+pub struct NotDense {
+    /// Elements along each axis.
+    pub shape: Vec<usize>,
+    /// Elements (not bytes) from one to the next along each axis.
+    pub strides: Vec<isize>,
+}
+
+impl<'a> Array<'a> {
+    /// An array in C order.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if `data` is not as long as shape and element type say, or if they are over a limit.
+    pub fn new(dtype: impl Into<Dtype>, shape: &[usize], data: Buffer<'a>) -> Result<Self, DecodeError> {
+        Self::build(dtype.into(), shape.into(), None, data)
+    }
+
+    /// An array whose element `[0, 0, …]` lies where its strides say: in front, or behind the elements of every axis
+    /// with a negative stride. Strides are in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`DecodeError::Strides`] if they leave gaps, overlap or reach outside.
+    pub fn with_strides(
+        dtype: impl Into<Dtype>,
+        shape: &[usize],
+        strides: &[isize],
+        data: Buffer<'a>,
+    ) -> Result<Self, DecodeError> {
+        Self::build(dtype.into(), shape.into(), Some(strides.into()), data)
+    }
+
+    pub(crate) fn build(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        strides: Option<Vec<isize>>,
+        data: Buffer<'a>,
+    ) -> Result<Self, DecodeError> {
+        let expected = byte_len(&shape, dtype.size())?;
+        if data.len() != expected {
+            return Err(DecodeError::BufferLength {
+                index: 0,
+                found: data.len() as u64,
+                expected: expected as u64,
+            });
+        }
+        let strides =
+            strides.map(|strides| canonical_strides(&shape, strides, dtype.size())).transpose()?.flatten();
+        Ok(Self { dtype, shape, strides, data })
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> &Dtype {
+        &self.dtype
+    }
+
+    /// Elements along each axis; empty for a single value without axes.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Bytes from one element to the next along each axis, or `None` for C order.
+    pub fn strides(&self) -> Option<&[isize]> {
+        self.strides.as_deref()
+    }
+
+    /// The elements' bytes, in memory order.
+    pub fn data(&self) -> &Buffer<'a> {
+        &self.data
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True if the array has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn into_owned_or_copy(self) -> Array<'static> {
+        let Self { dtype, shape, strides, data } = self;
+        Array { dtype, shape, strides, data: data.into_owned_or_copy() }
+    }
+
+    /// Axes from the slowest to the fastest, by the size of their stride; the order of the elements in memory.
+    #[cfg(feature = "ndarray")]
+    pub(crate) fn memory_order(&self) -> Vec<usize> {
+        let mut axes: Vec<usize> = (0..self.shape.len()).collect();
+        if let Some(strides) = &self.strides {
+            axes.sort_by_key(|&axis| std::cmp::Reverse(rank(self.shape[axis], strides[axis])));
+        }
+        axes
+    }
+}
+
+/// Axes of one element may have any stride; ranked first they never stand between two that matter.
+#[cfg(feature = "ndarray")]
+fn rank(len: usize, stride: isize) -> usize {
+    if len == 1 { usize::MAX } else { stride.unsigned_abs() }
+}
+
+/// Bytes of an array, if they fit an address space. A zero dimension does not excuse the others.
+pub(crate) fn byte_len(shape: &[usize], item: usize) -> Result<usize, DecodeError> {
+    if shape.len() > Limits::DIMENSIONS {
+        let (value, max) = (shape.len() as u64, Limits::DIMENSIONS as u64);
+        return Err(DecodeError::OverLimit { what: "number of dimensions", value, max });
+    }
+    let overflow = || DecodeError::ShapeOverflow {
+        shape: shape.iter().map(|&len| len as u64).collect(),
+        item: item as u64,
+    };
+    let bounded = shape.iter().try_fold(item, |bytes, &len| bytes.checked_mul(len.max(1)));
+    match bounded {
+        Some(bytes) if isize::try_from(bytes).is_ok() => {}
+        _ => return Err(overflow()),
+    }
+    Ok(shape.iter().product::<usize>() * item)
+}
+
+/// Checks that `strides` lay the elements out densely; `None` if that is C order.
+///
+/// Sorted by size, the strides of a dense array are each the product of the faster dimensions; nothing else covers
+/// every byte once.
+pub(crate) fn canonical_strides(
+    shape: &[usize],
+    strides: Vec<isize>,
+    item: usize,
+) -> Result<Option<Vec<isize>>, DecodeError> {
+    let fault = |strides: &[isize]| DecodeError::Strides {
+        shape: shape.iter().map(|&len| len as u64).collect(),
+        strides: strides.iter().map(|&step| step as i64).collect(),
+    };
+    if strides.len() != shape.len() {
+        return Err(fault(&strides));
+    }
+    if shape.contains(&0) {
+        return Ok(None);
+    }
+    let mut axes: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] > 1).collect();
+    let in_c_order = {
+        let mut step = item;
+        axes.iter().rev().all(|&axis| {
+            let matches = isize::try_from(step) == Ok(strides[axis]);
+            step *= shape[axis];
+            matches
+        })
+    };
+    if in_c_order {
+        return Ok(None);
+    }
+    axes.sort_by_key(|&axis| strides[axis].unsigned_abs());
+    let mut step = item;
+    for &axis in &axes {
+        if strides[axis].unsigned_abs() != step {
+            return Err(fault(&strides));
+        }
+        step *= shape[axis];
+    }
+    // Axes of one element get the stride zero, so that one layout has one description.
+    let canonical = strides.iter().zip(shape).map(|(&step, &len)| if len == 1 { 0 } else { step }).collect();
+    Ok(Some(canonical))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::Scalar;
+
+    fn array(shape: &[usize], strides: &[isize]) -> Result<Array<'static>, DecodeError> {
+        let len = shape.iter().product::<usize>() * 4;
+        Array::with_strides("<f4".parse::<Scalar>().unwrap(), shape, strides, vec![0; len].into())
+    }
+
+    #[test]
+    fn c_order_has_no_strides() {
+        assert_eq!(array(&[3, 4], &[16, 4]).unwrap().strides(), None);
+        assert_eq!(array(&[3, 1, 4], &[16, 999, 4]).unwrap().strides(), None);
+        assert_eq!(array(&[0, 4], &[7, 7]).unwrap().strides(), None);
+        assert_eq!(array(&[], &[]).unwrap().strides(), None);
+    }
+
+    #[test]
+    fn dense_strides_are_kept() {
+        assert_eq!(array(&[3, 4], &[4, 12]).unwrap().strides(), Some(&[4, 12][..]));
+        assert_eq!(array(&[3, 4], &[-16, 4]).unwrap().strides(), Some(&[-16, 4][..]));
+        assert_eq!(array(&[1, 3, 4], &[5, 4, 12]).unwrap().strides(), Some(&[0, 4, 12][..]));
+    }
+
+    #[test]
+    fn strides_with_gaps_or_overlap_are_refused() {
+        for strides in [[32, 4], [16, 8], [4, 4], [0, 4], [16, 0], [isize::MIN, 4], [16, isize::MAX]] {
+            assert!(matches!(array(&[3, 4], &strides), Err(DecodeError::Strides { .. })), "{strides:?}");
+        }
+        assert!(array(&[3, 4], &[4]).is_err());
+    }
+
+    #[test]
+    fn a_zero_dimension_does_not_excuse_an_overflow() {
+        assert!(matches!(byte_len(&[0, usize::MAX, 2], 8), Err(DecodeError::ShapeOverflow { .. })));
+        assert!(matches!(byte_len(&[usize::MAX], 2), Err(DecodeError::ShapeOverflow { .. })));
+        assert!(matches!(
+            byte_len(&[isize::MAX as usize / 8 + 1], 8),
+            Err(DecodeError::ShapeOverflow { .. })
+        ));
+        assert_eq!(byte_len(&[0, 5], 8), Ok(0));
+        assert_eq!(byte_len(&[], 8), Ok(8));
+        assert!(matches!(byte_len(&[1; 33], 1), Err(DecodeError::OverLimit { .. })));
+    }
+}

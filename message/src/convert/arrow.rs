@@ -1,0 +1,349 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
+use arrow_buffer::{BooleanBuffer, Buffer as ArrowBuffer};
+use arrow_data::ArrayData;
+use arrow_schema::{DataType, Field, Metadata, Schema, TimeUnit};
+use bytes::Bytes;
+
+use crate::buffer::Buffer;
+use crate::column::{Column, Data, Dictionary};
+use crate::format::{Format, Resolution, Storage};
+use crate::frame::Frame;
+
+/// Why a record batch is not a frame, or the other way round.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each field is named in the variant's message")]
+pub enum ArrowError {
+    /// A column type that is not shipped (yet).
+    #[error("column {column:?} has type {data_type}, which is not supported")]
+    Unsupported { column: String, data_type: DataType },
+    /// Arrow refused what we built.
+    #[error("arrow refuses column {column:?}")]
+    Array { column: String, source: arrow_schema::ArrowError },
+    /// Arrow refused the columns together.
+    #[error("arrow refuses the record batch")]
+    Batch(#[from] arrow_schema::ArrowError),
+}
+
+impl Frame<'static> {
+    /// Takes the columns of a record batch, without copying what is not forced by a slice.
+    ///
+    /// A sliced batch ships only its rows (dictionaries stay whole). Two things cannot be cut in place and are copied:
+    /// a bitmap whose slice begins or ends inside a byte, and offsets that do not begin at zero;
+    /// [`Frame::rebased`] counts the bytes.
+    ///
+    /// # Errors
+    /// [`ArrowError::Unsupported`] names the column and its type.
+    pub fn from_batch(batch: &RecordBatch) -> Result<Self, ArrowError> {
+        let schema = batch.schema_ref();
+        let mut rebased = 0;
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for (field, array) in schema.fields().iter().zip(batch.columns()) {
+            let data = import(&array.to_data(), field, &mut rebased)?;
+            let metadata = sorted(field.metadata());
+            columns.push(Column {
+                name: field.name().clone(),
+                nullable: field.is_nullable(),
+                metadata,
+                data,
+            });
+        }
+        Ok(Self { rows: batch.num_rows(), columns, metadata: sorted(schema.metadata()), rebased })
+    }
+
+    /// The frame as a record batch over the same buffers; nothing is copied.
+    ///
+    /// Arrow's own checks run once more: its unchecked constructors would need `unsafe`.
+    ///
+    /// # Errors
+    /// [`ArrowError`] if Arrow refuses a buffer (one that is not aligned, say).
+    pub fn to_batch(&self) -> Result<RecordBatch, ArrowError> {
+        let mut fields = Vec::with_capacity(self.columns.len());
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let data = export(&column.data)
+                .map_err(|source| ArrowError::Array { column: column.name.clone(), source })?;
+            let ordered = column.data.dictionary.as_ref().is_some_and(|dictionary| dictionary.ordered);
+            let field = Field::new(&column.name, data.data_type().clone(), column.nullable)
+                .with_dict_is_ordered(ordered)
+                .with_metadata(column.metadata.clone());
+            fields.push(field);
+            arrays.push(make_array(data));
+        }
+        let schema = Schema::new_with_metadata(fields, self.metadata.clone());
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        Ok(RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)?)
+    }
+}
+
+fn sorted(metadata: &Metadata) -> BTreeMap<String, String> {
+    metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn import(array: &ArrayData, field: &Field, rebased: &mut u64) -> Result<Data<'static>, ArrowError> {
+    let (codes, dictionary) = match array.data_type() {
+        DataType::Dictionary(codes, _) => {
+            let values = import(&array.child_data()[0], field, rebased)?;
+            let ordered = field.dict_is_ordered().unwrap_or(false);
+            (&**codes, Some(Box::new(Dictionary { ordered, values })))
+        }
+        plain => (plain, None),
+    };
+    let format = format_of(codes).ok_or_else(|| ArrowError::Unsupported {
+        column: field.name().clone(),
+        data_type: array.data_type().clone(),
+    })?;
+    let (offset, len) = (array.offset(), array.len());
+    let null_count = if format == Format::Null { len } else { array.null_count() };
+    let validity = match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+        Some(nulls) => bits(nulls.inner(), rebased),
+        None => Buffer::default(),
+    };
+    let buffers = match format.storage() {
+        Storage::Nothing => vec![],
+        Storage::Bits => {
+            let values = BooleanBuffer::new(array.buffers()[0].clone(), offset, len);
+            vec![validity, bits(&values, rebased)]
+        }
+        Storage::Fixed(size) => {
+            vec![validity, share(array.buffers()[0].slice_with_length(offset * size, len * size))]
+        }
+        Storage::Variable { offset: 4, .. } => variable::<i32>(array, validity, rebased),
+        Storage::Variable { .. } => variable::<i64>(array, validity, rebased),
+    };
+    Ok(Data { format, len, null_count, buffers, dictionary })
+}
+
+/// The bits as whole bytes from the first one on, with zeros behind the last.
+fn bits(bits: &BooleanBuffer, rebased: &mut u64) -> Buffer<'static> {
+    let bytes = bits.len().div_ceil(8);
+    if bits.offset().is_multiple_of(8) {
+        let whole = bits.inner().slice_with_length(bits.offset() / 8, bytes);
+        let used = bits.len() % 8;
+        if used == 0 || whole.last().is_none_or(|last| last >> used == 0) {
+            return share(whole);
+        }
+    }
+    *rebased += bytes as u64;
+    let mut copy = vec![0_u8; bytes];
+    for (at, byte) in copy.iter_mut().enumerate() {
+        let rows = at * 8..bits.len().min(at * 8 + 8);
+        *byte = rows.enumerate().fold(0, |byte, (bit, row)| byte | u8::from(bits.value(row)) << bit);
+    }
+    copy.into()
+}
+
+trait Offset: arrow_buffer::ArrowNativeType {
+    fn minus(self, base: Self) -> Self;
+}
+
+impl Offset for i32 {
+    fn minus(self, base: Self) -> Self {
+        self - base
+    }
+}
+
+impl Offset for i64 {
+    fn minus(self, base: Self) -> Self {
+        self - base
+    }
+}
+
+/// Validity, offsets that begin at zero, and the bytes between the first and the last of them.
+fn variable<O: Offset>(
+    array: &ArrayData,
+    validity: Buffer<'static>,
+    rebased: &mut u64,
+) -> Vec<Buffer<'static>> {
+    let entries = array.len() + 1;
+    let offsets = &array.buffers()[0];
+    // Arrow lets an empty column go without its one offset.
+    if offsets.is_empty() {
+        return vec![validity, vec![0; size_of::<O>()].into(), Buffer::default()];
+    }
+    let typed = &offsets.typed_data::<O>()[array.offset()..array.offset() + entries];
+    let (first, last) = (typed[0], typed[entries - 1]);
+    let values = array.buffers()[1].slice_with_length(first.as_usize(), last.as_usize() - first.as_usize());
+    let offsets = if first.as_usize() == 0 {
+        share(offsets.slice_with_length(array.offset() * size_of::<O>(), size_of_val(typed)))
+    } else {
+        *rebased += size_of_val(typed) as u64;
+        let moved: Vec<O> = typed.iter().map(|offset| offset.minus(first)).collect();
+        share(ArrowBuffer::from_vec(moved))
+    };
+    vec![validity, offsets, share(values)]
+}
+
+fn share(buffer: ArrowBuffer) -> Buffer<'static> {
+    struct Owner(ArrowBuffer);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_slice()
+        }
+    }
+    if buffer.is_empty() { Buffer::default() } else { Buffer::owner(Owner(buffer)) }
+}
+
+fn export(data: &Data<'static>) -> Result<ArrayData, arrow_schema::ArrowError> {
+    let mut buffers = data.buffers.iter().map(lend);
+    let validity = buffers.next().filter(|bits| !bits.is_empty());
+    let codes = type_of(&data.format);
+    let builder = match &data.dictionary {
+        None => ArrayData::builder(codes),
+        Some(dictionary) => {
+            let values = export(&dictionary.values)?;
+            let data_type = DataType::Dictionary(Box::new(codes), Box::new(values.data_type().clone()));
+            ArrayData::builder(data_type).add_child_data(values)
+        }
+    };
+    builder.len(data.len).null_bit_buffer(validity).buffers(buffers.collect()).build()
+}
+
+fn lend(buffer: &Buffer<'static>) -> ArrowBuffer {
+    if buffer.is_empty() {
+        // Arrow wants even no bytes to be aligned.
+        return arrow_buffer::MutableBuffer::new(0).into();
+    }
+    match buffer.shared() {
+        Some(bytes) => ArrowBuffer::from(bytes.clone()),
+        // A `'static` borrow lives as long as the program.
+        None => ArrowBuffer::from(Bytes::from_owner(buffer.clone())),
+    }
+}
+
+fn format_of(data_type: &DataType) -> Option<Format> {
+    Some(match data_type {
+        DataType::Null => Format::Null,
+        DataType::Boolean => Format::Bool,
+        DataType::Int8 => Format::Int8,
+        DataType::UInt8 => Format::Uint8,
+        DataType::Int16 => Format::Int16,
+        DataType::UInt16 => Format::Uint16,
+        DataType::Int32 => Format::Int32,
+        DataType::UInt32 => Format::Uint32,
+        DataType::Int64 => Format::Int64,
+        DataType::UInt64 => Format::Uint64,
+        DataType::Float16 => Format::Float16,
+        DataType::Float32 => Format::Float32,
+        DataType::Float64 => Format::Float64,
+        DataType::Utf8 => Format::Utf8,
+        DataType::LargeUtf8 => Format::LargeUtf8,
+        DataType::Binary => Format::Binary,
+        DataType::LargeBinary => Format::LargeBinary,
+        DataType::Decimal128(precision, scale) => Format::Decimal128(*precision, *scale),
+        DataType::Date32 => Format::Date32,
+        DataType::Date64 => Format::Date64,
+        DataType::Time32(unit) | DataType::Time64(unit) => Format::Time(resolution(*unit)),
+        DataType::Timestamp(unit, zone) => Format::Timestamp(resolution(*unit), zone.clone()),
+        DataType::Duration(unit) => Format::Duration(resolution(*unit)),
+        _ => return None,
+    })
+}
+
+fn type_of(format: &Format) -> DataType {
+    match format {
+        Format::Null => DataType::Null,
+        Format::Bool => DataType::Boolean,
+        Format::Int8 => DataType::Int8,
+        Format::Uint8 => DataType::UInt8,
+        Format::Int16 => DataType::Int16,
+        Format::Uint16 => DataType::UInt16,
+        Format::Int32 => DataType::Int32,
+        Format::Uint32 => DataType::UInt32,
+        Format::Int64 => DataType::Int64,
+        Format::Uint64 => DataType::UInt64,
+        Format::Float16 => DataType::Float16,
+        Format::Float32 => DataType::Float32,
+        Format::Float64 => DataType::Float64,
+        Format::Utf8 => DataType::Utf8,
+        Format::LargeUtf8 => DataType::LargeUtf8,
+        Format::Binary => DataType::Binary,
+        Format::LargeBinary => DataType::LargeBinary,
+        Format::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
+        Format::Date32 => DataType::Date32,
+        Format::Date64 => DataType::Date64,
+        Format::Time(unit @ (Resolution::Second | Resolution::Milli)) => DataType::Time32(unit_of(*unit)),
+        Format::Time(unit) => DataType::Time64(unit_of(*unit)),
+        Format::Timestamp(unit, zone) => DataType::Timestamp(unit_of(*unit), zone.clone()),
+        Format::Duration(unit) => DataType::Duration(unit_of(*unit)),
+    }
+}
+
+fn resolution(unit: TimeUnit) -> Resolution {
+    match unit {
+        TimeUnit::Second => Resolution::Second,
+        TimeUnit::Millisecond => Resolution::Milli,
+        TimeUnit::Microsecond => Resolution::Micro,
+        TimeUnit::Nanosecond => Resolution::Nano,
+    }
+}
+
+fn unit_of(resolution: Resolution) -> TimeUnit {
+    match resolution {
+        Resolution::Second => TimeUnit::Second,
+        Resolution::Milli => TimeUnit::Millisecond,
+        Resolution::Micro => TimeUnit::Microsecond,
+        Resolution::Nano => TimeUnit::Nanosecond,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::types::Int8Type;
+    use arrow_array::{BooleanArray, DictionaryArray, Float64Array, Int32Array, NullArray, StringArray};
+
+    fn batch() -> RecordBatch {
+        let rows = 40_usize;
+        let text: StringArray = (0..rows).map(|i| (i % 7 != 3).then(|| format!("é{i}"))).collect();
+        let flags: BooleanArray = (0..rows).map(|i| (i % 5 != 0).then_some(i % 2 == 0)).collect();
+        let codes: DictionaryArray<Int8Type> =
+            (0..rows).map(|i| (i != 9).then_some(["a", "b"][i % 2])).collect();
+        let arrays: Vec<(&str, ArrayRef)> = vec![
+            ("i", Arc::new((0..40).map(Some).collect::<Int32Array>())),
+            ("g", Arc::new((0..rows).map(|i| (i % 3 > 0).then_some(i as f64)).collect::<Float64Array>())),
+            ("u", Arc::new(text)),
+            ("b", Arc::new(flags)),
+            ("d", Arc::new(codes)),
+            ("n", Arc::new(NullArray::new(rows))),
+        ];
+        RecordBatch::try_from_iter(arrays).unwrap()
+    }
+
+    #[test]
+    fn a_whole_batch_is_shared() {
+        let batch = batch();
+        let frame = Frame::from_batch(&batch).unwrap();
+        assert_eq!(frame.rebased, 0);
+        frame.validate().unwrap();
+        let back = frame.to_batch().unwrap();
+        assert_eq!(back, batch);
+        let (there, here) = (back.column(0).to_data(), batch.column(0).to_data());
+        assert_eq!(there.buffers()[0].as_ptr(), here.buffers()[0].as_ptr());
+    }
+
+    #[test]
+    fn every_slice_ships_its_rows_and_no_more() {
+        let batch = batch();
+        for (start, len) in [(0, 40), (8, 16), (3, 11), (39, 1), (17, 0), (0, 5)] {
+            let slice = batch.slice(start, len);
+            let frame = Frame::from_batch(&slice).unwrap();
+            frame.validate().unwrap();
+            assert_eq!(frame.to_batch().unwrap(), slice, "{start}+{len}");
+            assert_eq!(frame.columns[1].data.buffers[1].len(), len * 8);
+        }
+        let aligned = Frame::from_batch(&batch.slice(8, 16)).unwrap();
+        assert_eq!(aligned.rebased, 17 * 4, "only the offsets of the text column");
+    }
+
+    #[test]
+    fn nested_types_are_refused_by_name() {
+        let list = arrow_array::ListArray::new_null(Arc::new(Field::new("item", DataType::Int8, true)), 2);
+        let batch = RecordBatch::try_from_iter([("deep", Arc::new(list) as ArrayRef)]).unwrap();
+        let error = Frame::from_batch(&batch).unwrap_err().to_string();
+        assert!(error.contains("deep") && error.contains("List"), "{error}");
+    }
+}

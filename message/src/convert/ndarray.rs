@@ -1,0 +1,205 @@
+use bytemuck::checked;
+use ndarray::{ArrayBase, ArrayRef, ArrayViewD, Axis, Data, Dimension, IxDyn};
+
+use crate::array::{Array, NotDense};
+use crate::buffer::Buffer;
+use crate::dtype::{Dtype, Scalar};
+use crate::element::Element;
+
+/// Why an array cannot be viewed as elements of a type.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each field is named in the variant's message")]
+pub enum ViewError {
+    /// Another element type, or the other byte order.
+    #[error("array of {found} cannot be viewed as {wanted}")]
+    Dtype { found: Dtype, wanted: Scalar },
+    /// The bytes do not lie where elements of this type may lie.
+    #[error("array data at address {address:#x} is not aligned to {align} bytes")]
+    Misaligned { address: usize, align: usize },
+    /// Bytes that are no value of the type (a bool that is neither 0 nor 1).
+    #[error("array of {wanted} holds bytes that are no such value")]
+    BitPattern { wanted: Scalar },
+}
+
+impl<'a> Array<'a> {
+    /// Borrows an ndarray whose elements fill one run of memory, in any order of axes. Copies nothing.
+    ///
+    /// # Errors
+    /// [`NotDense`] if they do not (every second column, say): see [`Self::gather`].
+    pub fn view<T: Element, D: Dimension>(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
+        let bytes: &'a [u8] = if array.is_empty() { Some(&[]) } else { array.as_slice_memory_order() }
+            .map(bytemuck::cast_slice::<T, u8>)
+            .ok_or_else(|| NotDense { shape: array.shape().into(), strides: array.strides().into() })?;
+        from_parts(array, Buffer::borrowed(bytes))
+    }
+
+    /// Copies the elements of any ndarray to the heap, in C order.
+    ///
+    /// # Panics
+    /// Never: an array that exists has a size that fits.
+    pub fn gather<T: Element, D: Dimension>(array: &ArrayRef<T, D>) -> Array<'static> {
+        let elements: Vec<T> = array.iter().copied().collect();
+        let data = Buffer::owner(Elements(elements));
+        #[expect(
+            clippy::expect_used,
+            reason = "the array exists, so its size fits; its data were just laid out"
+        )]
+        Array::new(T::SCALAR, array.shape(), data).expect("an array in C order is dense")
+    }
+
+    /// Takes an ndarray, which can then be handed over as it is: an owned or a reference-counted one. Copies nothing.
+    ///
+    /// # Errors
+    /// [`NotDense`] if its elements do not fill one run of memory.
+    ///
+    /// # Panics
+    /// Never: the layout was accepted for the borrowed view before.
+    pub fn owner<T, S, D>(array: ArrayBase<S, D>) -> Result<Array<'static>, NotDense>
+    where
+        T: Element,
+        S: Data<Elem = T> + Send + Sync + 'static,
+        D: Dimension + 'static,
+    {
+        let layout = Array::view(&array)?;
+        let (shape, strides, dtype) =
+            (layout.shape().to_owned(), layout.strides().map(<[_]>::to_owned), layout.dtype().clone());
+        let data = Buffer::owner(Owned(array));
+        let array = match strides {
+            Some(strides) => Array::with_strides(dtype, &shape, &strides, data),
+            None => Array::new(dtype, &shape, data),
+        };
+        #[expect(
+            clippy::expect_used,
+            reason = "the same layout was accepted for the borrowed view just above"
+        )]
+        Ok(array.expect("the owner has the layout of its view"))
+    }
+
+    /// The elements as an ndarray view. Copies nothing.
+    ///
+    /// # Errors
+    /// [`ViewError`] if the element type is not `T` in this machine's byte order, or the data are not aligned for it.
+    ///
+    /// # Panics
+    /// Never: an array holds as many elements as its shape says.
+    pub fn elements<T: Element>(&self) -> Result<ArrayViewD<'_, T>, ViewError> {
+        if *self.dtype() != Dtype::Scalar(T::SCALAR) {
+            return Err(ViewError::Dtype { found: self.dtype().clone(), wanted: T::SCALAR });
+        }
+        let data = self.data();
+        let elements: &[T] = match checked::try_cast_slice(data) {
+            Ok(elements) => elements,
+            // An empty buffer may lie anywhere.
+            Err(_) if data.is_empty() => &[],
+            Err(checked::CheckedCastError::InvalidBitPattern) => {
+                return Err(ViewError::BitPattern { wanted: T::SCALAR });
+            }
+            Err(_) => {
+                return Err(ViewError::Misaligned { address: data.as_ptr().addr(), align: align_of::<T>() });
+            }
+        };
+        let order = self.memory_order();
+        let shape: Vec<usize> = order.iter().map(|&axis| self.shape()[axis]).collect();
+        #[expect(
+            clippy::expect_used,
+            reason = "`Array` holds as many elements as its shape says, checked when built"
+        )]
+        let mut view = ArrayViewD::from_shape(IxDyn(&shape), elements).expect("shape fits the elements");
+        let mut places = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, &axis)| places[axis] = place);
+        view = view.permuted_axes(IxDyn(&places));
+        for (axis, &step) in self.strides().unwrap_or(&[]).iter().enumerate() {
+            if step < 0 {
+                view.invert_axis(Axis(axis));
+            }
+        }
+        Ok(view)
+    }
+}
+
+fn from_parts<'a, T: Element, D: Dimension>(
+    array: &ArrayRef<T, D>,
+    data: Buffer<'a>,
+) -> Result<Array<'a>, NotDense> {
+    let item = isize::try_from(size_of::<T>()).unwrap_or(isize::MAX);
+    let strides: Vec<isize> = array.strides().iter().map(|step| step * item).collect();
+    Array::with_strides(T::SCALAR, array.shape(), &strides, data)
+        .map_err(|_| NotDense { shape: array.shape().into(), strides: array.strides().into() })
+}
+
+struct Elements<T>(Vec<T>);
+
+impl<T: Element> AsRef<[u8]> for Elements<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+struct Owned<S: Data, D: Dimension>(ArrayBase<S, D>);
+
+impl<T: Element, S: Data<Elem = T>, D: Dimension> AsRef<[u8]> for Owned<S, D> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_slice_memory_order().map_or(&[], bytemuck::cast_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array3, ShapeBuilder, s};
+
+    fn cube() -> Array3<i32> {
+        Array3::from_shape_vec((2, 3, 4), (0..24).collect()).unwrap()
+    }
+
+    #[test]
+    fn views_share_memory_and_come_back_equal() {
+        let cube = cube();
+        let mut flipped = cube.view();
+        flipped.invert_axis(Axis(1));
+        let swapped = cube.view().permuted_axes([2, 0, 1]);
+        let mut both = swapped;
+        both.invert_axis(Axis(0));
+        both.invert_axis(Axis(2));
+        for view in
+            [cube.view(), flipped, swapped, both, cube.slice(s![1..2, .., ..]), cube.slice(s![..0, .., ..])]
+        {
+            let array = Array::view(&view).unwrap();
+            assert_eq!(array.elements::<i32>().unwrap(), view.into_dyn());
+            let memory = cube.as_slice().unwrap().as_ptr_range();
+            assert!(array.data().is_empty() || memory.contains(&array.data().as_ptr().cast()));
+        }
+        let fortran = ndarray::Array2::<f64>::ones((3, 5).f());
+        assert_eq!(Array::view(&fortran).unwrap().strides(), Some(&[8, 24][..]));
+        let point = ndarray::arr0(7_u16);
+        assert_eq!(Array::view(&point).unwrap().elements::<u16>().unwrap(), point.view().into_dyn());
+    }
+
+    #[test]
+    fn a_view_with_gaps_is_refused_and_gathered_by_name() {
+        let cube = cube();
+        let gaps = cube.slice(s![.., .., ..;2]);
+        assert_eq!(Array::view(&gaps).unwrap_err().shape, [2, 3, 2]);
+        assert_eq!(Array::gather(&gaps).elements::<i32>().unwrap(), gaps.into_dyn());
+        let row = ndarray::arr1(&[1, 2]);
+        let repeated = row.broadcast((3, 2)).unwrap();
+        assert!(Array::view(&repeated).is_err());
+    }
+
+    #[test]
+    fn an_owned_array_is_taken_without_a_copy() {
+        let cube = cube();
+        let address = cube.as_ptr();
+        let array = Array::owner(cube).unwrap();
+        assert_eq!(array.data().as_ptr(), address.cast());
+    }
+
+    #[test]
+    fn a_wrong_type_is_named() {
+        let array = Array::new("<f8".parse::<Scalar>().unwrap(), &[1], vec![0; 8].into()).unwrap();
+        assert_eq!(array.elements::<i64>().unwrap_err().to_string(), "array of <f8 cannot be viewed as <i8");
+        let wrong = Array::new("|b1".parse::<Scalar>().unwrap(), &[1], vec![2].into()).unwrap();
+        assert!(matches!(wrong.elements::<bool>(), Err(ViewError::BitPattern { .. })));
+    }
+}

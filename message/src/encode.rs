@@ -1,0 +1,208 @@
+use std::io::IoSlice;
+
+use crate::buffer::Buffer;
+use crate::checksum::Chunks;
+use crate::error::DecodeError;
+use crate::header;
+use crate::layout::{CHECKSUM_CHUNK, PADDING, align_up, gap};
+use crate::limits::Limits;
+use crate::message::Message;
+use crate::preamble::{Flags, PREAMBLE_LEN, Preamble};
+
+/// A message on its way out: says which bytes come next, and is told how many of them went.
+///
+/// It owns the head (preamble, header, padding) and borrows the buffers. The caller writes any prefix of what
+/// [`Self::gather`] lists, by any means, and reports it to [`Self::advance`].
+pub struct Encoder<'m> {
+    preamble: Preamble,
+    head: Vec<u8>,
+    buffers: Vec<&'m Buffer<'m>>,
+    trailer: Vec<u8>,
+    checksums: Option<Chunks>,
+    /// 0 is the head, then each buffer and its padding, then the trailer.
+    part: usize,
+    at: usize,
+}
+
+/// writev(2) takes no more slices at once (`IOV_MAX` of Linux).
+const MAX_SLICES: usize = 1024;
+
+/// The part of a message that is to be written next.
+#[derive(Debug)]
+pub struct Payload<'e> {
+    /// The bytes of it that have not been written.
+    pub bytes: &'e [u8],
+    /// The buffer they belong to; `None` for head, padding and trailer.
+    pub buffer: Option<&'e Buffer<'e>>,
+    /// Where in the buffer they begin.
+    pub at: usize,
+}
+
+impl<'m> Encoder<'m> {
+    /// Encodes the header of `message`; `id` is its number in the session.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the message breaks a limit that every reader enforces.
+    pub fn new(message: &'m Message<'m>, id: u32, flags: Flags) -> Result<Self, DecodeError> {
+        let buffers = message.buffers();
+        let lengths: Vec<u64> = buffers.iter().map(|buffer| buffer.len() as u64).collect();
+        let payload_len = lengths.iter().try_fold(0_u64, |sum, &len| sum.checked_add(align_up(len)?));
+        let payload_len = payload_len.ok_or(DecodeError::PayloadTooLong { len: u64::MAX, max: u64::MAX })?;
+        let mut head = header::encode(message, &lengths, Vec::from([0; PREAMBLE_LEN]));
+        let header_len = head.len() - PREAMBLE_LEN;
+        let too_many = DecodeError::TooManyBuffers { count: u32::MAX, max: Limits::BUFFERS };
+        let preamble = Preamble {
+            kind: message.kind(),
+            flags,
+            header_len: u32::try_from(header_len).map_err(|_| DecodeError::HeaderTooLong {
+                len: header_len as u64,
+                max: Limits::HEADER as u64,
+            })?,
+            buffers: u32::try_from(buffers.len()).map_err(|_| too_many)?,
+            payload_len,
+            id,
+        };
+        Limits::default().with_payload(u64::MAX).check(&preamble)?;
+        header::check(message)?;
+        let (first, rest) = head.split_at_mut(PREAMBLE_LEN);
+        first.copy_from_slice(&preamble.encode(rest));
+        head.resize(head.len() + gap(head.len()), 0);
+        let checksums = flags.checksums.then(Chunks::new);
+        Ok(Self { preamble, head, buffers, trailer: Vec::new(), checksums, part: 0, at: 0 })
+    }
+
+    /// The message's preamble.
+    pub fn preamble(&self) -> &Preamble {
+        &self.preamble
+    }
+
+    /// Preamble, header and padding.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The buffers, in order.
+    pub fn buffers(&self) -> &[&'m Buffer<'m>] {
+        &self.buffers
+    }
+
+    /// Bytes of the whole record.
+    pub fn record_len(&self) -> u64 {
+        let table = if self.preamble.flags.checksums {
+            crate::layout::checksum_table_len(self.preamble.payload_len)
+        } else {
+            0
+        };
+        self.head.len() as u64 + self.preamble.payload_len + table
+    }
+
+    /// What comes next; `None` when all is written.
+    pub fn next(&self) -> Option<Payload<'_>> {
+        let bytes = self.bytes_of(self.part)?;
+        Some(Payload { bytes: &bytes[self.at..], buffer: self.buffer_of(self.part), at: self.at })
+    }
+
+    /// Appends what comes next to `slices`, at most `limit` bytes, up to the first buffer that `set_aside` names (to
+    /// be written by other means). Returns the number of bytes.
+    ///
+    /// With checksums it lists no more than the current chunk, which is then still in the cache when it is summed.
+    pub fn gather<'e>(
+        &'e self,
+        slices: &mut Vec<IoSlice<'e>>,
+        limit: usize,
+        set_aside: impl Fn(&Buffer<'_>) -> bool,
+    ) -> usize {
+        let limit = if self.checksums.is_some() { limit.min(CHECKSUM_CHUNK / 4) } else { limit };
+        let (mut part, mut at, mut total) = (self.part, self.at, 0);
+        while let Some(bytes) = self.bytes_of(part) {
+            if total == limit || slices.len() == MAX_SLICES || self.buffer_of(part).is_some_and(&set_aside) {
+                break;
+            }
+            let bytes = &bytes[at..];
+            let take = &bytes[..bytes.len().min(limit - total)];
+            if !take.is_empty() {
+                slices.push(IoSlice::new(take));
+            }
+            total += take.len();
+            (part, at) = (part + 1, 0);
+        }
+        total
+    }
+
+    /// Reports that the next `count` bytes are written.
+    pub fn advance(&mut self, mut count: usize) {
+        while let Some(left) = self.next().map(|next| next.bytes.len()) {
+            let step = count.min(left);
+            self.sum(step);
+            self.at += step;
+            count -= step;
+            if step < left {
+                return;
+            }
+            self.part += 1;
+            self.at = 0;
+            if self.part == self.end_of_payload() {
+                self.write_trailer();
+            }
+            if count == 0 {
+                self.skip_empty();
+                return;
+            }
+        }
+    }
+
+    fn skip_empty(&mut self) {
+        while self.bytes_of(self.part).is_some_and(<[u8]>::is_empty) {
+            self.part += 1;
+            self.at = 0;
+            if self.part == self.end_of_payload() {
+                self.write_trailer();
+            }
+        }
+    }
+
+    fn sum(&mut self, count: usize) {
+        let Some(mut checksums) = self.checksums.take() else { return };
+        if self.part > 0 && self.part < self.end_of_payload() {
+            checksums.update(&self.bytes_of(self.part).unwrap_or(&[])[self.at..self.at + count]);
+        }
+        self.checksums = Some(checksums);
+    }
+
+    fn write_trailer(&mut self) {
+        if let Some(checksums) = self.checksums.take() {
+            self.trailer = checksums.finish().into_iter().flat_map(u32::to_le_bytes).collect();
+        }
+    }
+
+    fn end_of_payload(&self) -> usize {
+        1 + 2 * self.buffers.len()
+    }
+
+    fn buffer_of(&self, part: usize) -> Option<&'m Buffer<'m>> {
+        if part % 2 == 1 { self.buffers.get(part / 2).copied() } else { None }
+    }
+
+    /// The bytes of a part. The trailer is there only once the payload is through.
+    fn bytes_of(&self, part: usize) -> Option<&[u8]> {
+        let end = self.end_of_payload();
+        match part {
+            0 => Some(&self.head),
+            part if part < end => {
+                let buffer: &[u8] = self.buffers[(part - 1) / 2];
+                Some(if part % 2 == 1 { buffer } else { &PADDING[..gap(buffer.len())] })
+            }
+            part if part == end && self.part == end && !self.trailer.is_empty() => Some(&self.trailer),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Encoder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("preamble", &self.preamble)
+            .field("part", &self.part)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The type of a column's values, written as the Arrow C data interface writes it (`i`, `u`, `tsn:UTC`).
+///
+/// Source: [Arrow, the C data interface, format strings](https://arrow.apache.org/docs/format/CDataInterface.html).
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are Arrow's")]
+pub enum Format {
+    Null,
+    Bool,
+    Int8,
+    Uint8,
+    Int16,
+    Uint16,
+    Int32,
+    Uint32,
+    Int64,
+    Uint64,
+    Float16,
+    Float32,
+    Float64,
+    Utf8,
+    LargeUtf8,
+    Binary,
+    LargeBinary,
+    /// Digits in all, and digits behind the point.
+    Decimal128(u8, i8),
+    Date32,
+    Date64,
+    Time(Resolution),
+    /// Ticks since the epoch; with a zone they are UTC and shown in that zone.
+    Timestamp(Resolution, Option<Arc<str>>),
+    Duration(Resolution),
+}
+
+/// Ticks of a time, timestamp or duration.
+#[expect(clippy::exhaustive_enums, reason = "Arrow has these four")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub enum Resolution {
+    Second,
+    Milli,
+    Micro,
+    Nano,
+}
+
+/// Where a column's values lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// No buffer at all.
+    Nothing,
+    /// Validity, one bit a row.
+    Bits,
+    /// Validity, so many bytes a row.
+    Fixed(usize),
+    /// Validity, offsets of so many bytes, data.
+    Variable { offset: usize, text: bool },
+}
+
+impl Storage {
+    /// Arrow buffers of such a column, validity included.
+    pub(crate) fn buffers(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Bits | Self::Fixed(_) => 2,
+            Self::Variable { .. } => 3,
+        }
+    }
+}
+
+/// A column type that is not shipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("column type {format:?} is not supported")]
+pub struct FormatError {
+    /// The type as its owner names it.
+    pub format: String,
+}
+
+impl Format {
+    pub(crate) fn storage(&self) -> Storage {
+        match self {
+            Self::Null => Storage::Nothing,
+            Self::Bool => Storage::Bits,
+            Self::Int8 | Self::Uint8 => Storage::Fixed(1),
+            Self::Int16 | Self::Uint16 | Self::Float16 => Storage::Fixed(2),
+            Self::Int32 | Self::Uint32 | Self::Float32 | Self::Date32 => Storage::Fixed(4),
+            Self::Time(Resolution::Second | Resolution::Milli) => Storage::Fixed(4),
+            Self::Int64 | Self::Uint64 | Self::Float64 | Self::Date64 => Storage::Fixed(8),
+            Self::Time(_) | Self::Timestamp(..) | Self::Duration(_) => Storage::Fixed(8),
+            Self::Decimal128(..) => Storage::Fixed(16),
+            Self::Utf8 => Storage::Variable { offset: 4, text: true },
+            Self::LargeUtf8 => Storage::Variable { offset: 8, text: true },
+            Self::Binary => Storage::Variable { offset: 4, text: false },
+            Self::LargeBinary => Storage::Variable { offset: 8, text: false },
+        }
+    }
+
+    /// Bytes of one value, for types whose values have a fixed number of whole bytes.
+    pub fn fixed_size(&self) -> Option<usize> {
+        match self.storage() {
+            Storage::Fixed(size) => Some(size),
+            _ => None,
+        }
+    }
+
+    /// True for the integers, which alone can be the codes of a dictionary.
+    pub fn is_integer(&self) -> bool {
+        matches!(
+            self,
+            Self::Int8
+                | Self::Uint8
+                | Self::Int16
+                | Self::Uint16
+                | Self::Int32
+                | Self::Uint32
+                | Self::Int64
+                | Self::Uint64
+        )
+    }
+
+    fn plain(text: &str) -> Option<Self> {
+        PLAIN.iter().find(|(name, _)| *name == text).map(|(_, format)| format.clone())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(rest) = text.strip_prefix("d:") {
+            let (precision, scale) = rest.split_once(',')?;
+            let (digits, behind) = (precision.parse().ok()?, scale.parse().ok()?);
+            return matches!(digits, 1..=38).then_some(Self::Decimal128(digits, behind));
+        }
+        let (unit, rest) = (text.get(..3)?, text.get(3..)?);
+        let zone = match rest.strip_prefix(':')? {
+            "" => None,
+            zone => Some(zone.into()),
+        };
+        let unit = RESOLUTIONS.iter().find(|(code, _)| unit.strip_prefix("ts") == Some(code))?.1;
+        Some(Self::Timestamp(unit, zone))
+    }
+}
+
+const PLAIN: [(&str, Format); 27] = [
+    ("n", Format::Null),
+    ("b", Format::Bool),
+    ("c", Format::Int8),
+    ("C", Format::Uint8),
+    ("s", Format::Int16),
+    ("S", Format::Uint16),
+    ("i", Format::Int32),
+    ("I", Format::Uint32),
+    ("l", Format::Int64),
+    ("L", Format::Uint64),
+    ("e", Format::Float16),
+    ("f", Format::Float32),
+    ("g", Format::Float64),
+    ("u", Format::Utf8),
+    ("U", Format::LargeUtf8),
+    ("z", Format::Binary),
+    ("Z", Format::LargeBinary),
+    ("tdD", Format::Date32),
+    ("tdm", Format::Date64),
+    ("tts", Format::Time(Resolution::Second)),
+    ("ttm", Format::Time(Resolution::Milli)),
+    ("ttu", Format::Time(Resolution::Micro)),
+    ("ttn", Format::Time(Resolution::Nano)),
+    ("tDs", Format::Duration(Resolution::Second)),
+    ("tDm", Format::Duration(Resolution::Milli)),
+    ("tDu", Format::Duration(Resolution::Micro)),
+    ("tDn", Format::Duration(Resolution::Nano)),
+];
+
+const RESOLUTIONS: [(&str, Resolution); 4] =
+    [("s", Resolution::Second), ("m", Resolution::Milli), ("u", Resolution::Micro), ("n", Resolution::Nano)];
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decimal128(precision, scale) => write!(f, "d:{precision},{scale}"),
+            Self::Timestamp(unit, zone) => {
+                let code = RESOLUTIONS.iter().find(|(_, known)| known == unit).map_or("", |(code, _)| code);
+                write!(f, "ts{code}:{}", zone.as_deref().unwrap_or(""))
+            }
+            plain => f.write_str(PLAIN.iter().find(|(_, known)| known == plain).map_or("", |(name, _)| name)),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        Self::plain(text).or_else(|| Self::parse(text)).ok_or_else(|| FormatError { format: text.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_string_survives() {
+        let others = ["d:10,2", "d:38,-3", "tss:", "tsn:America/New_York", "tsu:UTC", "tsm:+01:00"];
+        for text in PLAIN.iter().map(|(name, _)| *name).chain(others) {
+            assert_eq!(text.parse::<Format>().map(|f| f.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn nested_and_unknown_types_are_refused_by_name() {
+        for text in ["+l", "+s", "vu", "w:16", "d:39,2", "d:10,2,256", "tsx:", "tss", "tiM", "", "é"] {
+            assert_eq!(text.parse::<Format>().unwrap_err().format, text);
+        }
+    }
+}

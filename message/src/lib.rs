@@ -1,0 +1,54 @@
+//! The data model of numpush and its bytes.
+//!
+//! A [`Message`] is a small header (dtype, shape, schema, attributes) and a few large [`Buffer`]s. This crate turns
+//! messages into bytes and back without a system call and without `unsafe`: [`Encoder`] lists the slices to write,
+//! [`Decoder`] says where the next bytes belong, so whoever does the I/O moves each payload byte once.
+//!
+//! The bytes are described in `docs/wire.md`, which is normative: where it and this code differ, this code is wrong.
+//!
+//! What it does not do: open, connect, map or allocate shared memory. Where received bytes land is the caller's
+//! choice, through [`Landing`].
+// `forbid`, but for tests: the macro `s!` of ndarray allows unsafe code inside itself, which `forbid` refuses.
+#![cfg_attr(not(test), forbid(unsafe_code))]
+
+mod array;
+mod buffer;
+mod checksum;
+mod column;
+mod convert;
+mod decode;
+mod dtype;
+mod element;
+mod encode;
+mod error;
+mod format;
+mod frame;
+mod header;
+mod landing;
+mod layout;
+mod limits;
+mod message;
+mod msgpack;
+mod preamble;
+mod validate;
+
+pub use array::{Array, NotDense};
+pub use buffer::{Backing, Buffer, Stability};
+pub use column::{Column, Data, Dictionary};
+#[cfg(feature = "arrow")]
+pub use convert::arrow::ArrowError;
+#[cfg(feature = "ndarray")]
+pub use convert::ndarray::ViewError;
+pub use decode::{Decoder, Record, Reference};
+pub use dtype::{ByteOrder, Dtype, Field, Kind, RecordType, Scalar, TimeUnit};
+pub use element::Element;
+pub use encode::{Encoder, Payload};
+pub use error::{ColumnFault, DecodeError, DtypeError};
+pub use format::{Format, FormatError, Resolution};
+pub use frame::Frame;
+pub use header::{Skeleton, Summary};
+pub use landing::{Heap, Landing, LandingError, Region};
+pub use layout::{ALIGNMENT, CHECKSUM_CHUNK};
+pub use limits::Limits;
+pub use message::{Attributes, Body, Message};
+pub use preamble::{Flags, MAGIC, PREAMBLE_LEN, Preamble, RecordKind, VERSION};

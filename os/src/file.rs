@@ -1,0 +1,76 @@
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::{AtFlags, Flock, FlockArg};
+
+mod flags {
+    nix::ioctl_read!(
+        /// FS_IOC_GETFLAGS of ioctl_iflags(2); the kernel writes 32 bits, whatever the type in its name says.
+        get, b'f', 1, std::ffi::c_long
+    );
+
+    pub(super) fn of(file: std::os::fd::RawFd) -> nix::Result<u32> {
+        let mut flags: std::ffi::c_long = 0;
+        // SAFETY: the kernel writes at most a long to `flags`.
+        unsafe { get(file, &raw mut flags) }?;
+        Ok(u32::try_from(flags & 0xffff_ffff).unwrap_or(0))
+    }
+}
+
+/// True if the kernel lets nobody write or truncate the file: the immutable attribute, or fs-verity; ioctl_iflags(2).
+///
+/// # Errors
+/// Never for file systems without attributes, whose files are not immutable.
+pub fn is_immutable(file: impl AsFd) -> io::Result<bool> {
+    const IMMUTABLE: u32 = 0x10;
+    const VERITY: u32 = 0x0010_0000;
+    match flags::of(file.as_fd().as_raw_fd()) {
+        Ok(flags) => Ok(flags & (IMMUTABLE | VERITY) != 0),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Fills `bytes` from `file` at `offset`; pread(2), which gives a short count and no signal when the file was cut.
+///
+/// # Errors
+/// [`io::ErrorKind::UnexpectedEof`] if the file ends first, and what pread(2) says.
+pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(bytes, offset)
+}
+
+/// Makes a file without a name in `folder`, which vanishes with its last descriptor unless [`commit_file`] names it;
+/// open(2), O_TMPFILE.
+///
+/// # Errors
+/// EOPNOTSUPP on file systems without unnamed files (NFS, overlays of old kernels), and what open(2) says.
+pub fn create_unnamed(folder: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o644).open(folder)
+}
+
+/// Gives an unnamed file its name; linkat(2).
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if there is such a name, and what linkat(2) says.
+pub fn commit_file(file: &File, path: &Path) -> io::Result<()> {
+    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    nix::unistd::linkat(
+        nix::fcntl::AT_FDCWD,
+        source.as_str(),
+        nix::fcntl::AT_FDCWD,
+        path,
+        AtFlags::AT_SYMLINK_FOLLOW,
+    )?;
+    Ok(())
+}
+
+/// Takes the exclusive lock of an open file without waiting; flock(2). The kernel gives it back when the last
+/// descriptor is closed, however its process ends.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] if another holds it.
+pub fn lock_exclusive(file: File) -> io::Result<Flock<File>> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
+}

@@ -1,0 +1,27 @@
+//! The system calls numpush makes.
+//!
+//! This is the only library crate of the workspace with `unsafe` code, and every function it exports is safe: a
+//! mapping is made only over memory that cannot shrink, so that no later access can fault. It knows nothing of
+//! messages.
+//!
+//! Linux only. Each function names its manual page.
+#![expect(unsafe_code, reason = "system calls: the rest of the workspace forbids it")]
+
+mod file;
+mod mapping;
+mod memory;
+mod poll;
+mod process;
+mod socket;
+mod transfer;
+
+pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
+pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping};
+pub use memory::Memory;
+pub use poll::{Ready, wait};
+pub use process::{Usage, peak_memory, usage};
+pub use socket::{
+    Ancillary, Credentials, keep_alive, peer_credentials, receive, receive_with_descriptor, send,
+    send_with_descriptor, set_receive_tick, set_send_tick,
+};
+pub use transfer::{send_file, splice};

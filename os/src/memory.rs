@@ -1,0 +1,101 @@
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::mapping::{SealedMapping, SharedMapping};
+
+/// Anonymous memory behind a descriptor (memfd_create(2)), sealed against changes of size from its birth.
+///
+/// Every page is allocated when it is made: the first touch of a page that tmpfs cannot provide is a SIGBUS, an
+/// allocation that fails is an error.
+#[derive(Debug)]
+pub struct Memory {
+    descriptor: Arc<OwnedFd>,
+    mapping: SharedMapping,
+}
+
+impl Memory {
+    /// Makes `len` bytes of zeros.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what
+    /// memfd_create(2) says (EMFILE when out of descriptors).
+    pub fn new(len: usize) -> io::Result<Self> {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let descriptor = memfd_create(c"numpush", flags)?;
+        let size = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        if size > 0 {
+            fallocate(&descriptor, FallocateFlags::empty(), 0, size)?;
+        }
+        add_seals(&descriptor, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW)?;
+        let mapping = SharedMapping::of_new(&descriptor, len)?;
+        Ok(Self { descriptor: Arc::new(descriptor), mapping })
+    }
+
+    /// The descriptor; who holds it can read the memory, now and later.
+    pub fn descriptor(&self) -> &Arc<OwnedFd> {
+        &self.descriptor
+    }
+
+    /// The bytes, for writing.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.mapping.as_mut_slice()
+    }
+
+    /// Bytes of the memory.
+    pub fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.mapping.is_empty()
+    }
+
+    /// Maps every page now instead of at its first touch.
+    ///
+    /// # Errors
+    /// What madvise(2) says.
+    pub fn populate(&self) -> io::Result<()> {
+        self.mapping.populate()
+    }
+
+    /// Ends all writing, for everybody and for good.
+    ///
+    /// # Errors
+    /// EBUSY if somebody else still maps the memory for writing; what mmap(2) says.
+    pub fn seal(self) -> io::Result<(Arc<OwnedFd>, SealedMapping)> {
+        let Self { descriptor, mapping } = self;
+        // The kernel refuses the seal while a writable mapping exists, ours included.
+        drop(mapping);
+        add_seals(&descriptor, SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL)?;
+        let mapping = SealedMapping::new(&descriptor)?;
+        Ok((descriptor, mapping))
+    }
+}
+
+fn add_seals(memory: impl AsFd, seals: SealFlag) -> io::Result<()> {
+    fcntl(memory, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let error = Memory::new(1 << 50).unwrap_err();
+        assert!(matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::ENOMEM | libc::EFBIG)), "{error}");
+    }
+
+    #[test]
+    fn nobody_resizes_memory() {
+        let memory = Memory::new(8192).unwrap();
+        assert_eq!(nix::unistd::ftruncate(memory.descriptor(), 0), Err(nix::errno::Errno::EPERM));
+        assert_eq!(nix::unistd::ftruncate(memory.descriptor(), 1 << 20), Err(nix::errno::Errno::EPERM));
+    }
+}

@@ -1,0 +1,72 @@
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// What a descriptor is waited for, and what it is ready for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Reading will not block (there may also be an error or the end to read).
+    pub read: bool,
+    /// Writing will not block.
+    pub write: bool,
+}
+
+impl Ready {
+    /// Reading only.
+    pub const READ: Self = Self { read: true, write: false };
+    /// Writing only.
+    pub const WRITE: Self = Self { read: false, write: true };
+    /// Either.
+    pub const BOTH: Self = Self { read: true, write: true };
+
+    /// True for reading, writing or both.
+    pub fn any(self) -> bool {
+        self.read || self.write
+    }
+}
+
+/// Waits until one of `descriptors` is ready for what is wanted of it, or until `deadline`; poll(2).
+///
+/// Returns what each is ready for, in order; nothing if the deadline passed. A signal does not end the wait.
+///
+/// # Errors
+/// What poll(2) says.
+pub fn wait(descriptors: &[(BorrowedFd<'_>, Ready)], deadline: Option<Instant>) -> io::Result<Vec<Ready>> {
+    let mut polled: Vec<PollFd<'_>> =
+        descriptors.iter().map(|(fd, want)| PollFd::new(*fd, events(*want))).collect();
+    loop {
+        match poll(&mut polled, timeout(deadline)) {
+            Ok(0) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(polled.iter().map(|one| ready(one.revents().unwrap_or(PollFlags::empty()))).collect())
+}
+
+fn events(want: Ready) -> PollFlags {
+    let mut events = PollFlags::empty();
+    events.set(PollFlags::POLLIN, want.read);
+    events.set(PollFlags::POLLOUT, want.write);
+    events
+}
+
+fn ready(events: PollFlags) -> Ready {
+    let ended = events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL);
+    Ready {
+        read: ended || events.contains(PollFlags::POLLIN),
+        write: ended || events.contains(PollFlags::POLLOUT),
+    }
+}
+
+/// Rounded up to whole milliseconds, so that the wait does not spin in the last one.
+fn timeout(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let millis = left.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}

@@ -1,0 +1,34 @@
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::fcntl::SpliceFFlags;
+
+/// Moves up to `count` bytes of `file`, from `offset` on, to a socket without passing user space; sendfile(2).
+///
+/// Returns how many went, which may be fewer: sendfile stops at 0x7fff_f000 bytes whatever `count` says, and when the
+/// socket's buffer is full. Zero means that the file ends at `offset`.
+///
+/// # Errors
+/// What sendfile(2) says; [`io::ErrorKind::WouldBlock`] if the socket does not block, or its send timeout passed.
+pub fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: usize) -> io::Result<usize> {
+    let mut offset = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    loop {
+        match nix::sys::sendfile::sendfile(&socket, &file, Some(&mut offset), count) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Moves up to `count` bytes between two descriptors, one of which is a pipe; splice(2).
+///
+/// # Errors
+/// What splice(2) says.
+pub fn splice(from: impl AsFd, to: impl AsFd, count: usize) -> io::Result<usize> {
+    loop {
+        match nix::fcntl::splice(&from, None, &to, None, count, SpliceFFlags::SPLICE_F_MOVE) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
