@@ -1,1 +1,36 @@
-//! x
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod connection;
+mod endpoint;
+mod error;
+mod open;
+
+pub use connection::{Connection, Listener};
+pub use endpoint::{Endpoint, EndpointError, Scheme};
+pub use error::Error;
+#[cfg(feature = "arrow")]
+pub use numpush_message::ArrowError;
+#[cfg(feature = "ndarray")]
+pub use numpush_message::ViewError;
+pub use numpush_message::{
+    ALIGNMENT, Array, Attributes, Backing, Body, Buffer, ByteOrder, Column, ColumnFault, Data, DecodeError, Decoder,
+    Dictionary, Dtype, DtypeError, Element, Encoder, Field, Flags, Format, FormatError, Frame, Heap, Kind, Landing,
+    LandingError, Limits, Message, NotDense, Payload, Preamble, Record, RecordKind, RecordType, Reference, Region,
+    Resolution, Scalar, Skeleton, Stability, Summary, TimeUnit,
+};
+pub use numpush_transports::{Caps, Checksums, Options, Path, Reason, Received, Refusal, Transfer};
+pub use open::{connect, connect_with, listen, listen_with};
+
+/// One message, one file: what the `file:` transport does, without a link.
+#[cfg(feature = "file")]
+pub mod file {
+    pub use numpush_transports::file::{read, write};
+}
+
+/// Memory that is passed to other processes without a copy.
+#[cfg(feature = "unix")]
+pub use numpush_transports::unix::{Segment, SegmentError};
+
+/// Errors of the transports, as they are inside [`enum@Error`].
+pub use numpush_transports::Error as TransportError;

@@ -98,6 +98,31 @@ impl<'a> Array<'a> {
         self.len() == 0
     }
 
+    /// The same elements in C order: shared if they are so already, else copied one by one.
+    pub fn into_c_order_or_copy(self) -> Self {
+        let Some(strides) = &self.strides else { return self };
+        let item = self.dtype.size();
+        let span: usize = strides.iter().zip(&self.shape).filter(|(step, _)| **step < 0).map(reach).sum();
+        let mut copy = Vec::with_capacity(self.data.len());
+        let mut index = vec![0; self.shape.len()];
+        let mut at = span;
+        for _ in 0..self.len() {
+            copy.extend_from_slice(&self.data[at..at + item]);
+            // Counts `index` up like an odometer, and moves `at` along.
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                at = at.wrapping_add_signed(strides[axis]);
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                let back = strides[axis].wrapping_mul(index[axis].cast_signed());
+                at = at.wrapping_add_signed(back.wrapping_neg());
+                index[axis] = 0;
+            }
+        }
+        Array { dtype: self.dtype, shape: self.shape, strides: None, data: copy.into() }
+    }
+
     pub(crate) fn into_owned_or_copy(self) -> Array<'static> {
         let Self { dtype, shape, strides, data } = self;
         Array { dtype, shape, strides, data: data.into_owned_or_copy() }
@@ -112,6 +137,11 @@ impl<'a> Array<'a> {
         }
         axes
     }
+}
+
+/// Bytes between the first and the last element along an axis.
+fn reach((step, len): (&isize, &usize)) -> usize {
+    step.unsigned_abs() * (len - 1)
 }
 
 /// Axes of one element may have any stride; ranked first they never stand between two that matter.
@@ -190,6 +220,15 @@ mod tests {
     fn array(shape: &[usize], strides: &[isize]) -> Result<Array<'static>, DecodeError> {
         let len = shape.iter().product::<usize>() * 4;
         Array::with_strides("<f4".parse::<Scalar>().unwrap(), shape, strides, vec![0; len].into())
+    }
+
+    #[test]
+    fn c_order_is_made_of_any_dense_order() {
+        let byte = "|u1".parse::<Scalar>().unwrap();
+        let fortran = Array::with_strides(byte, &[2, 3], &[1, 2], vec![0, 3, 1, 4, 2, 5].into()).unwrap();
+        assert_eq!(&**fortran.into_c_order_or_copy().data(), [0, 1, 2, 3, 4, 5]);
+        let reversed = Array::with_strides(byte, &[2, 3], &[-3, -1], vec![5, 4, 3, 2, 1, 0].into()).unwrap();
+        assert_eq!(&**reversed.into_c_order_or_copy().data(), [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -259,7 +259,57 @@ impl Decoder {
     }
 }
 
+impl Message<'static> {
+    /// The message whose record, and nothing else, fills `bytes`: a mapped file, say. Copies nothing.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: what is wrong with the bytes.
+    pub fn open(bytes: &Buffer<'static>, limits: &Limits) -> Result<Self, DecodeError> {
+        let (preamble, summary) = Summary::parse(bytes, limits)?;
+        if preamble.flags.references {
+            return Err(DecodeError::UnknownFlags { flags: 2 });
+        }
+        let start = PREAMBLE_LEN.saturating_add(header_room(&preamble));
+        let len = PREAMBLE_LEN.saturating_add(behind_preamble(&preamble));
+        if bytes.len() > len {
+            return Err(DecodeError::TrailingBytes { count: bytes.len().saturating_sub(len) as u64 });
+        }
+        let missing = DecodeError::Truncated { missing: len.saturating_sub(bytes.len()) as u64 };
+        let end = start.saturating_add(to_usize(preamble.payload_len));
+        let (Some(payload), Some(table)) = (bytes.get(start..end), bytes.get(end..len)) else {
+            return Err(missing);
+        };
+        if preamble.flags.checksums {
+            let mut sums = Chunks::new();
+            sums.update(payload);
+            verify(sums, table)?;
+        }
+        cut(summary, bytes, start)
+    }
+}
+
 impl Summary {
+    /// Reads preamble and header of the record that `bytes` begin with; the payload need not be there.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`] says how many bytes are missing for that; else what is wrong with them.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<(Preamble, Self), DecodeError> {
+        let missing = |len: usize| DecodeError::Truncated { missing: len.saturating_sub(bytes.len()) as u64 };
+        let first = bytes.first_chunk().ok_or_else(|| missing(PREAMBLE_LEN))?;
+        let preamble = Preamble::decode(first)?;
+        if !preamble.kind.is_message() {
+            return Err(DecodeError::UnknownKind { kind: preamble.kind as u8 });
+        }
+        limits.check(&preamble)?;
+        let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
+        let header = bytes.get(PREAMBLE_LEN..end).ok_or_else(|| missing(end))?;
+        Preamble::check_sum(first, header)?;
+        let summary = Self::decode(&preamble, header)?;
+        let padding = bytes.get(end..end.saturating_add(header_gap(&preamble)));
+        check_zero(padding.unwrap_or(&[]), 0)?;
+        Ok((preamble, summary))
+    }
+
     /// The message over `buffers`, which lie where the references said.
     ///
     /// # Errors
@@ -274,18 +324,6 @@ impl Summary {
             }
         }
         self.into_message(buffers)
-    }
-
-    /// The message over a payload that lies in `payload` as it does on the wire, beginning at byte `start`.
-    ///
-    /// # Errors
-    /// [`DecodeError`] if the payload is too short, its padding is not zero, or it contradicts the header.
-    pub fn over_payload(
-        self,
-        payload: &Buffer<'static>,
-        start: usize,
-    ) -> Result<Message<'static>, DecodeError> {
-        cut(self, payload, start)
     }
 }
 

@@ -81,6 +81,9 @@ pub enum DecodeError {
     /// The record ended before its bytes did.
     #[error("{missing} bytes are missing at the end")]
     Truncated { missing: u64 },
+    /// There is more than the record.
+    #[error("{count} bytes follow the record")]
+    TrailingBytes { count: u64 },
     /// The caller's landing refused the bytes.
     #[error(transparent)]
     Landing(#[from] LandingError),

@@ -1,6 +1,8 @@
 use std::collections::TryReserveError;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use crate::buffer::Buffer;
 use crate::layout::ALIGNMENT;
 
@@ -14,6 +16,13 @@ pub trait Landing: Send {
     /// # Errors
     /// [`LandingError`] if there is no room; the sender's claim costs nothing then.
     fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError>;
+
+    /// Takes memory that somebody else has filled, instead of a copy of it, if that will do here. It never does unless
+    /// the landing says so: an arena wants its bytes where its workers see them.
+    fn adopt(&mut self, bytes: &Bytes) -> Option<Buffer<'static>> {
+        let _ = bytes;
+        None
+    }
 }
 
 /// Writable bytes that become a [`Buffer`] once they are filled.
@@ -65,6 +74,11 @@ impl Landing for Heap {
         };
         block.len = len;
         Ok(Box::new(HeapRegion { block: Some(block), spare: Arc::clone(&self.spare) }))
+    }
+
+    /// Takes what is aligned for every element type (16 bytes; a decimal has the largest).
+    fn adopt(&mut self, bytes: &Bytes) -> Option<Buffer<'static>> {
+        (bytes.as_ptr().align_offset(16) == 0).then(|| bytes.clone().into())
     }
 }
 

@@ -16,12 +16,12 @@ mod socket;
 mod transfer;
 
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
-pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping};
+pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_sealed};
 pub use memory::Memory;
 pub use poll::{Ready, wait};
-pub use process::{Usage, peak_memory, usage};
+pub use process::{Usage, available_memory, peak_memory, usage, user};
 pub use socket::{
-    Ancillary, Credentials, keep_alive, peer_credentials, receive, receive_with_descriptor, send,
-    send_with_descriptor, set_receive_tick, set_send_tick,
+    Ancillary, Credentials, end_writing, keep_alive, peer_credentials, receive, receive_with_descriptor,
+    send, send_with_descriptor, set_receive_tick, set_send_tick,
 };
 pub use transfer::{send_file, splice};

@@ -204,6 +204,11 @@ macro_rules! slices {
 
 slices!(SealedMapping, PeerMapping, FileMapping, SharedMapping);
 
+/// True if the memory is sealed against every write and every change of size.
+pub fn is_sealed(memory: impl AsFd) -> bool {
+    sealed_len(memory, NO_RESIZE | SealFlag::F_SEAL_WRITE).is_ok()
+}
+
 /// The length of memory that has all seals in `wanted`.
 fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
     let refused = |what| io::Error::new(io::ErrorKind::PermissionDenied, what);

@@ -27,8 +27,21 @@ pub fn usage() -> io::Result<Usage> {
 /// # Errors
 /// If /proc is not there or says nothing.
 pub fn peak_memory() -> io::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    kib_line("/proc/self/status", "VmHWM:")
+}
+
+/// Memory in bytes that can be had without swapping (`MemAvailable` of proc_meminfo(5)).
+///
+/// # Errors
+/// If /proc is not there or says nothing.
+pub fn available_memory() -> io::Result<u64> {
+    kib_line("/proc/meminfo", "MemAvailable:")
+}
+
+/// The bytes on the line of `file` that begins with `name`.
+fn kib_line(file: &str, name: &str) -> io::Result<u64> {
+    let text = std::fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
@@ -37,4 +50,9 @@ fn duration(time: TimeVal) -> Duration {
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
     let micros = u32::try_from(time.tv_usec()).unwrap_or(0);
     Duration::new(seconds, micros * 1000)
+}
+
+/// The user this process acts as; geteuid(2).
+pub fn user() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }

@@ -165,3 +165,11 @@ pub fn keep_alive(
     setsockopt(&socket, sockopt::TcpKeepCount, &count)?;
     Ok(setsockopt(&socket, sockopt::TcpUserTimeout, &millis)?)
 }
+
+/// Tells the peer that nothing more comes; shutdown(2), SHUT_WR.
+///
+/// # Errors
+/// What shutdown(2) says.
+pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
+    Ok(nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write)?)
+}

@@ -28,8 +28,10 @@ impl<'a> Array<'a> {
     /// # Errors
     /// [`NotDense`] if they do not (every second column, say): see [`Self::gather`].
     pub fn view<T: Element, D: Dimension>(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
-        let bytes: &'a [u8] = if array.is_empty() { Some(&[]) } else { array.as_slice_memory_order() }
-            .map(bytemuck::cast_slice::<T, u8>)
+        let none: &'a [T] = &[];
+        let elements = if array.is_empty() { Some(none) } else { array.as_slice_memory_order() };
+        let bytes = elements
+            .map(bytemuck::cast_slice)
             .ok_or_else(|| NotDense { shape: array.shape().into(), strides: array.strides().into() })?;
         from_parts(array, Buffer::borrowed(bytes))
     }

@@ -1,0 +1,109 @@
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::bench;
+use crate::format::Format;
+
+const ENDPOINTS: &str = "\
+Endpoints:
+  tcp://HOST:PORT        TCP; [ADDRESS]:PORT for IPv6; port 0 listens on a free one
+  unix:/PATH, unix:@NAME unix socket; memory is passed as descriptors
+  file:/PATH             one message in one file; end it with / for a folder of messages
+  zmq+tcp://HOST:PORT    ZeroMQ, PUSH to PULL unless ?socket= says otherwise
+  zmq+ipc:/PATH          ZeroMQ over a unix socket
+Parameters: ?max=BYTES, ?checksums=on|off|auto, ?users=UID,UID (unix), ?socket=push|pull|pub|sub|req|rep and
+?trusted=1 (zmq). Several are joined with &.
+
+Formats, by extension or --format:
+  .npy .npz              NumPy arrays
+  .parquet .arrow .feather .csv   dataframes
+  .np                    a numpush message as it is on the wire
+  -                      standard input or output, as .np unless --format says otherwise
+
+Exit codes:
+  0 done   1 a file or its contents   2 arguments   3 the connection   4 a timeout   130 interrupted";
+
+/// Ships arrays and dataframes between processes and machines, without copying them where that can be had.
+#[derive(Parser)]
+#[command(name = "numpush", version, after_help = ENDPOINTS)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Sends files to a receiver, waiting a few seconds for it to appear
+    #[command(after_help = ENDPOINTS)]
+    Send(Send),
+    /// Receives messages and writes them to files
+    #[command(after_help = ENDPOINTS)]
+    Recv(Recv),
+    /// Shows what a message, npy, npz, Parquet or Arrow file holds, without reading its payload
+    Inspect(Inspect),
+    /// Measures every transport on this machine, beside the floors of the same run
+    Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchPeer(bench::peer::Peer),
+    /// Prints a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Send {
+    /// Files to send, and the endpoint last
+    #[arg(required = true, num_args = 2.., value_names = ["FILE", "ENDPOINT"])]
+    pub(crate) files_and_endpoint: Vec<String>,
+    /// Listen at the endpoint and send to whoever connects first
+    #[arg(long)]
+    pub(crate) listen: bool,
+    /// Format of the files, if their extension does not tell
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Attach an attribute to every message
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub(crate) attributes: Vec<String>,
+    /// Give up when nothing moves for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<f64>,
+    /// Print the ledger of each transfer as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Recv {
+    /// Where to listen
+    pub(crate) endpoint: String,
+    /// Connect to the endpoint instead of listening
+    #[arg(long)]
+    pub(crate) connect: bool,
+    /// Stop after so many messages; 0 goes on until interrupted
+    #[arg(short = 'n', long = "number", default_value_t = 1, value_name = "N")]
+    pub(crate) number: u64,
+    /// Where to write; the second message goes to PATH with -2 before its extension, and so on
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+    /// Format of the output, if its extension does not tell
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Give up when nothing comes for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<f64>,
+    /// Print the ledger of each transfer as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Inspect {
+    /// A file, or a file: endpoint; any other endpoint is listened at for one message
+    pub(crate) what: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,120 @@
+//! What the machine and other libraries do without us.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+use zeromq::{PullSocket, PushSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
+
+use crate::bench::peer::{Peer, Started, broken, measured, say, touch_pages};
+use crate::failure::Failure;
+
+/// Seconds that `count` copies of `size` bytes take.
+pub(crate) fn memcpy(size: usize, count: usize, fresh: bool) -> f64 {
+    let source = vec![7_u8; size];
+    let mut target = vec![1_u8; size];
+    let began = Instant::now();
+    for _ in 0..count {
+        if fresh {
+            // A mapping of its own each time: every page is faulted in by the copy.
+            target = Vec::with_capacity(size.max(1 << 20));
+            target.extend_from_slice(&source);
+        } else {
+            target.copy_from_slice(&source);
+        }
+        touch_pages(std::hint::black_box(&target));
+    }
+    began.elapsed().as_secs_f64()
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(broken)
+}
+
+pub(crate) fn zmq_receiver(peer: &Peer) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let mut socket = PullSocket::new();
+    let bound = runtime.block_on(socket.bind("tcp://127.0.0.1:0")).map_err(broken)?;
+    say(&format!("at {bound}"));
+    measured(peer, &mut |last| {
+        let message = runtime.block_on(socket.recv()).map_err(broken)?;
+        last.bytes = peer.size as u64;
+        message.iter().for_each(|frame| touch_pages(frame));
+        Ok(())
+    })
+}
+
+/// Sends `count` payloads of `size` bytes with the bare `zeromq` crate; a function to call for each part.
+pub(crate) fn zmq_sender(
+    address: &str,
+    size: usize,
+) -> Result<impl FnMut(usize) -> Result<(), Failure>, Failure> {
+    let runtime = runtime()?;
+    let payload = Bytes::from(vec![7_u8; size]);
+    let mut socket = {
+        let _guard = runtime.enter();
+        PushSocket::new()
+    };
+    runtime.block_on(socket.connect(address)).map_err(broken)?;
+    Ok(move |count: usize| {
+        for _ in 0..count {
+            let message = ZmqMessage::from(payload.clone());
+            runtime.block_on(socket.send(message)).map_err(broken)?;
+        }
+        Ok(())
+    })
+}
+
+const PYZMQ: &str = "
+import sys, zmq
+role, address, size, warm, count = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
+context = zmq.Context()
+def say(line): print(line, flush=True)
+if role == 'pull':
+    socket = context.socket(zmq.PULL); socket.set_hwm(4)
+    port = socket.bind_to_random_port('tcp://127.0.0.1'); say(f'at tcp://127.0.0.1:{port}')
+    def take():
+        frame = socket.recv(copy=False)
+        bytes(frame.buffer[::4096]) if size > 4096 else frame.buffer[0]
+    for _ in range(warm): take()
+    say('warm')
+    for _ in range(count): take()
+    say('done')
+else:
+    socket = context.socket(zmq.PUSH); socket.set_hwm(4); socket.connect(address)
+    payload = b'\\7' * size
+    for _ in range(warm): socket.send(payload, copy=False)
+    sys.stdin.readline()
+    for _ in range(count): socket.send(payload, copy=False)
+    sys.stdin.readline()
+";
+
+/// Seconds that libzmq takes from one Python process to another.
+pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, Failure> {
+    let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
+    let numbers = [size, warm, count].map(|number| number.to_string());
+    let has_zmq = Command::new(&python).args(["-c", "import zmq"]).stderr(Stdio::null()).status();
+    if !has_zmq.is_ok_and(|status| status.success()) {
+        return Err(Failure::Bench(format!("{python} has no pyzmq: name one with NUMPUSH_PYTHON")));
+    }
+    let mut pull = Started::new(Command::new(&python).args(["-c", PYZMQ, "pull", "-"]).args(&numbers))?;
+    let line = pull.line()?;
+    let address = line.strip_prefix("at ").unwrap_or(&line);
+    let mut push = Command::new(&python)
+        .args(["-c", PYZMQ, "push", address])
+        .args(&numbers)
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(broken)?;
+    pull.line()?;
+    let mut go = push.stdin.take().ok_or_else(|| Failure::Bench("the sender has no input".into()))?;
+    let began = Instant::now();
+    go.write_all(b"go\n").map_err(broken)?;
+    pull.line()?;
+    let seconds = began.elapsed().as_secs_f64();
+    drop(go);
+    push.wait().map_err(broken)?;
+    Ok(seconds)
+}

@@ -1,0 +1,189 @@
+//! Medians, ratios and the table.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::bench::case::{Case, Kind, Load, size};
+use crate::bench::run::Sample;
+
+/// A case and what its rounds gave.
+pub(crate) struct Row {
+    case: Case,
+    pub(crate) samples: Vec<Sample>,
+    /// Why there is nothing.
+    pub(crate) missing: Option<String>,
+}
+
+impl Row {
+    pub(crate) fn new(case: &Case) -> Self {
+        Self { case: *case, samples: Vec::new(), missing: None }
+    }
+
+    fn rate(&self) -> Option<f64> {
+        median(self.samples.iter().filter_map(|sample| sample.rate))
+    }
+
+    /// Seconds that the given share of round trips stay within.
+    fn trip(&self, share: f64) -> Option<f64> {
+        let at = |trips: &[f64]| {
+            trips.get(((trips.len() as f64 * share) as usize).min(trips.len().saturating_sub(1))).copied()
+        };
+        median(self.samples.iter().filter_map(|sample| at(&sample.trips)))
+    }
+
+    /// Processor seconds for a gigabyte.
+    fn cpu(&self) -> Option<f64> {
+        let per_byte = |sample: &Sample| {
+            let bytes = sample.payload as f64 * self.case.count as f64;
+            sample.cpu.filter(|_| bytes > 1e8).map(|cpu| cpu / bytes * 1e9)
+        };
+        median(self.samples.iter().filter_map(per_byte))
+    }
+
+    /// Peak memory of the receiver over one payload, in bytes.
+    fn peak(&self) -> Option<f64> {
+        let over = |sample: &Sample| {
+            let account = sample.received.filter(|account| account.peak > 0)?;
+            Some(account.peak as f64 - sample.payload as f64)
+        };
+        median(self.samples.iter().filter_map(over))
+    }
+
+    /// Payload bytes copied by us on each side, as a share of the payload.
+    fn copies(&self) -> Option<(f64, f64)> {
+        let sample = self.samples.last()?;
+        let share = |copied: u64| copied as f64 / sample.payload.max(1) as f64;
+        Some((share(sample.sent?.copied), share(sample.received?.copied)))
+    }
+}
+
+pub(crate) struct Report {
+    rows: Vec<Row>,
+}
+
+impl Report {
+    pub(crate) fn new(rows: Vec<Row>) -> Self {
+        Self { rows }
+    }
+
+    /// Our figure over the floor's: for rates more is better, for round trips less.
+    fn ratio(&self, row: &Row) -> Option<(f64, &'static str)> {
+        let floor = row.case.way.floor(row.case.kind)?;
+        let same = |other: &&Row| {
+            let load = other.case.load == row.case.load || row.case.kind == Kind::RoundTrip;
+            other.case.way == floor && other.case.kind == row.case.kind && load
+        };
+        let floor_row = self.rows.iter().find(same)?;
+        let ratio = match row.case.kind {
+            Kind::Throughput => row.rate()? / floor_row.rate()?,
+            Kind::RoundTrip => row.trip(0.5)? / floor_row.trip(0.5)?,
+        };
+        Some((ratio, floor.name()))
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let mut out = String::new();
+        let loads = |row: &Row| match row.case.load {
+            Load::Array(bytes) => format!("array of {}", size(bytes)),
+            Load::Frame => "flights, 336,776 rows".to_owned(),
+        };
+        let mut last = String::new();
+        for row in &self.rows {
+            let kind = if row.case.kind == Kind::RoundTrip { ", there and back" } else { "" };
+            let heading =
+                format!("{}{kind}", if kind.is_empty() { loads(row) } else { "round trips".to_owned() });
+            if heading != last {
+                let _ = writeln!(
+                    out,
+                    "\n{heading:<32}{:>9}{:>10}{:>10}{:>12}{:>9}{:>10}  of its floor",
+                    "GB/s", "p50 us", "p99 us", "copies s/r", "CPU s/GB", "peak MiB"
+                );
+                last = heading;
+            }
+            let _ = writeln!(out, "{}", self.line(row));
+        }
+        out.push_str(LEGEND);
+        out
+    }
+
+    fn line(&self, row: &Row) -> String {
+        let name = match row.case.kind {
+            Kind::RoundTrip => format!("  {}, {}", row.case.way.name(), loads_short(row.case.load)),
+            Kind::Throughput => format!("  {}", row.case.way.name()),
+        };
+        if row.samples.is_empty() {
+            return format!(
+                "{name:<32}  not measured: {}",
+                row.missing.as_deref().unwrap_or("no round was run")
+            );
+        }
+        let number =
+            |value: Option<f64>, digits: usize| value.map_or(String::new(), |v| format!("{v:.digits$}"));
+        let rate = row.rate().map(|rate| rate / 1e9);
+        let digits = if rate.is_some_and(|rate| rate < 0.1) { 4 } else { 2 };
+        let copies = row.copies().map_or(String::new(), |(s, r)| format!("{s:.1}/{r:.1}"));
+        let ratio = self.ratio(row).map_or(String::new(), |(ratio, floor)| format!("{ratio:.2} of {floor}"));
+        format!(
+            "{name:<32}{:>9}{:>10}{:>10}{copies:>12}{:>9}{:>10}  {ratio}",
+            number(rate, digits),
+            number(row.trip(0.5).map(|seconds| seconds * 1e6), 1),
+            number(row.trip(0.99).map(|seconds| seconds * 1e6), 1),
+            number(row.cpu(), 2),
+            number(row.peak().map(|bytes| bytes / f64::from(1 << 20)), 0),
+        )
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let row = |row: &Row| {
+            let (load, bytes) = match row.case.load {
+                Load::Array(bytes) => ("array", Some(bytes)),
+                Load::Frame => ("frame", None),
+            };
+            let sample = row.samples.last();
+            let sent = sample.and_then(|sample| sample.sent);
+            let ratio = self.ratio(row);
+            json!({
+                "case": row.case.name(),
+                "way": row.case.way.name(),
+                "load": load,
+                "bytes": bytes,
+                "messages": row.case.count,
+                "rounds": row.samples.len(),
+                "bytes_per_second": row.rate(),
+                "round_trip_p50_seconds": row.trip(0.5),
+                "round_trip_p99_seconds": row.trip(0.99),
+                "copied_by_sender": sent.map(|sent| sent.copied),
+                "copied_by_receiver": sample.and_then(|sample| sample.received).map(|account| account.copied),
+                "path": sent.map(|sent| sent.path.name()),
+                "reason": sent.map(|sent| sent.reason.name()),
+                "cpu_seconds_per_gigabyte": row.cpu(),
+                "receiver_peak_over_payload_bytes": row.peak(),
+                "floor": ratio.map(|(_, floor)| floor),
+                "ratio_to_floor": ratio.map(|(ratio, _)| ratio),
+                "not_measured": row.missing,
+            })
+        };
+        json!({ "rows": self.rows.iter().map(row).collect::<Vec<_>>() })
+    }
+}
+
+const LEGEND: &str = "
+GB/s: payload bytes until the receiver has touched every page. Round trips: the same message there and back, the
+receiver touching its ends. Copies s/r: payload bytes copied by numpush itself, over the payload, on sending and
+receiving. Peak: the receiver's largest resident memory less one payload. A floor is what the machine does without
+numpush, measured in the same run; for rates more of it is better, for round trips less.
+";
+
+fn loads_short(load: Load) -> String {
+    match load {
+        Load::Array(bytes) => size(bytes),
+        Load::Frame => "flights".to_owned(),
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}

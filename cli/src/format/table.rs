@@ -1,0 +1,91 @@
+//! Dataframe files, by the readers and writers of arrow-rs.
+
+use std::io::{Cursor, Read, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::failure::Failure;
+use crate::format::{Format, Source};
+
+/// The rows of a file in one batch. The readers give batches; putting them together copies each column once.
+pub(super) fn read(path: &Path, format: Format, source: Source) -> Result<RecordBatch, Failure> {
+    let fault = Failure::file(path, "cannot read its rows");
+    let batch = match (format, source) {
+        (Format::Parquet, Source::File(file)) => parquet(ParquetRecordBatchReaderBuilder::try_new(file)),
+        (Format::Parquet, Source::Memory(bytes)) => {
+            parquet(ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)))
+        }
+        (Format::Arrow, Source::File(file)) => arrow(file),
+        (Format::Arrow, Source::Memory(bytes)) => arrow(Cursor::new(bytes)),
+        (_, Source::File(file)) => csv(file),
+        (_, Source::Memory(bytes)) => csv(Cursor::new(bytes)),
+    };
+    batch.map_err(fault)
+}
+
+fn parquet<T: parquet::file::reader::ChunkReader + 'static>(
+    builder: parquet::errors::Result<ParquetRecordBatchReaderBuilder<T>>,
+) -> Result<RecordBatch, ArrowError> {
+    let builder = builder?;
+    let schema = Arc::clone(builder.schema());
+    // One batch of all rows: the reader then fills each column in place.
+    let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(1 << 20).max(1);
+    let reader = builder.with_batch_size(rows).build()?;
+    together(schema, reader.collect::<Result<_, _>>()?)
+}
+
+fn arrow(from: impl Read + Seek) -> Result<RecordBatch, ArrowError> {
+    let reader = arrow_ipc::reader::FileReader::try_new(from, None)?;
+    let schema = reader.schema();
+    together(schema, reader.collect::<Result<_, _>>()?)
+}
+
+fn csv(mut from: impl Read + Seek) -> Result<RecordBatch, ArrowError> {
+    let format = arrow_csv::reader::Format::default().with_header(true);
+    let (schema, _) = format.infer_schema(&mut from, None)?;
+    from.rewind()?;
+    let schema = Arc::new(schema);
+    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&schema)).with_header(true).build(from)?;
+    together(schema, reader.collect::<Result<_, _>>()?)
+}
+
+fn together(schema: SchemaRef, mut batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
+    let batch = if batches.len() == 1 {
+        batches.remove(0)
+    } else {
+        arrow_select::concat::concat_batches(&schema, &batches)?
+    };
+    batch.with_schema(schema)
+}
+
+pub(super) fn write(
+    path: &Path,
+    format: Format,
+    batch: &RecordBatch,
+    out: &mut (impl Write + Send),
+) -> Result<(), Failure> {
+    let result = match format {
+        Format::Parquet => write_parquet(batch, out),
+        Format::Arrow => write_arrow(batch, out),
+        _ => arrow_csv::Writer::new(out).write(batch),
+    };
+    result.map_err(Failure::file(path, "cannot write its rows"))
+}
+
+fn write_parquet(batch: &RecordBatch, out: &mut (impl Write + Send)) -> Result<(), ArrowError> {
+    let mut writer = ArrowWriter::try_new(out, batch.schema(), None)?;
+    writer.write(batch)?;
+    writer.close()?;
+    Ok(())
+}
+
+fn write_arrow(batch: &RecordBatch, out: &mut impl Write) -> Result<(), ArrowError> {
+    let mut writer = arrow_ipc::writer::FileWriter::try_new(out, &batch.schema())?;
+    writer.write(batch)?;
+    writer.finish()
+}

@@ -1,0 +1,132 @@
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use numpush::{Connection, Message, TransportError};
+
+use crate::args::Recv;
+use crate::failure::Failure;
+use crate::format::{self, Format};
+use crate::interrupt;
+use crate::progress::Progress;
+
+pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
+    let timeout = interrupt::seconds(args.timeout)?;
+    let format = args.output.as_deref().map(|path| Format::of(path, args.format)).transpose()?;
+    let progress = Progress::new("received", args.json, None);
+    let mut inbox = Inbox { args, format, progress, count: 0, gathered: Vec::new() };
+    if args.connect {
+        let mut connection = numpush::connect(&args.endpoint)?;
+        if let Err(error) = inbox.drain(&mut connection, timeout) {
+            return if is_end(&error) { inbox.end() } else { Err(error) };
+        }
+        return inbox.end();
+    }
+    let mut listener = numpush::listen(&args.endpoint)?;
+    inbox.progress.say(&format!("listening at {}", listener.address()));
+    if args.json {
+        inbox.progress.warn(&format!("listening at {}", listener.address()));
+    }
+    while !inbox.is_full() {
+        let failed = match interrupt::accept(&mut listener, timeout) {
+            Ok(mut connection) => inbox.drain(&mut connection, timeout).err(),
+            Err(error) => Some(error),
+        };
+        // One peer that fails or sends rubbish ends its connection, not ours.
+        match failed {
+            None => {}
+            Some(Failure::Numpush(numpush::Error::Transport(error))) if is_one_peers(&error) => {
+                inbox.warn(&error);
+            }
+            Some(error) => return Err(error),
+        }
+    }
+    inbox.end()
+}
+
+/// Errors that concern one connection and leave the others alone.
+fn is_one_peers(error: &TransportError) -> bool {
+    !matches!(
+        error,
+        TransportError::Timeout { .. } | TransportError::Address { .. } | TransportError::Zmq { .. }
+    )
+}
+
+fn is_end(error: &Failure) -> bool {
+    matches!(error, Failure::Numpush(numpush::Error::Transport(TransportError::Closed { .. })))
+}
+
+struct Inbox<'a> {
+    args: &'a Recv,
+    format: Option<Format>,
+    progress: Progress,
+    count: u64,
+    /// Arrays that go into one npz.
+    gathered: Vec<Message<'static>>,
+}
+
+impl Inbox<'_> {
+    fn is_full(&self) -> bool {
+        self.args.number > 0 && self.count >= self.args.number
+    }
+
+    /// Takes messages until there are enough or the connection ends, which is an error.
+    fn drain(&mut self, connection: &mut Connection, timeout: Option<Duration>) -> Result<(), Failure> {
+        while !self.is_full() {
+            let received = interrupt::recv(connection, timeout)?;
+            self.count += 1;
+            let name = received.attributes.get("name").cloned().unwrap_or_else(|| self.count.to_string());
+            self.progress.moved(&name, &received.message, &received.transfer);
+            self.keep(received.message)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, message: Message<'static>) -> Result<(), Failure> {
+        let (Some(output), Some(format)) = (&self.args.output, self.format) else { return Ok(()) };
+        if format == Format::Npz {
+            self.gathered.push(message);
+            return Ok(());
+        }
+        let path = if self.count > 1 { numbered(output, self.count) } else { output.clone() };
+        format::write(&path, format, &[message])
+    }
+
+    fn warn(&self, error: &TransportError) {
+        // A peer that closes when it has sent its messages has done nothing wrong.
+        if matches!(error, TransportError::Closed { .. }) {
+            return;
+        }
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        self.progress.warn(&text);
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        if let (Some(output), Some(Format::Npz)) = (&self.args.output, self.format) {
+            format::write(output, Format::Npz, &self.gathered)?;
+        }
+        self.progress.finish();
+        let (count, number) = (self.count, self.args.number);
+        if count < number {
+            let text = format!("the sender closed after {count} of {number} messages");
+            return Err(Failure::Format { path: PathBuf::from(&self.args.endpoint), fault: text });
+        }
+        Ok(())
+    }
+}
+
+/// `out.npy` as `out-2.npy`.
+fn numbered(path: &Path, count: u64) -> PathBuf {
+    if path == Path::new("-") {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension =
+        path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{count}{extension}"))
+}

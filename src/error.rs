@@ -1,0 +1,37 @@
+use crate::endpoint::{EndpointError, Scheme};
+
+/// Why a call of this crate failed.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint cannot be understood.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The endpoint's transport was left out when this crate was built.
+    #[error("the transport of scheme {scheme} is not in this build")]
+    Disabled {
+        /// The scheme.
+        scheme: Scheme,
+    },
+    /// A transport failed.
+    #[error(transparent)]
+    Transport(#[from] numpush_transports::Error),
+    /// A value is not what the format allows.
+    #[error(transparent)]
+    Decode(#[from] numpush_message::DecodeError),
+    /// A view that cannot be shipped without a copy.
+    #[error(transparent)]
+    NotDense(#[from] numpush_message::NotDense),
+    /// An array that holds other elements than asked for.
+    #[cfg(feature = "ndarray")]
+    #[error(transparent)]
+    View(#[from] numpush_message::ViewError),
+    /// A record batch that is no frame, or the other way round.
+    #[cfg(feature = "arrow")]
+    #[error(transparent)]
+    Arrow(#[from] numpush_message::ArrowError),
+    /// A segment could not be made.
+    #[cfg(feature = "unix")]
+    #[error(transparent)]
+    Segment(#[from] numpush_transports::unix::SegmentError),
+}

@@ -1,0 +1,33 @@
+//! The ways a numpush message moves. One mechanism, one module; what they share is in `stream`.
+//!
+//! Every transport hands out a [`Link`], a two-way connection, from its `connect` function or from its [`Acceptor`].
+//! Each call says in a [`Transfer`] what it cost. What a medium cannot do is in its [`Caps`], and the call that needs it
+//! returns [`Error::Unsupported`].
+#![forbid(unsafe_code)]
+
+mod contract;
+mod error;
+mod options;
+mod pace;
+mod retry;
+mod session;
+mod transfer;
+
+#[cfg(feature = "file")]
+pub mod file;
+pub mod inproc;
+#[cfg(any(feature = "tcp", feature = "unix"))]
+mod listener;
+#[cfg(any(feature = "tcp", feature = "unix"))]
+mod stream;
+#[cfg(feature = "tcp")]
+pub mod tcp;
+#[cfg(feature = "unix")]
+pub mod unix;
+#[cfg(feature = "zmq")]
+pub mod zmq;
+
+pub use contract::{Acceptor, Caps, Landings, Link, Received};
+pub use error::{Error, Refusal};
+pub use options::{Checksums, Options};
+pub use transfer::{Path, Reason, Transfer};

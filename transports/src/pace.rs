@@ -1,0 +1,39 @@
+//! How long a peer may take.
+
+use std::time::{Duration, Instant};
+
+/// For the handshake.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// From the first byte of a record to the end of its header.
+const HEADER: Duration = Duration::from_secs(5);
+
+/// For a payload: this long, and as long again as the slowest rate takes.
+const PAYLOAD: Duration = Duration::from_secs(30);
+const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
+
+/// How long a record may take from its first byte on; `payload` is its length, once it is known.
+pub(crate) fn for_record(payload: Option<u64>) -> Duration {
+    match payload {
+        None => HEADER,
+        Some(len) => HEADER + PAYLOAD + Duration::from_secs(len / SLOWEST_BYTES_PER_SECOND),
+    }
+}
+
+/// The end of a wait of at most `timeout` that begins now.
+pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// The nearer of two ends.
+pub(crate) fn nearer(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// True if the wait is over.
+pub(crate) fn passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}

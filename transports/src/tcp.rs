@@ -1,0 +1,144 @@
+//! TCP, with vectored writes from where the data lie and reads into the landing.
+//!
+//! | | send | receive |
+//! | --- | --- | --- |
+//! | copies by us | none | none |
+//! | copies by the kernel | one (plain memory), none (sendfile) | one |
+//!
+//! Ordered, acknowledged, up to `max_message` bytes a message. Buffers of 64 KiB and more that lie in sealed memory or
+//! in a file that cannot change go by sendfile(2); why not splice(2) is in `docs/design/0001-paths.md`. CRC-32C per MiB
+//! is on between machines, off on one; either side may ask for it. Not encrypted, not authenticated: use it on a
+//! network you trust.
+
+use std::io;
+use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use numpush_message::{DecodeError, Landing, Message, Preamble, Reference, Summary};
+use numpush_os as os;
+
+use crate::contract::{Acceptor, Landings, Link};
+use crate::error::Error;
+use crate::listener::{Door, Listener};
+use crate::options::{Checksums, Options};
+use crate::retry::connect_until;
+use crate::session::Hello;
+use crate::stream::{Medium, Plan, Stream, goes_by_file};
+use crate::transfer::{Reason, Transfer};
+
+/// Connects to `address`, a host name or an IP address with a port (`[::1]:5555` for IPv6).
+///
+/// # Errors
+/// [`Error::Io`] if nobody listens for as long as the connect timeout, or the name is unknown;
+/// [`Error::Handshake`] if something else than numpush answers.
+pub fn connect(address: &str, options: &Options, landing: Box<dyn Landing>) -> Result<Box<dyn Link>, Error> {
+    let socket =
+        connect_until(address, options.connect_timeout, || connect_any(address, options.connect_timeout))?;
+    let peer = format!("tcp://{}", socket.peer_addr().map_err(Error::io("connect to", address))?);
+    let hello = set_up(&socket, options).map_err(Error::io("set up", &peer))?;
+    let link = Stream::open(socket.into(), Tcp, peer, hello, options.clone(), landing)?;
+    Ok(Box::new(link))
+}
+
+/// Listens on `address`; port 0 takes a free one, which [`Acceptor::address`] tells.
+///
+/// # Errors
+/// [`Error::Io`] if the address is not ours or taken.
+pub fn listen(address: &str, options: &Options, landings: Landings) -> Result<Box<dyn Acceptor>, Error> {
+    let listener = TcpListener::bind(address).map_err(Error::io("listen on", address))?;
+    listener.set_nonblocking(true).map_err(Error::io("listen on", address))?;
+    Ok(Box::new(Listener::new(listener, options.clone(), landings)))
+}
+
+/// Tries each address of the name in turn.
+fn connect_any(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout.max(Duration::from_millis(1))) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn set_up(socket: &TcpStream, options: &Options) -> io::Result<Hello> {
+    socket.set_nodelay(true)?;
+    // Probes after 15 s, every 5 s, 3 times; data unacknowledged for 30 s end the connection too.
+    let seconds = Duration::from_secs;
+    os::keep_alive(socket, seconds(15), seconds(5), 3, seconds(30))?;
+    let checksums = match options.checksums {
+        Checksums::On => true,
+        Checksums::Off => false,
+        Checksums::Auto => !is_same_host(socket.peer_addr()?.ip(), socket.local_addr()?.ip()),
+    };
+    Ok(Hello { max_message: options.max_message, checksums, segments: false })
+}
+
+fn is_same_host(peer: IpAddr, local: IpAddr) -> bool {
+    peer.to_canonical().is_loopback() || peer == local
+}
+
+impl Door for TcpListener {
+    type Medium = Tcp;
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+
+    fn take(&self) -> io::Result<(OwnedFd, String)> {
+        let (socket, peer) = self.accept()?;
+        Ok((socket.into(), format!("tcp://{peer}")))
+    }
+
+    fn examine(&self, socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Tcp, Hello), Error> {
+        let socket = socket.try_clone().map_err(Error::io("set up", peer))?;
+        let hello = set_up(&TcpStream::from(socket), options).map_err(Error::io("set up", peer))?;
+        Ok((Tcp, hello))
+    }
+
+    fn address(&self) -> String {
+        self.local_addr().map_or_else(|_| "tcp://?".to_owned(), |address| format!("tcp://{address}"))
+    }
+}
+
+/// Bytes and nothing else.
+pub(crate) struct Tcp;
+
+impl Medium for Tcp {
+    const DESCRIPTORS: bool = false;
+
+    fn plan(&mut self, message: &Message<'_>, _: u32, _: bool) -> Plan {
+        let buffers = message.buffers();
+        if buffers.iter().any(|buffer| goes_by_file(buffer)) {
+            Plan::SendFile
+        } else if buffers.iter().any(|buffer| buffer.backing().is_some()) {
+            Plan::Write(Reason::Small)
+        } else {
+            Plan::Write(Reason::PlainMemory)
+        }
+    }
+
+    fn accept_segment(&mut self, _: &Preamble, _: Option<OwnedFd>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn resolve(
+        &mut self,
+        record: &Preamble,
+        _: Summary,
+        _: &[Reference],
+        _: &mut dyn Landing,
+    ) -> Result<(Message<'static>, Transfer), DecodeError> {
+        // A TCP peer was told that we take no segments.
+        let segment = record.id;
+        Err(DecodeError::Reference { segment, offset: 0, len: record.payload_len, size: 0 })
+    }
+
+    fn released(&mut self, _: u32) {}
+
+    fn take_releases(&mut self) -> Vec<u32> {
+        Vec::new()
+    }
+}
