@@ -30,6 +30,11 @@ pub(crate) trait Medium: Send {
     /// Decides how the payload of message `id` goes, and prepares it.
     fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan;
 
+    /// How long a wait for a release would pay before `message` is planned; `None` if there is nothing to wait for.
+    fn patience(&self, _message: &Message<'_>) -> Option<Duration> {
+        None
+    }
+
     /// The descriptor that came with a segment record; a record without one says to forget the segment.
     fn accept_segment(&mut self, record: &Preamble, descriptor: Option<OwnedFd>) -> io::Result<()>;
 
@@ -88,10 +93,17 @@ struct Incoming {
     system_calls: u32,
     /// The peer has said that nothing more comes.
     closed: bool,
-    /// Messages taken in and not acknowledged: the last one's number, and how many bytes they are.
-    unacknowledged: Option<(u32, u64)>,
+    /// Messages taken in and not acknowledged.
+    unacknowledged: Option<Owed>,
     /// A descriptor that came with the preamble at hand.
     descriptor: Option<OwnedFd>,
+}
+
+struct Owed {
+    /// Number of the last of them.
+    last: u32,
+    count: u32,
+    bytes: u64,
 }
 
 #[derive(Default)]
@@ -288,8 +300,10 @@ impl<M: Medium> Stream<M> {
         }
         incoming.next_id = incoming.next_id.wrapping_add(1);
         let transfer = Transfer { system_calls: std::mem::take(&mut incoming.system_calls), ..transfer };
-        let bytes = preamble.payload_len + incoming.unacknowledged.map_or(0, |(_, bytes)| bytes);
-        incoming.unacknowledged = Some((preamble.id, bytes));
+        let owed = incoming.unacknowledged.get_or_insert(Owed { last: 0, count: 0, bytes: 0 });
+        owed.last = preamble.id;
+        owed.count += 1;
+        owed.bytes += preamble.payload_len;
         incoming.inbox.push_back(Received { message, transfer });
         Ok(())
     }
@@ -332,21 +346,31 @@ impl<M: Medium> Stream<M> {
         Ok(())
     }
 
-    /// Appends what we owe the peer to the control records: releases, and an acknowledgement unless it may wait.
+    /// Appends what we owe the peer to the control records: releases, and an acknowledgement if it is `due`.
     ///
-    /// In a conversation a small message is acknowledged with the answer: an extra packet would cost a third of the
-    /// round trip. While the inbox holds a window's worth nothing is acknowledged, so that the peer pauses.
-    fn queue_control(&mut self, answering: bool) {
+    /// While the inbox holds a window's worth nothing is acknowledged, so that the peer pauses.
+    fn queue_control(&mut self, due: bool) {
         for id in self.medium.take_releases() {
             self.outgoing.control.extend_from_slice(&control(RecordKind::Release, id, 0));
         }
-        let Some((id, bytes)) = self.incoming.unacknowledged else { return };
-        let in_conversation = self.outgoing.next_id > 1 && bytes <= SMALL;
+        let Some(owed) = &self.incoming.unacknowledged else { return };
         let waiting: u64 = self.incoming.inbox.iter().map(|message| message.transfer.bytes).sum();
-        if (!in_conversation || answering) && waiting <= self.options.window {
-            self.outgoing.control.extend_from_slice(&control(RecordKind::Ack, id, 0));
+        if due && waiting <= self.options.window {
+            self.outgoing.control.extend_from_slice(&control(RecordKind::Ack, owed.last, 0));
             self.incoming.unacknowledged = None;
         }
+    }
+
+    /// True if an acknowledgement should not wait for an answer or for more messages to go with it.
+    ///
+    /// A packet for each small message would cost a third of a round trip in a conversation, and half the rate in a
+    /// stream: there it goes with the answer, or when nothing more is there to be read.
+    fn acknowledge_now(&self) -> Result<bool, Error> {
+        let Some(owed) = &self.incoming.unacknowledged else { return Ok(false) };
+        if owed.bytes > SMALL || owed.count >= 32 {
+            return Ok(true);
+        }
+        Ok(self.outgoing.next_id == 1 && !self.has_input()?)
     }
 
     /// Writes as many control records as the socket takes now.
@@ -390,13 +414,15 @@ impl<M: Medium> Stream<M> {
         let deadline = pace::deadline(timeout);
         loop {
             if let Some(received) = self.incoming.inbox.pop_front() {
-                self.queue_control(false);
+                let due = self.acknowledge_now()?;
+                self.queue_control(due);
                 self.write_control()?;
                 return Ok(received);
             }
             // Before waiting, what is owed is paid: the peer may be waiting for it.
             if self.incoming.decoder.is_idle() {
-                self.queue_control(!self.has_input()?);
+                let due = self.incoming.unacknowledged.is_some() && !self.has_input()?;
+                self.queue_control(due);
                 self.write_control()?;
             }
             let blocked_control = !self.outgoing.control.is_empty();
@@ -417,11 +443,8 @@ impl<M: Medium> Stream<M> {
         }
     }
 
-    /// True if bytes wait in the socket. Only asked when an acknowledgement could be put off.
+    /// True if bytes wait in the socket.
     fn has_input(&self) -> Result<bool, Error> {
-        if self.incoming.unacknowledged.is_none() {
-            return Ok(true);
-        }
         let now = Some(Instant::now());
         let ready = os::wait(&[(self.socket.as_fd(), Ready::READ)], now);
         Ok(ready.map_err(Error::io("wait for", &self.peer))?.first().is_some_and(|ready| ready.read))
@@ -463,6 +486,7 @@ impl<M: Medium> Stream<M> {
         let mut encoder = Encoder::new(message, id, flags).map_err(Error::Message)?;
         let deadline = pace::deadline(self.options.send_timeout);
         self.make_room(bytes, deadline)?;
+        self.await_release(message)?;
         self.queue_control(true);
         self.outgoing.system_calls = 0;
         let plan = self.medium.plan(message, id, self.checksums);
@@ -505,6 +529,19 @@ impl<M: Medium> Stream<M> {
         // Acknowledgements of many small messages must not pile up unread in the socket.
         while self.outgoing.in_flight.len() >= 64 && self.read(false)? {}
         self.read_until("send", deadline, fits)
+    }
+
+    /// Waits a little for the peer to give memory back, where that is cheaper than to make more of it.
+    fn await_release(&mut self, message: &Message<'_>) -> Result<(), Error> {
+        let Some(patience) = self.medium.patience(message) else { return Ok(()) };
+        let until = Instant::now() + patience;
+        while self.medium.patience(message).is_some() && Instant::now() < until {
+            self.write_control()?;
+            if self.wait(Ready::READ, Some(until))?.0.read {
+                self.read(false)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a record, control records first.

@@ -82,8 +82,10 @@ impl Way {
     }
 
     /// The measurement without us that shows what the machine can do this way.
-    pub(crate) fn floor(self, kind: Kind) -> Option<Self> {
+    pub(crate) fn floor(self, kind: Kind, load: Load) -> Option<Self> {
+        let small = matches!(load, Load::Array(bytes) if bytes < 64 << 10);
         Some(match (self, kind) {
+            (Self::Unix | Self::UnixSegment, _) if small => Self::BareUnix,
             (Self::Tcp | Self::TcpChecksums | Self::TcpSegment, _) => Self::BareTcp,
             (Self::Unix | Self::UnixSegment, Kind::RoundTrip) => Self::BareUnix,
             (Self::Unix | Self::File | Self::FileMap, Kind::Throughput) => Self::MemcpyWarm,

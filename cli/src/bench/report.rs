@@ -69,7 +69,7 @@ impl Report {
 
     /// Our figure over the floor's: for rates more is better, for round trips less.
     fn ratio(&self, row: &Row) -> Option<(f64, &'static str)> {
-        let floor = row.case.way.floor(row.case.kind)?;
+        let floor = row.case.way.floor(row.case.kind, row.case.load)?;
         let same = |other: &&Row| {
             let load = other.case.load == row.case.load || row.case.kind == Kind::RoundTrip;
             other.case.way == floor && other.case.kind == row.case.kind && load

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use numpush_message::{
     ALIGNMENT, Backing, Buffer, DecodeError, Landing, Message, Preamble, Reference, Stability, Summary,
@@ -119,6 +120,10 @@ const MAX_KNOWN: usize = 64;
 /// Segments a peer may make us keep mapped.
 const MAX_SEGMENTS: usize = 256;
 
+/// Segments up to this many bytes in all are made without waiting for others to come back: two that take turns let
+/// the sender fill one while the receiver reads the other.
+const PIPELINE: usize = 32 << 20;
+
 /// Segments are made in this grain, so that sizes that vary a little find one again.
 const GRAIN: usize = 1 << 20;
 
@@ -161,7 +166,7 @@ impl Medium for Segments {
         let mut references = Vec::with_capacity(buffers.len());
         let (mut at, mut copied, mut held) = (0, 0, Vec::new());
         for buffer in buffers {
-            let backing = buffer.backing().filter(|_| by_reference(buffer) && !buffer.is_borrowed());
+            let backing = buffer.backing().filter(|_| by_reference(buffer));
             if let Some(backing) = backing {
                 let segment = self.lender.introduce(&backing.file, id, &mut announce);
                 references.push(Reference { segment, offset: backing.offset });
@@ -254,6 +259,10 @@ impl Medium for Segments {
 }
 
 impl Lender {
+    fn has_free(&self, len: usize) -> bool {
+        self.slots.iter().any(|slot| !slot.lent && slot.memory.len() >= len)
+    }
+
     /// A segment with room for `len` bytes that is not lent: one there is, or a new one within the budget.
     fn slot(&mut self, len: usize, announce: &mut Vec<Announcement>) -> Result<usize, Reason> {
         let free = self.slots.iter().enumerate().filter(|(_, slot)| !slot.lent && slot.memory.len() >= len);
@@ -380,6 +389,16 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
     }
+}
+
+/// Buffers that lie in memory behind a descriptor go as references to it.
+fn by_reference(buffer: &Buffer<'_>) -> bool {
+    goes_by_file(buffer) && is_memory(buffer) && !buffer.is_borrowed()
+}
+
+/// Bytes that have to be copied into a segment.
+fn plain_len(buffers: &[&Buffer<'_>]) -> usize {
+    buffers.iter().filter(|buffer| !by_reference(buffer)).map(|buffer| room(buffer)).sum()
 }
 
 /// A file cannot be mapped by the peer: it could shrink.
