@@ -10,6 +10,7 @@ use std::str::FromStr;
 /// | --- | --- | --- |
 /// | `max=BYTES` | all | largest payload of a message (1 GiB) |
 /// | `checksums=on\|off\|auto` | `tcp`, `unix`, `file` | CRC-32C over payloads; `auto`: between machines, and in a file |
+/// | `sendfile=on\|off\|auto` | `tcp` | sendfile(2) for memory behind a descriptor; `auto`: between machines, and of files |
 /// | `users=UID,UID` | `unix` | users that may connect besides our own |
 /// | `socket=KIND` | `zmq+tcp`, `zmq+ipc` | `push`, `pull`, `pub`, `sub`, `req` or `rep` (connect: `push`, listen: `pull`) |
 /// | `trusted=1` | `zmq+tcp` | listen on an address other machines can reach |
@@ -55,7 +56,8 @@ impl Scheme {
     fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::Inproc => &["max"],
-            Self::Tcp | Self::File => &["max", "checksums"],
+            Self::Tcp => &["max", "checksums", "sendfile"],
+            Self::File => &["max", "checksums"],
             Self::Unix => &["max", "checksums", "users"],
             Self::ZmqTcp => &["max", "socket", "trusted"],
             Self::ZmqIpc => &["max", "socket"],

@@ -19,7 +19,7 @@ pub use numpush_message::{
     Kind, Landing, LandingError, Limits, Message, NotDense, Payload, Preamble, Record, RecordKind,
     RecordType, Reference, Region, Resolution, Scalar, Skeleton, Stability, Summary, TimeUnit,
 };
-pub use numpush_transports::{Caps, Checksums, Options, Path, Reason, Received, Refusal, Transfer};
+pub use numpush_transports::{Caps, Checksums, Options, Path, Reason, Received, Refusal, Sendfile, Transfer};
 pub use open::{connect, connect_with, listen, listen_with};
 
 /// One message, one file: what the `file:` transport does, without a link.

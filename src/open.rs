@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use numpush_message::{Heap, Landing};
-use numpush_transports::{self as transports, Acceptor, Checksums, Landings, Link, Options};
+use numpush_transports::{self as transports, Acceptor, Checksums, Landings, Link, Options, Sendfile};
 
 use crate::connection::{Connection, Listener};
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
@@ -129,6 +129,14 @@ fn tuned(options: &Options, endpoint: &Endpoint) -> Result<Options, EndpointErro
                     "on" => Checksums::On,
                     "off" => Checksums::Off,
                     "auto" => Checksums::Auto,
+                    _ => return Err(fault("on, off or auto")),
+                }
+            }
+            "sendfile" => {
+                options.sendfile = match value.as_str() {
+                    "on" => Sendfile::On,
+                    "off" => Sendfile::Off,
+                    "auto" => Sendfile::Auto,
                     _ => return Err(fault("on, off or auto")),
                 }
             }

@@ -20,13 +20,15 @@ pub fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: usize) 
     }
 }
 
-/// Moves up to `count` bytes between two descriptors, one of which is a pipe; splice(2).
+/// Moves up to `count` bytes between two descriptors, one of which is a pipe, from `offset` of `from` if it is a file;
+/// splice(2).
 ///
 /// # Errors
 /// What splice(2) says.
-pub fn splice(from: impl AsFd, to: impl AsFd, count: usize) -> io::Result<usize> {
+pub fn splice(from: impl AsFd, offset: Option<u64>, to: impl AsFd, count: usize) -> io::Result<usize> {
+    let mut offset = offset.map(u64::cast_signed);
     loop {
-        match nix::fcntl::splice(&from, None, &to, None, count, SpliceFFlags::SPLICE_F_MOVE) {
+        match nix::fcntl::splice(&from, offset.as_mut(), &to, None, count, SpliceFFlags::SPLICE_F_MOVE) {
             Err(nix::errno::Errno::EINTR) => {}
             result => return Ok(result?),
         }

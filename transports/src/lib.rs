@@ -29,5 +29,5 @@ pub mod zmq;
 
 pub use contract::{Acceptor, Caps, Landings, Link, Received};
 pub use error::{Error, Refusal};
-pub use options::{Checksums, Options};
+pub use options::{Checksums, Options, Sendfile};
 pub use transfer::{Path, Reason, Transfer};

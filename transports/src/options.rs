@@ -16,6 +16,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Whether payloads carry checksums.
     pub checksums: Checksums,
+    /// Whether tcp sends memory behind a descriptor by sendfile(2).
+    pub sendfile: Sendfile,
     /// Users that may connect to a unix socket besides our own.
     pub allowed_users: Vec<u32>,
     /// Bytes of segments a unix link may keep for plain memory on its way.
@@ -35,6 +37,20 @@ pub enum Checksums {
     Off,
 }
 
+/// Whether tcp sends memory behind a descriptor by sendfile(2).
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sendfile {
+    /// To other machines, and from files. Between processes of one machine a write is faster: see
+    /// `docs/design/0001-paths.md` for the measurement.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -44,6 +60,7 @@ impl Default for Options {
             recv_timeout: None,
             connect_timeout: Duration::from_secs(5),
             checksums: Checksums::Auto,
+            sendfile: Sendfile::Auto,
             allowed_users: Vec::new(),
             segment_budget: 1 << 30,
         }

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// For the handshake.
+/// For a peer that has connected to say hello.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// For a listener to answer: it may be busy before it accepts.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
 /// From the first byte of a record to the end of its header.
 const HEADER: Duration = Duration::from_secs(5);

@@ -71,7 +71,7 @@ pub(crate) struct Announcement {
 }
 
 /// A link over a connected stream socket whose handshake is done.
-pub(crate) struct Stream<M> {
+pub(crate) struct Stream<M: Medium> {
     socket: OwnedFd,
     medium: M,
     peer: String,
@@ -80,6 +80,8 @@ pub(crate) struct Stream<M> {
     checksums: bool,
     incoming: Incoming,
     outgoing: Outgoing,
+    /// The peer's greeting, while it has not come.
+    greeting: Option<Greeting>,
     broken: bool,
 }
 
@@ -125,8 +127,8 @@ struct InFlight {
     _held: Vec<Buffer<'static>>,
 }
 
-/// A message at most this large is acknowledged with the answer, if there was one before.
-const SMALL: u64 = 64 << 10;
+/// Messages up to this size are acknowledged together, and buffers below it are not worth a call of their own.
+pub(crate) const SMALL: u64 = 64 << 10;
 
 /// A blocking call gives up this often to look at its deadlines.
 const TICK: Duration = Duration::from_secs(1);
@@ -135,7 +137,8 @@ const TICK: Duration = Duration::from_secs(1);
 const SEND_TICK: Duration = Duration::from_millis(50);
 
 impl<M: Medium> Stream<M> {
-    /// Greets the peer, waits for its greeting, and makes the link.
+    /// Greets the peer and makes the link. The peer's greeting is awaited by the first call that needs it: the other
+    /// side may be a listener that this very thread will ask to accept.
     pub(crate) fn open(
         socket: OwnedFd,
         medium: M,
@@ -144,9 +147,11 @@ impl<M: Medium> Stream<M> {
         options: Options,
         landing: Box<dyn Landing>,
     ) -> Result<Self, Error> {
-        let handshake = |error| Error::Handshake { peer: peer.clone(), source: Box::new(error) };
-        let theirs = greet(&socket, hello, &peer).map_err(handshake)?;
-        Self::greeted(socket, medium, peer, hello, theirs, options, landing)
+        os::send(&socket, &[IoSlice::new(&hello.encode())], false).map_err(Error::io("greet", &peer))?;
+        let nothing_yet = Hello { max_message: 0, checksums: false, segments: false };
+        let mut link = Self::greeted(socket, medium, peer, hello, nothing_yet, options, landing)?;
+        link.greeting = Some(Greeting::default());
+        Ok(link)
     }
 
     /// Makes the link of a socket whose peers have greeted each other.
@@ -174,7 +179,37 @@ impl<M: Medium> Stream<M> {
         };
         let outgoing = Outgoing { next_id: 1, ..Outgoing::default() };
         let (peer_max, checksums) = (theirs.max_message, ours.checksums || theirs.checksums);
-        Ok(Self { socket, medium, peer, options, peer_max, checksums, incoming, outgoing, broken: false })
+        let greeting = None;
+        Ok(Self {
+            socket,
+            medium,
+            peer,
+            options,
+            peer_max,
+            checksums,
+            incoming,
+            outgoing,
+            greeting,
+            broken: false,
+        })
+    }
+
+    /// Fails if the link is of no more use, and waits for the peer's greeting if it has not come.
+    fn ready(&mut self) -> Result<(), Error> {
+        self.check_usable()?;
+        let Some(mut greeting) = self.greeting.take() else { return Ok(()) };
+        let result = greeting.wait(&self.socket, &self.peer);
+        match result {
+            Ok(theirs) => {
+                self.peer_max = theirs.max_message;
+                self.checksums |= theirs.checksums;
+                Ok(())
+            }
+            Err(error) => {
+                let error = Error::Handshake { peer: self.peer.clone(), source: Box::new(error) };
+                self.settle(Err(error))
+            }
+        }
     }
 
     fn check_usable(&self) -> Result<(), Error> {
@@ -380,8 +415,8 @@ impl<M: Medium> Stream<M> {
             match os::send(&self.socket, &[IoSlice::new(&self.outgoing.control)], false) {
                 Ok(count) => drop(self.outgoing.control.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // The peer may be gone and its last messages still here to be read.
-                Err(_) if self.incoming.closed => self.outgoing.control.clear(),
+                // The peer is gone, and its last messages may still be here: reading tells which.
+                Err(error) if is_hang_up(&error) => self.outgoing.control.clear(),
                 Err(error) => return Err(self.io_error("write to", error)),
             }
         }
@@ -699,7 +734,7 @@ impl Incoming {
 
 impl<M: Medium> Link for Stream<M> {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
-        self.check_usable()?;
+        self.ready()?;
         let result = self.send_message(message);
         self.settle(result)
     }
@@ -708,19 +743,19 @@ impl<M: Medium> Link for Stream<M> {
         if let Some(received) = self.incoming.inbox.pop_front() {
             return Ok(received);
         }
-        self.check_usable()?;
+        self.ready()?;
         let result = self.next_message();
         self.settle(result)
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        self.check_usable()?;
+        self.ready()?;
         let result = self.flush_messages("flush");
         self.settle(result)
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        self.check_usable()?;
+        self.ready()?;
         let result = self.say_goodbye();
         self.settle(result)
     }
@@ -744,13 +779,14 @@ impl<M: Medium> Link for Stream<M> {
     }
 }
 
-impl<M> Drop for Stream<M> {
+impl<M: Medium> Drop for Stream<M> {
     /// Leaves in good order, without waiting long: the kernel throws away what it has not sent if bytes of the peer
     /// (its acknowledgements) are unread, so they are read first.
     fn drop(&mut self) {
         if self.broken || self.outgoing.closed {
             return;
         }
+        self.queue_control(true);
         let goodbye = control(RecordKind::Close, 0, 0);
         self.outgoing.control.extend_from_slice(&goodbye);
         let until = Instant::now() + LINGER;
@@ -780,7 +816,7 @@ impl<M> Drop for Stream<M> {
 /// How long a dropped link that has messages on their way waits for the peer to take them.
 const LINGER: Duration = Duration::from_secs(2);
 
-impl<M> fmt::Debug for Stream<M> {
+impl<M: Medium> fmt::Debug for Stream<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream")
             .field("peer", &self.peer)
@@ -812,21 +848,15 @@ fn backed(message: &Message<'_>) -> Vec<Buffer<'static>> {
     shared.map(|buffer| buffer.clone().into_owned_or_copy()).collect()
 }
 
-/// Sends our hello and waits for the peer's.
-fn greet(socket: &OwnedFd, hello: Hello, peer: &str) -> Result<Hello, Error> {
-    let deadline = Some(Instant::now() + pace::HANDSHAKE);
-    let gone = || Error::Disconnected { peer: peer.to_owned(), missing: PREAMBLE_LEN as u64 };
-    os::send(socket, &[IoSlice::new(&hello.encode())], false).map_err(|_| gone())?;
-    let mut greeting = Greeting::default();
-    loop {
-        os::wait(&[(socket.as_fd(), Ready::READ)], deadline).map_err(Error::io("wait for", peer))?;
-        if let Some(theirs) = greeting.read(socket, peer)? {
-            return Ok(theirs);
-        }
-        if pace::passed(deadline) {
-            return Err(Error::Timeout { operation: "handshake", after: pace::HANDSHAKE });
-        }
-    }
+/// The peer, or the way to it, is gone.
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+    )
 }
 
 /// A peer's hello, as far as it has come.
@@ -837,6 +867,20 @@ pub(crate) struct Greeting {
 }
 
 impl Greeting {
+    /// Waits for the whole of it.
+    fn wait(&mut self, socket: &OwnedFd, peer: &str) -> Result<Hello, Error> {
+        let deadline = Some(Instant::now() + pace::ANSWER);
+        loop {
+            os::wait(&[(socket.as_fd(), Ready::READ)], deadline).map_err(Error::io("wait for", peer))?;
+            if let Some(theirs) = self.read(socket, peer)? {
+                return Ok(theirs);
+            }
+            if pace::passed(deadline) {
+                return Err(Error::Timeout { operation: "handshake", after: pace::ANSWER });
+            }
+        }
+    }
+
     /// Reads what is there. A foreign protocol is told by its first bytes.
     pub(crate) fn read(&mut self, socket: &OwnedFd, peer: &str) -> Result<Option<Hello>, Error> {
         let missing = (PREAMBLE_LEN - self.filled) as u64;

@@ -5,8 +5,9 @@
 //! | copies by us | none | none |
 //! | copies by the kernel | one (plain memory), none (sendfile) | one |
 //!
-//! Ordered, acknowledged, up to `max_message` bytes a message. Buffers of 64 KiB and more that lie in sealed memory or
-//! in a file that cannot change go by sendfile(2); why not splice(2) is in `docs/design/0001-paths.md`. CRC-32C per MiB
+//! Ordered, acknowledged, up to `max_message` bytes a message. Buffers of 64 KiB and more that lie in a file that cannot
+//! change go by sendfile(2), and those in sealed memory if the peer is another machine; the measurement behind that, and
+//! why not splice(2), is in `docs/design/0001-paths.md`. CRC-32C per MiB
 //! is on between machines, off on one; either side may ask for it. Not encrypted, not authenticated: use it on a
 //! network you trust.
 
@@ -15,16 +16,16 @@ use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use numpush_message::{DecodeError, Landing, Message, Preamble, Reference, Summary};
+use numpush_message::{DecodeError, Landing, Message, Preamble, Reference, Stability, Summary};
 use numpush_os as os;
 
 use crate::contract::{Acceptor, Landings, Link};
 use crate::error::Error;
 use crate::listener::{Door, Listener};
-use crate::options::{Checksums, Options};
+use crate::options::{Checksums, Options, Sendfile};
 use crate::retry::connect_until;
 use crate::session::Hello;
-use crate::stream::{Medium, Plan, Stream, goes_by_file};
+use crate::stream::{Medium, Plan, SMALL, Stream};
 use crate::transfer::{Reason, Transfer};
 
 /// Connects to `address`, a host name or an IP address with a port (`[::1]:5555` for IPv6).
@@ -36,8 +37,8 @@ pub fn connect(address: &str, options: &Options, landing: Box<dyn Landing>) -> R
     let socket =
         connect_until(address, options.connect_timeout, || connect_any(address, options.connect_timeout))?;
     let peer = format!("tcp://{}", socket.peer_addr().map_err(Error::io("connect to", address))?);
-    let hello = set_up(&socket, options).map_err(Error::io("set up", &peer))?;
-    let link = Stream::open(socket.into(), Tcp, peer, hello, options.clone(), landing)?;
+    let (medium, hello) = set_up(&socket, options).map_err(Error::io("set up", &peer))?;
+    let link = Stream::open(socket.into(), medium, peer, hello, options.clone(), landing)?;
     Ok(Box::new(link))
 }
 
@@ -63,17 +64,19 @@ fn connect_any(address: &str, timeout: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn set_up(socket: &TcpStream, options: &Options) -> io::Result<Hello> {
+fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(Tcp, Hello)> {
     socket.set_nodelay(true)?;
     // Probes after 15 s, every 5 s, 3 times; data unacknowledged for 30 s end the connection too.
     let seconds = Duration::from_secs;
     os::keep_alive(socket, seconds(15), seconds(5), 3, seconds(30))?;
+    let same_host = is_same_host(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
     let checksums = match options.checksums {
         Checksums::On => true,
         Checksums::Off => false,
-        Checksums::Auto => !is_same_host(socket.peer_addr()?.ip(), socket.local_addr()?.ip()),
+        Checksums::Auto => !same_host,
     };
-    Ok(Hello { max_message: options.max_message, checksums, segments: false })
+    let hello = Hello { max_message: options.max_message, checksums, segments: false };
+    Ok((Tcp { same_host, sendfile: options.sendfile }, hello))
 }
 
 fn is_same_host(peer: IpAddr, local: IpAddr) -> bool {
@@ -94,8 +97,7 @@ impl Door for TcpListener {
 
     fn examine(&self, socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Tcp, Hello), Error> {
         let socket = socket.try_clone().map_err(Error::io("set up", peer))?;
-        let hello = set_up(&TcpStream::from(socket), options).map_err(Error::io("set up", peer))?;
-        Ok((Tcp, hello))
+        set_up(&TcpStream::from(socket), options).map_err(Error::io("set up", peer))
     }
 
     fn address(&self) -> String {
@@ -104,20 +106,38 @@ impl Door for TcpListener {
 }
 
 /// Bytes and nothing else.
-pub(crate) struct Tcp;
+pub(crate) struct Tcp {
+    same_host: bool,
+    sendfile: Sendfile,
+}
+
+impl Tcp {
+    /// A mapping that is warm is written faster than its pages are sent, as long as both cost one processor's time. A
+    /// file may not even be in memory.
+    fn prefers_sendfile(&self, stability: Stability) -> bool {
+        match self.sendfile {
+            Sendfile::On => true,
+            Sendfile::Off => false,
+            Sendfile::Auto => !self.same_host || stability == Stability::File,
+        }
+    }
+}
 
 impl Medium for Tcp {
     const DESCRIPTORS: bool = false;
 
     fn plan(&mut self, message: &Message<'_>, _: u32, _: bool) -> Plan {
         let buffers = message.buffers();
-        if buffers.iter().any(|buffer| goes_by_file(buffer)) {
-            Plan::SendFile
-        } else if buffers.iter().any(|buffer| buffer.backing().is_some()) {
-            Plan::Write(Reason::Small)
-        } else {
-            Plan::Write(Reason::PlainMemory)
+        let mut backings = buffers.iter().filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
+        let largest = backings.clone().map(|(len, _)| len as u64).max();
+        if backings.any(|(len, backing)| len as u64 >= SMALL && self.prefers_sendfile(backing.stability)) {
+            return Plan::SendFile;
         }
+        Plan::Write(match largest {
+            None => Reason::PlainMemory,
+            Some(len) if len < SMALL => Reason::Small,
+            Some(_) => Reason::SameHost,
+        })
     }
 
     fn accept_segment(&mut self, _: &Preamble, _: Option<OwnedFd>) -> io::Result<()> {

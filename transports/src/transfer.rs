@@ -50,6 +50,8 @@ pub enum Reason {
     PlainMemory,
     /// The memory has a descriptor and cannot change while the peer reads it.
     StableDescriptor,
+    /// The memory has a descriptor, and on one machine a write is faster than sendfile.
+    SameHost,
     /// The payload is too small for more than a plain write.
     Small,
     /// The receiver still holds all segments the sender may have.
@@ -93,6 +95,7 @@ impl Reason {
             Self::OnlyWay => "only way of the medium",
             Self::PlainMemory => "plain memory",
             Self::StableDescriptor => "stable memory behind a descriptor",
+            Self::SameHost => "faster than sendfile on one machine",
             Self::Small => "too small for more",
             Self::SegmentsHeld => "receiver holds all segments",
             Self::NoSegment => "no segment to be had",

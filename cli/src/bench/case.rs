@@ -9,10 +9,16 @@ pub(crate) enum Way {
     MemcpyFresh,
     /// A loop of write(2) and read(2) over TCP
     BareTcp,
+    /// sendfile(2) of sealed memory over TCP
+    BareSendfile,
+    /// splice(2) of sealed memory through a pipe over TCP
+    BareSplice,
     /// The same over a unix socket
     BareUnix,
     /// The `zeromq` crate with the payload as its only frame
     BareZmq,
+    /// The `zeromq` crate with our frames: a small one and the payload
+    BareZmqFrames,
     /// libzmq, through pyzmq
     Pyzmq,
     /// Threads of one process
@@ -21,6 +27,8 @@ pub(crate) enum Way {
     TcpChecksums,
     /// From a sealed segment
     TcpSegment,
+    /// From a sealed segment, by sendfile
+    TcpSendfile,
     /// Plain memory
     Unix,
     /// From a sealed segment
@@ -65,13 +73,17 @@ impl Way {
             Self::MemcpyWarm => "memcpy, warm pages",
             Self::MemcpyFresh => "memcpy, fresh pages",
             Self::BareTcp => "bare TCP socket",
+            Self::BareSendfile => "bare TCP, sendfile",
+            Self::BareSplice => "bare TCP, splice",
             Self::BareUnix => "bare unix socket",
-            Self::BareZmq => "bare zeromq crate",
+            Self::BareZmq => "bare zeromq, one frame",
+            Self::BareZmqFrames => "bare zeromq, our frames",
             Self::Pyzmq => "bare libzmq (pyzmq)",
             Self::Inproc => "inproc",
             Self::Tcp => "tcp",
             Self::TcpChecksums => "tcp, checksums",
             Self::TcpSegment => "tcp, from a segment",
+            Self::TcpSendfile => "tcp, segment by sendfile",
             Self::Unix => "unix",
             Self::UnixSegment => "unix, from a segment",
             Self::File => "file, a folder",
@@ -86,17 +98,16 @@ impl Way {
         let small = matches!(load, Load::Array(bytes) if bytes < 64 << 10);
         Some(match (self, kind) {
             (Self::Unix | Self::UnixSegment, _) if small => Self::BareUnix,
-            (Self::Tcp | Self::TcpChecksums | Self::TcpSegment, _) => Self::BareTcp,
+            (Self::Tcp | Self::TcpChecksums | Self::TcpSegment | Self::TcpSendfile, _) => Self::BareTcp,
             (Self::Unix | Self::UnixSegment, Kind::RoundTrip) => Self::BareUnix,
             (Self::Unix | Self::File | Self::FileMap, Kind::Throughput) => Self::MemcpyWarm,
-            (Self::ZmqTcp | Self::ZmqIpc, Kind::Throughput) => Self::BareZmq,
+            (Self::ZmqTcp | Self::ZmqIpc, Kind::Throughput) => Self::BareZmqFrames,
             _ => return None,
         })
     }
 
     pub(crate) fn is_floor(self) -> bool {
-        use Way::{BareTcp, BareUnix, BareZmq, MemcpyFresh, MemcpyWarm, Pyzmq};
-        matches!(self, MemcpyWarm | MemcpyFresh | BareTcp | BareUnix | BareZmq | Pyzmq)
+        self.name().starts_with("bare") || self.name().starts_with("memcpy")
     }
 }
 
@@ -123,13 +134,16 @@ pub(crate) fn size(bytes: usize) -> String {
     }
 }
 
-const THROUGHPUT: [Way; 16] = [
+const THROUGHPUT: [Way; 20] = [
     Way::MemcpyWarm,
     Way::MemcpyFresh,
     Way::BareTcp,
     Way::Tcp,
     Way::TcpChecksums,
     Way::TcpSegment,
+    Way::TcpSendfile,
+    Way::BareSendfile,
+    Way::BareSplice,
     Way::BareUnix,
     Way::Unix,
     Way::UnixSegment,
@@ -137,6 +151,7 @@ const THROUGHPUT: [Way; 16] = [
     Way::File,
     Way::FileMap,
     Way::BareZmq,
+    Way::BareZmqFrames,
     Way::ZmqTcp,
     Way::ZmqIpc,
     Way::Pyzmq,
@@ -157,6 +172,9 @@ pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
             let count = (budget / bytes).clamp(4, most);
             // A file a message, and a link that polls: fewer of them say as much.
             let count = if way == Way::File { count.min(most / 10) } else { count };
+            if matches!(way, Way::TcpSendfile | Way::BareSendfile | Way::BareSplice) && bytes < 1 << 20 {
+                continue;
+            }
             cases.push(Case { way, load: Load::Array(bytes), kind: Kind::Throughput, count });
         }
     }
@@ -171,7 +189,9 @@ pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
         cases.push(Case { way, load: Load::Array(bytes), kind: Kind::RoundTrip, count });
     }
     if frame {
-        let ours = THROUGHPUT.into_iter().filter(|way| !way.is_floor() && *way != Way::FileMap);
+        let ours = THROUGHPUT
+            .into_iter()
+            .filter(|way| !way.is_floor() && !matches!(way, Way::FileMap | Way::TcpSendfile));
         cases.extend(ours.map(|way| Case { way, load: Load::Frame, kind: Kind::Throughput, count: 10 }));
     }
     cases

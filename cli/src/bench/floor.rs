@@ -1,6 +1,8 @@
 //! What the machine and other libraries do without us.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -29,6 +31,31 @@ pub(crate) fn memcpy(size: usize, count: usize, fresh: bool) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
+/// Sends `size` bytes of a descriptor by sendfile, or by splice through a pipe.
+pub(crate) fn send_descriptor(
+    socket: &TcpStream,
+    file: &OwnedFd,
+    size: usize,
+    splice: bool,
+) -> io::Result<()> {
+    let mut at = 0;
+    if !splice {
+        while at < size {
+            at += numpush_os::send_file(socket, file, at as u64, size - at)?;
+        }
+        return Ok(());
+    }
+    let (reader, writer) = io::pipe()?;
+    while at < size {
+        let mut piped = numpush_os::splice(file, Some(at as u64), &writer, size - at)?;
+        at += piped;
+        while piped > 0 {
+            piped -= numpush_os::splice(&reader, None, socket, piped)?;
+        }
+    }
+    Ok(())
+}
+
 fn runtime() -> Result<Runtime, Failure> {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(broken)
 }
@@ -50,6 +77,7 @@ pub(crate) fn zmq_receiver(peer: &Peer) -> Result<(), Failure> {
 pub(crate) fn zmq_sender(
     address: &str,
     size: usize,
+    framed: bool,
 ) -> Result<impl FnMut(usize) -> Result<(), Failure>, Failure> {
     let runtime = runtime()?;
     let payload = Bytes::from(vec![7_u8; size]);
@@ -60,7 +88,10 @@ pub(crate) fn zmq_sender(
     runtime.block_on(socket.connect(address)).map_err(broken)?;
     Ok(move |count: usize| {
         for _ in 0..count {
-            let message = ZmqMessage::from(payload.clone());
+            let mut message = ZmqMessage::from(payload.clone());
+            if framed {
+                message.push_front(Bytes::from_static(&[0; 64]));
+            }
             runtime.block_on(socket.send(message)).map_err(broken)?;
         }
         Ok(())

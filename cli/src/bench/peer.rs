@@ -50,7 +50,7 @@ pub(crate) struct Account {
 
 pub(crate) fn run(peer: &Peer) -> Result<(), Failure> {
     match peer.way {
-        Way::BareTcp => {
+        Way::BareTcp | Way::BareSendfile | Way::BareSplice => {
             let listener = TcpListener::bind("127.0.0.1:0").map_err(broken)?;
             say(&format!("at {}", listener.local_addr().map_err(broken)?));
             let (socket, _) = listener.accept().map_err(broken)?;
@@ -63,12 +63,11 @@ pub(crate) fn run(peer: &Peer) -> Result<(), Failure> {
             let (socket, _) = listener.accept().map_err(broken)?;
             bare(peer, socket)
         }
-        Way::BareZmq => floor::zmq_receiver(peer),
+        Way::BareZmq | Way::BareZmqFrames => floor::zmq_receiver(peer),
         Way::FileMap => {
             say("at the file");
             let mut heap = numpush::Heap::new();
-            let read = || numpush::file::read(Path::new(&peer.address), &mut heap, u64::MAX);
-            let mut read = read;
+            let mut read = || numpush::file::read(Path::new(&peer.address), &mut heap, u64::MAX);
             take(peer, || Ok(read().map_err(numpush::Error::from)?))
         }
         _ => linked(peer),

@@ -42,7 +42,8 @@ pub(crate) fn measure(case: &Case, frame: Option<&Message<'static>>) -> Result<S
         }
         Way::Pyzmq => Ok(rate(floor::pyzmq(size, WARM, case.count)?)),
         Way::Inproc => inproc(case, &load(case, frame)?),
-        Way::BareTcp | Way::BareUnix | Way::BareZmq => bare(case, size),
+        Way::BareSendfile | Way::BareSplice => by_file(case, size),
+        Way::BareTcp | Way::BareUnix | Way::BareZmq | Way::BareZmqFrames => bare(case, size),
         Way::FileMap => mapped(case, &load(case, frame)?),
         _ => linked(case, &load(case, frame)?),
     }
@@ -53,7 +54,7 @@ const WARM: usize = 2;
 
 /// The message a case sends, from where the case wants it to lie.
 fn load(case: &Case, frame: Option<&Message<'static>>) -> Result<Message<'static>, Failure> {
-    let in_segment = matches!(case.way, Way::TcpSegment | Way::UnixSegment);
+    let in_segment = matches!(case.way, Way::TcpSegment | Way::TcpSendfile | Way::UnixSegment);
     let Load::Array(bytes) = case.load else {
         let frame = frame.cloned().ok_or_else(|| Failure::Bench("no dataframe".into()))?;
         return if in_segment { reopened(&frame) } else { Ok(frame) };
@@ -136,6 +137,7 @@ fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, Failure> {
     let listening = address_of(&mut started)?;
     let endpoint = match case.way {
         Way::TcpChecksums => format!("{listening}?checksums=on"),
+        Way::TcpSendfile => format!("{listening}?sendfile=on"),
         Way::Unix | Way::UnixSegment | Way::File => place.endpoint.clone(),
         _ => listening,
     };
@@ -200,8 +202,8 @@ fn bare(case: &Case, size: usize) -> Result<Sample, Failure> {
     let place = Place::new(case.way);
     let mut started = start(case, &place.endpoint, size)?;
     let address = address_of(&mut started)?;
-    if case.way == Way::BareZmq {
-        let send = floor::zmq_sender(&address, size)?;
+    if matches!(case.way, Way::BareZmq | Way::BareZmqFrames) {
+        let send = floor::zmq_sender(&address, size, case.way == Way::BareZmqFrames)?;
         return timed(case, &mut started, send);
     }
     let mut socket = peer::bare_connect(case.way, &address)?;
@@ -218,6 +220,23 @@ fn bare(case: &Case, size: usize) -> Result<Sample, Failure> {
     timed(case, &mut started, |count| {
         for _ in 0..count {
             socket.write_all(&payload).map_err(broken)?;
+        }
+        Ok(())
+    })
+}
+
+/// sendfile or splice from sealed memory, in a loop.
+fn by_file(case: &Case, size: usize) -> Result<Sample, Failure> {
+    let buffer = load(&Case { way: Way::TcpSegment, ..*case }, None)?;
+    let backing = buffer.buffers().first().and_then(|buffer| buffer.backing().cloned());
+    let backing = backing.ok_or_else(|| Failure::Bench("a segment without a descriptor".into()))?;
+    let mut started = start(case, "-", size)?;
+    let address = address_of(&mut started)?;
+    let socket = std::net::TcpStream::connect(address).map_err(broken)?;
+    let splice = case.way == Way::BareSplice;
+    timed(case, &mut started, |count| {
+        for _ in 0..count {
+            floor::send_descriptor(&socket, &backing.file, size, splice).map_err(broken)?;
         }
         Ok(())
     })

@@ -146,11 +146,19 @@ impl Segments {
 impl Medium for Segments {
     const DESCRIPTORS: bool = true;
 
+    fn patience(&self, message: &Message<'_>) -> Option<Duration> {
+        let plain = plain_len(&message.buffers());
+        if plain < to_usize(SEGMENT_FROM) || self.lender.has_free(plain) {
+            return None;
+        }
+        let used = self.lender.slots.iter().map(|slot| slot.memory.len()).sum::<usize>();
+        // Not a second segment of this size while the first may come back sooner than the second is made.
+        (used > 0 && used + plain > PIPELINE).then(|| Duration::from_nanos(plain as u64))
+    }
+
     fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan {
         let buffers = message.buffers();
-        let by_reference = |buffer: &Buffer<'_>| goes_by_file(buffer) && is_memory(buffer);
-        let plain =
-            buffers.iter().filter(|buffer| !by_reference(buffer)).map(|buffer| room(buffer)).sum::<usize>();
+        let plain = plain_len(&buffers);
         if checksums || (plain < to_usize(SEGMENT_FROM) && !buffers.iter().any(|buffer| by_reference(buffer)))
         {
             return Plan::Write(if checksums { Reason::PlainMemory } else { Reason::Small });

@@ -1,0 +1,507 @@
+//! Bad input and bad peers: the fault table F10 to F28, as far as these transports go. Each gives a named error, and costs
+//! no other link anything.
+
+mod support;
+
+use std::io::{IoSlice, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use numpush::{
+    Connection, DecodeError, Flags, Listener, Message, Preamble, Record, RecordKind, TransportError,
+};
+use support::{Peer, TempPath, bytes};
+
+const ROLE: &str = "NUMPUSH_TEST_ROLE";
+
+fn transport(error: numpush::Error) -> TransportError {
+    match error {
+        numpush::Error::Transport(error) => error,
+        error => panic!("{error:?}"),
+    }
+}
+
+fn hello(segments: bool) -> [u8; 32] {
+    Preamble::control(RecordKind::Hello, u32::from(segments) * 2, 1 << 30).encode(&[])
+}
+
+fn tcp() -> (Listener, String) {
+    let listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let address = listener.address().replace("tcp://", "");
+    (listener, address)
+}
+
+/// A peer that says hello and then what it likes, and our link with it.
+fn raw_tcp() -> (TcpStream, Connection, Listener) {
+    let (mut listener, address) = tcp();
+    let mut raw = TcpStream::connect(address).unwrap();
+    raw.write_all(&hello(false)).unwrap();
+    let mut link = listener.accept_for(support::PATIENCE).unwrap();
+    link.set_timeouts(Some(support::PATIENCE), Some(support::PATIENCE));
+    (raw, link, listener)
+}
+
+fn raw_unix() -> (UnixStream, Connection, Listener, TempPath) {
+    let place = TempPath::new("raw");
+    let mut listener = numpush::listen(&format!("unix:{}", place.0.display())).unwrap();
+    let mut raw = UnixStream::connect(&place.0).unwrap();
+    raw.write_all(&hello(true)).unwrap();
+    let mut link = listener.accept_for(support::PATIENCE).unwrap();
+    link.set_timeouts(Some(support::PATIENCE), Some(support::PATIENCE));
+    (raw, link, listener, place)
+}
+
+fn record(message: &Message<'_>, id: u32) -> Vec<u8> {
+    let mut encoder = numpush::Encoder::new(message, id, Flags::default()).unwrap();
+    let mut record = Vec::new();
+    while let Some(next) = encoder.next() {
+        let count = next.bytes.len();
+        record.extend_from_slice(next.bytes);
+        encoder.advance(count);
+    }
+    record
+}
+
+/// What our link says to `sent`.
+fn answer_to(sent: &[u8]) -> TransportError {
+    let (mut raw, mut link, _listener) = raw_tcp();
+    raw.write_all(sent).unwrap();
+    let error = transport(link.recv().unwrap_err());
+    let again = transport(link.recv().unwrap_err());
+    assert!(matches!(again, TransportError::Broken { .. }), "a link that met rubbish is closed: {again:?}");
+    error
+}
+
+#[test]
+fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
+    let (mut listener, address) = tcp();
+    let greetings: [(&[u8], &str); 5] = [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n1234567890123456789", "SSH"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "TLS"),
+        (b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f", "ZeroMQ"),
+        (b"hi\n", "hi"),
+    ];
+    for (greeting, name) in greetings {
+        let mut raw = TcpStream::connect(&address).unwrap();
+        raw.write_all(greeting).unwrap();
+        let error = transport(listener.accept_for(support::PATIENCE).map(drop).unwrap_err());
+        let TransportError::Handshake { source, .. } = error else { panic!("{error:?}") };
+        let TransportError::Rubbish { source, .. } = *source else { panic!("{source:?}") };
+        assert!(source.to_string().contains(name), "{source}");
+    }
+    let mut tx = numpush::connect(&listener.address()).unwrap();
+    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    tx.send(&bytes(10, 1)).unwrap();
+    assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
+}
+
+#[test]
+fn a_foreign_server_is_named_too() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut link = numpush::connect(&format!("tcp://{}", server.local_addr().unwrap())).unwrap();
+    let (mut raw, _) = server.accept().unwrap();
+    raw.write_all(b"220 mail.example.org ESMTP ready for you\r\n").unwrap();
+    let error = transport(link.send(&bytes(10, 1)).unwrap_err());
+    assert!(matches!(error, TransportError::Handshake { .. }), "{error:?}");
+}
+
+#[test]
+fn another_version_is_refused_by_name() {
+    let (mut listener, address) = tcp();
+    let mut newer = hello(false);
+    newer[4] = 9;
+    let mut raw = TcpStream::connect(address).unwrap();
+    raw.write_all(&newer).unwrap();
+    let error = listener.accept_for(support::PATIENCE).map(drop).unwrap_err();
+    let TransportError::Handshake { source, .. } = transport(error) else { panic!() };
+    assert!(matches!(
+        *source,
+        TransportError::Rubbish { source: DecodeError::Version { theirs: 9, ours: 1 }, .. }
+    ));
+    let mut answer = Vec::new();
+    raw.read_to_end(&mut answer).unwrap();
+    let refusal = Preamble::decode(answer[32..64].try_into().unwrap()).unwrap();
+    assert_eq!(refusal.kind, RecordKind::Refuse, "the peer is told");
+}
+
+/// F20, F21, F27: claims, overflows and truncation.
+#[test]
+fn rubbish_after_a_good_handshake_is_named() {
+    let preamble = |header_len, buffers, payload_len| {
+        let flags = Flags::default();
+        Preamble { kind: RecordKind::Array, flags, header_len, buffers, payload_len, id: 1 }.encode(&[])
+    };
+    let decode = |sent: &[u8]| match answer_to(sent) {
+        TransportError::Rubbish { source, .. } => source,
+        error => panic!("{error:?}"),
+    };
+    assert!(matches!(decode(&preamble(100, 1, 1 << 50)), DecodeError::PayloadTooLong { .. }));
+    assert!(matches!(decode(&preamble(u32::MAX, 1, 64)), DecodeError::HeaderTooLong { .. }));
+    assert!(matches!(decode(&preamble(100, u32::MAX, 64)), DecodeError::TooManyBuffers { .. }));
+    assert!(matches!(decode(&[0; 64]), DecodeError::ForeignProtocol { .. }));
+    let good = record(&bytes(1000, 1), 1);
+    let mut flipped = good.clone();
+    flipped[40] ^= 1;
+    assert!(matches!(decode(&flipped), DecodeError::HeaderChecksum { .. }));
+    let mut flags = good.clone();
+    flags[6] = 0x80;
+    assert!(matches!(decode(&flags), DecodeError::UnknownFlags { .. }));
+    let wrong_number = record(&bytes(1000, 1), 7);
+    assert!(matches!(answer_to(&wrong_number), TransportError::Session { .. }), "a message is missing");
+    let again = [record(&bytes(10, 1), 1), record(&bytes(10, 1), 1)];
+    let (mut raw, mut link, _listener) = raw_tcp();
+    raw.write_all(&again.as_flattened()[..]).unwrap();
+    assert_eq!(link.recv().unwrap().message, bytes(10, 1));
+    assert!(
+        matches!(transport(link.recv().unwrap_err()), TransportError::Session { .. }),
+        "F34: a message came twice"
+    );
+}
+
+trait Flatten {
+    fn as_flattened(&self) -> Vec<u8>;
+}
+
+impl Flatten for [Vec<u8>; 2] {
+    fn as_flattened(&self) -> Vec<u8> {
+        self.iter().flatten().copied().collect()
+    }
+}
+
+#[test]
+fn a_forged_acknowledgement_is_refused() {
+    for id in [1, 77, u32::MAX] {
+        let error = answer_to(&Preamble::control(RecordKind::Ack, id, 0).encode(&[]));
+        assert!(matches!(error, TransportError::Session { .. }), "{id}: {error:?}");
+    }
+    let segment = Preamble::control(RecordKind::Segment, 1, 0).encode(&[]);
+    let (mut raw, mut link, _listener) = raw_tcp();
+    raw.write_all(&segment).unwrap();
+    assert!(
+        matches!(transport(link.recv().unwrap_err()), TransportError::Io { .. }),
+        "tcp takes no segments"
+    );
+}
+
+/// F27: a partial message is never shown.
+#[test]
+fn a_connection_cut_in_mid_message_shows_nothing() {
+    let record = record(&bytes(1 << 20, 1), 1);
+    for cut in [1, 31, 32, 60, 5000, record.len() - 1] {
+        let (mut raw, mut link, _listener) = raw_tcp();
+        raw.write_all(&record[..cut]).unwrap();
+        drop(raw);
+        let error = transport(link.recv().unwrap_err());
+        assert!(
+            matches!(error, TransportError::Disconnected { missing: 1.., .. }),
+            "cut at {cut}: {error:?}"
+        );
+    }
+}
+
+/// F28: a peer that says nothing, or little, holds up nobody, and is told off in time.
+#[test]
+fn silent_and_slow_peers_hold_up_nobody() {
+    let (mut listener, address) = tcp();
+    let silent = TcpStream::connect(&address).unwrap();
+    let mut slow = TcpStream::connect(&address).unwrap();
+    slow.write_all(&hello(false)[..1]).unwrap();
+    let began = Instant::now();
+    let mut tx = numpush::connect(&listener.address()).unwrap();
+    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    tx.send(&bytes(10, 1)).unwrap();
+    assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
+    assert!(began.elapsed() < Duration::from_secs(4), "they were waited for");
+    for _ in 0..2 {
+        let error = transport(listener.accept_for(support::PATIENCE).map(drop).unwrap_err());
+        let TransportError::Handshake { source, .. } = error else { panic!("{error:?}") };
+        assert!(matches!(*source, TransportError::Timeout { operation: "handshake", .. }), "{source:?}");
+    }
+    drop((silent, slow));
+}
+
+#[test]
+fn a_header_that_does_not_go_on_is_given_up() {
+    let (mut raw, mut link, _listener) = raw_tcp();
+    raw.write_all(&record(&bytes(1 << 20, 1), 1)[..40]).unwrap();
+    let error = transport(link.recv().unwrap_err());
+    assert!(matches!(error, TransportError::Stalled { .. }), "{error:?}");
+}
+
+/// A message by reference, as `unix` sends it, and a segment for it to refer to.
+fn referring(segment: u32, offset: u64) -> Vec<u8> {
+    let message = bytes(100_000, 1);
+    let encoder = numpush::Encoder::new(&message, 1, Flags { checksums: false, references: true }).unwrap();
+    let mut record = Vec::from(encoder.head());
+    record.extend_from_slice(&u64::from(segment).to_le_bytes());
+    record.extend_from_slice(&offset.to_le_bytes());
+    record
+}
+
+fn announce(raw: &UnixStream, descriptor: &OwnedFd) {
+    let record = Preamble::control(RecordKind::Segment, 1, 0).encode(&[]);
+    numpush_os::send_with_descriptor(raw, &[IoSlice::new(&record)], descriptor, true).unwrap();
+}
+
+fn sealed(len: usize) -> std::sync::Arc<OwnedFd> {
+    let segment = numpush::Segment::new(len).unwrap();
+    std::sync::Arc::clone(&segment.seal().unwrap().backing().unwrap().file)
+}
+
+/// F10, F18: only memory that cannot shrink is mapped.
+#[test]
+fn descriptors_that_could_shrink_are_refused() {
+    let file = std::fs::File::open("/proc/self/exe").unwrap();
+    let zero = std::fs::File::open("/dev/zero").unwrap();
+    let (pipe, _end) = std::io::pipe().unwrap();
+    let (socket, _other) = UnixStream::pair().unwrap();
+    let place = TempPath::new("unsealed");
+    std::fs::write("/dev/shm/numpush-test-unsealed", [0; 4096]).unwrap();
+    let shared = std::fs::File::open("/dev/shm/numpush-test-unsealed").unwrap();
+    std::fs::remove_file("/dev/shm/numpush-test-unsealed").unwrap();
+    drop(place);
+    for descriptor in [OwnedFd::from(file), zero.into(), pipe.into(), socket.into(), shared.into()] {
+        let (raw, mut link, _listener, _place) = raw_unix();
+        announce(&raw, &descriptor);
+        let error = transport(link.recv().unwrap_err());
+        let TransportError::Io { source, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+}
+
+/// F21 for segments: a reference is checked before a byte of it is read.
+#[test]
+fn references_outside_their_segment_are_refused() {
+    let outside = [(1, 1), (1, u64::MAX), (1, 1 << 40), (2, 0), (0, 0)];
+    for (segment, offset) in outside {
+        let (mut raw, mut link, _listener, _place) = raw_unix();
+        announce(&raw, &sealed(100_000));
+        raw.write_all(&referring(segment, offset)).unwrap();
+        let error = transport(link.recv().unwrap_err());
+        let is_reference =
+            matches!(&error, TransportError::Rubbish { source: DecodeError::Reference { .. }, .. });
+        assert!(is_reference, "segment {segment} at {offset}: {error:?}");
+    }
+    let (mut raw, mut link, _listener, _place) = raw_unix();
+    announce(&raw, &sealed(100_000));
+    raw.write_all(&referring(1, 0)).unwrap();
+    assert_eq!(link.recv().unwrap().payload_len(), 100_032);
+}
+
+/// F17: descriptors nobody asked for are closed, and a peer may not fill our table with them.
+#[test]
+fn surplus_descriptors_do_not_stay() {
+    let count = |peer: &mut Peer| peer.hears("descriptors").parse::<usize>().unwrap();
+    let place = TempPath::new("surplus");
+    let mut peer =
+        Peer::start("peer", &[(ROLE, "count-descriptors"), ("NUMPUSH_TEST_PATH", place.0.to_str().unwrap())]);
+    let before = count(&mut peer);
+    let descriptor = sealed(4096);
+    for _ in 0..20 {
+        let mut raw = UnixStream::connect(&place.0).unwrap();
+        raw.write_all(&hello(true)).unwrap();
+        // One with a record that has no use for it.
+        let ack = Preamble::control(RecordKind::Ack, 1, 0).encode(&[]);
+        let _ = numpush_os::send_with_descriptor(&raw, &[IoSlice::new(&ack)], &descriptor, true);
+        let mut rest = Vec::new();
+        let _ = raw.read_to_end(&mut rest);
+    }
+    let mut raw = UnixStream::connect(&place.0).unwrap();
+    raw.write_all(b"the end, with enough bytes to be told").unwrap();
+    assert_eq!(count(&mut peer), before);
+    peer.ends_well();
+}
+
+/// F19: another user is refused before anything of it is read, unless the endpoint allows it.
+#[test]
+fn another_user_is_refused() {
+    if numpush_os::user() != 0 {
+        println!("NOT RUN: only root can act as another user");
+        return;
+    }
+    let place = TempPath::new("user");
+    let act = |path: &std::path::Path| {
+        let script = "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                      s.sendall(bytes.fromhex(sys.argv[2])); s.recv(64)";
+        let hello: String = hello(true).iter().map(|byte| format!("{byte:02x}")).collect();
+        Command::new("python3").args(["-c", script, path.to_str().unwrap(), &hello]).spawn().unwrap()
+    };
+    for (query, allowed) in [("", false), ("?users=65534", true)] {
+        let mut listener = numpush::listen(&format!("unix:{}{query}", place.0.display())).unwrap();
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(&place.0, permissions).unwrap();
+        let mut child = act(&place.0);
+        match listener.accept_for(support::PATIENCE).map_err(transport) {
+            Ok(_) => assert!(allowed),
+            Err(TransportError::Handshake { source, .. }) => {
+                assert!(!allowed);
+                assert!(
+                    matches!(*source, TransportError::ForeignUser { uid: 65534, allowed: 0, .. }),
+                    "{source:?}"
+                );
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+        child.wait().unwrap();
+    }
+}
+
+/// Does nothing unless a test above or below started it.
+#[test]
+fn peer() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("count-descriptors") => {
+            let path = std::env::var("NUMPUSH_TEST_PATH").unwrap();
+            let mut listener = numpush::listen(&format!("unix:{path}")).unwrap();
+            println!("descriptors: {}", support::open_descriptors());
+            while let Ok(mut link) = listener.accept_for(support::PATIENCE) {
+                assert!(link.recv().is_err());
+            }
+            println!("descriptors: {}", support::open_descriptors());
+        }
+        Ok("few-descriptors") => few_descriptors(),
+        _ => {}
+    }
+}
+
+/// F16: out of descriptors, the listener waits without spinning, and those who are in go on.
+#[test]
+fn out_of_descriptors_the_others_go_on() {
+    let script = "ulimit -n 24; exec \"$0\" --exact peer --nocapture --test-threads=1";
+    let program = std::env::current_exe().unwrap();
+    let status =
+        Command::new("sh").arg("-c").arg(script).arg(program).env(ROLE, "few-descriptors").status().unwrap();
+    assert!(status.success());
+}
+
+fn few_descriptors() {
+    let (mut listener, address) = tcp();
+    let mut tx = numpush::connect(&listener.address()).unwrap();
+    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let mut crowd = Vec::new();
+    while let Ok(raw) = TcpStream::connect(&address) {
+        crowd.push(raw);
+    }
+    let before = numpush_os::usage().unwrap();
+    assert!(listener.accept_for(Duration::from_secs(1)).is_err());
+    let after = numpush_os::usage().unwrap();
+    let spent = (after.user + after.system) - (before.user + before.system);
+    assert!(spent < Duration::from_millis(200), "{spent:?} of processor time in one second of waiting");
+    tx.send(&bytes(1000, 1)).unwrap();
+    assert_eq!(rx.recv().unwrap().message, bytes(1000, 1));
+    crowd.clear();
+    let mut late = None;
+    support::eventually("a place for the late", || {
+        late = late.take().or_else(|| numpush::connect(&listener.address()).ok());
+        late.is_some() && listener.accept_for(Duration::from_secs(1)).is_ok()
+    });
+}
+
+/// F12, F25: a message file that was cut is an error, never a signal.
+#[test]
+fn a_truncated_file_is_an_error() {
+    let path = TempPath::new("cut");
+    numpush::file::write(&path.0, &bytes(1 << 20, 1), true).unwrap();
+    let whole = std::fs::read(&path.0).unwrap();
+    let read = || numpush::file::read(&path.0, &mut numpush::Heap::new(), u64::MAX).map(drop).unwrap_err();
+    for len in [0, 31, 100, 4096, whole.len() - 1] {
+        std::fs::write(&path.0, &whole[..len]).unwrap();
+        let error = read();
+        let is_cut = matches!(&error, TransportError::Rubbish { source: DecodeError::Truncated { .. }, .. });
+        assert!(is_cut, "{len}: {error:?}");
+    }
+    std::fs::write(&path.0, [&whole[..], b"x"].as_flattened_bytes()).unwrap();
+    assert!(matches!(
+        read(),
+        TransportError::Rubbish { source: DecodeError::TrailingBytes { count: 1 }, .. }
+    ));
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    std::fs::write(&path.0, flipped).unwrap();
+    assert!(
+        matches!(read(), TransportError::Rubbish { source: DecodeError::PayloadChecksum { .. }, .. }),
+        "F33"
+    );
+}
+
+trait FlattenBytes {
+    fn as_flattened_bytes(&self) -> Vec<u8>;
+}
+
+impl FlattenBytes for [&[u8]; 2] {
+    fn as_flattened_bytes(&self) -> Vec<u8> {
+        self.iter().flat_map(|part| part.iter().copied()).collect()
+    }
+}
+
+/// F13: a full file system is an error, and nothing is left of the attempt.
+#[test]
+fn a_full_file_system_is_an_error() {
+    let folder = TempPath::new("full");
+    std::fs::create_dir(&folder.0).unwrap();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&folder.0).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("NOT RUN: only root can mount a small file system");
+        return;
+    }
+    let error = numpush::file::write(&folder.0.join("big.np"), &bytes(4 << 20, 1), false).unwrap_err();
+    let left = std::fs::read_dir(&folder.0).unwrap().count();
+    let unmounted = Command::new("umount").arg(&folder.0).status().unwrap();
+    assert!(unmounted.success());
+    let TransportError::Io { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(left, 0);
+}
+
+/// F24: what goes by sendfile cannot change, because only sealed memory has a descriptor to send from.
+#[test]
+fn memory_that_goes_by_its_pages_cannot_change() {
+    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let mut tx = numpush::connect(&format!("{}?sendfile=on", listener.address())).unwrap();
+    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let mut segment = numpush::Segment::new(1 << 20).unwrap();
+    segment.as_mut_slice().fill(1);
+    let buffer = segment.seal().unwrap();
+    let file = std::sync::Arc::clone(&buffer.backing().unwrap().file);
+    tx.send(&Message::new(numpush::Body::Bytes(buffer))).unwrap();
+    let mut writable = std::fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
+    assert!(writable.write_all(&[2; 4096]).is_err(), "the seal forbids it");
+    assert!(rx.recv().unwrap().bytes().unwrap().iter().all(|&byte| byte == 1));
+}
+
+/// F26: short and interrupted calls change nothing: the receiver gets every split the sender makes.
+#[test]
+fn bytes_in_any_pieces_are_the_same_message() {
+    let message = bytes(300_000, 1);
+    let record = record(&message, 1);
+    for piece in [1, 7, 33, 4096] {
+        let (mut raw, mut link, _listener) = raw_tcp();
+        raw.set_nodelay(true).unwrap();
+        let record = record.clone();
+        let count = if piece == 1 { 3000 } else { record.len() };
+        let writer = std::thread::spawn(move || {
+            record[..count].chunks(piece).for_each(|part| raw.write_all(part).unwrap());
+            raw.write_all(&record[count..]).unwrap();
+            raw
+        });
+        assert_eq!(link.recv().unwrap().message, message);
+        drop(writer.join().unwrap());
+    }
+}
+
+#[test]
+fn a_decoder_that_failed_stays_failed() {
+    let mut decoder = numpush::Decoder::new(numpush::Limits::default());
+    decoder.spare().unwrap().fill(7);
+    let mut heap = numpush::Heap::new();
+    assert!(matches!(
+        decoder.filled(32, &mut heap).map(|_: Option<Record>| ()),
+        Err(DecodeError::ForeignProtocol { .. })
+    ));
+    assert!(decoder.spare().is_err());
+}

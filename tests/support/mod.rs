@@ -1,0 +1,112 @@
+//! What the tests of this folder share.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test program uses a part of it")]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use numpush::{Array, Element, Message, Scalar};
+
+/// Longest wait for anything in a test: long enough for a busy machine, short enough to tell a hang.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An array of `len` bytes that tells `seed` in every byte.
+pub(crate) fn bytes(len: usize, seed: u8) -> Message<'static> {
+    let data: Vec<u8> = (0..251).cycle().take(len).map(|byte: u8| byte.wrapping_add(seed)).collect();
+    Message::from(Array::new(u8::SCALAR, &[len], data.into()).unwrap())
+}
+
+/// An array of every element type there is, in the order given by `strides` or C.
+pub(crate) fn every_dtype() -> Vec<Message<'static>> {
+    let plain =
+        "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 >c16 |S5 <U3 >U2 <M8[ns] <m8[25s]";
+    let array = |typestr: &str| {
+        let scalar: Scalar = typestr.parse().unwrap();
+        let data: Vec<u8> = [0, 1].into_iter().cycle().take(6 * scalar.size).collect();
+        Message::from(Array::new(scalar, &[2, 3], data.into()).unwrap())
+    };
+    plain.split(' ').map(array).collect()
+}
+
+/// A path of its own for each call, which is gone with the guard.
+pub(crate) struct TempPath(pub(crate) PathBuf);
+
+impl TempPath {
+    pub(crate) fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(format!("numpush-test-{name}-{process}-{count}")))
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The test `name` of this test program again, in a process of its own, with `role` in its environment.
+pub(crate) struct Peer {
+    pub(crate) child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    pub(crate) fn start(test: &str, variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The rest of the next line that says `word: …`; the test harness writes lines of its own.
+    pub(crate) fn hears(&mut self, word: &str) -> String {
+        let mark = format!("{word}: ");
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the peer ended before it said {word:?}");
+            if let Some((_, said)) = line.split_once(&mark) {
+                return said.trim().to_owned();
+            }
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for a good end.
+    pub(crate) fn ends_well(mut self) {
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "the peer ended with {status}");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `done`, and fails if that takes too long.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain for: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Open descriptors of this process.
+pub(crate) fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}

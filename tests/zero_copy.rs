@@ -1,0 +1,206 @@
+//! The promise, proven: the ledger, pointers, descriptors and a counting allocator.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use numpush::{Array, Body, Buffer, Connection, Listener, Message, Path, Reason, Segment};
+use support::{TempPath, bytes};
+
+/// Counts bytes as they are asked for.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(unsafe_code, reason = "an allocator has no safe interface")]
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise is the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is the system allocator's.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SIZE: usize = 32 << 20;
+
+fn pair(endpoint: &str) -> (Connection, Connection, Listener) {
+    let mut listener = numpush::listen(endpoint).unwrap();
+    let tx = numpush::connect(&listener.address()).unwrap();
+    let rx = listener.accept_for(support::PATIENCE).unwrap();
+    (tx, rx, listener)
+}
+
+fn segment() -> Message<'static> {
+    let mut segment = Segment::new(SIZE).unwrap();
+    segment.as_mut_slice().fill(5);
+    Message::new(Body::Bytes(segment.seal().unwrap()))
+}
+
+/// Bytes allocated by the whole process while `work` runs. The tests of this file run one at a time for its sake.
+fn allocated(work: impl FnOnce()) -> usize {
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    work();
+    ALLOCATED.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn each_path_costs_what_its_ledger_says() {
+    tcp_lands_in_place();
+    tcp_sends_pages_of_sealed_memory();
+    unix_passes_the_descriptor();
+    unix_copies_plain_memory_once();
+    inproc_hands_the_pointer_over();
+    a_sealed_file_is_mapped();
+    an_ordinary_file_is_read();
+    views_share_memory();
+}
+
+fn tcp_lands_in_place() {
+    let (mut tx, mut rx, _listener) = pair("tcp://127.0.0.1:0");
+    let message = bytes(SIZE, 1);
+    let mut landed = Vec::new();
+    for turn in 0..3 {
+        let mut received = None;
+        let bytes = allocated(|| {
+            thread::scope(|scope| {
+                let sending = scope.spawn(|| tx.send(&message).unwrap());
+                received = Some(rx.recv().unwrap());
+                let sent = sending.join().unwrap();
+                assert_eq!((sent.copied, sent.path, sent.reason), (0, Path::Write, Reason::PlainMemory));
+            });
+        });
+        let received = received.unwrap();
+        assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Read));
+        landed.push(received.array().unwrap().data().as_ptr().addr());
+        // The first region is asked for twice: once to learn whether it can be had, once zeroed.
+        let limit = if turn == 0 { 2 * SIZE + (1 << 20) } else { 1 << 20 };
+        assert!(bytes < limit, "{bytes} bytes were allocated in turn {turn}: the landing keeps its region");
+    }
+    assert!(landed.windows(2).all(|pair| pair[0] == pair[1]), "the same warm pages each time");
+}
+
+fn tcp_sends_pages_of_sealed_memory() {
+    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let mut tx = numpush::connect(&format!("{}?sendfile=on", listener.address())).unwrap();
+    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let message = segment();
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| tx.send(&message).unwrap());
+        assert!(rx.recv().unwrap().message == message);
+        let sent = sending.join().unwrap();
+        assert_eq!((sent.copied, sent.path, sent.reason), (0, Path::SendFile, Reason::StableDescriptor));
+    });
+}
+
+fn unix_passes_the_descriptor() {
+    let (mut tx, mut rx, _listener) = pair(&format!("unix:{}", TempPath::new("zero").0.display()));
+    let message = segment();
+    let identity = |buffer: &Buffer<'_>| {
+        let descriptor = buffer.backing().unwrap().file.as_fd().as_raw_fd();
+        let data = std::fs::metadata(format!("/proc/self/fd/{descriptor}")).unwrap();
+        (data.dev(), data.ino())
+    };
+    let mut mapped = Vec::new();
+    for _ in 0..3 {
+        let sent = tx.send(&message).unwrap();
+        assert_eq!((sent.copied, sent.path), (0, Path::Reference));
+        let received = rx.recv().unwrap();
+        assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Reference));
+        let buffer = received.bytes().unwrap();
+        assert_eq!(identity(buffer), identity(message.bytes().unwrap()), "the same memory");
+        mapped.push(buffer.as_ptr().addr());
+        assert!(received.message == message);
+    }
+    assert!(mapped.windows(2).all(|pair| pair[0] == pair[1]), "mapped once, named after that");
+}
+
+fn unix_copies_plain_memory_once() {
+    let (mut tx, mut rx, _listener) = pair(&format!("unix:{}", TempPath::new("once").0.display()));
+    let message = bytes(SIZE, 2);
+    for _ in 0..3 {
+        let sent = tx.send(&message).unwrap();
+        assert_eq!((sent.copied, sent.path), (SIZE as u64, Path::SegmentCopy));
+        let received = rx.recv().unwrap();
+        assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Reference));
+        assert_eq!(received.message, message);
+    }
+    // Below the threshold one write is cheaper than a segment.
+    let sent = tx.send(&bytes(1000, 1)).unwrap();
+    assert_eq!((sent.copied, sent.path, sent.reason, sent.system_calls), (0, Path::Write, Reason::Small, 1));
+}
+
+fn inproc_hands_the_pointer_over() {
+    let (mut tx, mut rx, _listener) = pair("inproc:zero-copy");
+    let message = bytes(SIZE, 3);
+    let cost = allocated(|| {
+        let sent = tx.send(&message).unwrap();
+        assert_eq!((sent.copied, sent.path), (0, Path::Handover));
+        let received = rx.recv().unwrap();
+        assert_eq!(received.array().unwrap().data().as_ptr(), message.array().unwrap().data().as_ptr());
+    });
+    assert!(cost < 10_000, "{cost} bytes for a handover");
+    let local = vec![1_u8; 1000];
+    let borrowed = Message::new(Body::Bytes(Buffer::borrowed(&local)));
+    let sent = tx.send(&borrowed).unwrap();
+    assert_eq!(
+        (sent.copied, sent.reason),
+        (1000, Reason::Borrowed),
+        "what is borrowed cannot be handed over"
+    );
+}
+
+fn a_sealed_file_is_mapped() {
+    let message = bytes(SIZE, 4);
+    let path = TempPath::new("sealed");
+    numpush::file::write(&path.0, &message, false).unwrap();
+    let record = std::fs::read(&path.0).unwrap();
+    let mut memory = Segment::new(record.len()).unwrap();
+    memory.as_mut_slice().copy_from_slice(&record);
+    let sealed = memory.seal().unwrap();
+    let name = format!("/proc/self/fd/{}", sealed.backing().unwrap().file.as_raw_fd());
+    let mut received = None;
+    let cost = allocated(|| {
+        received = Some(numpush::file::read(name.as_ref(), &mut numpush::Heap::new(), u64::MAX).unwrap());
+    });
+    let received = received.unwrap();
+    assert!(cost < 10_000, "{cost} bytes to map a file");
+    assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Map));
+    assert_eq!(received.message, message);
+    assert!(received.array().unwrap().data().backing().is_some(), "it can be passed on without a copy");
+}
+
+fn an_ordinary_file_is_read() {
+    let message = bytes(SIZE, 4);
+    let path = TempPath::new("ordinary");
+    let written = numpush::file::write(&path.0, &message, true).unwrap();
+    assert_eq!((written.copied, written.path), (0, Path::Write));
+    let received = numpush::file::read(&path.0, &mut numpush::Heap::new(), u64::MAX).unwrap();
+    let transfer = received.transfer;
+    assert_eq!((transfer.copied, transfer.path, transfer.reason), (0, Path::Read, Reason::NotImmutable));
+    assert_eq!(received.message, message);
+}
+
+fn views_share_memory() {
+    let array = Array::new("<f8".parse::<numpush::Scalar>().unwrap(), &[1024, 1024], vec![0; 8 << 20].into())
+        .unwrap();
+    let cost = allocated(|| {
+        let view = array.elements::<f64>().unwrap();
+        assert_eq!(view.as_ptr().addr(), array.data().as_ptr().addr());
+        let again = Message::from(Array::view(&view).unwrap());
+        assert_eq!(again.array().unwrap().data().as_ptr(), array.data().as_ptr());
+    });
+    assert!(cost < 1000, "{cost} bytes for two views");
+}
