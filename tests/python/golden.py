@@ -1,0 +1,69 @@
+"""Reads every message file in the folder given, compares a few with what they must hold, and writes some."""
+
+import pathlib
+import sys
+
+import numpy
+import wire
+
+folder = pathlib.Path(sys.argv[1])
+messages = {}
+for path in sorted(folder.glob("*.np")):
+    data = path.read_bytes()
+    messages[path.stem] = wire.decode(data)
+    damaged = bytearray(data)
+    damaged[len(data) // 3] ^= 0x10
+    try:
+        if wire.decode(bytes(damaged)) is not None and len(data) < 64:
+            raise AssertionError(f"{path.stem}: damage in the head was not found")
+    except (wire.Refused, ValueError, TypeError, KeyError):
+        pass
+
+ramp = lambda count, dtype: numpy.resize(numpy.arange(251, dtype="u1"), count * numpy.dtype(dtype).itemsize).view(dtype)
+types = """|b1 |i1 |u1 <i2 >i2 <u2 >u2 <i4 >i4 <u4 <i8 >i8 <u8 <f2 >f2 <f4 >f4 <f8 >f8 <c8 <c16 >c16 |S5 <U3 >U3
+           <M8 <M8[ns] >M8[D] <m8[25s] <m8[us]""".split()
+for index, dtype in enumerate(types):
+    value = messages[f"type-{index:02}"]["value"]
+    assert value.dtype == numpy.dtype(dtype) and value.shape == (2, 3), (dtype, value.dtype)
+    if dtype == "|b1":
+        assert value.tolist() == [[False, True, True], [False, True, False]]
+    elif "U" in dtype:
+        assert value[0, 0] == "aé", value
+    else:
+        assert value.tobytes() == ramp(6, dtype).tobytes(), dtype
+
+base = ramp(12, "<i2")
+assert (messages["fortran"]["value"] == base.reshape(4, 3).T).all()
+assert (messages["negative"]["value"] == base.reshape(3, 4)[::-1]).all()
+permuted = ramp(24, "<i2").reshape(3, 2, 4)[:, ::-1, ::-1]
+assert (messages["permuted"]["value"][:, :, 0] == permuted.transpose(1, 0, 2)).all()
+assert messages["point"]["value"].shape == () and messages["empty"]["value"].shape == (3, 0, 5)
+assert messages["rank-32"]["value"].ndim == 32
+record = messages["record"]["value"]
+assert record.dtype.names == ("x", "y", "z") and record.itemsize == 12
+assert messages["bytes"]["value"] == ramp(70, "u1").tobytes() and messages["no-bytes"]["value"] == b""
+assert messages["attributes"]["attrs"] == {"a": "", "ä": "ö"}
+assert messages["two-chunks"]["value"].sum() == 7 * ((1 << 20) + 100)
+
+frame = messages["frame"]
+values = {name: column["values"] for name, column in frame["columns"].items()}
+assert frame["rows"] == 4 and frame["attrs"] == {"name": "golden"} and "pandas" in frame["meta"]
+assert values["nothing"] == [None] * 4
+assert values["flag"] == [True, False, None, False]
+assert values["i8"] == [1, 2, -1, 4] and values["u16"] == [1, 2, None, 4]
+assert values["f64"] == [1.5, -2.0, float("inf"), 0.0] and frame["columns"]["f64"]["metadata"] == {"unit": "m"}
+assert values["text"] == ["a", "", None, "bc"] and values["large"] == ["wx", "", "yz", ""]
+assert values["raw"] == [b"\x00", b"", b"\xff\x01", b"\x02\x03"]
+assert values["code"] == ["BB", "AA", None, "BB"]
+assert values["when"][2] is None and frame["columns"]["when"]["type"] == "tsn:America/New_York"
+assert messages["frame-checksums"]["columns"]["text"]["values"] == values["text"]
+assert messages["no-columns"]["rows"] == 7
+
+fortran = numpy.asfortranarray(numpy.arange(12, dtype="<f8").reshape(3, 4))
+(folder / "python-fortran.out").write_bytes(wire.encode_array(fortran, {"from": "python"}, checksums=True))
+times = numpy.array(["2013-01-01", "2026-11-21"], dtype="<M8[ns]")
+(folder / "python-times.out").write_bytes(wire.encode_array(times))
+text = [b"\x05", numpy.array([0, 3, 3, 4], "<i4").tobytes(), "añb".encode()]
+header = {"cols": [["text", "u", 1, 1]], "rows": 3}
+(folder / "python-frame.out").write_bytes(wire.encode("frame", header, text))
+print(f"read {len(messages)} files")

@@ -1,0 +1,209 @@
+"""A decoder and encoder of numpush messages, written from docs/wire.md alone.
+
+Needs the standard library, msgpack and numpy. It is the second opinion on the format: it shares no code with numpush.
+"""
+
+import struct
+
+import msgpack
+import numpy
+
+PREAMBLE = struct.Struct("<4sBBHIIQII")
+MAGIC = b"\x93NPM"
+KINDS = {1: "bytes", 2: "array", 3: "frame"}
+MIB = 1 << 20
+
+
+class Refused(Exception):
+    """The bytes are not a message."""
+
+
+def check(condition, fault):
+    if not condition:
+        raise Refused(fault)
+
+
+def _table():
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+TABLE = _table()
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def padded(length):
+    return -(-length // 64) * 64
+
+
+def canonical(header):
+    check(isinstance(header, dict), "header is no map")
+    return msgpack.packb(header, use_bin_type=True)
+
+
+def decode(data):
+    """The message in `data` as a dict: kind, attrs, and what the kind has."""
+    check(len(data) >= 32, "no preamble")
+    magic, version, kind, flags, header_len, count, payload_len, number, crc = PREAMBLE.unpack_from(data)
+    check(magic == MAGIC and version == 1 and kind in KINDS, "foreign magic, version or kind")
+    check(flags in (0, 1), "flags of a file are 0 or 1")
+    raw = bytes(data[32 : 32 + header_len])
+    check(len(raw) == header_len and crc32c(data[:28] + raw) == crc, "header checksum")
+    header = msgpack.unpackb(raw, strict_map_key=True, raw=False)
+    check(canonical(header) == raw, "header is not canonical")
+    check(list(header) == sorted(header, key=str.encode), "keys do not rise")
+    start = padded(32 + header_len)
+    check(not any(data[32 + header_len : start]), "padding behind the header")
+    end = start + payload_len
+    check(len(data) == end + (4 * -(-payload_len // MIB) if flags else 0), "length of the record")
+    payload = data[start:end]
+    if flags:
+        sums = struct.unpack(f"<{(len(data) - end) // 4}I", data[end:])
+        check(all(crc32c(payload[i * MIB : (i + 1) * MIB]) == s for i, s in enumerate(sums)), "payload checksum")
+    lengths = header.pop("bufs")
+    check(len(lengths) == count and sum(map(padded, lengths)) == payload_len, "buffer lengths")
+    buffers, at = [], 0
+    for length in lengths:
+        buffers.append(payload[at : at + length])
+        check(not any(payload[at + length : at + padded(length)]), "padding behind a buffer")
+        at += padded(length)
+    message = {"kind": KINDS[kind], "id": number, "attrs": header.pop("attrs", {})}
+    check(message["attrs"] or b"attrs" not in raw[:8], "empty attributes")
+    message.update({"bytes": plain, "array": array, "frame": frame}[KINDS[kind]](header, buffers))
+    return message
+
+
+def plain(header, buffers):
+    check(not header and len(buffers) == 1, "plain bytes have one buffer and no other keys")
+    return {"value": bytes(buffers[0])}
+
+
+def dtype_of(spec):
+    if isinstance(spec, str):
+        dtype = numpy.dtype(spec)
+        check(dtype.kind in "biufcSUMm" and dtype.str == spec, f"element type {spec}")
+        return dtype
+    size, fields = spec
+    names, types, offsets = zip(*fields)
+    return numpy.dtype({"names": names, "formats": [dtype_of(t) for t in types], "offsets": offsets, "itemsize": size})
+
+
+def array(header, buffers):
+    dtype, shape = dtype_of(header.pop("dtype")), header.pop("shape")
+    strides = header.pop("strides", None)
+    check(not header and len(buffers) == 1 and len(shape) <= 32, "keys of an array")
+    check(len(buffers[0]) == numpy.prod(shape, dtype=object) * dtype.itemsize, "length of the array")
+    first = 0
+    if strides is not None:
+        check(sorted_strides(shape, strides, dtype.itemsize), "strides are not dense")
+        first = sum((n - 1) * -s for n, s in zip(shape, strides) if s < 0)
+    return {"value": numpy.ndarray(shape, dtype, bytes(buffers[0]), first, strides)}
+
+
+def sorted_strides(shape, strides, step):
+    check(len(shape) == len(strides), "a stride for each axis")
+    for stride, length in sorted((abs(s), n) for s, n in zip(strides, shape) if n != 1):
+        if stride != step:
+            return False
+        step *= length
+    return all(s == 0 for s, n in zip(strides, shape) if n == 1)
+
+
+def frame(header, buffers):
+    columns, rows, meta = header.pop("cols"), header.pop("rows"), header.pop("meta", {})
+    check(not header, "keys of a frame")
+    buffers = iter(buffers)
+    decoded = {}
+    for name, kind, nullable, nulls, *rest in columns:
+        dictionary, metadata = (rest + [None, None])[:2]
+        values = column(kind, rows, nulls, dictionary, buffers)
+        check(name not in decoded, "a column name twice")
+        decoded[name] = {"type": kind, "nullable": bool(nullable), "metadata": metadata or {}, "values": values}
+    check(next(buffers, None) is None, "more buffers than columns want")
+    return {"rows": rows, "columns": decoded, "meta": meta}
+
+
+FIXED = {
+    "c": "i1", "C": "u1", "s": "<i2", "S": "<u2", "i": "<i4", "I": "<u4", "l": "<i8", "L": "<u8", "e": "<f2",
+    "f": "<f4", "g": "<f8", "tdD": "<i4", "tdm": "<i8", "tts": "<i4", "ttm": "<i4", "ttu": "<i8", "ttn": "<i8",
+}
+
+
+def bits(buffer, rows):
+    check(len(buffer) == -(-rows // 8), "length of a bitmap")
+    every = numpy.unpackbits(numpy.frombuffer(buffer, "u1"), bitorder="little")
+    check(not every[rows:].any(), "bits behind the last row")
+    return every[:rows].astype(bool)
+
+
+def column(kind, rows, nulls, dictionary, buffers):
+    """The values as a list, None for nulls."""
+    if kind == "n":
+        check(nulls == rows, "a null column is all nulls")
+        return [None] * rows
+    validity = next(buffers)
+    valid = bits(validity, rows) if nulls else numpy.ones(rows, bool)
+    check(bool(validity) == bool(nulls) and rows - valid.sum() == nulls, "null count")
+    if kind == "b":
+        values = bits(next(buffers), rows).tolist()
+    elif kind in "uUzZ":
+        values = variable(kind, rows, next(buffers), next(buffers))
+    elif kind.startswith("d:"):
+        raw = next(buffers)
+        check(len(raw) == 16 * rows, "length of decimals")
+        values = [int.from_bytes(raw[i * 16 : i * 16 + 16], "little", signed=True) for i in range(rows)]
+    else:
+        check(kind in FIXED or kind[:2] == "ts" and kind[2] in "smun" or kind[:2] == "tD", f"column type {kind}")
+        raw = next(buffers)
+        dtype = numpy.dtype(FIXED.get(kind, "<i8"))
+        check(len(raw) == rows * dtype.itemsize, "length of a column")
+        values = numpy.frombuffer(raw, dtype).tolist()
+    if dictionary is not None:
+        _, length, inner, inner_nulls, *deeper = dictionary
+        meanings = column(inner, length, inner_nulls, deeper[0] if deeper else None, buffers)
+        check(all(0 <= code < length for code, ok in zip(values, valid) if ok), "a code without a value")
+        values = [meanings[code] if ok else None for code, ok in zip(values, valid)]
+    return [value if ok else None for value, ok in zip(values, valid)]
+
+
+def variable(kind, rows, raw, data):
+    offsets = numpy.frombuffer(raw, "<i4" if kind in "uz" else "<i8")
+    check(len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(data), "ends of the offsets")
+    check((numpy.diff(offsets) >= 0).all(), "offsets fall")
+    parts = [bytes(data[a:b]) for a, b in zip(offsets, offsets[1:])]
+    return [part.decode() for part in parts] if kind in "uU" else parts
+
+
+def encode(kind, header, buffers, checksums=False, number=0):
+    """A record of `header` (without bufs) and `buffers`."""
+    header = dict(header, bufs=[len(b) for b in buffers])
+    raw = canonical(dict(sorted(header.items())))
+    payload = b"".join(bytes(b).ljust(padded(len(b)), b"\0") for b in buffers)
+    code = {name: code for code, name in KINDS.items()}[kind]
+    fields = (MAGIC, 1, code, int(checksums), len(raw), len(buffers), len(payload), number)
+    first = PREAMBLE.pack(*fields, 0)[:28]
+    record = first + struct.pack("<I", crc32c(first + raw)) + raw
+    record = record.ljust(padded(len(record)), b"\0") + payload
+    if checksums:
+        record += b"".join(struct.pack("<I", crc32c(payload[i : i + MIB])) for i in range(0, len(payload), MIB))
+    return record
+
+
+def encode_array(value, attrs=None, checksums=False):
+    header = {"dtype": value.dtype.str, "shape": list(value.shape)}
+    if attrs:
+        header["attrs"] = dict(sorted(attrs.items()))
+    if value.flags.f_contiguous and not value.flags.c_contiguous:
+        header["strides"] = [s if n != 1 else 0 for s, n in zip(value.strides, value.shape)]
+        return encode("array", header, [value.tobytes(order="F")], checksums)
+    return encode("array", header, [value.tobytes()], checksums)
