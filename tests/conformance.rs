@@ -1,4 +1,10 @@
 //! One suite over all transports. A scheme that is not enrolled below fails `every_scheme_is_enrolled`.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -134,7 +140,7 @@ fn every_kind_arrives_as_it_was(rig: &Rig) {
 
 fn many_messages_keep_their_order(rig: &Rig) {
     let (mut tx, mut rx, _listener) = rig.pair();
-    let size = |turn: usize| if turn % 50 == 0 { 300_000 } else { turn % 200 };
+    let size = |turn: usize| if turn.is_multiple_of(50) { 300_000 } else { turn % 200 };
     let seed = |turn: usize| u8::try_from(turn % 251).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -1,4 +1,10 @@
 //! Two real processes over each transport: many messages to and fro, a peer that is killed, a peer that is stopped.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -2,6 +2,12 @@
 //! implementation in Python, written from `docs/wire.md` alone, reads them all and writes some that are read here.
 //!
 //! After a change of the format, `NUMPUSH_GOLDEN=write` writes the files anew.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! Bad input and bad peers: the fault table F10 to F28, as far as these transports go. Each gives a named error, and costs
 //! no other link anything.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -147,7 +153,7 @@ fn rubbish_after_a_good_handshake_is_named() {
     let mut flipped = good.clone();
     flipped[40] ^= 1;
     assert!(matches!(decode(&flipped), DecodeError::HeaderChecksum { .. }));
-    let mut flags = good.clone();
+    let mut flags = good;
     flags[6] = 0x80;
     assert!(matches!(decode(&flags), DecodeError::UnknownFlags { .. }));
     let wrong_number = record(&bytes(1000, 1), 7);

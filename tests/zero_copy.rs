@@ -1,4 +1,10 @@
 //! The promise, proven: the ledger, pointers, descriptors and a counting allocator.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

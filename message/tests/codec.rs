@@ -1,4 +1,10 @@
 //! Messages to bytes and back: any split, any flipped byte, any truncation.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 
@@ -226,7 +232,7 @@ fn headers_in_any_other_form_are_refused() {
         let error = read(bad, &payload).unwrap_err();
         assert!(!error.to_string().is_empty(), "{bad:x?}");
     }
-    let mut dirty = payload.clone();
+    let mut dirty = payload;
     dirty[63] = 1;
     assert_eq!(read(&good, &dirty), Err(DecodeError::Padding { index: 0 }));
     assert!(matches!(read(&good, &[0; 128]), Err(DecodeError::PayloadLength { sum: 64, claimed: 128 })));

@@ -151,7 +151,9 @@ def tables_survive_every_format():
     frame.to_parquet(HERE / "indexed.parquet")
     ship(HERE / "indexed.parquet", HERE / "indexed-back.parquet", f"tcp://127.0.0.1:{free_port()}")
     back = pyarrow.parquet.read_table(HERE / "indexed-back.parquet").to_pandas()
-    assert back.equals(frame) and (back.index == frame.index).all(), "the pandas index survives"
+    assert (back.index == frame.index).all() and back["carrier"].dtype == "category", "the pandas index survives"
+    # A Parquet file does not keep the order of categories, nor those without rows: the values are compared.
+    assert back.astype({"carrier": str}).equals(frame.astype({"carrier": str}))
 
 
 @test
@@ -195,7 +197,6 @@ def pyzmq_sends_and_receives():
         message = wire.decode(padded + b"".join(b.ljust(-(-len(b) // 64) * 64, b"\0") for b in buffers))
         assert (message["value"] == value).all() and message["attrs"] == {"a": "b"}
         pull.close()
-    # A publisher of ours and a subscriber of libzmq's, a request of libzmq's answered by ours.
     context.destroy(linger=0)
 
 

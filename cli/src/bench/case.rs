@@ -164,12 +164,12 @@ const ROUND_TRIP: [Way; 6] =
 pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
     let sizes: &[usize] =
         if quick { &[64, 1 << 20, 64 << 20] } else { &[64, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20] };
-    let budget: usize = if quick { 256 << 20 } else { 1 << 30 };
-    let most = if quick { 5_000 } else { 20_000 };
+    let budget: usize = if quick { 128 << 20 } else { 1 << 30 };
+    let most = if quick { 2_000 } else { 20_000 };
     let mut cases = Vec::new();
     for &bytes in sizes {
         for way in THROUGHPUT {
-            let count = (budget / bytes).clamp(4, most);
+            let count = (budget / bytes).clamp(if quick { 2 } else { 4 }, most);
             // A file a message, and a link that polls: fewer of them say as much.
             let count = if way == Way::File { count.min(most / 10) } else { count };
             if matches!(way, Way::TcpSendfile | Way::BareSendfile | Way::BareSplice) && bytes < 1 << 20 {
@@ -179,7 +179,7 @@ pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
         }
     }
     for way in ROUND_TRIP {
-        let count = if quick { 3_000 } else { 10_000 };
+        let count = if quick { 2_000 } else { 10_000 };
         cases.push(Case { way, load: Load::Array(64), kind: Kind::RoundTrip, count });
     }
     let largest = sizes.last().copied().unwrap_or(1 << 20);

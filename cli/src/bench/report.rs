@@ -24,11 +24,9 @@ impl Row {
         median(self.samples.iter().filter_map(|sample| sample.rate))
     }
 
-    /// Seconds that the given share of round trips stay within.
-    fn trip(&self, share: f64) -> Option<f64> {
-        let at = |trips: &[f64]| {
-            trips.get(((trips.len() as f64 * share) as usize).min(trips.len().saturating_sub(1))).copied()
-        };
+    /// Seconds that `percent` of the round trips stay within.
+    fn trip(&self, percent: usize) -> Option<f64> {
+        let at = |trips: &[f64]| trips.get(trips.len() * percent / 100).copied();
         median(self.samples.iter().filter_map(|sample| at(&sample.trips)))
     }
 
@@ -77,7 +75,7 @@ impl Report {
         let floor_row = self.rows.iter().find(same)?;
         let ratio = match row.case.kind {
             Kind::Throughput => row.rate()? / floor_row.rate()?,
-            Kind::RoundTrip => row.trip(0.5)? / floor_row.trip(0.5)?,
+            Kind::RoundTrip => row.trip(50)? / floor_row.trip(50)?,
         };
         Some((ratio, floor.name()))
     }
@@ -127,8 +125,8 @@ impl Report {
         format!(
             "{name:<32}{:>9}{:>10}{:>10}{copies:>12}{:>9}{:>10}  {ratio}",
             number(rate, digits),
-            number(row.trip(0.5).map(|seconds| seconds * 1e6), 1),
-            number(row.trip(0.99).map(|seconds| seconds * 1e6), 1),
+            number(row.trip(50).map(|seconds| seconds * 1e6), 1),
+            number(row.trip(99).map(|seconds| seconds * 1e6), 1),
             number(row.cpu(), 2),
             number(row.peak().map(|bytes| bytes / f64::from(1 << 20)), 0),
         )
@@ -151,8 +149,8 @@ impl Report {
                 "messages": row.case.count,
                 "rounds": row.samples.len(),
                 "bytes_per_second": row.rate(),
-                "round_trip_p50_seconds": row.trip(0.5),
-                "round_trip_p99_seconds": row.trip(0.99),
+                "round_trip_p50_seconds": row.trip(50),
+                "round_trip_p99_seconds": row.trip(99),
                 "copied_by_sender": sent.map(|sent| sent.copied),
                 "copied_by_receiver": sample.and_then(|sample| sample.received).map(|account| account.copied),
                 "path": sent.map(|sent| sent.path.name()),

@@ -176,8 +176,8 @@ enum Literal {
     True,
     False,
     /// A tuple or a list.
-    Items(Vec<Literal>),
-    Map(Vec<(Literal, Literal)>),
+    Items(Vec<Self>),
+    Map(Vec<(Self, Self)>),
 }
 
 impl Literal {
@@ -226,7 +226,8 @@ fn value(rest: &mut &str, depth: u8) -> Option<Literal> {
             let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             let number = rest[..end].parse().ok()?;
             // Python 2 wrote long integers with an L.
-            *rest = rest[end..].strip_prefix('L').unwrap_or(&rest[end..]);
+            let behind = &rest[end..];
+            *rest = behind.strip_prefix('L').unwrap_or(behind);
             Some(Literal::Number(number))
         }
         _ => {
@@ -271,10 +272,8 @@ mod tests {
         let plain =
             layout("{'descr': '<f8', 'fortran_order': True, 'shape': (3, 4), }  \n").unwrap().unwrap();
         assert_eq!((plain.dtype.to_string(), plain.shape, plain.fortran), ("<f8".into(), vec![3, 4], true));
-        assert_eq!(
-            layout("{'descr': '|b1', 'fortran_order': False, 'shape': (), }").unwrap().unwrap().shape,
-            []
-        );
+        let point = layout("{'descr': '|b1', 'fortran_order': False, 'shape': (), }").unwrap().unwrap();
+        assert!(point.shape.is_empty());
         let record =
             "{'descr': [('x', '<f4'), ('', '|V4'), ('y', '<i8')], 'fortran_order': False, 'shape': (2,), }";
         assert_eq!(layout(record).unwrap().unwrap().dtype.size(), 16);

@@ -5,9 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema, SchemaRef};
+use base64::Engine;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::FileMetaData;
+use parquet::file::reader::ChunkReader;
 
 use crate::failure::Failure;
 use crate::format::{Format, Source};
@@ -16,10 +21,8 @@ use crate::format::{Format, Source};
 pub(super) fn read(path: &Path, format: Format, source: Source) -> Result<RecordBatch, Failure> {
     let fault = Failure::file(path, "cannot read its rows");
     let batch = match (format, source) {
-        (Format::Parquet, Source::File(file)) => parquet(ParquetRecordBatchReaderBuilder::try_new(file)),
-        (Format::Parquet, Source::Memory(bytes)) => {
-            parquet(ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)))
-        }
+        (Format::Parquet, Source::File(file)) => parquet(file),
+        (Format::Parquet, Source::Memory(bytes)) => parquet(bytes::Bytes::from(bytes)),
         (Format::Arrow, Source::File(file)) => arrow(file),
         (Format::Arrow, Source::Memory(bytes)) => arrow(Cursor::new(bytes)),
         (_, Source::File(file)) => csv(file),
@@ -28,15 +31,41 @@ pub(super) fn read(path: &Path, format: Format, source: Source) -> Result<Record
     batch.map_err(fault)
 }
 
-fn parquet<T: parquet::file::reader::ChunkReader + 'static>(
-    builder: parquet::errors::Result<ParquetRecordBatchReaderBuilder<T>>,
-) -> Result<RecordBatch, ArrowError> {
-    let builder = builder?;
-    let schema = Arc::clone(builder.schema());
+fn parquet<T: ChunkReader + 'static>(from: T) -> Result<RecordBatch, ArrowError> {
+    let metadata = ArrowReaderMetadata::load(&from, ArrowReaderOptions::new())?;
+    let schema = Arc::new(with_zones(metadata.schema(), metadata.metadata().file_metadata()));
+    let options = ArrowReaderOptions::new().with_schema(Arc::clone(&schema));
+    let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?;
     // One batch of all rows: the reader then fills each column in place.
-    let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(1 << 20).max(1);
-    let reader = builder.with_batch_size(rows).build()?;
-    together(schema, reader.collect::<Result<_, _>>()?)
+    let rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(1 << 20).max(1);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(from, metadata);
+    together(schema, builder.with_batch_size(rows).build()?.collect::<Result<_, _>>()?)
+}
+
+/// The schema with the time zones that its writer had.
+///
+/// Parquet itself knows only UTC. The zone stands in the writer's Arrow schema, which the reader follows only where
+/// the resolution was kept; a writer that had seconds stored milliseconds.
+fn with_zones(schema: &Schema, file: &FileMetaData) -> Schema {
+    let Some(written) = written_schema(file) else { return schema.clone() };
+    let zone = |field: &FieldRef| {
+        let there = written.field_with_name(field.name()).ok()?.data_type().clone();
+        match (field.data_type(), there) {
+            (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(_, zone @ Some(_))) => {
+                Some(field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, zone)))
+            }
+            _ => None,
+        }
+    };
+    let fields = schema.fields().iter().map(|field| zone(field).map_or_else(|| Arc::clone(field), Arc::new));
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
+}
+
+fn written_schema(file: &FileMetaData) -> Option<Schema> {
+    let entries = file.key_value_metadata()?;
+    let encoded = entries.iter().find(|entry| entry.key == "ARROW:schema")?.value.as_ref()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    arrow_ipc::convert::try_schema_from_ipc_buffer(&bytes).ok()
 }
 
 fn arrow(from: impl Read + Seek) -> Result<RecordBatch, ArrowError> {

@@ -1,0 +1,53 @@
+//! A stream in pieces: no panic, no room for nothing, nothing allocated beyond the limit, and the same answer whole.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use numpush_message::{DecodeError, Decoder, Heap, Landing, LandingError, Limits, Message, Preamble, Record, Region};
+
+const LIMIT: usize = 1 << 20;
+
+struct Bounded(Heap);
+
+impl Landing for Bounded {
+    fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
+        assert!(len <= LIMIT + (128 << 10), "{len} bytes were asked for");
+        self.0.land(len)
+    }
+}
+
+fn decode(bytes: &[u8], piece: usize) -> (Vec<Message<'static>>, Option<DecodeError>) {
+    let mut decoder = Decoder::new(Limits::default().with_payload(LIMIT as u64));
+    let (mut landing, mut rest, mut messages) = (Bounded(Heap::new()), bytes, Vec::new());
+    while !rest.is_empty() {
+        let spare = match decoder.spare() {
+            Ok(spare) => spare,
+            Err(error) => return (messages, Some(error)),
+        };
+        assert!(!spare.is_empty());
+        let (now, later) = rest.split_at(spare.len().min(rest.len()).min(piece));
+        spare[..now.len()].copy_from_slice(now);
+        match decoder.filled(now.len(), &mut landing) {
+            Ok(Some(Record::Message(_, message))) => messages.push(message),
+            Ok(_) => {}
+            Err(error) => return (messages, Some(error)),
+        }
+        rest = later;
+    }
+    (messages, None)
+}
+
+fuzz_target!(|input: (u8, Vec<u8>)| {
+    let (piece, mut bytes) = input;
+    // Mend the checksum of the first record, or nothing behind it would ever be reached.
+    if let Some(first) = bytes.first_chunk::<32>()
+        && let Ok(preamble) = Preamble::decode(first)
+        && let Some(header) = bytes.get(32..32 + preamble.header_len as usize)
+    {
+        let mended = preamble.encode(header);
+        bytes[..32].copy_from_slice(&mended);
+    }
+    let (whole, error) = decode(&bytes, usize::MAX);
+    let (pieces, error_in_pieces) = decode(&bytes, usize::from(piece) + 1);
+    assert_eq!(whole, pieces);
+    assert_eq!(error.is_some(), error_in_pieces.is_some());
+});

@@ -1,0 +1,24 @@
+//! A header under a preamble that vouches for it: no panic, and what is accepted has one encoding.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use numpush_message::{Flags, Limits, Preamble, RecordKind, Summary};
+
+fuzz_target!(|input: (u8, u16, u16, &[u8])| {
+    let (kind, buffers, payload, header) = input;
+    let kind = [RecordKind::Bytes, RecordKind::Array, RecordKind::Frame][usize::from(kind) % 3];
+    let preamble = Preamble {
+        kind,
+        flags: Flags::default(),
+        header_len: header.len() as u32,
+        buffers: buffers.into(),
+        payload_len: u64::from(payload) * 64,
+        id: 1,
+    };
+    let mut record = Vec::from(preamble.encode(header));
+    record.extend_from_slice(header);
+    if let Ok((read, summary)) = Summary::parse(&record, &Limits::default()) {
+        assert_eq!(read, preamble);
+        assert_eq!(summary.buffers.len(), usize::from(buffers));
+    }
+});

@@ -1,0 +1,78 @@
+//! What the header costs: encode and decode of an array's, and of a frame's with 1,000 columns.
+//!
+//! `cargo bench -p numpush-message`. Medians of batches; the payload is empty or tiny, so that only the header counts.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for a person to run"
+)]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use numpush_message::{
+    Array, Buffer, Column, Data, Decoder, Element, Encoder, Flags, Format, Frame, Heap, Message, Record,
+};
+
+/// The median time of one call, from batches of `count`.
+fn time(count: u32, mut call: impl FnMut()) -> Duration {
+    let mut batches: Vec<Duration> = (0..31)
+        .map(|_| {
+            let began = Instant::now();
+            (0..count).for_each(|_| call());
+            began.elapsed() / count
+        })
+        .collect();
+    batches.sort();
+    batches[batches.len() / 2]
+}
+
+fn record(message: &Message<'_>) -> Vec<u8> {
+    let mut encoder = Encoder::new(message, 1, Flags::default()).unwrap();
+    let mut record = Vec::new();
+    while let Some(next) = encoder.next() {
+        let count = next.bytes.len();
+        record.extend_from_slice(next.bytes);
+        encoder.advance(count);
+    }
+    record
+}
+
+fn decode(record: &[u8], heap: &mut Heap) -> Message<'static> {
+    let mut decoder = Decoder::new(numpush_message::Limits::default());
+    let mut rest = record;
+    loop {
+        let spare = decoder.spare().unwrap();
+        let (now, later) = rest.split_at(spare.len().min(rest.len()));
+        spare[..now.len()].copy_from_slice(now);
+        if let Some(Record::Message(_, message)) = decoder.filled(now.len(), heap).unwrap() {
+            return message;
+        }
+        rest = later;
+    }
+}
+
+fn frame(columns: usize) -> Message<'static> {
+    let column = |index: usize| {
+        let buffers = vec![Buffer::default(), vec![0; 8].into()];
+        let data = Data { format: Format::Float64, len: 1, null_count: 0, buffers, dictionary: None };
+        Column { name: format!("column_{index}"), nullable: true, metadata: BTreeMap::new(), data }
+    };
+    let columns = (0..columns).map(column).collect();
+    Message::from(Frame { rows: 1, columns, metadata: BTreeMap::new(), rebased: 0 })
+}
+
+fn main() {
+    let mut heap = Heap::new();
+    let array = Message::from(Array::new(f64::SCALAR, &[2, 4], vec![0; 64].into()).unwrap());
+    for (name, message, count) in
+        [("array of 64 bytes", array, 10_000), ("frame of 1,000 columns", frame(1000), 50)]
+    {
+        let bytes = record(&message);
+        let encode = time(count, || drop(black_box(Encoder::new(&message, 1, Flags::default()).unwrap())));
+        let decode = time(count, || drop(black_box(decode(&bytes, &mut heap))));
+        println!("{name}: encode {encode:?}, decode {decode:?}, together {:?}", encode + decode);
+    }
+}
