@@ -22,6 +22,6 @@ pub use poll::{Ready, wait};
 pub use process::{Usage, available_memory, peak_memory, usage, user};
 pub use socket::{
     Ancillary, Credentials, end_writing, keep_alive, peer_credentials, receive, receive_with_descriptor,
-    send, send_with_descriptor, set_receive_tick, set_send_tick,
+    send, send_with_descriptor, set_receive_tick, set_send_tick, unacknowledged,
 };
 pub use transfer::{send_file, splice};

@@ -173,3 +173,23 @@ pub fn keep_alive(
 pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
     Ok(nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write)?)
 }
+
+mod queue {
+    nix::ioctl_read_bad!(
+        /// SIOCOUTQ of tcp(7), which is TIOCOUTQ.
+        get,
+        libc::TIOCOUTQ,
+        std::ffi::c_int
+    );
+}
+
+/// Bytes written to a TCP socket that the peer's kernel has not acknowledged; tcp(7), SIOCOUTQ.
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int to `bytes`.
+    unsafe { queue::get(socket.as_fd().as_raw_fd(), &raw mut bytes) }?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}

@@ -125,6 +125,7 @@ impl Tcp {
 
 impl Medium for Tcp {
     const DESCRIPTORS: bool = false;
+    const KEEPS_SENT: bool = false;
 
     fn plan(&mut self, message: &Message<'_>, _: u32, _: bool) -> Plan {
         let buffers = message.buffers();

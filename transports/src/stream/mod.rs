@@ -35,6 +35,9 @@ pub(crate) trait Medium: Send {
     /// Descriptors may come with a record.
     const DESCRIPTORS: bool;
 
+    /// What was written reaches the peer even if this side closes with bytes unread.
+    const KEEPS_SENT: bool;
+
     /// Decides how the payload of message `id` goes, and prepares it.
     fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan;
 
@@ -299,13 +302,16 @@ impl<M: Medium> Drop for Stream<M> {
                 Err(_) => return,
             }
         }
-        if self.outgoing.in_flight.is_empty() {
-            return;
-        }
         let _ = os::end_writing(&self.socket);
-        while Instant::now() < until {
-            let _ = os::wait(&[(self.socket.as_fd(), Ready::READ)], Some(until));
-            if !matches!(os::receive(&self.socket, &mut scratch, false), Ok(1..)) {
+        // Once the peer's kernel has it all, nothing can be thrown away.
+        while !M::KEEPS_SENT
+            && Instant::now() < until
+            && os::unacknowledged(&self.socket).is_ok_and(|bytes| bytes > 0)
+        {
+            let soon = Instant::now() + Duration::from_millis(1);
+            let ready = os::wait(&[(self.socket.as_fd(), Ready::READ)], Some(soon));
+            let readable = ready.is_ok_and(|ready| ready.first().is_some_and(|ready| ready.read));
+            if readable && !matches!(os::receive(&self.socket, &mut scratch, false), Ok(1..)) {
                 return;
             }
         }

@@ -145,6 +145,7 @@ impl Segments {
 
 impl Medium for Segments {
     const DESCRIPTORS: bool = true;
+    const KEEPS_SENT: bool = true;
 
     fn patience(&self, message: &Message<'_>) -> Option<Duration> {
         let plain = plain_len(&message.buffers());
