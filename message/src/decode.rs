@@ -323,7 +323,7 @@ impl Summary {
                 return Err(DecodeError::BufferLength { index, found: buffer.len() as u64, expected });
             }
         }
-        self.into_message(buffers)
+        self.into_message(buffers.into_iter())
     }
 }
 
@@ -343,19 +343,27 @@ fn landed(
 }
 
 /// Cuts the payload that begins at `start` into the message's buffers.
-fn cut(summary: Summary, payload: &Buffer<'static>, start: usize) -> Result<Message<'static>, DecodeError> {
-    let mut buffers = Vec::with_capacity(summary.buffers.len());
+fn cut(
+    mut summary: Summary,
+    payload: &Buffer<'static>,
+    start: usize,
+) -> Result<Message<'static>, DecodeError> {
+    let lengths = std::mem::take(&mut summary.buffers);
     let mut at = start;
-    for (index, &len) in summary.buffers.iter().enumerate() {
+    for (index, &len) in lengths.iter().enumerate() {
         let end = at.saturating_add(to_usize(len));
         let next = end.saturating_add(gap(to_usize(len)));
         let padding = payload.get(end..next);
         let missing = DecodeError::Truncated { missing: next.saturating_sub(payload.len()) as u64 };
         check_zero(padding.ok_or(missing)?, index)?;
-        buffers.push(payload.slice(at..end));
         at = next;
     }
-    summary.into_message(buffers)
+    let mut at = start;
+    summary.into_message(lengths.iter().map(|&len| {
+        let end = at.saturating_add(to_usize(len));
+        let range = std::mem::replace(&mut at, end.saturating_add(gap(to_usize(len))))..end;
+        if range.is_empty() { Buffer::default() } else { payload.slice(range) }
+    }))
 }
 
 fn verify(sums: Chunks, table: &[u8]) -> Result<(), DecodeError> {

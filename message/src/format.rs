@@ -122,7 +122,15 @@ impl Format {
     }
 
     fn plain(text: &str) -> Option<Self> {
-        PLAIN.iter().find(|(name, _)| *name == text).map(|(_, format)| format.clone())
+        // The first byte and the length tell most candidates apart before any text is compared.
+        let first = text.as_bytes().first()?;
+        let candidate = PLAIN.iter().find(|(name, _)| name.as_bytes()[0] == *first && *name == text);
+        candidate.map(|(_, format)| format.clone())
+    }
+
+    /// The format string, if it is one of a fixed set.
+    pub(crate) fn fixed_name(&self) -> Option<&'static str> {
+        PLAIN.iter().find(|(_, known)| known == self).map(|(name, _)| *name)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -182,7 +190,7 @@ impl fmt::Display for Format {
                 let code = RESOLUTIONS.iter().find(|(_, known)| known == unit).map_or("", |(code, _)| code);
                 write!(f, "ts{code}:{}", zone.as_deref().unwrap_or(""))
             }
-            plain => f.write_str(PLAIN.iter().find(|(_, known)| known == plain).map_or("", |(name, _)| name)),
+            plain => f.write_str(plain.fixed_name().unwrap_or("")),
         }
     }
 }

@@ -182,11 +182,9 @@ impl HeaderWriter<'_> {
     }
 
     fn format(&mut self, format: &Format) {
-        match format {
-            // The types that most columns have, without the formatter.
-            Format::Float64 => self.out.text("g"),
-            Format::Int64 => self.out.text("l"),
-            format => self.out.text(&format.to_string()),
+        match format.fixed_name() {
+            Some(name) => self.out.text(name),
+            None => self.out.text(&format.to_string()),
         }
     }
 }
@@ -247,8 +245,10 @@ impl Summary {
     }
 
     /// The message over `buffers`, which the caller cut to [`Self::buffers`]. Checks what lies in them.
-    pub(crate) fn into_message(self, buffers: Vec<Buffer<'static>>) -> Result<Message<'static>, DecodeError> {
-        let mut buffers = buffers.into_iter();
+    pub(crate) fn into_message(
+        self,
+        mut buffers: impl Iterator<Item = Buffer<'static>>,
+    ) -> Result<Message<'static>, DecodeError> {
         let body = match self.skeleton {
             Skeleton::Bytes => Body::Bytes(buffers.next().unwrap_or_default()),
             Skeleton::Array { dtype, shape, strides } => {
@@ -397,7 +397,8 @@ impl HeaderReader<'_> {
             let (value, max) = (count as u64, Limits::COLUMNS as u64);
             return Err(DecodeError::OverLimit { what: "number of columns", value, max });
         }
-        let mut columns = Vec::new();
+        // A column takes six bytes at least, so the room asked for is in proportion to what has come.
+        let mut columns = Vec::with_capacity(count.min(self.input.left() / 6));
         for _ in 0..count {
             columns.push(self.column()?);
         }

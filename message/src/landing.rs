@@ -83,7 +83,7 @@ impl Landing for Heap {
 }
 
 /// Regions smaller than this go back to the allocator, which keeps them warm itself.
-const KEEP_FROM: usize = 128 << 10;
+const KEEP_FROM: usize = 16 << 10;
 
 #[derive(Debug)]
 struct Block {
@@ -94,11 +94,11 @@ struct Block {
 
 impl Block {
     fn new(len: usize) -> Result<Self, TryReserveError> {
-        let mut memory = Vec::<u8>::new();
         let room = len.saturating_add(ALIGNMENT);
-        memory.try_reserve_exact(room)?;
-        // The memory is asked for again, zeroed: for a large block that is a fresh mapping, zero without a write.
-        drop(memory);
+        if len >= KEEP_FROM {
+            // Asked for to learn whether it can be had, and again zeroed: a fresh mapping, zero without a write.
+            Vec::<u8>::new().try_reserve_exact(room)?;
+        }
         let memory = vec![0_u8; room];
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         Ok(Self { memory, start, len })

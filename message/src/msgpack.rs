@@ -21,11 +21,24 @@ impl<'h> Reader<'h> {
         Self { rest: header }
     }
 
+    /// Bytes that have not been read.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
     pub(crate) fn text(&mut self, field: &'static str) -> Result<&'h str, DecodeError> {
+        // Short text is most of a header with many columns, and worth a shorter way.
+        if let Some((&marker @ 0xa0..=0xbf, rest)) = self.rest.split_first()
+            && let Some((text, rest)) = rest.split_at_checked(usize::from(marker & 0x1f))
+        {
+            self.rest = rest;
+            return std::str::from_utf8(text)
+                .map_err(|_| DecodeError::Header { field, expected: "UTF-8 text" });
+        }
         match decode::read_str_from_slice(self.rest) {
             Ok((text, rest)) => {
                 self.rest = rest;
@@ -46,6 +59,10 @@ impl<'h> Reader<'h> {
     }
 
     pub(crate) fn uint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        if let Some((&value @ 0..=0x7f, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            return Ok(value.into());
+        }
         decode::read_int(&mut self.rest)
             .map_err(|_| DecodeError::Header { field, expected: "an unsigned integer" })
     }
@@ -135,10 +152,19 @@ impl Writer {
     }
 
     pub(crate) fn text(&mut self, text: &str) {
+        if let Ok(len @ 0..=31) = u8::try_from(text.len()) {
+            self.bytes.push(0xa0 | len);
+            self.bytes.extend_from_slice(text.as_bytes());
+            return;
+        }
         infallible!(encode::write_str(&mut self.bytes, text));
     }
 
     pub(crate) fn uint(&mut self, value: usize) {
+        if let Ok(value @ 0..=0x7f) = u8::try_from(value) {
+            self.bytes.push(value);
+            return;
+        }
         infallible!(encode::write_uint(&mut self.bytes, value as u64));
     }
 
