@@ -24,6 +24,13 @@ pub struct Encoder<'m> {
     at: usize,
 }
 
+/// Room for a preamble and a header of so many buffers, which mostly does, with the preamble's bytes in place.
+fn room(buffers: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(4 * PREAMBLE_LEN + 24 * buffers);
+    head.resize(PREAMBLE_LEN, 0);
+    head
+}
+
 /// writev(2) takes no more slices at once (`IOV_MAX` of Linux).
 const MAX_SLICES: usize = 1024;
 
@@ -48,7 +55,7 @@ impl<'m> Encoder<'m> {
         let lengths: Vec<u64> = buffers.iter().map(|buffer| buffer.len() as u64).collect();
         let payload_len = lengths.iter().try_fold(0_u64, |sum, &len| sum.checked_add(align_up(len)?));
         let payload_len = payload_len.ok_or(DecodeError::PayloadTooLong { len: u64::MAX, max: u64::MAX })?;
-        let mut head = header::encode(message, &lengths, Vec::from([0; PREAMBLE_LEN]));
+        let mut head = header::encode(message, &lengths, room(lengths.len()));
         let header_len = head.len() - PREAMBLE_LEN;
         let too_many = DecodeError::TooManyBuffers { count: u32::MAX, max: Limits::BUFFERS };
         let preamble = Preamble {

@@ -195,15 +195,15 @@ impl Summary {
         let summary = HeaderReader { input: Reader::new(header) }.read(preamble.kind)?;
         summary.check_lengths(preamble)?;
         // One value has one encoding: whatever the reader let pass (long integers, other key orders), writing finds.
-        if summary.encode() != header {
+        if summary.encode(header.len()) != header {
             return Err(DecodeError::NotCanonical);
         }
         Ok(summary)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, len: usize) -> Vec<u8> {
         let mut header = HeaderWriter {
-            out: Writer::after(Vec::new()),
+            out: Writer::after(Vec::with_capacity(len)),
             attributes: &self.attributes,
             buffers: &self.buffers,
         };
