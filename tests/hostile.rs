@@ -61,14 +61,7 @@ fn raw_unix() -> (UnixStream, Connection, Listener, TempPath) {
 }
 
 fn record(message: &Message<'_>, id: u32) -> Vec<u8> {
-    let mut encoder = numpush::Encoder::new(message, id, Flags::default()).unwrap();
-    let mut record = Vec::new();
-    while let Some(next) = encoder.next() {
-        let count = next.bytes.len();
-        record.extend_from_slice(next.bytes);
-        encoder.advance(count);
-    }
-    record
+    numpush::Encoder::new(message, id, Flags::default()).unwrap().copy_rest()
 }
 
 /// What our link says to `sent`.

@@ -30,14 +30,7 @@ fn time(count: u32, mut call: impl FnMut()) -> Duration {
 }
 
 fn record(message: &Message<'_>) -> Vec<u8> {
-    let mut encoder = Encoder::new(message, 1, Flags::default()).unwrap();
-    let mut record = Vec::new();
-    while let Some(next) = encoder.next() {
-        let count = next.bytes.len();
-        record.extend_from_slice(next.bytes);
-        encoder.advance(count);
-    }
-    record
+    Encoder::new(message, 1, Flags::default()).unwrap().copy_rest()
 }
 
 fn decode(record: &[u8], heap: &mut Heap) -> Message<'static> {

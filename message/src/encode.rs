@@ -78,6 +78,17 @@ impl<'m> Encoder<'m> {
         Ok(Self { preamble, head, buffers, trailer: Vec::new(), checksums, part: 0, at: 0 })
     }
 
+    /// Copies what has not been written, to the end of the record.
+    pub fn copy_rest(mut self) -> Vec<u8> {
+        let mut record = Vec::with_capacity(usize::try_from(self.record_len()).unwrap_or(0));
+        while let Some(next) = self.next() {
+            let count = next.bytes.len();
+            record.extend_from_slice(next.bytes);
+            self.advance(count);
+        }
+        record
+    }
+
     /// The message's preamble.
     pub fn preamble(&self) -> &Preamble {
         &self.preamble

@@ -15,14 +15,10 @@ use numpush_message::{
 
 fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
     let flags = Flags { checksums, references: false };
-    let mut encoder = Encoder::new(message, 1, flags).unwrap();
-    let mut bytes = Vec::new();
-    while let Some(next) = encoder.next() {
-        let count = next.bytes.len();
-        bytes.extend_from_slice(next.bytes);
-        encoder.advance(count);
-    }
-    assert_eq!(bytes.len() as u64, encoder.record_len());
+    let encoder = Encoder::new(message, 1, flags).unwrap();
+    let len = encoder.record_len();
+    let bytes = encoder.copy_rest();
+    assert_eq!(bytes.len() as u64, len);
     bytes
 }
 

@@ -88,7 +88,8 @@ use def::Mapping;
 #[derive(Debug)]
 pub struct SealedMapping(Mapping);
 
-/// A read-only view of memory that cannot shrink, which a trusted peer writes only while we hold no message in it.
+/// A read-only view of memory that cannot shrink, and that only its maker can write, which it does only while we hold
+/// no message in it.
 ///
 /// The kernel enforces that no access faults. That the bytes stay still is the peer's promise: see [`Self::new`].
 #[derive(Debug)]
@@ -102,6 +103,7 @@ pub struct FileMapping(Mapping);
 #[derive(Debug)]
 pub struct SharedMapping(Mapping);
 
+const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE);
 const NO_RESIZE: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
 impl SealedMapping {
@@ -125,9 +127,12 @@ impl PeerMapping {
     /// copy, or demand a [`SealedMapping`].
     ///
     /// # Errors
-    /// [`io::ErrorKind::PermissionDenied`] if it lacks one of the seals SHRINK and GROW.
+    /// [`io::ErrorKind::PermissionDenied`] if it lacks one of the seals SHRINK, GROW and FUTURE_WRITE (or WRITE), or
+    /// has pages that nobody has allocated.
     pub fn new(memory: impl AsFd) -> io::Result<Self> {
-        let len = sealed_len(memory.as_fd(), NO_RESIZE)?;
+        // FUTURE_WRITE also forbids to punch holes into it.
+        let held = sealed_len(memory.as_fd(), NO_RESIZE | FUTURE_WRITE);
+        let len = held.or_else(|_| sealed_len(memory.as_fd(), NO_RESIZE | SealFlag::F_SEAL_WRITE))?;
         // SAFETY: the seals were just checked, and a seal is never taken off.
         unsafe { Mapping::new(memory, len, false) }.map(Self)
     }
@@ -218,6 +223,11 @@ fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
     if !SealFlag::from_bits_retain(seals).contains(wanted) {
         return Err(refused("the memory lacks the seals that keep it from shrinking or changing"));
     }
+    let status = nix::sys::stat::fstat(&memory)?;
+    // The first touch of a page that was never allocated takes memory, and is a SIGBUS if there is none.
+    if status.st_blocks.saturating_mul(512) < status.st_size {
+        return Err(refused("the memory has holes, which would be allocated by reading them"));
+    }
     file_len(memory)
 }
 
@@ -248,6 +258,16 @@ mod tests {
     }
 
     #[test]
+    fn memory_with_holes_is_refused() {
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        let sparse = memfd_create(c"t", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        nix::unistd::ftruncate(&sparse, 1 << 40).unwrap();
+        fcntl(&sparse, FcntlArg::F_ADD_SEALS(NO_RESIZE | FUTURE_WRITE | SealFlag::F_SEAL_WRITE)).unwrap();
+        assert_eq!(PeerMapping::new(&sparse).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(SealedMapping::new(&sparse).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
     fn sealed_memory_cannot_change_any_more() {
         let mut memory = Memory::new(4096).unwrap();
         memory.as_mut_slice()[..3].copy_from_slice(b"abc");
@@ -260,6 +280,7 @@ mod tests {
     #[test]
     fn a_peer_sees_what_the_owner_writes() {
         let mut memory = Memory::new(10).unwrap();
+        memory.forbid_new_writers().unwrap();
         let peer = PeerMapping::new(memory.descriptor()).unwrap();
         memory.as_mut_slice().fill(7);
         assert_eq!(&peer[..10], [7; 10]);

@@ -139,14 +139,10 @@ fn put(
             table::write(path, format, &batch, out)
         }
         Format::Np => {
-            let mut encoder =
-                numpush::Encoder::new(one()?, 0, numpush::Flags { checksums: true, references: false })
-                    .map_err(|error| Failure::Numpush(error.into()))?;
-            while let Some(next) = encoder.next() {
-                let count = next.bytes.len();
-                out.write_all(next.bytes).map_err(Failure::file(path, "cannot write"))?;
-                encoder.advance(count);
-            }
+            let flags = numpush::Flags { checksums: true, references: false };
+            let encoder =
+                numpush::Encoder::new(one()?, 0, flags).map_err(|error| Failure::Numpush(error.into()))?;
+            out.write_all(&encoder.copy_rest()).map_err(Failure::file(path, "cannot write"))?;
             Ok(())
         }
     }

@@ -41,9 +41,6 @@ impl<M: Medium> Stream<M> {
     /// Reads once. True if bytes came; false if none were there, or none came in a tick.
     pub(super) fn read(&mut self, block: bool) -> Result<bool, Error> {
         let incoming = &mut self.incoming;
-        if incoming.closed {
-            return Err(Error::Closed { peer: self.peer.clone() });
-        }
         let rubbish = |source| Error::Rubbish { peer: self.peer.clone(), source };
         // Descriptors come with the first byte of a preamble, and a plain read would drop them.
         let take_descriptor = M::DESCRIPTORS && incoming.decoder.is_idle();
@@ -55,6 +52,7 @@ impl<M: Medium> Stream<M> {
             os::receive(&self.socket, spare, block).map(|count| (count, os::Ancillary::default()))
         };
         let (count, ancillary) = match result {
+            Ok((0, _)) if incoming.closed => return Err(self.closed()),
             Ok((0, _)) => return Err(self.gone()),
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -163,6 +161,9 @@ impl<M: Medium> Stream<M> {
                 self.queue_control(due);
                 self.write_control()?;
                 return Ok(received);
+            }
+            if self.incoming.closed {
+                return Err(self.closed());
             }
             // Before waiting, what is owed is paid: the peer may be waiting for it.
             if self.incoming.decoder.is_idle() {

@@ -204,6 +204,10 @@ impl<M: Medium> Stream<M> {
         result
     }
 
+    fn closed(&self) -> Error {
+        Error::Closed { peer: self.peer.clone() }
+    }
+
     fn gone(&self) -> Error {
         Error::Disconnected { peer: self.peer.clone(), missing: self.incoming.missing() }
     }
