@@ -4,6 +4,15 @@
 //! Each call says in a [`Transfer`] what it cost. What a medium cannot do is in its [`Caps`], and the call that needs it
 //! returns [`Error::Unsupported`].
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(all(feature = "tcp", feature = "unix", feature = "file", feature = "zmq")),
+    allow(
+        dead_code,
+        unused_imports,
+        clippy::allow_attributes,
+        reason = "what transports share, in a build without some"
+    )
+)]
 
 mod contract;
 mod error;

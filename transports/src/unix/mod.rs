@@ -77,7 +77,7 @@ fn address(name: &str) -> Result<SocketAddr, Error> {
     result
         .ok()
         .filter(|_| !matches!(name, "" | "@"))
-        .ok_or(Error::Address { address: name.to_owned(), fault })
+        .ok_or_else(|| Error::Address { address: name.to_owned(), fault })
 }
 
 /// A socket file whose process is gone refuses connections.
