@@ -78,6 +78,17 @@ impl<'m> Encoder<'m> {
         Ok(Self { preamble, head, buffers, trailer: Vec::new(), checksums, part: 0, at: 0 })
     }
 
+    /// The same record with references in place of the payload, before any of it is written: only the preamble differs.
+    #[must_use]
+    pub fn by_reference(mut self) -> Self {
+        self.preamble.flags = Flags { checksums: false, references: true };
+        self.checksums = None;
+        let end = PREAMBLE_LEN + self.preamble.header_len as usize;
+        let first = self.preamble.encode(&self.head[PREAMBLE_LEN..end]);
+        self.head[..PREAMBLE_LEN].copy_from_slice(&first);
+        self
+    }
+
     /// Copies what has not been written, to the end of the record.
     pub fn copy_rest(mut self) -> Vec<u8> {
         let mut record = Vec::with_capacity(usize::try_from(self.record_len()).unwrap_or(0));

@@ -123,9 +123,7 @@ impl<M: Medium> Stream<M> {
                 held = backed(message);
             }
             Plan::Refer { announce, references, copied } => {
-                let flags = Flags { checksums: false, references: true };
-                let encoder = Encoder::new(message, id, flags).map_err(Error::Message)?;
-                self.refer(&encoder, &announce, &references, deadline)?;
+                self.refer(&encoder.by_reference(), &announce, &references, deadline)?;
                 transfer.copied += copied;
                 transfer.path = if copied > 0 { Path::SegmentCopy } else { Path::Reference };
                 transfer.reason = if copied > 0 { Reason::PlainMemory } else { Reason::StableDescriptor };
