@@ -8,16 +8,26 @@
 #![expect(unsafe_code, reason = "system calls: the rest of the workspace forbids it")]
 
 mod file;
+mod lock;
 mod mapping;
 mod memory;
+mod pages;
+mod part;
 mod poll;
 mod process;
 mod socket;
 mod transfer;
+mod view;
 
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
+pub use lock::{
+    Attempt, Block, Committing, Exclusive, Holder, Lock, LockError, LockState, MAX_HELD, Place, Poison,
+    PoisonCause, Shared, forks,
+};
 pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_sealed};
 pub use memory::Memory;
+pub use pages::{Claimed, Guarded, HugePages, Overlap, PageOptions, Pages, Pair};
+pub use part::{Division, division};
 pub use poll::{Ready, wait};
 pub use process::{Usage, available_memory, peak_memory, usage, user};
 pub use socket::{
@@ -25,3 +35,4 @@ pub use socket::{
     send, send_with_descriptor, set_receive_tick, set_send_tick, unacknowledged,
 };
 pub use transfer::{send_file, splice};
+pub use view::{PartGuard, ReadGuard, WriteGuard};

@@ -104,7 +104,7 @@ pub struct FileMapping(Mapping);
 pub struct SharedMapping(Mapping);
 
 const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE);
-const NO_RESIZE: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
+pub(crate) const NO_RESIZE: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
 impl SealedMapping {
     /// Maps a memory descriptor whole.
@@ -215,7 +215,7 @@ pub fn is_sealed(memory: impl AsFd) -> bool {
 }
 
 /// The length of memory that has all seals in `wanted`.
-fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
+pub(crate) fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
     let refused = |what| io::Error::new(io::ErrorKind::PermissionDenied, what);
     // EINVAL for everything that is not a memory descriptor: files, pipes, devices.
     let seals = fcntl(memory.as_fd(), FcntlArg::F_GET_SEALS)

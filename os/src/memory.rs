@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::mapping::{SealedMapping, SharedMapping};
+use crate::mapping::{NO_RESIZE, SealedMapping, SharedMapping};
 use crate::process::available_memory;
 
 /// Anonymous memory behind a descriptor (memfd_create(2)), sealed against changes of size from its birth.
@@ -25,17 +25,7 @@ impl Memory {
     /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what
     /// memfd_create(2) says (EMFILE when out of descriptors).
     pub fn new(len: usize) -> io::Result<Self> {
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let descriptor = memfd_create(c"numpush", flags)?;
-        let size = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        // fallocate takes pages one by one until the machine has none left, and then the OOM killer comes, not an error.
-        if len as u64 > available_memory().unwrap_or(u64::MAX) {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        if size > 0 {
-            fallocate(&descriptor, FallocateFlags::empty(), 0, size)?;
-        }
-        add_seals(&descriptor, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW)?;
+        let descriptor = allocate(len, "numpush")?;
         let mapping = SharedMapping::of_new(&descriptor, len)?;
         Ok(Self { descriptor: Arc::new(descriptor), mapping })
     }
@@ -90,7 +80,28 @@ impl Memory {
     }
 }
 
-fn add_seals(memory: impl AsFd, seals: SealFlag) -> io::Result<()> {
+/// Memory of `len` zeros behind a descriptor, every page allocated, sealed against changes of size.
+pub(crate) fn allocate(len: usize, name: &str) -> io::Result<OwnedFd> {
+    let descriptor = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let size = size_to_allocate(len)?;
+    if size > 0 {
+        fallocate(&descriptor, FallocateFlags::empty(), 0, size)?;
+    }
+    add_seals(&descriptor, NO_RESIZE)?;
+    Ok(descriptor)
+}
+
+/// `len` as the kernel wants it, if there is so much memory to be had.
+///
+/// fallocate takes pages one by one until the machine has none left, and then the OOM killer comes, not an error.
+pub(crate) fn size_to_allocate(len: usize) -> io::Result<i64> {
+    if len as u64 > available_memory().unwrap_or(u64::MAX) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+pub(crate) fn add_seals(memory: impl AsFd, seals: SealFlag) -> io::Result<()> {
     fcntl(memory, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(())
 }

@@ -1,0 +1,369 @@
+//! Control mappings: where the locks are. Mapped once, never unmapped.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::fcntl::SealFlag;
+
+use crate::lock::identity::{forks, watch_forks};
+use crate::lock::robust::Robust;
+use crate::lock::rw::{Head, Lock};
+use crate::mapping::{NO_RESIZE, sealed_len};
+use crate::memory::{add_seals, allocate};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"numplock");
+const VERSION: u32 = 1;
+/// Locks of the first control mapping of a process; each further one has twice as many, up to [`MOST_BLOCKS`], so that
+/// ten thousand arrays need a handful of descriptors.
+const FIRST_BLOCKS: u32 = 64;
+const MOST_BLOCKS: u32 = 4096;
+
+/// The first line of a control mapping. A reader copies it out before it believes a word of it.
+#[repr(C, align(64))]
+struct Header {
+    /// Stored last.
+    magic: AtomicU64,
+    version: AtomicU32,
+    abi: AtomicU32,
+    slots: AtomicU32,
+    blocks: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Header>() == 64);
+
+/// What must agree for two programs to use one mutex: glibc's and musl's have the same name and nothing else in common.
+const fn abi() -> u32 {
+    let libc_kind = if cfg!(target_env = "musl") { 2 } else { 1 };
+    let endian = if cfg!(target_endian = "big") { 1 } else { 0 };
+    let mutex = size_of::<libc::pthread_mutex_t>() as u32;
+    let pointer = size_of::<usize>() as u32;
+    libc_kind << 24 | endian << 16 | mutex << 8 | pointer
+}
+
+mod def {
+    use super::{Head, Header, Robust, io};
+    use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+    use std::num::NonZeroUsize;
+    use std::os::fd::AsFd;
+    use std::ptr::NonNull;
+
+    /// A mapped array of locks.
+    ///
+    /// # Invariants
+    /// 1. `base` points to a [`Header`] and `blocks` blocks behind it, mapped for reading and writing until the
+    ///    process ends, of memory that cannot shrink.
+    /// 2. `slots` and `blocks` are what the mapping was checked for; they do not follow the shared header.
+    #[derive(Debug)]
+    pub(super) struct Table {
+        base: NonNull<u8>,
+        pub(super) slots: usize,
+        pub(super) blocks: u32,
+    }
+
+    // SAFETY: everything behind the pointer is atomic or a mutex, and stays mapped (1).
+    unsafe impl Send for Table {}
+    // SAFETY: as above.
+    unsafe impl Sync for Table {}
+
+    /// Bytes of a lock with `slots` reader slots.
+    pub(super) const fn stride(slots: usize) -> usize {
+        size_of::<Head>() + slots * size_of::<Robust>()
+    }
+
+    /// Bytes of a mapping.
+    pub(super) const fn table_len(slots: usize, blocks: u32) -> usize {
+        size_of::<Header>() + stride(slots) * blocks as usize
+    }
+
+    impl Table {
+        /// Maps memory that cannot shrink, for ever, with every page in place.
+        pub(super) fn map(memory: impl AsFd, len: usize) -> io::Result<NonNull<u8>> {
+            let length = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
+            let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+            // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+            let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0) }?;
+            // SAFETY: populating changes no byte of the range, which was just mapped.
+            let result = unsafe { libc::madvise(base.as_ptr(), len, libc::MADV_POPULATE_WRITE) };
+            if result == 0 { Ok(base.cast()) } else { Err(io::Error::last_os_error()) }
+        }
+
+        /// # Safety
+        /// `base` came from [`Self::map`] with at least `table_len(slots, blocks)` bytes.
+        pub(super) unsafe fn new(base: NonNull<u8>, slots: usize, blocks: u32) -> Self {
+            Self { base, slots, blocks }
+        }
+
+        /// # Safety
+        /// `base` came from [`Self::map`].
+        pub(super) unsafe fn header(base: NonNull<u8>) -> &'static Header {
+            // SAFETY: mapped for ever, page-aligned, and all its fields are atomic.
+            unsafe { base.cast::<Header>().as_ref() }
+        }
+
+        pub(super) fn block(&'static self, index: u32) -> (&'static Head, &'static [Robust]) {
+            assert!(index < self.blocks, "lock {index} of {}", self.blocks);
+            let offset = size_of::<Header>() + stride(self.slots) * index as usize;
+            // SAFETY: invariant 1; the index was just checked.
+            let head = unsafe { self.base.add(offset) }.cast::<Head>();
+            // SAFETY: the slots follow the head (1).
+            let slots = unsafe { head.add(1) }.cast::<Robust>();
+            // SAFETY: invariant 1; all fields are atomic or mutexes.
+            let slots = unsafe { std::slice::from_raw_parts(slots.as_ptr(), self.slots) };
+            // SAFETY: as above.
+            (unsafe { head.as_ref() }, slots)
+        }
+
+        /// Makes the mutexes of a block. Its owner does, once, before it tells anybody of the block.
+        pub(super) fn initialise(&'static self, index: u32) -> io::Result<()> {
+            let (head, slots) = self.block(index);
+            for mutex in std::iter::once(&head.writer).chain(slots) {
+                // SAFETY: in a control mapping, and the block was never handed out.
+                unsafe { Robust::initialise(std::ptr::from_ref(mutex).cast_mut()) }?;
+            }
+            Ok(())
+        }
+    }
+}
+
+use def::{Table, table_len};
+
+/// Locks in memory of their own that other processes map.
+#[derive(Debug)]
+pub(crate) struct Control {
+    table: Table,
+    descriptor: Arc<OwnedFd>,
+}
+
+impl Control {
+    fn create(blocks: u32) -> io::Result<&'static Self> {
+        watch_forks();
+        let slots = slots();
+        let len = table_len(slots, blocks);
+        let descriptor = Arc::new(allocate(len, "numpush-locks")?);
+        add_seals(&*descriptor, SealFlag::F_SEAL_SEAL)?;
+        let base = Table::map(&*descriptor, len)?;
+        // SAFETY: mapped by the line above.
+        let header = unsafe { Table::header(base) };
+        header.version.store(VERSION, Ordering::Relaxed);
+        header.abi.store(abi(), Ordering::Relaxed);
+        header.slots.store(u32::try_from(slots).unwrap_or(u32::MAX), Ordering::Relaxed);
+        header.blocks.store(blocks, Ordering::Relaxed);
+        header.magic.store(MAGIC, Ordering::Release);
+        // SAFETY: mapped above with the length of this table.
+        let table = unsafe { Table::new(base, slots, blocks) };
+        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor }));
+        lock(&ATTACHED).insert(inode(&*control.descriptor)?, control);
+        Ok(control)
+    }
+
+    /// Maps the locks behind a descriptor that another process sent, once for all times it is sent.
+    fn attach(descriptor: OwnedFd) -> io::Result<&'static Self> {
+        watch_forks();
+        let refused = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let key = inode(&descriptor)?;
+        let mut attached = lock(&ATTACHED);
+        if let Some(control) = attached.get(&key) {
+            return Ok(control);
+        }
+        let len = sealed_len(&descriptor, NO_RESIZE | SealFlag::F_SEAL_SEAL)?;
+        if len < size_of::<Header>() {
+            return Err(refused("the memory is too short for locks"));
+        }
+        let base = Table::map(&descriptor, len)?;
+        // SAFETY: mapped by the line above.
+        let header = unsafe { Table::header(base) };
+        if header.magic.load(Ordering::Acquire) != MAGIC || header.version.load(Ordering::Relaxed) != VERSION
+        {
+            return Err(refused("the memory holds no locks of this version"));
+        }
+        if header.abi.load(Ordering::Relaxed) != abi() {
+            return Err(refused("the locks were made by a program with another C library or word size"));
+        }
+        let slots = header.slots.load(Ordering::Relaxed) as usize;
+        let blocks = header.blocks.load(Ordering::Relaxed);
+        if !(8..=64).contains(&slots) || blocks > MOST_BLOCKS || table_len(slots, blocks) > len {
+            return Err(refused("the locks do not fit their memory"));
+        }
+        // SAFETY: mapped above, and the numbers were just checked against the length.
+        let table = unsafe { Table::new(base, slots, blocks) };
+        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor: Arc::new(descriptor) }));
+        attached.insert(key, control);
+        Ok(control)
+    }
+
+    fn lock(&'static self, index: u32, generation: u64) -> Lock {
+        let (head, slots) = self.table.block(index);
+        Lock::new(head, slots, generation)
+    }
+}
+
+/// Reader slots of a lock: twice the processors, so that every reader finds one free.
+fn slots() -> usize {
+    let processors = std::thread::available_parallelism().map_or(8, usize::from);
+    (processors * 2).next_power_of_two().clamp(16, 64)
+}
+
+/// Every control mapping of this process, by device and inode. None is ever taken out.
+static ATTACHED: Mutex<Option<Attached>> = Mutex::new(None);
+
+type Attached = HashMap<(u64, u64), &'static Control>;
+
+struct AttachedGuard(MutexGuard<'static, Option<Attached>>);
+
+impl AttachedGuard {
+    fn get(&self, key: &(u64, u64)) -> Option<&'static Control> {
+        self.0.as_ref().and_then(|map| map.get(key)).copied()
+    }
+
+    fn insert(&mut self, key: (u64, u64), control: &'static Control) {
+        self.0.get_or_insert_default().insert(key, control);
+    }
+}
+
+fn lock(attached: &'static Mutex<Option<Attached>>) -> AttachedGuard {
+    AttachedGuard(attached.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+pub(crate) fn inode(file: impl AsFd) -> io::Result<(u64, u64)> {
+    let status = nix::sys::stat::fstat(file)?;
+    Ok((status.st_dev, status.st_ino))
+}
+
+/// The locks this process makes: which are free.
+struct Supply {
+    forks: u32,
+    controls: Vec<&'static Control>,
+    free: Vec<(&'static Control, u32)>,
+}
+
+static SUPPLY: Mutex<Supply> = Mutex::new(Supply { forks: 0, controls: Vec::new(), free: Vec::new() });
+
+/// A lock that this process made and owns. Dropped, it is retired: whoever still knows it is told so, and its memory
+/// is used for the next.
+#[derive(Debug)]
+pub struct Block {
+    control: &'static Control,
+    index: u32,
+    lock: Lock,
+    forks: u32,
+}
+
+/// Where a lock lies, in words that can be sent beside the descriptor of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Which of the control mapping's locks.
+    pub index: u32,
+    /// Which of the lock's lives.
+    pub generation: u64,
+}
+
+impl Block {
+    /// Makes a lock that nobody holds.
+    ///
+    /// # Errors
+    /// What memfd_create(2), fallocate(2) and mmap(2) say, once every 64 locks or more.
+    pub fn new() -> io::Result<Self> {
+        let mut supply = SUPPLY.lock().unwrap_or_else(PoisonError::into_inner);
+        let forks = forks();
+        if supply.forks != forks {
+            // These are the parent's, which hands them out itself.
+            *supply = Supply { forks, controls: Vec::new(), free: Vec::new() };
+        }
+        let (control, index) = match supply.free.pop() {
+            Some(free) => free,
+            None => supply.grow()?,
+        };
+        let (head, slots) = control.table.block(index);
+        let generation = head.begin();
+        Ok(Self { control, index, lock: Lock::new(head, slots, generation), forks })
+    }
+
+    /// The lock.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// The descriptor of the memory it lies in.
+    pub fn descriptor(&self) -> &Arc<OwnedFd> {
+        &self.control.descriptor
+    }
+
+    /// Where it lies in there.
+    pub fn place(&self) -> Place {
+        Place { index: self.index, generation: self.lock.generation() }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // The parent of a fork still uses it.
+        if self.forks != forks() {
+            return;
+        }
+        self.lock.retire();
+        SUPPLY.lock().unwrap_or_else(PoisonError::into_inner).free.push((self.control, self.index));
+    }
+}
+
+impl Supply {
+    fn grow(&mut self) -> io::Result<(&'static Control, u32)> {
+        let doubled = FIRST_BLOCKS << self.controls.len().min(16);
+        let control = Control::create(doubled.min(MOST_BLOCKS))?;
+        for index in 0..control.table.blocks {
+            control.table.initialise(index)?;
+        }
+        self.controls.push(control);
+        self.free.extend((1..control.table.blocks).rev().map(|index| (control, index)));
+        Ok((control, 0))
+    }
+}
+
+impl Lock {
+    /// The lock at `place` of the memory behind `descriptor`, which another process made. The memory stays mapped
+    /// for as long as this process lives: the kernel may have to repair the lock at its end.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] and [`io::ErrorKind::PermissionDenied`] if it is no such memory.
+    pub fn attach(descriptor: OwnedFd, place: Place) -> io::Result<Self> {
+        let control = Control::attach(descriptor)?;
+        if place.index >= control.table.blocks {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no such lock in the memory"));
+        }
+        Ok(control.lock(place.index, place.generation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_found_again_through_its_descriptor() {
+        let block = Block::new().unwrap();
+        let lock = Lock::attach(block.descriptor().try_clone().unwrap(), block.place()).unwrap();
+        assert_eq!(lock.id(), block.lock().id());
+        let beyond = Place { index: 1 << 20, generation: 1 };
+        assert!(Lock::attach(block.descriptor().try_clone().unwrap(), beyond).is_err());
+    }
+
+    #[test]
+    fn other_memory_is_no_locks() {
+        let memory = allocate(4096, "t").unwrap();
+        assert!(Lock::attach(memory, Place { index: 0, generation: 1 }).is_err());
+        let memory = allocate(4096, "t").unwrap();
+        add_seals(&memory, SealFlag::F_SEAL_SEAL).unwrap();
+        let error = Lock::attach(memory, Place { index: 0, generation: 1 }).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn many_locks_take_few_descriptors() {
+        let blocks: Vec<Block> = (0..10_000).map(|_| Block::new().unwrap()).collect();
+        let mut controls: Vec<_> = blocks.iter().map(|block| Arc::as_ptr(block.descriptor())).collect();
+        controls.dedup();
+        assert!(controls.len() < 12, "{} control mappings", controls.len());
+    }
+}

@@ -1,0 +1,66 @@
+use std::ops::Range;
+
+use crate::lock::robust::Holder;
+
+/// Why a lock was not taken.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each field is named in the variant's message")]
+pub enum LockError {
+    /// It is held by somebody who is alive; a lock is never stolen.
+    #[error("timed out after {after:?}: {}", holder_text(.holder))]
+    Timeout { after: std::time::Duration, holder: Option<Holder> },
+    /// The last writer did not finish: it died or it panicked. Ask for the same lock with repair to go on.
+    #[error("poisoned: {0}")]
+    Poisoned(Poison),
+    /// This thread holds the lock already; to wait for itself would take for ever.
+    #[error("this thread holds the lock already, and a second guard would wait for the first for ever")]
+    WouldDeadlock,
+    /// The thread would hold more locks than the kernel cleans up when it dies.
+    #[error("{wanted} more mutexes over the {held} this thread holds are over the limit of {max}")]
+    TooMany { held: usize, wanted: usize, max: usize },
+    /// The value the lock belonged to is gone.
+    #[error("the shared value behind the lock is gone")]
+    Retired,
+}
+
+/// What an unfinished write left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poison {
+    /// Why the write was not finished.
+    pub cause: PoisonCause,
+    /// The process that did not finish it.
+    pub pid: u32,
+    /// Bytes it may have changed, counted from the start of what the lock guards.
+    pub dirty: Range<usize>,
+}
+
+/// Why a write was not finished.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoisonCause {
+    /// The writer's thread ended, by a signal, execve(2) or exit(3).
+    Died,
+    /// The writer panicked.
+    Panicked,
+}
+
+impl std::fmt::Display for Poison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cause = match self.cause {
+            PoisonCause::Died => "died",
+            PoisonCause::Panicked => "panicked",
+        };
+        let Range { start, end } = &self.dirty;
+        write!(f, "process {} {cause} while it wrote bytes {start} to {end}", self.pid)
+    }
+}
+
+fn holder_text(holder: &Option<Holder>) -> String {
+    match holder {
+        Some(Holder { pid, tid, held_for }) => {
+            format!("held by process {pid}, thread {tid}, for {held_for:.1?}")
+        }
+        None => "the holder is changing".into(),
+    }
+}

@@ -1,0 +1,181 @@
+//! The kernel's robust mutex between processes, in memory that is never unmapped.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::lock::identity::this_thread;
+
+/// A pthread mutex: robust, process-shared, of the NORMAL type; pthread_mutexattr_setrobust(3).
+///
+/// NORMAL, because an error-checking one compares thread ids, which are not unique across pid namespaces. The kernel
+/// marks it when its holder dies, by whatever cause, and the next to lock it is told.
+///
+/// # Invariants
+/// 1. It lies in a [control mapping](crate::lock::Control), which is never unmapped: the kernel walks the list of held
+///    robust mutexes when a thread ends, and writes to them.
+/// 2. It was initialised by its maker before anybody else could learn of it.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Robust {
+    mutex: UnsafeCell<libc::pthread_mutex_t>,
+    /// Process that holds it, 0 if none. Only for reports: the mutex decides.
+    pid: AtomicU32,
+    tid: AtomicU32,
+    /// When it was taken, in nanoseconds of CLOCK_MONOTONIC_COARSE.
+    since: AtomicU64,
+    /// What the holder of a reader slot reads: the number of commits when it came.
+    pub(crate) reads: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Robust>() == 64, "a mutex has a cache line of its own");
+
+// SAFETY: the mutex is made for use by many threads, and every other field is atomic.
+unsafe impl Sync for Robust {}
+
+/// How a mutex was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Clean,
+    /// Its holder died; the mutex itself is repaired.
+    OwnerDied,
+}
+
+/// Who holds a lock, as far as it can be told: the holder may let go at any moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process; 0 if it is not known (it has just taken it, or has just let go).
+    pub pid: u32,
+    /// Its thread.
+    pub tid: u32,
+    /// How long it has held the lock, to 4 ms.
+    pub held_for: Duration,
+}
+
+// glibc 2.30; the `libc` crate does not declare it. timedlock would wait by the wall clock, which may be set.
+#[cfg(target_env = "gnu")]
+unsafe extern "C" {
+    fn pthread_mutex_clocklock(
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        until: *const libc::timespec,
+    ) -> libc::c_int;
+}
+
+impl Robust {
+    /// Makes it a mutex that nobody holds.
+    ///
+    /// # Safety
+    /// `mutex` points into a control mapping and nobody else knows of it (invariants 1 and 2 begin here).
+    pub(crate) unsafe fn initialise(mutex: *mut Self) -> std::io::Result<()> {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: room for the attributes; each call below gets what this one initialised.
+        check(unsafe { libc::pthread_mutexattr_init(attributes) })?;
+        // SAFETY: initialised above.
+        check(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) })?;
+        // SAFETY: initialised above.
+        check(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
+        // SAFETY: the caller's pointer is valid; UnsafeCell has the layout of what is in it, and it is the first field.
+        let result = unsafe { libc::pthread_mutex_init(mutex.cast(), attributes) };
+        // SAFETY: initialised above, and not used again.
+        let _ = unsafe { libc::pthread_mutexattr_destroy(attributes) };
+        check(result)
+    }
+
+    /// Takes it if that needs no wait.
+    pub(crate) fn try_lock(&'static self) -> Option<Taken> {
+        // SAFETY: invariants 1 and 2.
+        let result = unsafe { libc::pthread_mutex_trylock(self.mutex.get()) };
+        self.taken(result)
+    }
+
+    /// Takes it, waiting until `deadline` (of CLOCK_MONOTONIC) or for ever; `None` if the deadline passed.
+    pub(crate) fn lock(&'static self, deadline: Option<Duration>) -> Option<Taken> {
+        let result = match deadline {
+            // SAFETY: invariants 1 and 2.
+            None => unsafe { libc::pthread_mutex_lock(self.mutex.get()) },
+            Some(deadline) => self.lock_until(deadline),
+        };
+        self.taken(result)
+    }
+
+    #[cfg(target_env = "gnu")]
+    fn lock_until(&'static self, deadline: Duration) -> libc::c_int {
+        let until = timespec(deadline);
+        // SAFETY: invariants 1 and 2; `until` lives as long as the call.
+        unsafe { pthread_mutex_clocklock(self.mutex.get(), libc::CLOCK_MONOTONIC, &raw const until) }
+    }
+
+    #[cfg(not(target_env = "gnu"))]
+    fn lock_until(&'static self, deadline: Duration) -> libc::c_int {
+        let left = deadline.saturating_sub(now());
+        let until = timespec(clock(ClockId::CLOCK_REALTIME) + left);
+        // SAFETY: invariants 1 and 2; `until` lives as long as the call.
+        unsafe { libc::pthread_mutex_timedlock(self.mutex.get(), &raw const until) }
+    }
+
+    /// What the C library's answer means, with the mutex made consistent and the holder noted if it is ours now.
+    fn taken(&'static self, result: libc::c_int) -> Option<Taken> {
+        let taken = match result {
+            0 => Taken::Clean,
+            libc::EOWNERDEAD => {
+                // SAFETY: invariants 1 and 2; this thread holds it, which the call asks for.
+                let _ = unsafe { libc::pthread_mutex_consistent(self.mutex.get()) };
+                Taken::OwnerDied
+            }
+            _ => return None,
+        };
+        let me = this_thread();
+        self.tid.store(me.tid, Ordering::Relaxed);
+        self.since.store(nanos(coarse()), Ordering::Relaxed);
+        self.pid.store(me.pid, Ordering::Relaxed);
+        Some(taken)
+    }
+
+    /// Lets go. A thread that does not hold it changes nothing: a robust mutex checks its owner.
+    pub(crate) fn unlock(&'static self) {
+        self.pid.store(0, Ordering::Relaxed);
+        // SAFETY: invariants 1 and 2.
+        let _ = unsafe { libc::pthread_mutex_unlock(self.mutex.get()) };
+    }
+
+    /// Who holds it, or died holding it and nobody has come since.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        let pid = self.pid.load(Ordering::Relaxed);
+        (pid != 0).then(|| Holder {
+            pid,
+            tid: self.tid.load(Ordering::Relaxed),
+            held_for: coarse().saturating_sub(Duration::from_nanos(self.since.load(Ordering::Relaxed))),
+        })
+    }
+}
+
+fn check(result: libc::c_int) -> std::io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(result)) }
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    let seconds = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
+    libc::timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() }
+}
+
+/// Time since some start, the same for every process of the machine.
+pub(crate) fn now() -> Duration {
+    clock(ClockId::CLOCK_MONOTONIC)
+}
+
+/// The same to 4 ms, for a third of the price: it is paid by every lock.
+fn coarse() -> Duration {
+    clock(ClockId::CLOCK_MONOTONIC_COARSE)
+}
+
+fn clock(id: ClockId) -> Duration {
+    clock_gettime(id).map_or(Duration::ZERO, Duration::from)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

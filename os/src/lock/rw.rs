@@ -1,0 +1,659 @@
+//! The shared and exclusive lock: a robust mutex for the writer, and one for each reader slot.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use crate::lock::error::{LockError, Poison, PoisonCause};
+use crate::lock::held;
+use crate::lock::identity::{forks, this_thread};
+use crate::lock::robust::{Holder, Robust, Taken, now};
+
+/// What a lock consists of, but for its reader slots, which follow it.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) writer: Robust,
+    epoch: Epoch,
+    commit: Commit,
+    waiting: Waiting,
+}
+
+/// What every reader looks at.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Epoch {
+    /// Even: clean. Odd: a writer is inside, or did not come out.
+    epoch: AtomicU64,
+    /// Which of the lock's lives; a handle of another one is stale.
+    generation: AtomicU64,
+    /// Bytes the writer may change.
+    dirty_start: AtomicU64,
+    dirty_end: AtomicU64,
+    /// Not zero while parts are handed out: the epoch they belong to, or [`CLOSING`] when no worker may join any more.
+    parts: AtomicU64,
+    /// Why the epoch stayed odd: 0, the writer died; 1, it panicked.
+    cause: AtomicU32,
+    /// Not zero: a writer waits or is inside, and readers queue behind it.
+    gate: AtomicU32,
+    /// Holders found dead.
+    deaths: AtomicU32,
+    writer: AtomicU32,
+    /// One more than the slot a committer waits for. Readers take another if they can.
+    avoid: AtomicU32,
+}
+
+/// What the commit mode needs.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Commit {
+    /// Commits so far; the last bit says which buffer they are in.
+    active: AtomicU64,
+}
+
+/// Processes that wait, for reports. One that dies waiting leaves its number, which its reader sees to be dead.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Waiting([AtomicU32; 16]);
+
+const _: () = assert!(size_of::<Head>() == 256);
+
+/// In place of an epoch: parts are being taken back.
+const CLOSING: u64 = u64::MAX;
+
+impl Head {
+    /// Begins a life of the lock and gives its number.
+    pub(crate) fn begin(&self) -> u64 {
+        let Epoch { epoch, parts, gate, cause, deaths, avoid, .. } = &self.epoch;
+        epoch.store((epoch.load(Ordering::Relaxed) + 1) & !1, Ordering::Relaxed);
+        [gate, cause, deaths, avoid].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        parts.store(0, Ordering::Relaxed);
+        self.commit.active.store(0, Ordering::Relaxed);
+        self.waiting.0.iter().for_each(|waiter| waiter.store(0, Ordering::Relaxed));
+        self.epoch.generation.fetch_add(1, Ordering::AcqRel) + 1
+    }
+}
+
+/// A shared and exclusive lock between processes. A copyable reference: its memory is never unmapped.
+///
+/// Many readers or one writer; a writer that waits goes before readers that come later. A holder that dies, at any
+/// instruction, lets go: a reader leaves nothing behind, a writer leaves the lock [poisoned](LockError::Poisoned) if it
+/// was inside.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock {
+    head: &'static Head,
+    slots: &'static [Robust],
+    generation: u64,
+}
+
+/// How long to wait for a lock, and what to do if it is poisoned.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attempt {
+    /// Longest wait; `None` waits for ever, which ends when the holder lets go or dies.
+    pub timeout: Option<Duration>,
+    /// Take it although the last writer did not finish.
+    pub accept_poison: bool,
+}
+
+/// What a lock looks like at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct LockState {
+    /// Who writes, commits or has handed out parts.
+    pub writer: Option<Holder>,
+    /// Who reads, or works on a part.
+    pub readers: Vec<Holder>,
+    /// What an unfinished write left behind. A writer that is inside shows here too, unless it is named above.
+    pub poison: Option<Poison>,
+    /// Parts are handed out.
+    pub partitioned: bool,
+    /// Processes that wait for the lock, as they said; some may have died since.
+    pub waiting: Vec<u32>,
+    /// Holders that died and were cleaned up after.
+    pub deaths: u32,
+}
+
+impl Lock {
+    pub(crate) fn new(head: &'static Head, slots: &'static [Robust], generation: u64) -> Self {
+        Self { head, slots, generation }
+    }
+
+    /// A number that no other lock of this process has.
+    pub fn id(self) -> usize {
+        std::ptr::from_ref(self.head).addr()
+    }
+
+    pub(crate) fn generation(self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn retire(self) {
+        self.head.epoch.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// True if the value the lock belonged to is gone.
+    pub fn is_retired(self) -> bool {
+        self.head.epoch.generation.load(Ordering::Acquire) != self.generation
+    }
+
+    /// Takes the lock for reading, beside other readers.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn read(self, attempt: Attempt) -> Result<Shared, LockError> {
+        held::enter(self.id(), 1)?;
+        self.enter_shared(attempt)
+            .map(|slot| Shared::new(self, slot, 0))
+            .inspect_err(|_| held::leave(self.id(), 1))
+    }
+
+    /// Takes the lock for writing, alone.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn write(self, attempt: Attempt) -> Result<Exclusive, LockError> {
+        let mutexes = self.slots.len() + 1;
+        held::enter(self.id(), mutexes)?;
+        let entered = self.enter_exclusive(attempt);
+        entered.map(|poison| Exclusive::new(self, poison)).inspect_err(|_| held::leave(self.id(), mutexes))
+    }
+
+    /// Takes the lock to write the buffer nobody reads, beside readers of the other.
+    ///
+    /// # Errors
+    /// [`LockError`], never with poison: a commit that was not finished has changed nothing that is read.
+    pub fn commit(self, attempt: Attempt) -> Result<Committing, LockError> {
+        held::enter(self.id(), 2)?;
+        let mut wait = Wait::new(self, attempt.timeout);
+        let entered = self.lock_writer(&mut wait).and_then(|()| {
+            // A reader that is still in the buffer read before the last commit ends in a slot we pass.
+            let current = self.head.commit.active.load(Ordering::Acquire);
+            let drained = self.check_generation().and_then(|()| self.drain(&mut wait, Some(current)));
+            drained.inspect_err(|_| self.head.writer.unlock())
+        });
+        entered.inspect_err(|_| held::leave(self.id(), 2))?;
+        let active = self.head.commit.active.load(Ordering::Acquire);
+        Ok(Committing { lock: self, active, forks: forks(), not_send: PhantomData })
+    }
+
+    /// Joins the work on parts that were handed out in `epoch`; it lasts until the value is dropped.
+    ///
+    /// # Errors
+    /// [`LockError::Retired`] if the parts were taken back.
+    pub fn join_parts(self, epoch: u64, attempt: Attempt) -> Result<Shared, LockError> {
+        held::enter(self.id(), 1)?;
+        let mut wait = Wait::new(self, attempt.timeout);
+        let joined = self.take_slot(&mut wait).and_then(|slot| {
+            let current =
+                self.check_generation().is_ok() && self.head.epoch.parts.load(Ordering::Acquire) == epoch;
+            if current {
+                return Ok(slot);
+            }
+            slot.unlock();
+            Err(LockError::Retired)
+        });
+        joined.map(|slot| Shared::new(self, slot, epoch)).inspect_err(|_| held::leave(self.id(), 1))
+    }
+
+    /// What the lock looks like now.
+    pub fn state(self) -> LockState {
+        let words = &self.head.epoch;
+        let waiting = self.head.waiting.0.iter().map(|pid| pid.load(Ordering::Relaxed));
+        LockState {
+            writer: self.head.writer.holder(),
+            readers: match self.head.writer.holder() {
+                // A writer holds every slot too.
+                Some(writer) => {
+                    self.slots.iter().filter_map(Robust::holder).filter(|h| h.tid != writer.tid).collect()
+                }
+                None => self.slots.iter().filter_map(Robust::holder).collect(),
+            },
+            poison: self.is_dirty().then(|| self.poison()),
+            partitioned: words.parts.load(Ordering::Relaxed) != 0,
+            waiting: waiting.filter(|&pid| pid != 0).collect(),
+            deaths: words.deaths.load(Ordering::Relaxed),
+        }
+    }
+
+    fn is_dirty(self) -> bool {
+        self.head.epoch.epoch.load(Ordering::Acquire) & 1 == 1
+    }
+
+    fn poison(self) -> Poison {
+        let words = &self.head.epoch;
+        let offset = |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let panicked = words.cause.load(Ordering::Relaxed) == 1;
+        Poison {
+            cause: if panicked { PoisonCause::Panicked } else { PoisonCause::Died },
+            pid: words.writer.load(Ordering::Relaxed),
+            dirty: offset(&words.dirty_start)..offset(&words.dirty_end),
+        }
+    }
+
+    fn check_generation(self) -> Result<(), LockError> {
+        if self.is_retired() { Err(LockError::Retired) } else { Ok(()) }
+    }
+
+    fn enter_shared(self, attempt: Attempt) -> Result<&'static Robust, LockError> {
+        let mut wait = Wait::new(self, attempt.timeout);
+        let words = &self.head.epoch;
+        loop {
+            if words.gate.load(Ordering::Acquire) != 0 {
+                self.pass_writer(&mut wait)?;
+            }
+            let slot = self.take_slot(&mut wait)?;
+            let error = if self.is_retired() {
+                LockError::Retired
+            } else if !self.is_dirty() {
+                return Ok(slot);
+            } else if words.parts.load(Ordering::Acquire) != 0 {
+                // Not a writer that died, but one that let the slots go to workers on parts.
+                slot.unlock();
+                self.pass_writer(&mut wait)?;
+                continue;
+            } else if attempt.accept_poison {
+                return Ok(slot);
+            } else {
+                // A live writer would hold our slot.
+                LockError::Poisoned(self.poison())
+            };
+            slot.unlock();
+            return Err(error);
+        }
+    }
+
+    fn enter_exclusive(self, attempt: Attempt) -> Result<Option<Poison>, LockError> {
+        let mut wait = Wait::new(self, attempt.timeout);
+        self.lock_writer(&mut wait)?;
+        let words = &self.head.epoch;
+        words.gate.store(1, Ordering::Release);
+        let give_up = |taken: usize, error| {
+            self.slots[..taken].iter().rev().for_each(Robust::unlock);
+            words.gate.store(0, Ordering::Release);
+            self.head.writer.unlock();
+            Err(error)
+        };
+        for (taken, slot) in self.slots.iter().enumerate() {
+            if let Err(error) = self.take(slot, &mut wait) {
+                return give_up(taken, error);
+            }
+        }
+        // Whoever handed out parts is dead, or its mutex would not be ours; and so all its workers have left.
+        words.parts.store(0, Ordering::Release);
+        if let Err(error) = self.check_generation() {
+            return give_up(self.slots.len(), error);
+        }
+        if self.is_dirty() {
+            let poison = self.poison();
+            if attempt.accept_poison {
+                return Ok(Some(poison));
+            }
+            return give_up(self.slots.len(), LockError::Poisoned(poison));
+        }
+        words.cause.store(0, Ordering::Relaxed);
+        words.dirty_start.store(0, Ordering::Relaxed);
+        words.dirty_end.store(u64::MAX, Ordering::Relaxed);
+        words.writer.store(this_thread().pid, Ordering::Relaxed);
+        words.epoch.fetch_add(1, Ordering::AcqRel);
+        // No write to the data may be seen before the odd epoch.
+        fence(Ordering::SeqCst);
+        Ok(None)
+    }
+
+    /// Waits until no writer is inside, and cleans up after one that died.
+    fn pass_writer(self, wait: &mut Wait) -> Result<(), LockError> {
+        self.lock_writer(wait)?;
+        let words = &self.head.epoch;
+        let passed = if words.parts.load(Ordering::Acquire) == 0 {
+            Ok(())
+        } else {
+            // Its maker is dead; its workers may live, and only when they have left are the parts gone.
+            words.parts.store(CLOSING, Ordering::SeqCst);
+            self.drain(wait, None).inspect(|()| words.parts.store(0, Ordering::Release))
+        };
+        words.gate.store(0, Ordering::Release);
+        self.head.writer.unlock();
+        passed
+    }
+
+    /// Waits until everybody who now holds a slot has let it go once, but for readers of commit `but_of`.
+    fn drain(self, wait: &mut Wait, but_of: Option<u64>) -> Result<(), LockError> {
+        let avoid = &self.head.epoch.avoid;
+        fence(Ordering::SeqCst);
+        let mut result = Ok(());
+        for (index, slot) in (1..).zip(self.slots) {
+            avoid.store(index, Ordering::Relaxed);
+            result = match but_of {
+                None => self.take(slot, wait).map(|()| slot.unlock()),
+                Some(commit) => self.drain_slot(slot, commit, wait),
+            };
+            if result.is_err() {
+                break;
+            }
+        }
+        avoid.store(0, Ordering::Relaxed);
+        result
+    }
+
+    /// Waits until `slot` is free or its holder reads `commit`.
+    ///
+    /// A holder notes what it reads after it has the slot. What is noted before that is of an earlier holder, and so
+    /// not later: the note says `commit` only if the holder came when that was published, or will look and find it.
+    fn drain_slot(self, slot: &'static Robust, commit: u64, wait: &mut Wait) -> Result<(), LockError> {
+        loop {
+            let taken = slot.try_lock();
+            if taken.is_none() && slot.reads.load(Ordering::Acquire) == commit {
+                return Ok(());
+            }
+            // Looks again soon: the holder may have been between taking the slot and noting what it reads.
+            if let Some(taken) = taken.map_or_else(|| wait.a_moment_for(slot), |taken| Ok(Some(taken)))? {
+                self.note(taken);
+                slot.unlock();
+                return Ok(());
+            }
+        }
+    }
+
+    fn lock_writer(self, wait: &mut Wait) -> Result<(), LockError> {
+        self.take(&self.head.writer, wait)
+    }
+
+    /// The first free slot from this thread's own on; if there is none, its own when it is free.
+    fn take_slot(self, wait: &mut Wait) -> Result<&'static Robust, LockError> {
+        let count = self.slots.len();
+        // Neighbouring thread ids are usual; an odd multiplier spreads them over the slots.
+        let first = (this_thread().tid.wrapping_mul(0x9E37_79B1) >> 16) as usize & (count - 1);
+        let avoid = self.head.epoch.avoid.load(Ordering::Relaxed) as usize;
+        let try_slot = |slot: &'static Robust| {
+            let taken = slot.try_lock()?;
+            self.note(taken);
+            Some(slot)
+        };
+        if first + 1 != avoid
+            && let Some(slot) = try_slot(&self.slots[first])
+        {
+            return Ok(slot);
+        }
+        let others = (1..count).map(|step| (first + step) & (count - 1)).filter(|at| at + 1 != avoid);
+        if let Some(slot) = others.map(|at| &self.slots[at]).find_map(try_slot) {
+            return Ok(slot);
+        }
+        let own = &self.slots[first];
+        self.take(own, wait)?;
+        Ok(own)
+    }
+
+    fn take(self, mutex: &'static Robust, wait: &mut Wait) -> Result<(), LockError> {
+        let taken = match mutex.try_lock() {
+            Some(taken) => taken,
+            None => wait.for_mutex(mutex)?,
+        };
+        self.note(taken);
+        Ok(())
+    }
+
+    fn note(self, taken: Taken) {
+        if taken == Taken::OwnerDied {
+            self.head.epoch.deaths.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A wait with one deadline for all the mutexes it takes. Reads the clock only once it has to.
+struct Wait {
+    lock: Lock,
+    timeout: Option<Duration>,
+    deadline: Option<Duration>,
+}
+
+impl Wait {
+    fn new(lock: Lock, timeout: Option<Duration>) -> Self {
+        Self { lock, timeout, deadline: None }
+    }
+
+    #[cold]
+    fn for_mutex(&mut self, mutex: &'static Robust) -> Result<Taken, LockError> {
+        let deadline = self.deadline();
+        let taken = self.announced(|| mutex.lock(deadline));
+        taken.ok_or_else(|| self.timed_out(mutex))
+    }
+
+    /// Waits for a millisecond; `None` if that was not enough.
+    #[cold]
+    fn a_moment_for(&mut self, mutex: &'static Robust) -> Result<Option<Taken>, LockError> {
+        let (deadline, soon) = (self.deadline(), now() + Duration::from_millis(1));
+        let until = deadline.map_or(soon, |deadline| deadline.min(soon));
+        let taken = self.announced(|| mutex.lock(Some(until)));
+        if taken.is_none() && deadline.is_some_and(|deadline| deadline <= now()) {
+            return Err(self.timed_out(mutex));
+        }
+        Ok(taken)
+    }
+
+    fn deadline(&mut self) -> Option<Duration> {
+        let timeout = self.timeout?;
+        Some(*self.deadline.get_or_insert_with(|| now().saturating_add(timeout)))
+    }
+
+    fn timed_out(&self, mutex: &Robust) -> LockError {
+        LockError::Timeout { after: self.timeout.unwrap_or_default(), holder: mutex.holder() }
+    }
+
+    /// Calls `wait` with this process among those that wait.
+    fn announced<R>(&self, wait: impl FnOnce() -> R) -> R {
+        let pid = this_thread().pid;
+        let free =
+            |entry: &&AtomicU32| entry.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let entry = self.lock.head.waiting.0.iter().find(free);
+        let result = wait();
+        if let Some(entry) = entry {
+            entry.store(0, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+/// The lock, held for reading. Ends when dropped, in the thread that took it.
+#[derive(Debug)]
+pub struct Shared {
+    lock: Lock,
+    slot: &'static Robust,
+    /// The epoch of the parts that were joined, 0 for a plain reader.
+    parts: u64,
+    forks: u32,
+    /// A mutex is let go by the thread that took it.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Shared {
+    fn new(lock: Lock, slot: &'static Robust, parts: u64) -> Self {
+        slot.reads.store(lock.head.commit.active.load(Ordering::Acquire), Ordering::Release);
+        Self { lock, slot, parts, forks: forks(), not_send: PhantomData }
+    }
+
+    /// The lock that is held.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    pub fn poison(&self) -> Option<Poison> {
+        self.lock.is_dirty().then(|| self.lock.poison())
+    }
+
+    /// True if this guard opens what `lock` guards: the same lock, and not for the sake of a part.
+    pub(crate) fn guards(&self, lock: Lock) -> bool {
+        self.lock.id() == lock.id() && self.parts == 0
+    }
+
+    /// The epoch of the parts that are handed out, if any are and may be worked on.
+    pub(crate) fn parts(&self) -> Option<u64> {
+        let parts = self.lock.head.epoch.parts.load(Ordering::Acquire);
+        (parts != 0).then_some(self.parts).filter(|&epoch| epoch != 0)
+    }
+
+    /// Commits so far; the last bit says which of two buffers they are in. Both the buffer of this number and that of
+    /// any later one stay as they are for as long as the lock is held.
+    pub fn commits(&self) -> u64 {
+        self.lock.head.commit.active.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            self.slot.unlock();
+            held::leave(self.lock.id(), 1);
+        }
+    }
+}
+
+/// The lock, held for writing. Ends when dropped, in the thread that took it; a panic on the way poisons the lock.
+#[derive(Debug)]
+pub struct Exclusive {
+    lock: Lock,
+    poison: Option<Poison>,
+    partitioned: bool,
+    unwound: bool,
+    forks: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Exclusive {
+    fn new(lock: Lock, poison: Option<Poison>) -> Self {
+        let unwound = std::thread::panicking();
+        Self { lock, poison, partitioned: false, unwound, forks: forks(), not_send: PhantomData }
+    }
+
+    /// The lock that is held.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
+    pub(crate) fn guards(&self, lock: Lock) -> bool {
+        self.lock.id() == lock.id() && !self.partitioned
+    }
+
+    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    pub fn poison(&self) -> Option<&Poison> {
+        self.poison.as_ref()
+    }
+
+    /// Says that what the lock guards is whole again.
+    pub fn clear_poison(&mut self) {
+        self.poison = None;
+        self.lock.head.epoch.cause.store(0, Ordering::Relaxed);
+    }
+
+    /// Leaves the lock poisoned when it is let go.
+    pub fn set_poison(&mut self, poison: Poison) {
+        let words = &self.lock.head.epoch;
+        words.cause.store(u32::from(poison.cause == PoisonCause::Panicked), Ordering::Relaxed);
+        words.writer.store(poison.pid, Ordering::Relaxed);
+        self.store_dirty(&poison.dirty);
+        self.poison = Some(poison);
+    }
+
+    /// Says that no byte outside `range` will be written, for the report if the write is not finished.
+    pub fn set_dirty(&mut self, range: std::ops::Range<usize>) {
+        // Poison that is there already keeps its own range.
+        if self.poison.is_none() {
+            self.store_dirty(&range);
+        }
+    }
+
+    fn store_dirty(&self, range: &std::ops::Range<usize>) {
+        let words = &self.lock.head.epoch;
+        words.dirty_start.store(range.start as u64, Ordering::Relaxed);
+        words.dirty_end.store(range.end as u64, Ordering::Relaxed);
+    }
+
+    /// Lets workers on parts in, who name the number given, and keeps everybody else out.
+    pub fn hand_out_parts(&mut self) -> u64 {
+        let words = &self.lock.head.epoch;
+        let epoch = words.epoch.load(Ordering::Relaxed);
+        words.parts.store(epoch, Ordering::SeqCst);
+        self.lock.slots.iter().rev().for_each(Robust::unlock);
+        self.partitioned = true;
+        epoch
+    }
+
+    /// Lets no more workers in and waits until the last has left.
+    ///
+    /// # Errors
+    /// [`LockError::Timeout`] names one that is still there; the parts stay handed out to those inside.
+    pub fn take_back_parts(&mut self, timeout: Option<Duration>) -> Result<(), LockError> {
+        if !self.partitioned {
+            return Ok(());
+        }
+        self.lock.head.epoch.parts.store(CLOSING, Ordering::SeqCst);
+        let mut wait = Wait::new(self.lock, timeout);
+        for (taken, slot) in self.lock.slots.iter().enumerate() {
+            if let Err(error) = self.lock.take(slot, &mut wait) {
+                self.lock.slots[..taken].iter().rev().for_each(Robust::unlock);
+                return Err(error);
+            }
+        }
+        self.lock.head.epoch.parts.store(0, Ordering::Release);
+        self.partitioned = false;
+        Ok(())
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        if self.forks != forks() {
+            return;
+        }
+        let _ = self.take_back_parts(None);
+        let words = &self.lock.head.epoch;
+        if std::thread::panicking() && !self.unwound {
+            words.cause.store(1, Ordering::Relaxed);
+        } else if self.poison.is_none() {
+            words.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        words.gate.store(0, Ordering::Release);
+        self.lock.slots.iter().rev().for_each(Robust::unlock);
+        self.lock.head.writer.unlock();
+        held::leave(self.lock.id(), self.lock.slots.len() + 1);
+    }
+}
+
+/// The lock, held to write the buffer that nobody reads.
+#[derive(Debug)]
+pub struct Committing {
+    lock: Lock,
+    active: u64,
+    forks: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Committing {
+    /// The lock that is held.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// Commits so far; the last bit says which buffer is read. The other is ours.
+    pub fn commits(&self) -> u64 {
+        self.active
+    }
+
+    /// Makes our buffer the one that is read, in one store of one word, and lets go.
+    pub fn publish(self) -> u64 {
+        let next = self.active + 1;
+        if self.forks == forks() {
+            self.lock.head.commit.active.store(next, Ordering::Release);
+        }
+        next
+    }
+}
+
+impl Drop for Committing {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            self.lock.head.writer.unlock();
+            held::leave(self.lock.id(), 2);
+        }
+    }
+}

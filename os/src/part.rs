@@ -1,0 +1,156 @@
+//! Parts of guarded bytes that workers write at the same time, each under its own lock.
+
+use std::ops::Range;
+
+use bytemuck::Pod;
+use ndarray::{ArrayViewMut, Dimension, RawArrayViewMut, ShapeBuilder};
+
+use crate::lock::{Exclusive, Shared};
+use crate::pages::{Guarded, Overlap};
+
+/// Items `range` of `len` items when they are dealt to `parts` as evenly as multiples of `grain` allow.
+///
+/// The parts of one division are disjoint and together are all items.
+///
+/// # Panics
+/// If there are no parts or the grain is zero.
+pub fn division(len: usize, parts: usize, number: usize, grain: usize) -> Range<usize> {
+    assert!(number < parts && grain > 0, "part {number} of {parts} in grains of {grain}");
+    let grains = len.div_ceil(grain);
+    let (each, more) = (grains / parts, grains % parts);
+    let start = each * number + number.min(more);
+    let end = start + each + usize::from(number < more);
+    (start * grain).min(len)..(end * grain).min(len)
+}
+
+/// How guarded bytes are divided: as items of `item` bytes each, dealt in multiples of `grain` items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Division {
+    /// Number of parts.
+    pub parts: usize,
+    /// The part that is meant.
+    pub number: usize,
+    /// Items are dealt in multiples of this.
+    pub grain: usize,
+}
+
+impl Guarded {
+    /// A part of the bytes, one run of whole items, to write.
+    ///
+    /// # Errors
+    /// [`Overlap`] if this process knows the part under another lock.
+    ///
+    /// # Panics
+    /// If the locks held are others, or if the bytes are not whole items.
+    pub fn part_bytes_mut<'a>(
+        &'a self,
+        whole: &'a Shared,
+        part: &'a mut Exclusive,
+        division: Division,
+        items: usize,
+    ) -> Result<&'a mut [u8], Overlap> {
+        let bytes = self.range().len();
+        assert!(items > 0 && bytes.is_multiple_of(items), "{bytes} bytes of {items} items");
+        let item = bytes / items;
+        let base = self.part_pointer(whole, part, division.number)?;
+        let Range { start, end } =
+            crate::part::division(items, division.parts, division.number, division.grain);
+        // SAFETY: a division lies inside the items, and these inside the mapped bytes.
+        let start_pointer = unsafe { base.add(start * item) };
+        // SAFETY: the part's lock is held alone and borrowed alone; the whole's lock lets nobody in but workers on
+        // parts of this epoch, and divisions of one epoch are disjoint, because a part has one lock.
+        Ok(unsafe { std::slice::from_raw_parts_mut(start_pointer.as_ptr(), (end - start) * item) })
+    }
+
+    /// A part of the bytes as elements of an array in C order, divided along `axis`, to write.
+    ///
+    /// # Errors
+    /// [`Overlap`] if this process knows the part under another lock.
+    ///
+    /// # Panics
+    /// If the locks held are others, or if the bytes are not the elements of such an array.
+    pub fn part_view_mut<'a, T: Pod, D: Dimension>(
+        &'a self,
+        whole: &'a Shared,
+        part: &'a mut Exclusive,
+        division: Division,
+        shape: &D,
+        axis: usize,
+    ) -> Result<ArrayViewMut<'a, T, D>, Overlap> {
+        let elements = shape.slice().iter().try_fold(1_usize, |product, &len| product.checked_mul(len));
+        let bytes = elements.and_then(|elements| elements.checked_mul(size_of::<T>()));
+        assert_eq!(bytes, Some(self.range().len()), "an array of shape {:?}", shape.slice());
+        let base = self.part_pointer(whole, part, division.number)?.cast::<T>();
+        assert!(base.is_aligned(), "elements at {base:?}");
+        let Range { start, end } =
+            crate::part::division(shape[axis], division.parts, division.number, division.grain);
+        // C order: a step along an axis passes all elements of the axes behind it.
+        let mut strides = shape.clone();
+        let mut step = 1;
+        for at in (0..shape.ndim()).rev() {
+            strides[at] = step;
+            step *= shape[at].max(1);
+        }
+        let mut part_shape = shape.clone();
+        part_shape[axis] = end - start;
+        // SAFETY: inside the elements, or one behind the last of none.
+        let first = unsafe { base.add(if bytes == Some(0) { 0 } else { start * strides[axis] }) };
+        // SAFETY: shape and strides are those of the whole, cut along one axis; aligned, by the check above.
+        let raw = unsafe { RawArrayViewMut::from_shape_ptr(part_shape.strides(strides), first.as_ptr()) };
+        // SAFETY: as for `part_bytes_mut`: nobody else touches the elements of this part, in no process, and the view
+        // touches no others.
+        Ok(unsafe { raw.deref_into_view_mut() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{Attempt, Block};
+    use crate::pages::{PageOptions, Pages};
+    use ndarray::Dim;
+
+    #[test]
+    fn divisions_are_disjoint_and_whole() {
+        for (len, parts, grain) in [(10, 3, 1), (0, 2, 1), (2, 5, 1), (1000, 3, 64), (64, 2, 64), (7, 7, 2)] {
+            let mut next = 0;
+            for number in 0..parts {
+                let part = division(len, parts, number, grain);
+                assert!(part.start == next || part.is_empty(), "{part:?} of {len} in {parts}");
+                assert!(part.start.is_multiple_of(grain) || part.is_empty());
+                next = next.max(part.end);
+            }
+            assert_eq!(next, len);
+        }
+    }
+
+    #[test]
+    fn parts_of_columns_interleave_without_touching() {
+        let pages = Pages::new(4096, PageOptions::default()).unwrap();
+        let (whole, parts) = (Block::new().unwrap(), [Block::new().unwrap(), Block::new().unwrap()]);
+        let guarded = pages.claim(0..12 * 8).unwrap().into_guarded(whole.lock());
+        let mut held = whole.lock().write(Attempt::default()).unwrap();
+        let epoch = held.hand_out_parts();
+        let shape = Dim([3, 4]);
+        let work = |block: &Block, number: usize| {
+            let joined = whole.lock().join_parts(epoch, Attempt::default()).unwrap();
+            let mut own = block.lock().write(Attempt::default()).unwrap();
+            let division = Division { parts: 2, number, grain: 1 };
+            let mut view = guarded.part_view_mut::<u64, _>(&joined, &mut own, division, &shape, 1)?;
+            assert_eq!(view.shape(), [3, 2]);
+            view.fill(number as u64 + 1);
+            Ok::<_, Overlap>(())
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| work(&parts[0], 0).unwrap());
+            scope.spawn(|| work(&parts[1], 1).unwrap());
+        });
+        // The lock of one part does not open another.
+        std::thread::scope(|scope| assert!(scope.spawn(|| work(&parts[0], 1)).join().unwrap().is_err()));
+        held.take_back_parts(None).unwrap();
+        let bytes = guarded.bytes_exclusive(&held);
+        let row: Vec<u64> =
+            bytes[..32].chunks(8).map(|b| u64::from_ne_bytes(b.try_into().unwrap())).collect();
+        assert_eq!(row, [1, 1, 2, 2]);
+    }
+}

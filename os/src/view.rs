@@ -1,0 +1,194 @@
+//! Guards that are arrays: a lock, and the view of what it guards.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use bytemuck::Pod;
+use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
+use smallvec::SmallVec;
+
+use crate::lock::{Exclusive, Poison, Shared};
+use crate::pages::{Guarded, Overlap, Pair};
+use crate::part::Division;
+
+/// An array while its lock is held for reading.
+///
+/// # Invariants
+/// 1. `view` lies in what the locks of `held` guard. It is lent for as long as the guard lives, never copied out:
+///    [`ArrayRef`] cannot be moved or swapped.
+pub struct ReadGuard<'a, T, D> {
+    view: ArrayView<'a, T, D>,
+    held: SmallVec<[Shared; 1]>,
+}
+
+/// An array while its lock is held for writing.
+///
+/// # Invariants
+/// 1. As for [`ReadGuard`].
+pub struct WriteGuard<'a, T, D> {
+    view: ArrayViewMut<'a, T, D>,
+    held: SmallVec<[Exclusive; 1]>,
+}
+
+/// A part of an array while the part's lock is held.
+///
+/// # Invariants
+/// 1. As for [`ReadGuard`].
+pub struct PartGuard<'a, T, D> {
+    view: ArrayViewMut<'a, T, D>,
+    _part: Exclusive,
+    _whole: Shared,
+}
+
+impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
+    /// A view of the elements of `neighbours`, whose locks are `held`.
+    ///
+    /// # Panics
+    /// As [`Guarded::run`], and if the bytes are not whole elements.
+    pub fn new(
+        neighbours: &'a [Guarded],
+        held: SmallVec<[Shared; 1]>,
+        layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
+    ) -> Self {
+        let bytes: *const [u8] = Guarded::run(neighbours, &held);
+        // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1).
+        let bytes: &'a [u8] = unsafe { &*bytes };
+        Self { view: layout(elements(bytes)), held }
+    }
+
+    /// A view of the last commit of `pair`, whose lock is `held`.
+    ///
+    /// # Panics
+    /// As [`Pair::bytes`].
+    pub fn of_pair(
+        pair: &'a Pair,
+        held: Shared,
+        layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
+    ) -> Self {
+        let bytes: *const [u8] = pair.bytes(&held);
+        // SAFETY: valid while `pair` is borrowed and the lock is held, and both live in the guard (1).
+        let bytes: &'a [u8] = unsafe { &*bytes };
+        Self { view: layout(elements(bytes)), held: SmallVec::from_buf([held]) }
+    }
+}
+
+impl<'a, T: Pod, D: Dimension> WriteGuard<'a, T, D> {
+    /// A view of the elements of `neighbours`, whose locks are `held`.
+    ///
+    /// # Panics
+    /// As [`Guarded::run_mut`], and if the bytes are not whole elements.
+    pub fn new(
+        neighbours: &'a [Guarded],
+        mut held: SmallVec<[Exclusive; 1]>,
+        layout: impl for<'x> FnOnce(&'x mut [T]) -> ArrayViewMut<'x, T, D>,
+    ) -> Self {
+        let bytes: *mut [u8] = Guarded::run_mut(neighbours, &mut held);
+        // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1). The
+        // locks are private to the guard, so nobody makes a second borrow from them.
+        let bytes: &'a mut [u8] = unsafe { &mut *bytes };
+        Self { view: layout(elements_mut(bytes)), held }
+    }
+}
+
+impl<T, D> WriteGuard<'_, T, D> {
+    /// What an unfinished write left behind, for each lock that has been poisoned.
+    pub fn poison(&self) -> impl Iterator<Item = &Poison> {
+        self.held.iter().filter_map(Exclusive::poison)
+    }
+
+    /// Says that the elements are whole again. Without it a guard taken over a poisoned lock leaves it poisoned.
+    pub fn clear_poison(&mut self) {
+        self.held.iter_mut().for_each(Exclusive::clear_poison);
+    }
+}
+
+impl<'a, T: Pod, D: Dimension> PartGuard<'a, T, D> {
+    /// A view of part of the elements of `guarded`, divided along `axis`.
+    ///
+    /// # Errors
+    /// [`Overlap`] if this process knows the part under another lock.
+    ///
+    /// # Panics
+    /// As [`Guarded::part_view_mut`].
+    pub fn new(
+        guarded: &'a Guarded,
+        whole: Shared,
+        mut part: Exclusive,
+        division: Division,
+        shape: &D,
+        axis: usize,
+    ) -> Result<Self, Overlap> {
+        let mut view = guarded.part_view_mut::<T, D>(&whole, &mut part, division, shape, axis)?;
+        let (shape, strides) = (view.raw_dim(), strides_of(&view));
+        let first = view.as_mut_ptr();
+        // SAFETY: the same elements; valid while `guarded` is borrowed and both locks are held, and all three live in
+        // the guard (1).
+        let view =
+            unsafe { ArrayViewMut::from_shape_ptr(ndarray::ShapeBuilder::strides(shape, strides), first) };
+        Ok(Self { view, _part: part, _whole: whole })
+    }
+}
+
+fn strides_of<T, D: Dimension>(view: &ArrayViewMut<'_, T, D>) -> D {
+    let mut strides = view.raw_dim();
+    for (to, from) in strides.slice_mut().iter_mut().zip(view.strides()) {
+        *to = from.unsigned_abs();
+    }
+    strides
+}
+
+fn elements<T: Pod>(bytes: &[u8]) -> &[T] {
+    // No bytes may lie anywhere.
+    if bytes.is_empty() { &[] } else { bytemuck::cast_slice(bytes) }
+}
+
+fn elements_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
+    if bytes.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(bytes) }
+}
+
+impl<T, D: Dimension> Deref for ReadGuard<'_, T, D> {
+    type Target = ArrayRef<T, D>;
+
+    fn deref(&self) -> &ArrayRef<T, D> {
+        &self.view
+    }
+}
+
+impl<T, D> ReadGuard<'_, T, D> {
+    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    pub fn poison(&self) -> Option<Poison> {
+        self.held.iter().find_map(Shared::poison)
+    }
+}
+
+macro_rules! writable {
+    ($($name:ident),*) => {
+        $(impl<T, D: Dimension> Deref for $name<'_, T, D> {
+            type Target = ArrayRef<T, D>;
+
+            fn deref(&self) -> &ArrayRef<T, D> {
+                &self.view
+            }
+        }
+
+        impl<T, D: Dimension> DerefMut for $name<'_, T, D> {
+            fn deref_mut(&mut self) -> &mut ArrayRef<T, D> {
+                &mut self.view
+            }
+        })*
+    };
+}
+
+writable!(WriteGuard, PartGuard);
+
+macro_rules! debug {
+    ($($name:ident),*) => {
+        $(impl<T: fmt::Debug, D: Dimension> fmt::Debug for $name<'_, T, D> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.view.fmt(f)
+            }
+        })*
+    };
+}
+
+debug!(ReadGuard, WriteGuard, PartGuard);
