@@ -11,7 +11,7 @@ use crate::mapping::{NO_RESIZE, sealed_len};
 use crate::memory::{add_seals, allocate};
 
 mod def {
-    use super::{AsFd, Claims, Mutex, OwnedFd, Range, io};
+    use super::{AsFd, Claims, Mutex, OwnedFd, Range, inode, io};
     use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
     use std::num::NonZeroUsize;
     use std::ptr::NonNull;
@@ -30,6 +30,7 @@ mod def {
         base: NonNull<u8>,
         len: usize,
         descriptor: Arc<OwnedFd>,
+        memory: u64,
         pub(super) claims: Mutex<Claims>,
     }
 
@@ -49,7 +50,8 @@ mod def {
                 Some(length) => unsafe { Self::map_shared(length, &descriptor) }?,
                 None => NonNull::<u64>::dangling().cast(),
             };
-            Ok(Self { base, len, descriptor: Arc::new(descriptor), claims: Mutex::default() })
+            let memory = inode(&descriptor)?;
+            Ok(Self { base, len, descriptor: Arc::new(descriptor), memory, claims: Mutex::default() })
         }
 
         /// # Safety
@@ -73,6 +75,28 @@ mod def {
         /// The descriptor; whoever gets it can read and write all of the memory.
         pub fn descriptor(&self) -> &Arc<OwnedFd> {
             &self.descriptor
+        }
+
+        /// The number of the memory, the same in every process.
+        pub fn memory(&self) -> u64 {
+            self.memory
+        }
+
+        pub(super) fn in_core(&self, range: &Range<usize>) -> io::Result<usize> {
+            const PAGE: usize = 4096;
+            let (start, end) = (range.start / PAGE * PAGE, range.end.min(self.len));
+            if start >= end {
+                return Ok(0);
+            }
+            let mut pages = vec![0_u8; (end - start).div_ceil(PAGE)];
+            let first = self.pointer(&(start..end)).as_ptr().cast();
+            // SAFETY: the range is mapped, and there is a byte for each of its pages.
+            let result = unsafe { libc::mincore(first, end - start, pages.as_mut_ptr()) };
+            if result != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let resident = pages.iter().filter(|&&page| page & 1 == 1).count() * PAGE;
+            Ok(resident.min(range.len()))
         }
 
         pub(super) fn advise(&self, range: Range<usize>, advice: libc::c_int) -> io::Result<()> {
@@ -225,14 +249,26 @@ impl Pages {
     /// # Errors
     /// [`io::ErrorKind::PermissionDenied`] if it could shrink or has pages that nobody has allocated.
     pub fn attach(descriptor: OwnedFd) -> io::Result<Arc<Self>> {
-        let key = inode(&descriptor)?;
-        if let Some(pages) = mapped().get(&key).and_then(Weak::upgrade) {
+        if let Some(pages) = Self::find(inode(&descriptor)?) {
             return Ok(pages);
         }
         let len = sealed_len(&descriptor, NO_RESIZE)?;
         // SAFETY: the seals were just checked. Two threads that come here at once map twice, and each claims in its
         // own mapping: but the register below keeps only one, and gives it to both.
         unsafe { Self::map(descriptor, len) }.and_then(register)
+    }
+
+    /// The memory of this number, if this process maps it.
+    pub fn find(memory: u64) -> Option<Arc<Self>> {
+        mapped().get(memory)
+    }
+
+    /// Bytes of `range` that are in memory; mincore(2).
+    ///
+    /// # Errors
+    /// What mincore(2) says.
+    pub fn resident(&self, range: &Range<usize>) -> io::Result<usize> {
+        self.in_core(range)
     }
 
     /// Maps pages now that are to be touched soon, instead of one by one; madvise(2), MADV_POPULATE_WRITE.
@@ -337,17 +373,17 @@ impl Pages {
     }
 }
 
-type Mapped = HashMap<(u64, u64), Weak<Pages>>;
+type Mapped = HashMap<u64, Weak<Pages>>;
 
 struct MappedGuard(MutexGuard<'static, Option<Mapped>>);
 
 impl MappedGuard {
-    fn get(&self, key: &(u64, u64)) -> Option<&Weak<Pages>> {
-        self.0.as_ref().and_then(|map| map.get(key))
+    fn get(&self, memory: u64) -> Option<Arc<Pages>> {
+        self.0.as_ref().and_then(|map| map.get(&memory)).and_then(Weak::upgrade)
     }
 }
 
-/// Every mapping of shared pages in this process, by device and inode: claims are kept per mapping, so that there must
+/// Every mapping of shared pages in this process, by inode: claims are kept per mapping, so that there must
 /// be one.
 fn mapped() -> MappedGuard {
     static MAPPED: Mutex<Option<Mapped>> = Mutex::new(None);
@@ -355,15 +391,15 @@ fn mapped() -> MappedGuard {
 }
 
 fn register(pages: Pages) -> io::Result<Arc<Pages>> {
-    let key = inode(&**pages.descriptor())?;
+    let memory = pages.memory();
     let mut all = mapped();
-    if let Some(first) = all.get(&key).and_then(Weak::upgrade) {
+    if let Some(first) = all.get(memory) {
         return Ok(first);
     }
     let pages = Arc::new(pages);
     let map = all.0.get_or_insert_default();
     map.retain(|_, weak| weak.strong_count() > 0);
-    map.insert(key, Arc::downgrade(&pages));
+    map.insert(memory, Arc::downgrade(&pages));
     Ok(pages)
 }
 

@@ -135,6 +135,8 @@ use def::{Table, table_len};
 pub(crate) struct Control {
     table: Table,
     descriptor: Arc<OwnedFd>,
+    /// Its inode, which names it among the processes of the machine.
+    memory: u64,
 }
 
 impl Control {
@@ -154,8 +156,9 @@ impl Control {
         header.magic.store(MAGIC, Ordering::Release);
         // SAFETY: mapped above with the length of this table.
         let table = unsafe { Table::new(base, slots, blocks) };
-        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor }));
-        lock(&ATTACHED).insert(inode(&*control.descriptor)?, control);
+        let memory = inode(&*descriptor)?;
+        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor, memory }));
+        attached().insert(memory, control);
         Ok(control)
     }
 
@@ -163,9 +166,9 @@ impl Control {
     fn attach(descriptor: OwnedFd) -> io::Result<&'static Self> {
         watch_forks();
         let refused = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-        let key = inode(&descriptor)?;
-        let mut attached = lock(&ATTACHED);
-        if let Some(control) = attached.get(&key) {
+        let memory = inode(&descriptor)?;
+        let mut attached = attached();
+        if let Some(control) = attached.get(memory) {
             return Ok(control);
         }
         let len = sealed_len(&descriptor, NO_RESIZE | SealFlag::F_SEAL_SEAL)?;
@@ -189,8 +192,9 @@ impl Control {
         }
         // SAFETY: mapped above, and the numbers were just checked against the length.
         let table = unsafe { Table::new(base, slots, blocks) };
-        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor: Arc::new(descriptor) }));
-        attached.insert(key, control);
+        let descriptor = Arc::new(descriptor);
+        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor, memory }));
+        attached.insert(memory, control);
         Ok(control)
     }
 
@@ -206,30 +210,28 @@ fn slots() -> usize {
     (processors * 2).next_power_of_two().clamp(16, 64)
 }
 
-/// Every control mapping of this process, by device and inode. None is ever taken out.
-static ATTACHED: Mutex<Option<Attached>> = Mutex::new(None);
+/// Every control mapping of this process, by inode. None is ever taken out: a number is not used again while the
+/// memory of that number is mapped.
+fn attached() -> Attached {
+    static ATTACHED: Mutex<Option<HashMap<u64, &'static Control>>> = Mutex::new(None);
+    Attached(ATTACHED.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
-type Attached = HashMap<(u64, u64), &'static Control>;
+struct Attached(MutexGuard<'static, Option<HashMap<u64, &'static Control>>>);
 
-struct AttachedGuard(MutexGuard<'static, Option<Attached>>);
-
-impl AttachedGuard {
-    fn get(&self, key: &(u64, u64)) -> Option<&'static Control> {
-        self.0.as_ref().and_then(|map| map.get(key)).copied()
+impl Attached {
+    fn get(&self, memory: u64) -> Option<&'static Control> {
+        self.0.as_ref().and_then(|map| map.get(&memory)).copied()
     }
 
-    fn insert(&mut self, key: (u64, u64), control: &'static Control) {
-        self.0.get_or_insert_default().insert(key, control);
+    fn insert(&mut self, memory: u64, control: &'static Control) {
+        self.0.get_or_insert_default().insert(memory, control);
     }
 }
 
-fn lock(attached: &'static Mutex<Option<Attached>>) -> AttachedGuard {
-    AttachedGuard(attached.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-pub(crate) fn inode(file: impl AsFd) -> io::Result<(u64, u64)> {
-    let status = nix::sys::stat::fstat(file)?;
-    Ok((status.st_dev, status.st_ino))
+/// The number of a memory descriptor: memfds of all processes are files of one file system.
+pub(crate) fn inode(file: impl AsFd) -> io::Result<u64> {
+    Ok(nix::sys::stat::fstat(file)?.st_ino)
 }
 
 /// The locks this process makes: which are free.
@@ -291,6 +293,11 @@ impl Block {
         &self.control.descriptor
     }
 
+    /// The number of that memory, the same in every process.
+    pub fn memory(&self) -> u64 {
+        self.control.memory
+    }
+
     /// Where it lies in there.
     pub fn place(&self) -> Place {
         Place { index: self.index, generation: self.lock.generation() }
@@ -322,6 +329,17 @@ impl Supply {
 }
 
 impl Lock {
+    /// The lock at `place` of memory that this process maps already.
+    pub fn find(memory: u64, place: Place) -> Option<Self> {
+        let control = attached().get(memory)?;
+        (place.index < control.table.blocks).then(|| control.lock(place.index, place.generation))
+    }
+
+    /// The descriptor of memory with locks that this process maps.
+    pub fn descriptor(memory: u64) -> Option<Arc<OwnedFd>> {
+        attached().get(memory).map(|control| Arc::clone(&control.descriptor))
+    }
+
     /// The lock at `place` of the memory behind `descriptor`, which another process made. The memory stays mapped
     /// for as long as this process lives: the kernel may have to repair the lock at its end.
     ///

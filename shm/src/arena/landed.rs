@@ -1,0 +1,85 @@
+//! Messages that landed in an arena, and how they become shared values.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use numpush_message::{Buffer, Region};
+
+use crate::arena::Allocation;
+
+/// A region on its way to be a buffer.
+pub(super) struct Landing(Allocation);
+
+impl Landing {
+    pub(super) fn new(allocation: Allocation) -> Self {
+        Self(allocation)
+    }
+}
+
+impl Region for Landing {
+    fn bytes(&mut self) -> &mut [u8] {
+        self.0.claimed.bytes_mut()
+    }
+
+    fn finish(self: Box<Self>) -> Buffer<'static> {
+        let allocation = Arc::new(self.0);
+        let address = allocation.claimed.as_ref().as_ptr().addr();
+        let mut all = LANDED.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(address, Arc::downgrade(&allocation));
+        drop(all);
+        Buffer::owner(Landed { allocation, address })
+    }
+}
+
+/// What a buffer owns: bytes that nobody writes while it lives.
+struct Landed {
+    allocation: Arc<Allocation>,
+    address: usize,
+}
+
+impl AsRef<[u8]> for Landed {
+    fn as_ref(&self) -> &[u8] {
+        self.allocation.claimed.as_ref()
+    }
+}
+
+impl Drop for Landed {
+    fn drop(&mut self) {
+        LANDED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.address);
+    }
+}
+
+/// Every allocation that a buffer owns, by the address of its first byte.
+static LANDED: Mutex<BTreeMap<usize, Weak<Allocation>>> = Mutex::new(BTreeMap::new());
+
+/// The allocation `bytes` lie in, and where in it they begin.
+pub(crate) fn landed(bytes: &[u8]) -> Option<(Arc<Allocation>, usize)> {
+    let address = bytes.as_ptr().addr();
+    let all = LANDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (start, weak) = all.range(..=address).next_back()?;
+    let allocation = weak.upgrade()?;
+    let offset = address - start;
+    (offset + bytes.len() <= allocation.claimed.range().len()).then_some((allocation, offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Arena;
+    use numpush_message::Landing as _;
+
+    #[test]
+    fn a_landed_buffer_is_found_by_its_bytes() {
+        let mut arena = Arena::new(1 << 20);
+        let mut region = arena.land(1000).unwrap();
+        region.bytes().fill(3);
+        let buffer = region.finish();
+        let (_, offset) = landed(&buffer[100..200]).unwrap();
+        assert_eq!(offset, 100);
+        assert!(landed(&[0; 8]).is_none());
+        let address = buffer.as_ptr();
+        drop(buffer);
+        assert_eq!(arena.usage().used, 0);
+        assert_eq!(arena.land(1000).unwrap().bytes().as_ptr(), address);
+    }
+}

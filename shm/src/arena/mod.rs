@@ -1,0 +1,305 @@
+//! Where shared values live: memory that is used again and again.
+
+mod free;
+mod landed;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use numpush_message::{ALIGNMENT, Landing, LandingError, Region};
+use numpush_os::{Claimed, PageOptions, Pages, available_memory, forks};
+
+use free::FreeRuns;
+pub(crate) use landed::landed;
+
+use crate::error::Error;
+
+/// A pool of shared memory with a budget.
+///
+/// It hands out runs of bytes, aligned to 64, from a few large segments, and takes each back by itself when the value
+/// in it is gone from every process. Pages that were touched once stay warm for the next value. It is a
+/// [`Landing`]: what a listener or a connection receives into it goes from the socket to where workers see it.
+///
+/// Clones are the same arena. A process forked from its owner's gets fresh memory, never the parent's.
+#[derive(Clone)]
+pub struct Arena {
+    inner: Arc<Inner>,
+}
+
+/// How an arena gets its memory.
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaOptions {
+    /// Most bytes it takes from the system; over it an allocation is an error.
+    pub budget: usize,
+    /// Bytes that stay with it, warm, when nothing is in them.
+    pub keep: usize,
+    /// Huge pages and NUMA.
+    pub pages: PageOptions,
+}
+
+/// What an arena has and uses, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaUse {
+    /// In values.
+    pub used: usize,
+    /// Taken from the system.
+    pub reserved: usize,
+    /// Most it will take.
+    pub budget: usize,
+    /// Segments, each of which is one descriptor and one mapping.
+    pub segments: usize,
+}
+
+struct Inner {
+    options: ArenaOptions,
+    state: Mutex<State>,
+}
+
+struct State {
+    forks: u32,
+    used: usize,
+    reserved: usize,
+    segments: Vec<Segment>,
+}
+
+struct Segment {
+    pages: Arc<Pages>,
+    free: FreeRuns,
+}
+
+/// Segments for small values begin with this and grow with the arena, so that many values need few descriptors.
+const SMALLEST_SEGMENT: usize = 1 << 20;
+/// Larger values get a segment of their own.
+const LARGEST_SHARED: usize = 64 << 20;
+
+impl Arena {
+    /// An arena of at most `budget` bytes. It takes them from the system as they are needed.
+    pub fn new(budget: usize) -> Self {
+        Self::with(ArenaOptions { budget, ..ArenaOptions::default() })
+    }
+
+    /// An arena with options of the caller's.
+    pub fn with(options: ArenaOptions) -> Self {
+        let state = State { forks: forks(), used: 0, reserved: 0, segments: Vec::new() };
+        Self { inner: Arc::new(Inner { options, state: Mutex::new(state) }) }
+    }
+
+    /// The arena of this process, with three quarters of the memory that was available when it was first asked for.
+    pub fn shared() -> Self {
+        static SHARED: OnceLock<Arena> = OnceLock::new();
+        SHARED.get_or_init(|| Self::with(ArenaOptions::default())).clone()
+    }
+
+    /// What it has and uses.
+    pub fn usage(&self) -> ArenaUse {
+        let state = self.inner.state();
+        let (used, reserved, segments) = (state.used, state.reserved, state.segments.len());
+        ArenaUse { used, reserved, budget: self.inner.options.budget, segments }
+    }
+
+    /// Takes `len` bytes. Their contents do not matter: those of an earlier value, or zeros.
+    pub(crate) fn allocate(&self, len: usize) -> Result<Allocation, LandingError> {
+        let rounded = len.max(1).checked_next_multiple_of(ALIGNMENT).ok_or(LandingError::NoMemory { len })?;
+        let mut state = self.inner.state();
+        let (pages, start) = match state.take(rounded) {
+            Some(taken) => taken,
+            None => state.grow(rounded, &self.inner.options)?,
+        };
+        state.used += rounded;
+        drop(state);
+        let range = start..start + rounded;
+        let home = Home { arena: Arc::clone(&self.inner), pages: Arc::clone(&pages), range, forks: forks() };
+        #[expect(
+            clippy::expect_used,
+            reason = "a free run is claimed by nobody: claims end before their home does"
+        )]
+        let claimed = pages.claim(start..start + len).expect("free bytes are unclaimed");
+        Ok(Allocation { claimed, home: Arc::new(home) })
+    }
+
+    /// Takes `len` zeros.
+    pub(crate) fn allocate_zeros(&self, len: usize) -> Result<Allocation, Error> {
+        let mut allocation = self.allocate(len)?;
+        allocation.claimed.bytes_mut().fill(0);
+        Ok(allocation)
+    }
+}
+
+impl Default for ArenaOptions {
+    fn default() -> Self {
+        let available = available_memory().unwrap_or(1 << 30);
+        let budget = usize::try_from(available / 4 * 3).unwrap_or(usize::MAX);
+        Self { budget, keep: budget / 4, pages: PageOptions::default() }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let forks = forks();
+        if state.forks != forks {
+            // The parent hands these segments out; ours begin anew.
+            *state = State { forks, used: 0, reserved: 0, segments: Vec::new() };
+        }
+        state
+    }
+}
+
+impl State {
+    fn take(&mut self, len: usize) -> Option<(Arc<Pages>, usize)> {
+        self.segments.iter_mut().find_map(|segment| {
+            let start = segment.free.take(len)?;
+            Some((Arc::clone(&segment.pages), start))
+        })
+    }
+
+    /// Makes a segment and takes the first `len` bytes of it.
+    fn grow(&mut self, len: usize, options: &ArenaOptions) -> Result<(Arc<Pages>, usize), LandingError> {
+        let over = |state: &Self| LandingError::Budget { len, used: state.used, budget: options.budget };
+        if self.used.checked_add(len).is_none_or(|total| total > options.budget) {
+            return Err(over(self));
+        }
+        if self.reserved + len > options.budget {
+            // What is free is in runs too short, some of them in segments with nothing else.
+            self.drop_empty(0);
+        }
+        let room = options.budget - self.reserved.min(options.budget);
+        if len > room {
+            return Err(over(self));
+        }
+        let generous = self.reserved.clamp(SMALLEST_SEGMENT, LARGEST_SHARED);
+        // A page more or less is no matter for values that have a segment to themselves.
+        let exact = len.next_multiple_of(4096).min(room);
+        let size = if len <= generous / 2 { generous.min(room) } else { exact };
+        let attempt = |size| Pages::new(size, options.pages);
+        let pages = attempt(size).or_else(|_| attempt(exact)).map_err(|_| LandingError::NoMemory { len })?;
+        let size = pages.len();
+        let mut free = FreeRuns::whole(size);
+        let start = free.take(len).unwrap_or(0);
+        self.reserved += size;
+        self.segments.push(Segment { pages: Arc::clone(&pages), free });
+        Ok((pages, start))
+    }
+
+    fn give(&mut self, pages: &Arc<Pages>, range: &Range<usize>, keep: usize) {
+        self.used -= range.len();
+        if let Some(segment) = self.segments.iter_mut().find(|segment| Arc::ptr_eq(&segment.pages, pages)) {
+            segment.free.give(range.start, range.len());
+        }
+        if self.reserved - self.used > keep {
+            self.drop_empty(keep);
+        }
+    }
+
+    /// Gives segments with nothing in them back to the system, until at most `keep` bytes are kept warm.
+    fn drop_empty(&mut self, keep: usize) {
+        let (mut reserved, used) = (self.reserved, self.used);
+        self.segments.retain(|segment| {
+            let is_empty = segment.free.largest() == segment.pages.len();
+            let goes = is_empty && reserved - used > keep;
+            if goes {
+                reserved -= segment.pages.len();
+            }
+            !goes
+        });
+        self.reserved = reserved;
+    }
+}
+
+/// Bytes of an arena. Dropped, they are the arena's again.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    // Dropped first: the claim ends before the bytes are free.
+    pub(crate) claimed: Claimed,
+    pub(crate) home: Arc<Home>,
+}
+
+/// Where bytes go back to when the last who shares them is gone.
+pub(crate) struct Home {
+    arena: Arc<Inner>,
+    pages: Arc<Pages>,
+    range: Range<usize>,
+    forks: u32,
+}
+
+impl Home {
+    pub(crate) fn arena(&self) -> Arena {
+        Arena { inner: Arc::clone(&self.arena) }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            let keep = self.arena.options.keep;
+            self.arena.state().give(&self.pages, &self.range, keep);
+        }
+    }
+}
+
+impl Landing for Arena {
+    fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
+        Ok(Box::new(landed::Landing::new(self.allocate(len)?)))
+    }
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Arena").field(&self.usage()).finish()
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Home").field(&self.range).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_values_take_few_segments_and_give_back_each() {
+        let arena = Arena::new(256 << 20);
+        let mut all: Vec<Allocation> = (0..10_000).map(|_| arena.allocate(1000).unwrap()).collect();
+        assert!(arena.usage().segments < 10, "{:?}", arena.usage());
+        assert_eq!(arena.usage().used, 10_000 * 1024);
+        all.truncate(5_000);
+        assert_eq!(arena.usage().used, 5_000 * 1024);
+        drop(all);
+        assert_eq!(arena.usage().used, 0);
+    }
+
+    #[test]
+    fn the_budget_is_an_error() {
+        let arena = Arena::new(8 << 20);
+        let first = arena.allocate(5 << 20).unwrap();
+        let error = arena.allocate(4 << 20).unwrap_err();
+        assert_eq!(error, LandingError::Budget { len: 4 << 20, used: 5 << 20, budget: 8 << 20 });
+        drop(first);
+        // The empty segment of five makes room for one of eight.
+        assert_eq!(arena.allocate(8 << 20).unwrap().claimed.as_ref().len(), 8 << 20);
+        assert!(arena.allocate(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn pages_are_used_again_while_warm() {
+        let arena = Arena::new(1 << 30);
+        let mut first = arena.allocate(40 << 20).unwrap();
+        first.claimed.bytes_mut()[5] = 7;
+        let address = first.claimed.as_ref().as_ptr();
+        drop(first);
+        let again = arena.allocate(40 << 20).unwrap();
+        assert_eq!(again.claimed.as_ref().as_ptr(), address);
+        assert_eq!(address.align_offset(ALIGNMENT), 0);
+    }
+
+    #[test]
+    fn what_is_over_the_keep_goes_back_to_the_system() {
+        let arena = Arena::with(ArenaOptions { budget: 1 << 30, keep: 1 << 20, ..ArenaOptions::default() });
+        drop(arena.allocate(70 << 20).unwrap());
+        assert_eq!(arena.usage(), ArenaUse { budget: 1 << 30, ..ArenaUse::default() });
+    }
+}

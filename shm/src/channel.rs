@@ -1,0 +1,144 @@
+//! Values of serde over a unix socket, one frame each: a length and msgpack. A frame may carry a descriptor.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Longest frame: the arguments of a task are handles and numbers, not arrays.
+pub(crate) const MAX_FRAME: usize = 64 << 20;
+const PREFIX: usize = 4;
+
+/// One end of a conversation between processes of one user.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: UnixStream,
+    /// What came and was not asked for yet.
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
+/// Why a frame did not come or go.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The other side closed, between frames.
+    Closed,
+    /// The kernel refused, or the other side is gone in the middle of a frame.
+    Io(io::Error),
+    /// What came is no such value.
+    Garbled(&'static str),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Channel {
+    pub(crate) fn new(socket: UnixStream) -> Self {
+        Self { socket, inbox: Vec::new(), outbox: Vec::new(), descriptor: None }
+    }
+
+    pub(crate) fn socket(&self) -> &UnixStream {
+        &self.socket
+    }
+
+    /// True if a frame, or a part of one, was read already.
+    pub(crate) fn has_read(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Sends a value, and a descriptor with it.
+    pub(crate) fn send<T: Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Fault> {
+        self.outbox.clear();
+        self.outbox.extend_from_slice(&[0; PREFIX]);
+        rmp_serde::encode::write(&mut self.outbox, value)
+            .map_err(|_| Fault::Garbled("a value that cannot be sent"))?;
+        let len = self.outbox.len() - PREFIX;
+        let prefix =
+            u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(Fault::Garbled("too long"))?;
+        self.outbox[..PREFIX].copy_from_slice(&prefix.to_le_bytes());
+        let mut sent = 0;
+        while sent < self.outbox.len() {
+            let slices = [IoSlice::new(&self.outbox[sent..])];
+            sent += match descriptor.filter(|_| sent == 0) {
+                Some(descriptor) => {
+                    numpush_os::send_with_descriptor(&self.socket, &slices, descriptor, true)?
+                }
+                None => numpush_os::send(&self.socket, &slices, true)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Receives a value, and the descriptor that came with it.
+    pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Option<OwnedFd>), Fault> {
+        self.fill(PREFIX)?;
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&self.inbox[..PREFIX]);
+        let len = u32::from_le_bytes(prefix) as usize;
+        if len > MAX_FRAME {
+            return Err(Fault::Garbled("a frame over the limit"));
+        }
+        self.fill(PREFIX + len)?;
+        let value = rmp_serde::from_slice(&self.inbox[PREFIX..PREFIX + len]);
+        self.inbox.drain(..PREFIX + len);
+        let value = value.map_err(|_| Fault::Garbled("a value of another kind"))?;
+        Ok((value, self.descriptor.take()))
+    }
+
+    /// Reads until the inbox has `len` bytes.
+    fn fill(&mut self, len: usize) -> Result<(), Fault> {
+        let mut chunk = [0; 16 << 10];
+        while self.inbox.len() < len {
+            let (count, ancillary) =
+                numpush_os::receive_with_descriptor(self.socket.as_fd(), &mut chunk, true)?;
+            if count == 0 && self.inbox.is_empty() {
+                return Err(Fault::Closed);
+            }
+            if count == 0 {
+                return Err(Fault::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.descriptor = ancillary.descriptor.or(self.descriptor.take());
+            self.inbox.extend_from_slice(&chunk[..count]);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_and_descriptors_arrive_whole() {
+        let (left, right) = UnixStream::pair().unwrap();
+        let (mut left, mut right) = (Channel::new(left), Channel::new(right));
+        let long = vec![7_u8; 100_000];
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let sender = std::thread::spawn(move || {
+            left.send("first", Some(file.as_fd())).unwrap();
+            left.send(&long, None).unwrap();
+        });
+        let (text, descriptor) = right.receive::<String>().unwrap();
+        assert_eq!((text.as_str(), descriptor.is_some()), ("first", true));
+        assert_eq!(right.receive::<Vec<u8>>().unwrap().0.len(), 100_000);
+        sender.join().unwrap();
+        assert!(matches!(right.receive::<String>(), Err(Fault::Closed)));
+    }
+
+    #[test]
+    fn a_claim_of_a_long_frame_costs_nothing() {
+        let (left, right) = UnixStream::pair().unwrap();
+        std::io::Write::write_all(&mut &left, &u32::MAX.to_le_bytes()).unwrap();
+        assert!(matches!(Channel::new(right).receive::<String>(), Err(Fault::Garbled(_))));
+    }
+}
