@@ -18,6 +18,7 @@ mod process;
 mod socket;
 mod transfer;
 mod view;
+mod worker;
 
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
 pub use lock::{
@@ -36,3 +37,4 @@ pub use socket::{
 };
 pub use transfer::{send_file, splice};
 pub use view::{PartGuard, ReadGuard, WriteGuard};
+pub use worker::{end_process, ignore_interrupt, kill, take_standard_input, wait_for_hangup};

@@ -47,21 +47,31 @@ impl Channel {
         &self.socket
     }
 
-    /// True if a frame, or a part of one, was read already.
-    pub(crate) fn has_read(&self) -> bool {
-        !self.inbox.is_empty()
-    }
-
     /// Sends a value, and a descriptor with it.
     pub(crate) fn send<T: Serialize + ?Sized>(
         &mut self,
         value: &T,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), Fault> {
+        let mut written = Ok(());
+        self.begin(|outbox| written = rmp_serde::encode::write(outbox, value));
+        written.map_err(|_| Fault::Garbled("a value that cannot be sent"))?;
+        self.finish(descriptor)
+    }
+
+    /// Sends the bytes that `write` appends.
+    pub(crate) fn send_bytes(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Fault> {
+        self.begin(write);
+        self.finish(None)
+    }
+
+    fn begin(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.outbox.clear();
         self.outbox.extend_from_slice(&[0; PREFIX]);
-        rmp_serde::encode::write(&mut self.outbox, value)
-            .map_err(|_| Fault::Garbled("a value that cannot be sent"))?;
+        write(&mut self.outbox);
+    }
+
+    fn finish(&mut self, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
         let len = self.outbox.len() - PREFIX;
         let prefix =
             u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(Fault::Garbled("too long"))?;
@@ -81,6 +91,22 @@ impl Channel {
 
     /// Receives a value, and the descriptor that came with it.
     pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Option<OwnedFd>), Fault> {
+        let len = self.frame_len()?;
+        let value = rmp_serde::from_slice(&self.inbox[PREFIX..PREFIX + len]);
+        self.inbox.drain(..PREFIX + len);
+        let value = value.map_err(|_| Fault::Garbled("a value of another kind"))?;
+        Ok((value, self.descriptor.take()))
+    }
+
+    /// Receives the bytes of a frame.
+    pub(crate) fn receive_bytes(&mut self) -> Result<Vec<u8>, Fault> {
+        let len = self.frame_len()?;
+        let frame = self.inbox.drain(..PREFIX + len).skip(PREFIX).collect();
+        Ok(frame)
+    }
+
+    /// The length of the next frame, all of which is in the inbox.
+    fn frame_len(&mut self) -> Result<usize, Fault> {
         self.fill(PREFIX)?;
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&self.inbox[..PREFIX]);
@@ -89,10 +115,7 @@ impl Channel {
             return Err(Fault::Garbled("a frame over the limit"));
         }
         self.fill(PREFIX + len)?;
-        let value = rmp_serde::from_slice(&self.inbox[PREFIX..PREFIX + len]);
-        self.inbox.drain(..PREFIX + len);
-        let value = value.map_err(|_| Fault::Garbled("a value of another kind"))?;
-        Ok((value, self.descriptor.take()))
+        Ok(len)
     }
 
     /// Reads until the inbox has `len` bytes.
@@ -138,7 +161,7 @@ mod tests {
     #[test]
     fn a_claim_of_a_long_frame_costs_nothing() {
         let (left, right) = UnixStream::pair().unwrap();
-        std::io::Write::write_all(&mut &left, &u32::MAX.to_le_bytes()).unwrap();
+        io::Write::write_all(&mut &left, &u32::MAX.to_le_bytes()).unwrap();
         assert!(matches!(Channel::new(right).receive::<String>(), Err(Fault::Garbled(_))));
     }
 }

@@ -18,6 +18,7 @@ mod frame;
 mod graph;
 mod handle;
 mod host;
+mod pool;
 mod report;
 mod value;
 
@@ -29,4 +30,5 @@ pub use numpush_os::{
     Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,
     WriteGuard,
 };
+pub use pool::{HeldLock, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered};
 pub use report::{HostReport, LockReport, ValueReport, hosts};

@@ -1,0 +1,49 @@
+//! What a worker process needs of the system.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+/// Takes what was given as standard input, and puts /dev/null in its place; dup2(2).
+///
+/// # Errors
+/// What dup(2) and open(2) say.
+pub fn take_standard_input() -> io::Result<OwnedFd> {
+    let taken = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = OpenOptions::new().read(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(null)?;
+    Ok(taken)
+}
+
+/// Ignores Ctrl-C, which a terminal sends to a whole group of processes: the one that started this one decides.
+pub fn ignore_interrupt() {
+    // SAFETY: no handler of ours runs.
+    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+}
+
+/// Waits until the other side of a stream socket has closed it or died; poll(2), POLLRDHUP.
+pub fn wait_for_hangup(socket: impl AsFd) {
+    // nix does not name it.
+    let closed = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let mut polled = [PollFd::new(socket.as_fd(), closed)];
+    while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
+}
+
+/// Ends this process at once, whatever its other threads do; _exit(2).
+pub fn end_process() -> ! {
+    // SAFETY: it does not return, and runs no code of ours.
+    unsafe { libc::_exit(0) }
+}
+
+/// Ends another process at once; kill(2), SIGKILL.
+///
+/// # Errors
+/// ESRCH if there is no such process, EPERM if it is somebody else's.
+pub fn kill(pid: u32) -> io::Result<()> {
+    let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL)?)
+}

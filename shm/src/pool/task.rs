@@ -1,0 +1,99 @@
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::pool::worker;
+
+/// A function that workers run: of one to four arguments, each of which can be sent.
+///
+/// Its name is that of its type: give it a `fn` item, not a closure or a function pointer.
+pub trait Task<Arguments>: Send + Sync + 'static {
+    /// What it returns.
+    type Output;
+
+    /// Calls it.
+    fn call(&self, arguments: Arguments) -> Self::Output;
+}
+
+macro_rules! tasks {
+    ($(($($argument:ident),+))*) => {
+        $(impl<F, R, $($argument),+> Task<($($argument,)+)> for F
+        where
+            F: Fn($($argument),+) -> R + Send + Sync + 'static,
+        {
+            type Output = R;
+
+            #[expect(non_snake_case, reason = "each argument is named as its type")]
+            fn call(&self, ($($argument,)+): ($($argument,)+)) -> R {
+                self($($argument),+)
+            }
+        })*
+    };
+}
+
+tasks! { (A) (A, B) (A, B, C) (A, B, C, D) }
+
+/// The functions that the workers of a program can run.
+///
+/// A program calls [`serve`](Self::serve) with them first thing in `main`: its workers are the same program, started
+/// again, and that is where they begin to work.
+#[derive(Default)]
+pub struct Tasks {
+    pub(super) by_name: HashMap<&'static str, Erased>,
+}
+
+/// A function from the bytes of its arguments to those of its result.
+pub(super) type Erased = Box<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// The name of a function.
+pub(super) fn name_of<F>() -> &'static str {
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a task is a function item: a pointer or a capture does not reach a worker"
+        );
+    }
+    std::any::type_name::<F>()
+}
+
+impl Tasks {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a function.
+    ///
+    /// # Panics
+    /// If there is one of that name already, as two closures in one function have it.
+    #[must_use]
+    pub fn with<A, F>(mut self, task: F) -> Self
+    where
+        A: DeserializeOwned,
+        F: Task<A>,
+        F::Output: Serialize,
+    {
+        let name = name_of::<F>();
+        let erased: Erased = Box::new(move |bytes| {
+            let arguments: A = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+            rmp_serde::to_vec(&task.call(arguments)).map_err(|error| error.to_string())
+        });
+        assert!(self.by_name.insert(name, erased).is_none(), "two tasks are called {name}");
+        self
+    }
+
+    /// In a worker, runs tasks until the pool ends, and then ends the process. In any other process, does nothing.
+    pub fn serve(self) {
+        if worker::is_worker() {
+            worker::run(&self);
+        }
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.by_name.keys()).finish()
+    }
+}
