@@ -28,6 +28,13 @@ pub mod file {
     pub use numpush_transports::file::{read, write};
 }
 
+/// Shared memory: arrays and dataframes that worker processes read and write in place.
+#[cfg(feature = "shm")]
+pub mod shm {
+    #[doc(inline)]
+    pub use numpush_shm::*;
+}
+
 /// Memory that is passed to other processes without a copy.
 #[cfg(feature = "unix")]
 pub use numpush_transports::unix::{Segment, SegmentError};

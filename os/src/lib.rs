@@ -37,4 +37,4 @@ pub use socket::{
 };
 pub use transfer::{send_file, splice};
 pub use view::{PartGuard, ReadGuard, WriteGuard};
-pub use worker::{end_process, ignore_interrupt, kill, take_standard_input, wait_for_hangup};
+pub use worker::{end_process, ignore_interrupt, is_hung_up, kill, take_standard_input, wait_for_hangup};

@@ -33,6 +33,12 @@ pub fn wait_for_hangup(socket: impl AsFd) {
     while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
 }
 
+/// True if the other side of a stream socket has closed it or died.
+pub fn is_hung_up(socket: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(socket.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 /// Ends this process at once, whatever its other threads do; _exit(2).
 pub fn end_process() -> ! {
     // SAFETY: it does not return, and runs no code of ours.

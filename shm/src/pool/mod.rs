@@ -51,8 +51,8 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct Crew {
     idle: Vec<Worker>,
-    /// Workers that live, idle or not.
-    alive: usize,
+    /// Processes of the workers that live, idle or not.
+    alive: Vec<u32>,
 }
 
 /// How workers are started.
@@ -87,8 +87,8 @@ impl Pool {
             let started = Worker::start(&pool.options);
             let started = started.map_err(|source| PoolError::Spawn { number, workers, source })?;
             let mut crew = pool.crew();
+            crew.alive.push(started.child.id());
             crew.idle.push(started);
-            crew.alive += 1;
         }
         for (number, worker) in pool.crew().idle.iter_mut().enumerate() {
             worker.greet(number)?;
@@ -109,6 +109,19 @@ impl Pool {
     /// Processes of the workers that are idle now.
     pub fn idle_workers(&self) -> Vec<u32> {
         self.crew().idle.iter().map(|worker| worker.child.id()).collect()
+    }
+
+    /// Processes of all workers, idle or not.
+    pub fn workers(&self) -> Vec<u32> {
+        self.crew().alive.clone()
+    }
+
+    /// Ends the worker `pid` at once, whatever it does; false if the pool has none of that number. Another takes its
+    /// place when the next task is given out.
+    pub fn kill(&self, pid: u32) -> bool {
+        // Under the lock, a number is not given up: a process is only waited for after it was taken from the list.
+        let crew = self.crew();
+        crew.alive.contains(&pid) && numpush_os::kill(pid).is_ok()
     }
 
     /// Runs `task` with `arguments`, a tuple, in one worker and waits for its result.
@@ -194,7 +207,7 @@ impl Pool {
     /// Takes up to `most` idle workers, at least one: waits for it if other threads have them all. None if none lives.
     fn take(&self, most: usize) -> Vec<Worker> {
         let mut crew = self.crew();
-        while crew.idle.is_empty() && crew.alive > 0 {
+        while crew.idle.is_empty() && !crew.alive.is_empty() {
             crew = self.returned.wait(crew).unwrap_or_else(PoisonError::into_inner);
         }
         let rest = crew.idle.len().saturating_sub(most);
@@ -206,13 +219,18 @@ impl Pool {
         self.returned.notify_one();
     }
 
-    /// Starts a worker in the place of one that died; without it the pool has one less.
+    /// Takes a worker that has died, or is about to, from the list of the living. Its number is its own until then.
+    fn bury(&self, pid: u32) {
+        self.crew().alive.retain(|&other| other != pid);
+    }
+
+    /// Starts a worker in the place of one that was buried; without it the pool has one less.
     fn replace(&self) -> Option<Worker> {
         let started = Worker::start(&self.options).ok();
         let greeted = started.and_then(|mut worker| worker.greet(self.size).ok().map(|()| worker));
-        if greeted.is_none() {
-            self.crew().alive -= 1;
-            self.returned.notify_all();
+        match &greeted {
+            Some(worker) => self.crew().alive.push(worker.child.id()),
+            None => self.returned.notify_all(),
         }
         greeted
     }

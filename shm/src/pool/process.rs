@@ -47,9 +47,9 @@ impl Worker {
         set_receive_tick(self.channel.socket(), Duration::ZERO).map_err(|_| silent())
     }
 
-    /// True if the process is gone.
-    pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+    /// True if the process is gone: its end of the socket is closed then. It is not waited for yet.
+    pub(super) fn has_ended(&self) -> bool {
+        numpush_os::is_hung_up(self.channel.socket())
     }
 
     pub(super) fn call(&mut self, name: &str, arguments: &[u8]) {

@@ -55,6 +55,7 @@ impl<'p> Running<'p> {
                     return Some((number, result));
                 }
                 None => {
+                    self.pool.bury(worker.child.id());
                     let error = worker.post_mortem(self.name);
                     if let Some(worker) = self.pool.replace() {
                         self.rest(worker);
@@ -72,6 +73,7 @@ impl<'p> Running<'p> {
         {
             // One that died while it had nothing to do takes no task with it.
             if worker.has_ended() {
+                self.pool.bury(worker.child.id());
                 worker.end();
                 self.free.extend(self.pool.replace());
                 continue;

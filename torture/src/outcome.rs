@@ -1,0 +1,67 @@
+use std::fmt;
+
+/// What a run found.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) kills: u64,
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    /// Unfinished writes that were reported.
+    pub(crate) poisoned: u64,
+    /// Of these, those that had really left different elements.
+    pub(crate) dirty: u64,
+    /// Different elements in data that was said to be whole.
+    pub(crate) torn: u64,
+    /// Commits that were seen and later not.
+    pub(crate) lost: u64,
+    /// Waits that did not end.
+    pub(crate) stuck: u64,
+    pub(crate) leaked_descriptors: u64,
+    pub(crate) leaked_bytes: u64,
+    pub(crate) leaked_names: u64,
+    pub(crate) fault: Option<String>,
+}
+
+impl Outcome {
+    pub(crate) fn is_good(&self) -> bool {
+        let leaks = self.leaked_descriptors + self.leaked_bytes + self.leaked_names;
+        self.torn + self.lost + self.stuck + leaks == 0 && self.fault.is_none()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kills, reads, writes, poisoned, dirty, torn, lost, stuck, .. } = self;
+        let Self { leaked_descriptors, leaked_bytes, leaked_names, fault, .. } = self;
+        write!(
+            f,
+            "{kills} kills, {reads} reads, {writes} writes, {poisoned} poisoned ({dirty} really torn): "
+        )?;
+        write!(f, "undetected torn {torn}, lost commits {lost}, stuck {stuck}, leaked descriptors ")?;
+        write!(f, "{leaked_descriptors}, bytes {leaked_bytes}, names {leaked_names}")?;
+        if let Some(fault) = fault {
+            write!(f, ", fault: {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What this process has that could leak.
+pub(crate) struct Inventory {
+    descriptors: u64,
+    names: u64,
+}
+
+impl Inventory {
+    pub(crate) fn take() -> Self {
+        let count = |path: &str| std::fs::read_dir(path).map_or(0, |entries| entries.count() as u64);
+        Self { descriptors: count("/proc/self/fd"), names: count("/dev/shm") }
+    }
+
+    /// Notes what has been added since.
+    pub(crate) fn compare(&self, outcome: &mut Outcome) {
+        let now = Self::take();
+        outcome.leaked_descriptors = now.descriptors.saturating_sub(self.descriptors);
+        outcome.leaked_names = now.names.saturating_sub(self.names);
+    }
+}
