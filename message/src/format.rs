@@ -2,6 +2,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::dtype::{Kind, Scalar};
+
 /// The type of a column's values, written as the Arrow C data interface writes it (`i`, `u`, `tsn:UTC`).
 ///
 /// Source: [Arrow, the C data interface, format strings](https://arrow.apache.org/docs/format/CDataInterface.html).
@@ -104,6 +106,17 @@ impl Format {
             Storage::Fixed(size) => Some(size),
             _ => None,
         }
+    }
+
+    /// The number that stands for a value in its buffer: itself, or the ticks of a date or time. `None` for types whose
+    /// values are no number of whole bytes, and for decimals, which have more bytes than any.
+    pub fn number(&self) -> Option<Scalar> {
+        let kind = match self {
+            Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => Kind::Uint,
+            Self::Float16 | Self::Float32 | Self::Float64 => Kind::Float,
+            _ => Kind::Int,
+        };
+        self.fixed_size().filter(|&size| size <= 8).map(|size| Scalar::native(kind, size))
     }
 
     /// True for the integers, which alone can be the codes of a dictionary.

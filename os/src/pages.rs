@@ -537,11 +537,7 @@ impl Guarded {
     /// # Panics
     /// If it is another lock that is held, or if two of them overlap.
     pub fn all_bytes_mut<'a>(all: &[&'a Self], held: &'a mut Exclusive) -> Vec<&'a mut [u8]> {
-        let mut places: Vec<(usize, usize)> =
-            all.iter().map(|one| (one.pages.pointer(&one.range).addr().get(), one.range.len())).collect();
-        places.retain(|(_, len)| *len > 0);
-        places.sort_unstable();
-        assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "bytes borrowed twice");
+        Self::assert_disjoint(all);
         all.iter()
             .map(|one| {
                 assert!(held.guards(one.lock), "the lock of other bytes");
@@ -549,6 +545,13 @@ impl Guarded {
                 unsafe { one.pages.bytes_mut(&one.range) }
             })
             .collect()
+    }
+
+    pub(crate) fn assert_disjoint(all: &[&Self]) {
+        let place = |one: &&Self| (one.pages.pointer(&one.range).addr().get(), one.range.len());
+        let mut places: Vec<(usize, usize)> = all.iter().map(place).filter(|(_, len)| *len > 0).collect();
+        places.sort_unstable();
+        assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "bytes borrowed twice");
     }
 
     /// The bytes of neighbours, one run of memory, while each one's lock is held for reading.

@@ -35,31 +35,38 @@ pub struct Division {
 }
 
 impl Guarded {
-    /// A part of the bytes, one run of whole items, to write.
+    /// The same part of several runs of bytes, each of so many items as it is given with, to write.
     ///
     /// # Errors
     /// [`Overlap`] if this process knows the part under another lock.
     ///
     /// # Panics
-    /// If the locks held are others, or if the bytes are not whole items.
+    /// If the locks held are others, if bytes are not whole items, or if two runs overlap.
     pub fn part_bytes_mut<'a>(
-        &'a self,
+        all: &[(&'a Self, Division, usize)],
         whole: &'a Shared,
         part: &'a mut Exclusive,
-        division: Division,
-        items: usize,
-    ) -> Result<&'a mut [u8], Overlap> {
-        let bytes = self.range().len();
-        assert!(items > 0 && bytes.is_multiple_of(items), "{bytes} bytes of {items} items");
-        let item = bytes / items;
-        let base = self.part_pointer(whole, part, division.number)?;
-        let Range { start, end } =
-            crate::part::division(items, division.parts, division.number, division.grain);
-        // SAFETY: a division lies inside the items, and these inside the mapped bytes.
-        let start_pointer = unsafe { base.add(start * item) };
-        // SAFETY: the part's lock is held alone and borrowed alone; the whole's lock lets nobody in but workers on
-        // parts of this epoch, and divisions of one epoch are disjoint, because a part has one lock.
-        Ok(unsafe { std::slice::from_raw_parts_mut(start_pointer.as_ptr(), (end - start) * item) })
+    ) -> Result<Vec<&'a mut [u8]>, Overlap> {
+        let runs: Vec<&Self> = all.iter().map(|(one, ..)| *one).collect();
+        Self::assert_disjoint(&runs);
+        let mut parts = Vec::with_capacity(all.len());
+        for (one, division, items) in all {
+            let bytes = one.range().len();
+            assert!(*items > 0 && bytes.is_multiple_of(*items), "{bytes} bytes of {items} items");
+            let item = bytes / items;
+            let base = one.part_pointer(whole, part, division.number)?;
+            let Range { start, end } =
+                crate::part::division(*items, division.parts, division.number, division.grain);
+            // SAFETY: a division lies inside the items, and these inside the mapped bytes.
+            let start_pointer = unsafe { base.add(start * item) };
+            // SAFETY: the part's lock is held alone and borrowed alone; the whole's lock lets nobody in but workers on
+            // parts of this epoch, and divisions of one epoch are disjoint, because a part has one lock. The runs are
+            // disjoint too.
+            parts.push(unsafe {
+                std::slice::from_raw_parts_mut(start_pointer.as_ptr(), (end - start) * item)
+            });
+        }
+        Ok(parts)
     }
 
     /// A part of the bytes as elements of an array in C order, divided along `axis`, to write.

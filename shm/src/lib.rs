@@ -25,6 +25,9 @@ mod value;
 pub use arena::{Arena, ArenaOptions, ArenaUse};
 pub use array::{AnyArray, CommitArray, Part, Partition, SharedArray};
 pub use error::Error;
+pub use frame::{
+    Bits, ColumnMut, FramePart, FramePartGuard, FrameReadGuard, FrameWriteGuard, SharedFrame, Texts,
+};
 pub use handle::Handle;
 pub use numpush_os::{
     Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,

@@ -223,12 +223,6 @@ pub(crate) struct Home {
     forks: u32,
 }
 
-impl Home {
-    pub(crate) fn arena(&self) -> Arena {
-        Arena { inner: Arc::clone(&self.arena) }
-    }
-}
-
 impl Drop for Home {
     fn drop(&mut self) {
         if self.forks == forks() {

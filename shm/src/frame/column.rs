@@ -1,0 +1,164 @@
+//! Views of columns while their frame is locked.
+
+use bytemuck::Pod;
+use numpush_message::{Data, Format};
+
+use crate::error::Error;
+
+/// A bitmap, one bit a row, the first row in the lowest bit. It may end before its rows do, which are set then.
+#[derive(Clone, Copy, Debug)]
+pub struct Bits<'a>(pub(super) &'a [u8]);
+
+impl Bits<'_> {
+    /// The bit of `row`.
+    pub fn get(&self, row: usize) -> bool {
+        self.0.get(row / 8).is_none_or(|byte| byte >> (row % 8) & 1 == 1)
+    }
+}
+
+/// A column of numbers, to write, with its validity.
+#[derive(Debug)]
+pub struct ColumnMut<'a, T> {
+    pub(super) name: &'a str,
+    pub(super) values: &'a mut [T],
+    pub(super) validity: Option<&'a mut [u8]>,
+}
+
+impl<T: Pod> ColumnMut<'_, T> {
+    /// The values; that of a null means nothing.
+    pub fn values(&mut self) -> &mut [T] {
+        self.values
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The value of `row`, or `None` if it is null.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn get(&self, row: usize) -> Option<T> {
+        let value = self.values[row];
+        self.is_valid(row).then_some(value)
+    }
+
+    fn is_valid(&self, row: usize) -> bool {
+        self.validity.as_deref().is_none_or(|bits| Bits(bits).get(row))
+    }
+
+    /// Sets `row` to a value, or to null.
+    ///
+    /// # Errors
+    /// [`Error::Column`] for a null in a column that was made without any, and so has no bitmap.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn set(&mut self, row: usize, value: Option<T>) -> Result<(), Error> {
+        match (&mut self.validity, value) {
+            (Some(bits), Some(_)) => bits[row / 8] |= 1 << (row % 8),
+            (Some(bits), None) => bits[row / 8] &= !(1 << (row % 8)),
+            (None, Some(_)) => {}
+            (None, None) => {
+                let fault = "has no validity bitmap: it was made without nulls".into();
+                return Err(Error::Column { name: self.name.into(), fault });
+            }
+        }
+        self.values[row] = value.unwrap_or_else(T::zeroed);
+        Ok(())
+    }
+
+    /// Changes every value that is not null.
+    pub fn update(&mut self, mut change: impl FnMut(&mut T)) {
+        let bits = self.validity.as_deref().map(Bits);
+        for (row, value) in self.values.iter_mut().enumerate() {
+            if bits.is_none_or(|bits| bits.get(row)) {
+                change(value);
+            }
+        }
+    }
+}
+
+/// A column of text, or of a dictionary of texts, to read.
+#[derive(Debug)]
+pub struct Texts<'a> {
+    data: Data<'a>,
+}
+
+impl<'a> Texts<'a> {
+    pub(super) fn new(name: &str, data: Data<'a>) -> Result<Self, Error> {
+        let texts = data.dictionary.as_ref().map_or(&data, |dictionary| &dictionary.values);
+        if !matches!(texts.format, Format::Utf8 | Format::LargeUtf8) {
+            return Err(Error::Column {
+                name: name.into(),
+                fault: format!("is of {}, not of text", texts.format),
+            });
+        }
+        Ok(Self { data })
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.data.len
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.data.len == 0
+    }
+
+    /// The text of `row`, or `None` if it is null or there is no such row.
+    pub fn get(&self, row: usize) -> Option<&str> {
+        if row >= self.data.len || !is_valid(&self.data, row) {
+            return None;
+        }
+        match &self.data.dictionary {
+            Some(dictionary) => {
+                let code = code(&self.data, row)?;
+                (code < dictionary.values.len && is_valid(&dictionary.values, code))
+                    .then(|| text(&dictionary.values, code))?
+            }
+            None => text(&self.data, row),
+        }
+    }
+
+    /// The texts of all rows.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&str>> {
+        (0..self.len()).map(|row| self.get(row))
+    }
+}
+
+fn is_valid(data: &Data<'_>, row: usize) -> bool {
+    data.buffers.first().is_none_or(|bits| bits.is_empty() || Bits(bits).get(row))
+}
+
+/// The code of `row`, an integer of any width.
+fn code(data: &Data<'_>, row: usize) -> Option<usize> {
+    let size = data.format.fixed_size()?;
+    let bytes = data.buffers.get(1)?.get(row * size..(row + 1) * size)?;
+    let mut wide = [0; 8];
+    wide.get_mut(..size)?.copy_from_slice(bytes);
+    usize::try_from(u64::from_le_bytes(wide)).ok()
+}
+
+fn text<'d>(data: &'d Data<'_>, row: usize) -> Option<&'d str> {
+    let wide = data.format == Format::LargeUtf8;
+    let offset = |at: usize| {
+        let offsets = data.buffers.get(1)?;
+        if wide {
+            let bytes = offsets.get(at * 8..at * 8 + 8)?;
+            usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
+        } else {
+            let bytes = offsets.get(at * 4..at * 4 + 4)?;
+            usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
+        }
+    };
+    let (start, end) = (offset(row)?, offset(row + 1)?);
+    std::str::from_utf8(data.buffers.get(2)?.get(start..end)?).ok()
+}

@@ -1,0 +1,156 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use numpush_message::{Element, Format};
+use numpush_os::{Attempt, Division, Exclusive, Guarded, Shared, division};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::division::{Share, ShareOffer, divide};
+use crate::error::Error;
+use crate::frame::column::ColumnMut;
+use crate::frame::guard::{check, elements_mut};
+use crate::frame::meta::{ColumnMeta, DataMeta, Meta};
+use crate::value::{self, Value};
+
+/// Rows whose bits fill a cache line, so that two parts never touch one line of a bitmap.
+const GRAIN: usize = 512;
+
+/// A part of a frame: a run of its rows. It can be sent to another process.
+#[derive(Debug)]
+pub struct FramePart {
+    share: Share,
+}
+
+/// A part of a frame while the part's lock is held.
+#[derive(Debug)]
+pub struct FramePartGuard<'a> {
+    value: &'a Value,
+    meta: &'a Meta,
+    division: Division,
+    // Dropped in this order: the part is whole before its worker leaves the frame.
+    part: Exclusive,
+    whole: Shared,
+}
+
+impl FramePart {
+    pub(super) fn divide(value: &Arc<Value>, rows: usize, parts: usize) -> Result<Vec<Self>, Error> {
+        if parts == 0 {
+            return Err(Error::Division { axis: 0, parts, shape: vec![rows] });
+        }
+        let parts = parts.min(rows.div_ceil(GRAIN).max(1));
+        let shares = divide(value, GRAIN, vec![0..value.len(); parts])?;
+        Ok(shares.into_iter().map(|share| Self { share }).collect())
+    }
+
+    fn meta(&self) -> &Meta {
+        match &self.share.value.meta {
+            value::Meta::Frame(meta) => meta,
+            _ => unreachable!("every way to make a part looks"),
+        }
+    }
+
+    /// The rows of the part.
+    pub fn rows(&self) -> Range<usize> {
+        let Division { parts, number, grain } = self.share.division;
+        division(self.meta().rows, parts, number, grain)
+    }
+
+    /// Locks the part for writing.
+    ///
+    /// # Errors
+    /// As [`Part::write`](crate::Part::write).
+    pub fn write(&mut self) -> Result<FramePartGuard<'_>, Error> {
+        self.guard(Attempt::default())
+    }
+
+    /// As [`Self::write`], but also when another worker did not finish.
+    ///
+    /// # Errors
+    /// As [`Self::write`], without poison.
+    pub fn repair(&mut self) -> Result<FramePartGuard<'_>, Error> {
+        self.guard(Attempt { timeout: None, accept_poison: true })
+    }
+
+    fn guard(&self, attempt: Attempt) -> Result<FramePartGuard<'_>, Error> {
+        let (whole, mut part) = self.share.lock(attempt)?;
+        part.clear_poison();
+        let division = self.share.division;
+        Ok(FramePartGuard { value: &self.share.value, meta: self.meta(), division, part, whole })
+    }
+}
+
+impl FramePartGuard<'_> {
+    /// The part's rows of a column of numbers, dates or times, to write. Row 0 is the part's first.
+    ///
+    /// # Errors
+    /// [`Error::Column`] if there is none of that name, or if its values are not of `T`.
+    pub fn column<T: Element + Pod>(&mut self, name: &str) -> Result<ColumnMut<'_, T>, Error> {
+        let column = self.meta.column(name)?;
+        check::<T>(column)?;
+        let (values, validity) = column.value_spans();
+        let spans = self.value.guarded();
+        let mut wanted: Vec<(&Guarded, Division, usize)> = Vec::with_capacity(2);
+        wanted.extend(values.map(|span| (&spans[span], self.division, self.meta.rows)));
+        // Eight rows a byte, in the same grains.
+        let bits = Division { grain: self.division.grain / 8, ..self.division };
+        wanted.extend(validity.map(|span| (&spans[span], bits, spans[span].range().len())));
+        let parts = Guarded::part_bytes_mut(&wanted, &self.whole, &mut self.part);
+        let parts = parts.map_err(|_| Error::InUse { what: "the part is open under another lock" })?;
+        let mut parts = parts.into_iter();
+        Ok(ColumnMut {
+            name: &column.name,
+            values: elements_mut(values.and_then(|_| parts.next()).unwrap_or_default()),
+            validity: validity.and_then(|_| parts.next()),
+        })
+    }
+}
+
+/// True if the buffers of `column` are as long as its type and `rows` want; `len` is that of a span.
+pub(super) fn fits(column: &ColumnMeta, rows: usize, len: impl Fn(usize) -> Option<usize>) -> bool {
+    column.data.len == rows && data_fits(&column.data, &len)
+}
+
+fn data_fits(data: &DataMeta, len: &impl Fn(usize) -> Option<usize>) -> bool {
+    let Ok(format) = data.format() else { return false };
+    let of = |at: usize| match data.spans.get(at) {
+        None => None,
+        Some(None) => Some(0),
+        Some(Some(span)) => len(*span),
+    };
+    let bits = data.len.div_ceil(8);
+    let validity = of(0).is_none_or(|len| len == 0 || len == bits);
+    let values = match (format.fixed_size(), &format) {
+        (Some(size), _) => of(1) == data.len.checked_mul(size),
+        (None, Format::Bool) => of(1) == Some(bits),
+        // Offsets and texts are looked up with every bound checked.
+        _ => data.spans.iter().flatten().all(|&span| len(span).is_some()),
+    };
+    validity && values && data.dictionary.as_ref().is_none_or(|dictionary| data_fits(&dictionary.values, len))
+}
+
+impl Serialize for FramePart {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.share.offer().map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FramePart {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let offer = ShareOffer::deserialize(deserializer)?;
+        let failed = serde::de::Error::custom::<Error>;
+        let share = Share::open(offer).map_err(failed)?;
+        let value::Meta::Frame(meta) = &share.value.meta else {
+            return Err(failed(Error::Kind { found: share.value.meta.kind(), wanted: "a frame" }));
+        };
+        let spans = share.value.guarded();
+        let len = |span: usize| spans.get(span).map(|span: &Guarded| span.range().len());
+        if share.division.grain != GRAIN || !meta.columns.iter().all(|column| fits(column, meta.rows, len)) {
+            return Err(failed(Error::Protocol {
+                peer: "the owner".into(),
+                what: "a part that does not fit",
+            }));
+        }
+        Ok(Self { share })
+    }
+}
