@@ -28,6 +28,9 @@ pub use error::Error;
 pub use frame::{
     Bits, ColumnMut, FramePart, FramePartGuard, FrameReadGuard, FrameWriteGuard, SharedFrame, Texts,
 };
+#[cfg(feature = "petgraph")]
+pub use graph::GraphView;
+pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
 pub use handle::Handle;
 pub use numpush_os::{
     Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,
