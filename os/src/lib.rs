@@ -11,6 +11,7 @@ mod file;
 mod lock;
 mod mapping;
 mod memory;
+mod named;
 mod pages;
 mod part;
 mod poll;
@@ -27,6 +28,7 @@ pub use lock::{
 };
 pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_sealed};
 pub use memory::Memory;
+pub use named::{NamedMemory, reap_names};
 pub use pages::{Claimed, Guarded, HugePages, Overlap, PageOptions, Pages, Pair};
 pub use part::{Division, division};
 pub use poll::{Ready, wait};

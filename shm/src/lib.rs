@@ -18,6 +18,7 @@ mod frame;
 mod graph;
 mod handle;
 mod host;
+mod named;
 mod pool;
 mod report;
 mod value;
@@ -32,6 +33,7 @@ pub use frame::{
 pub use graph::GraphView;
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
 pub use handle::Handle;
+pub use named::{NamedSegment, reap};
 pub use numpush_os::{
     Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,
     WriteGuard,
