@@ -23,8 +23,8 @@ mod worker;
 
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
 pub use lock::{
-    Attempt, Block, Committing, Exclusive, Holder, Lock, LockError, LockState, MAX_HELD, Place, Poison,
-    PoisonCause, Shared, forks,
+    Attempt, Block, Committing, Exclusive, Holder, Lock, LockError, LockState, MAX_HELD, Mutual, Place,
+    Poison, PoisonCause, Shared, forks,
 };
 pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_sealed};
 pub use memory::Memory;

@@ -18,6 +18,7 @@ mod frame;
 mod graph;
 mod handle;
 mod host;
+mod mutex;
 mod named;
 mod pool;
 mod report;
@@ -29,10 +30,9 @@ pub use error::Error;
 pub use frame::{
     Bits, ColumnMut, FramePart, FramePartGuard, FrameReadGuard, FrameWriteGuard, SharedFrame, Texts,
 };
-#[cfg(feature = "petgraph")]
-pub use graph::GraphView;
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
 pub use handle::Handle;
+pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::{NamedSegment, reap};
 pub use numpush_os::{
     Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,
@@ -40,3 +40,9 @@ pub use numpush_os::{
 };
 pub use pool::{HeldLock, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered};
 pub use report::{HostReport, LockReport, ValueReport, hosts};
+
+/// The graph as petgraph's algorithms see it.
+#[cfg(feature = "petgraph")]
+pub mod graph_view {
+    pub use crate::graph::view::{AllEdges, Edge, Edges, GraphView, Neighbors};
+}

@@ -109,6 +109,7 @@ fn describe(meta: &Meta) -> String {
         }
         Meta::Frame(meta) => format!("frame {} rows, {} columns", meta.rows, meta.columns.len()),
         Meta::Graph(meta) => format!("graph {} nodes, {} edges", meta.nodes, meta.edges),
+        Meta::Mutex => "mutex".into(),
     }
 }
 

@@ -57,6 +57,7 @@ pub(crate) enum Meta {
     Array(array::Meta),
     Frame(frame::Meta),
     Graph(graph::Meta),
+    Mutex,
 }
 
 impl Meta {
@@ -65,6 +66,7 @@ impl Meta {
             Self::Array(_) => "an array",
             Self::Frame(_) => "a frame",
             Self::Graph(_) => "a graph",
+            Self::Mutex => "a mutex",
         }
     }
 }

@@ -20,6 +20,7 @@ thread_local! {
 }
 
 /// This thread. glibc caches neither number (getpid(2), notes), and a read lock must not pay two system calls.
+#[inline]
 pub(crate) fn this_thread() -> Identity {
     let forks = forks();
     match SELF.get() {
@@ -39,6 +40,7 @@ fn look_up(forks: u32) -> Identity {
 
 /// How often this process came out of a fork(2) since it first made or met a lock. What it held, leased or listened to
 /// under another number is its parent's.
+#[inline]
 pub fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }

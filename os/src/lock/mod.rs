@@ -13,4 +13,4 @@ pub use error::{LockError, Poison, PoisonCause};
 pub use held::MAX_HELD;
 pub use identity::forks;
 pub use robust::Holder;
-pub use rw::{Attempt, Committing, Exclusive, Lock, LockState, Shared};
+pub use rw::{Attempt, Committing, Exclusive, Lock, LockState, Mutual, Shared};

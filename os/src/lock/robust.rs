@@ -86,6 +86,7 @@ impl Robust {
     }
 
     /// Takes it if that needs no wait.
+    #[inline]
     pub(crate) fn try_lock(&'static self) -> Option<Taken> {
         // SAFETY: invariants 1 and 2.
         let result = unsafe { libc::pthread_mutex_trylock(self.mutex.get()) };
@@ -112,32 +113,45 @@ impl Robust {
     #[cfg(not(target_env = "gnu"))]
     fn lock_until(&'static self, deadline: Duration) -> libc::c_int {
         let left = deadline.saturating_sub(now());
-        let until = timespec(clock(ClockId::CLOCK_REALTIME) + left);
+        let until =
+            timespec(clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from) + left);
         // SAFETY: invariants 1 and 2; `until` lives as long as the call.
         unsafe { libc::pthread_mutex_timedlock(self.mutex.get(), &raw const until) }
     }
 
-    /// What the C library's answer means, with the mutex made consistent and the holder noted if it is ours now.
+    /// What the C library's answer means, with the mutex made consistent if its holder died.
+    #[inline]
     fn taken(&'static self, result: libc::c_int) -> Option<Taken> {
-        let taken = match result {
-            0 => Taken::Clean,
+        match result {
+            0 => Some(Taken::Clean),
             libc::EOWNERDEAD => {
                 // SAFETY: invariants 1 and 2; this thread holds it, which the call asks for.
                 let _ = unsafe { libc::pthread_mutex_consistent(self.mutex.get()) };
-                Taken::OwnerDied
+                self.unsign();
+                Some(Taken::OwnerDied)
             }
-            _ => return None,
-        };
+            _ => None,
+        }
+    }
+
+    /// Says that this thread holds it, for reports. A writer says so of one mutex and not of every slot it takes.
+    #[inline]
+    pub(crate) fn sign(&self) {
         let me = this_thread();
         self.tid.store(me.tid, Ordering::Relaxed);
-        self.since.store(nanos(coarse()), Ordering::Relaxed);
+        self.since.store(coarse_nanos(), Ordering::Relaxed);
         self.pid.store(me.pid, Ordering::Relaxed);
-        Some(taken)
+    }
+
+    /// Says that nobody holds it; before it is let go.
+    #[inline]
+    pub(crate) fn unsign(&self) {
+        self.pid.store(0, Ordering::Relaxed);
     }
 
     /// Lets go. A thread that does not hold it changes nothing: a robust mutex checks its owner.
+    #[inline]
     pub(crate) fn unlock(&'static self) {
-        self.pid.store(0, Ordering::Relaxed);
         // SAFETY: invariants 1 and 2.
         let _ = unsafe { libc::pthread_mutex_unlock(self.mutex.get()) };
     }
@@ -148,7 +162,7 @@ impl Robust {
         (pid != 0).then(|| Holder {
             pid,
             tid: self.tid.load(Ordering::Relaxed),
-            held_for: coarse().saturating_sub(Duration::from_nanos(self.since.load(Ordering::Relaxed))),
+            held_for: Duration::from_nanos(coarse_nanos().saturating_sub(self.since.load(Ordering::Relaxed))),
         })
     }
 }
@@ -164,18 +178,14 @@ fn timespec(time: Duration) -> libc::timespec {
 
 /// Time since some start, the same for every process of the machine.
 pub(crate) fn now() -> Duration {
-    clock(ClockId::CLOCK_MONOTONIC)
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
-/// The same to 4 ms, for a third of the price: it is paid by every lock.
-fn coarse() -> Duration {
-    clock(ClockId::CLOCK_MONOTONIC_COARSE)
-}
-
-fn clock(id: ClockId) -> Duration {
-    clock_gettime(id).map_or(Duration::ZERO, Duration::from)
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// The same in nanoseconds, to 4 ms, for a fraction of the price: it is paid by every lock.
+#[inline]
+fn coarse_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, or nothing.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }

@@ -157,6 +157,27 @@ impl Lock {
         entered.map(|poison| Exclusive::new(self, poison)).inspect_err(|_| held::leave(self.id(), mutexes))
     }
 
+    /// Takes the lock as a plain mutex, which guards no bytes: what it guards is the caller's, and its to repair.
+    ///
+    /// # Errors
+    /// [`LockError`], never with poison.
+    pub fn mutex(self, attempt: Attempt) -> Result<Mutual, LockError> {
+        held::enter(self.id(), 1)?;
+        let mut wait = Wait::new(self, attempt.timeout);
+        let writer = &self.head.writer;
+        let taken = match writer.try_lock() {
+            Some(taken) => Ok(taken),
+            None => wait.for_mutex(writer),
+        };
+        let checked = taken.and_then(|taken| {
+            self.note(taken);
+            writer.sign();
+            self.check_generation().inspect_err(|_| self.unlock_writer()).map(|()| taken == Taken::OwnerDied)
+        });
+        let owner_died = checked.inspect_err(|_| held::leave(self.id(), 1))?;
+        Ok(Mutual { lock: self, owner_died, forks: forks(), not_send: PhantomData })
+    }
+
     /// Takes the lock to write the buffer nobody reads, beside readers of the other.
     ///
     /// # Errors
@@ -168,7 +189,7 @@ impl Lock {
             // A reader that is still in the buffer read before the last commit ends in a slot we pass.
             let current = self.head.commit.active.load(Ordering::Acquire);
             let drained = self.check_generation().and_then(|()| self.drain(&mut wait, Some(current)));
-            drained.inspect_err(|_| self.head.writer.unlock())
+            drained.inspect_err(|_| self.unlock_writer())
         });
         entered.inspect_err(|_| held::leave(self.id(), 2))?;
         let active = self.head.commit.active.load(Ordering::Acquire);
@@ -200,13 +221,7 @@ impl Lock {
         let waiting = self.head.waiting.0.iter().map(|pid| pid.load(Ordering::Relaxed));
         LockState {
             writer: self.head.writer.holder(),
-            readers: match self.head.writer.holder() {
-                // A writer holds every slot too.
-                Some(writer) => {
-                    self.slots.iter().filter_map(Robust::holder).filter(|h| h.tid != writer.tid).collect()
-                }
-                None => self.slots.iter().filter_map(Robust::holder).collect(),
-            },
+            readers: self.slots.iter().filter_map(Robust::holder).collect(),
             poison: self.is_dirty().then(|| self.poison()),
             partitioned: words.parts.load(Ordering::Relaxed) != 0,
             waiting: waiting.filter(|&pid| pid != 0).collect(),
@@ -269,7 +284,7 @@ impl Lock {
         let give_up = |taken: usize, error| {
             self.slots[..taken].iter().rev().for_each(Robust::unlock);
             words.gate.store(0, Ordering::Release);
-            self.head.writer.unlock();
+            self.unlock_writer();
             Err(error)
         };
         for (taken, slot) in self.slots.iter().enumerate() {
@@ -311,7 +326,7 @@ impl Lock {
             self.drain(wait, None).inspect(|()| words.parts.store(0, Ordering::Release))
         };
         words.gate.store(0, Ordering::Release);
-        self.head.writer.unlock();
+        self.unlock_writer();
         passed
     }
 
@@ -354,7 +369,14 @@ impl Lock {
     }
 
     fn lock_writer(self, wait: &mut Wait) -> Result<(), LockError> {
-        self.take(&self.head.writer, wait)
+        self.take(&self.head.writer, wait)?;
+        self.head.writer.sign();
+        Ok(())
+    }
+
+    fn unlock_writer(self) {
+        self.head.writer.unsign();
+        self.head.writer.unlock();
     }
 
     /// The first free slot from this thread's own on; if there is none, its own when it is free.
@@ -363,25 +385,34 @@ impl Lock {
         // Neighbouring thread ids are usual; an odd multiplier spreads them over the slots.
         let first = (this_thread().tid.wrapping_mul(0x9E37_79B1) >> 16) as usize & (count - 1);
         let avoid = self.head.epoch.avoid.load(Ordering::Relaxed) as usize;
-        let try_slot = |slot: &'static Robust| {
-            let taken = slot.try_lock()?;
-            self.note(taken);
-            Some(slot)
-        };
         if first + 1 != avoid
-            && let Some(slot) = try_slot(&self.slots[first])
+            && let Some(taken) = self.slots[first].try_lock()
         {
-            return Ok(slot);
+            self.note(taken);
+            return Ok(&self.slots[first]);
         }
-        let others = (1..count).map(|step| (first + step) & (count - 1)).filter(|at| at + 1 != avoid);
-        if let Some(slot) = others.map(|at| &self.slots[at]).find_map(try_slot) {
-            return Ok(slot);
-        }
-        let own = &self.slots[first];
-        self.take(own, wait)?;
-        Ok(own)
+        self.take_other_slot(first, avoid, wait)
     }
 
+    #[cold]
+    fn take_other_slot(
+        self,
+        first: usize,
+        avoid: usize,
+        wait: &mut Wait,
+    ) -> Result<&'static Robust, LockError> {
+        let count = self.slots.len();
+        for at in (1..count).map(|step| (first + step) & (count - 1)).filter(|at| at + 1 != avoid) {
+            if let Some(taken) = self.slots[at].try_lock() {
+                self.note(taken);
+                return Ok(&self.slots[at]);
+            }
+        }
+        self.take(&self.slots[first], wait)?;
+        Ok(&self.slots[first])
+    }
+
+    #[inline]
     fn take(self, mutex: &'static Robust, wait: &mut Wait) -> Result<(), LockError> {
         let taken = match mutex.try_lock() {
             Some(taken) => taken,
@@ -391,6 +422,7 @@ impl Lock {
         Ok(())
     }
 
+    #[inline]
     fn note(self, taken: Taken) {
         if taken == Taken::OwnerDied {
             self.head.epoch.deaths.fetch_add(1, Ordering::Relaxed);
@@ -466,6 +498,7 @@ pub struct Shared {
 
 impl Shared {
     fn new(lock: Lock, slot: &'static Robust, parts: u64) -> Self {
+        slot.sign();
         slot.reads.store(lock.head.commit.active.load(Ordering::Acquire), Ordering::Release);
         Self { lock, slot, parts, forks: forks(), not_send: PhantomData }
     }
@@ -501,6 +534,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if self.forks == forks() {
+            self.slot.unsign();
             self.slot.unlock();
             held::leave(self.lock.id(), 1);
         }
@@ -614,7 +648,7 @@ impl Drop for Exclusive {
         }
         words.gate.store(0, Ordering::Release);
         self.lock.slots.iter().rev().for_each(Robust::unlock);
-        self.lock.head.writer.unlock();
+        self.lock.unlock_writer();
         held::leave(self.lock.id(), self.lock.slots.len() + 1);
     }
 }
@@ -652,8 +686,33 @@ impl Committing {
 impl Drop for Committing {
     fn drop(&mut self) {
         if self.forks == forks() {
-            self.lock.head.writer.unlock();
+            self.lock.unlock_writer();
             held::leave(self.lock.id(), 2);
+        }
+    }
+}
+
+/// The lock, held as a plain mutex.
+#[derive(Debug)]
+pub struct Mutual {
+    lock: Lock,
+    owner_died: bool,
+    forks: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Mutual {
+    /// True if the holder before died with it.
+    pub fn owner_died(&self) -> bool {
+        self.owner_died
+    }
+}
+
+impl Drop for Mutual {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            self.lock.unlock_writer();
+            held::leave(self.lock.id(), 1);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod guard;
 #[cfg(feature = "petgraph")]
-mod view;
+pub(crate) mod view;
 
 use std::sync::Arc;
 
@@ -12,8 +12,6 @@ use numpush_os::{Attempt, Claimed, Guarded};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use guard::{GraphReadGuard, GraphWriteGuard};
-#[cfg(feature = "petgraph")]
-pub use view::GraphView;
 
 use crate::arena::{Arena, Home};
 use crate::array::dtype;

@@ -1,0 +1,259 @@
+//! What it costs to share memory between processes: `cargo bench --bench sharing`.
+//!
+//! Every figure is a median over one run, and stands beside a floor of the same run. Other processes are this program
+//! again, and every page is touched.
+#![expect(clippy::print_stdout, reason = "the table is what it is run for")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to say")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use ndarray::{Axis, Ix1};
+use numpush::shm::{Arena, Handle, Part, Pool, SharedArray, Tasks};
+use numpush::{Array, Element, Landing, Message};
+
+const ROLE: &str = "NUMPUSH_BENCH_ROLE";
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+fn nothing(number: u64, _: ()) -> u64 {
+    number
+}
+
+fn scale(mut part: Part<f64, Ix1>, factor: f64) {
+    *part.write().unwrap() *= factor;
+}
+
+fn main() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("hold") => return hold(),
+        Ok("send") => return send(),
+        _ => Tasks::new().with(nothing).with(scale).serve(),
+    }
+    // A test run only wants to know that it starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let deaths = if std::env::args().any(|argument| argument == "--quick") { 50 } else { 1000 };
+    allocation();
+    death(deaths);
+    calls();
+    landing();
+    scaling();
+}
+
+fn row(what: &str, figure: String) {
+    println!("{what:<58} {figure}");
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn quantile(all: &mut [f64], share: f64) -> f64 {
+    all.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a short list")]
+    let at = (all.len() as f64 * share) as usize;
+    all[at.min(all.len() - 1)]
+}
+
+/// Seconds of one call, the median of `rounds` of `calls`.
+fn time(rounds: usize, calls: u32, mut call: impl FnMut()) -> f64 {
+    let round = |_| {
+        let started = Instant::now();
+        (0..calls).for_each(|_| call());
+        started.elapsed().as_secs_f64() / f64::from(calls)
+    };
+    median((0..rounds).map(round).collect())
+}
+
+fn allocation() {
+    let mut arena = Arena::new(GIB);
+    drop(arena.land(MIB).unwrap());
+    let warm = time(21, 10_000, || drop(arena.land(MIB).unwrap()));
+    row("take and give back 1 MiB of a warm arena", format!("{:.0} ns", warm * 1e9));
+    let array = time(21, 1_000, || drop(SharedArray::<f64, Ix1>::zeros(&arena, 16).unwrap()));
+    row("make and drop a shared array of 128 bytes", format!("{:.0} ns", array * 1e9));
+}
+
+fn again(role: &str, argument: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.env(ROLE, role).arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// Locks the array of the handle and waits to be killed.
+fn hold() {
+    let handle: Handle = std::env::args().nth(1).unwrap().parse().unwrap();
+    let array = SharedArray::<f64, Ix1>::open(&handle).unwrap();
+    let _held = array.write().unwrap();
+    println!("held");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// From the kill of a holder to the moment its waiter has the lock.
+fn death(rounds: usize) {
+    let array = SharedArray::<f64, Ix1>::zeros(&Arena::new(MIB), 512).unwrap();
+    let handle = array.handle().unwrap().to_string();
+    let (sender, receiver) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let waiter = {
+        let array = array.clone();
+        std::thread::spawn(move || {
+            while gone.recv().is_ok() {
+                let mut held = array.repair().unwrap();
+                sender.send(Instant::now()).unwrap();
+                held.clear_poison();
+            }
+        })
+    };
+    let mut latencies: Vec<f64> = (0..rounds)
+        .map(|_| {
+            let mut holder = again("hold", &handle).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            go.send(()).unwrap();
+            // The waiter must sleep in the kernel when the holder dies.
+            std::thread::sleep(Duration::from_millis(1));
+            let killed = Instant::now();
+            holder.kill().unwrap();
+            let woken = receiver.recv().unwrap();
+            holder.wait().unwrap();
+            woken.duration_since(killed).as_secs_f64()
+        })
+        .collect();
+    drop(go);
+    waiter.join().unwrap();
+    let at = |latencies: &mut [f64], share| quantile(latencies, share) * 1e6;
+    let (half, most) = (at(&mut latencies, 0.5), at(&mut latencies, 0.99));
+    row(
+        &format!("death of a holder to its waiter, {rounds} kills"),
+        format!("p50 {half:.0} us, p99 {most:.0} us"),
+    );
+}
+
+fn calls() {
+    let pool = Pool::new(1).unwrap();
+    let mut bare = echo_process();
+    let floor = time(21, 500, || bare.round_trip());
+    let call = time(21, 500, || assert_eq!(pool.map(nothing, [7], &()).unwrap(), [7]));
+    row("a byte to another process and back, by pipes", format!("{:.1} us", floor * 1e6));
+    row("Pool::map of an empty function, one worker", format!("{:.1} us", call * 1e6));
+}
+
+struct Echo {
+    child: Child,
+    input: ChildStdin,
+    output: std::process::ChildStdout,
+}
+
+/// cat(1), which writes what it reads.
+fn echo_process() -> Echo {
+    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    Echo { child, input, output }
+}
+
+impl Echo {
+    fn round_trip(&mut self) {
+        let mut byte = [1];
+        self.input.write_all(&byte).unwrap();
+        std::io::Read::read_exact(&mut self.output, &mut byte).unwrap();
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends 256 MiB again and again to the address given.
+fn send() {
+    let mut connection = numpush::connect(&std::env::args().nth(1).unwrap()).unwrap();
+    let data = vec![1_u8; 256 * MIB];
+    let array = Array::new(u8::SCALAR, &[data.len()], numpush::Buffer::borrowed(&data)).unwrap();
+    let message = Message::from(array);
+    while connection.send(&message).is_ok() {}
+}
+
+/// Receives messages of 256 MiB over tcp and reads a byte of every page; gives the seconds of each, the first two, which
+/// warm the pages, left out.
+fn receive(listener: &mut numpush::Listener, rounds: usize) -> Vec<f64> {
+    let mut sender = again("send", &listener.address()).spawn().unwrap();
+    let mut connection = listener.accept().unwrap();
+    let seconds = (0..rounds + 2)
+        .map(|_| {
+            let started = Instant::now();
+            let received = connection.recv().unwrap();
+            let bytes = received.array().unwrap().data();
+            let sum: usize = bytes.iter().step_by(4096).map(|&byte| usize::from(byte)).sum();
+            assert_eq!(sum, bytes.len() / 4096);
+            started.elapsed().as_secs_f64()
+        })
+        .skip(2)
+        .collect();
+    drop(connection);
+    sender.wait().unwrap();
+    seconds
+}
+
+fn landing() {
+    let listen = || numpush::listen("tcp://127.0.0.1:0?max=1000000000").unwrap();
+    let mut heap = listen();
+    let mut arena = listen().landing(Arena::new(GIB));
+    let (mut on_heap, mut in_arena) = (Vec::new(), Vec::new());
+    // In turns, so that what else the machine does falls on both.
+    for _ in 0..4 {
+        on_heap.extend(receive(&mut heap, 6));
+        in_arena.extend(receive(&mut arena, 6));
+    }
+    let speed = |seconds: Vec<f64>| 256.0 * MIB as f64 / median(seconds) / 1e9;
+    let (heap, arena) = (speed(on_heap), speed(in_arena));
+    row("256 MiB over tcp to the warm heap", format!("{heap:.2} GB/s"));
+    row("256 MiB over tcp to a warm arena", format!("{arena:.2} GB/s, {:.2} of the heap", arena / heap));
+}
+
+fn scaling() {
+    let array = SharedArray::<f64, Ix1>::zeros(&Arena::new(2 * GIB), GIB / 8).unwrap();
+    array.write().unwrap().fill(1.0);
+    let mut alone = vec![1.0_f64; GIB / 8];
+    let in_place = time(5, 1, || alone.iter_mut().for_each(|value| *value *= 1.0000001));
+    drop(alone);
+    let seconds = |workers: usize| {
+        let pool = Pool::new(workers).unwrap();
+        let run = || drop(pool.map(scale, array.partition(Axis(0), workers).unwrap(), &1.0000001).unwrap());
+        // Workers map the array at their first task.
+        run();
+        time(7, 1, run)
+    };
+    let (one, two) = (seconds(1), seconds(2));
+    let threads = bandwidth_of_two();
+    let speed = |seconds: f64| format!("{:.2} GB/s", 2.0 * GIB as f64 / seconds / 1e9);
+    row("scale 1 GiB in a private vector, one thread", speed(in_place));
+    row("the same, two threads: the ceiling of this memory", speed(threads));
+    row("Pool scales a shared array of 1 GiB, one worker", speed(one));
+    row(
+        "Pool scales a shared array of 1 GiB, two workers",
+        format!("{}, {:.2} times one", speed(two), one / two),
+    );
+}
+
+/// Seconds of two threads that scale 1 GiB of private memory.
+fn bandwidth_of_two() -> f64 {
+    let mut memory = vec![1.0_f64; GIB / 8];
+    time(5, 1, || {
+        let (left, right) = memory.split_at_mut(GIB / 16);
+        std::thread::scope(|scope| {
+            for half in [left, right] {
+                scope.spawn(|| half.iter_mut().for_each(|value| *value *= 1.0000001));
+            }
+        });
+    })
+}

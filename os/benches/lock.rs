@@ -1,0 +1,92 @@
+//! What a lock costs when nobody else wants it, beside std's and pthread's, in one run.
+//!
+//! `cargo bench -p numpush-os --bench lock`. Each figure is the median of 21 rounds of 100,000 pairs of lock and unlock.
+#![expect(unsafe_code, reason = "pthread's locks, to compare with")]
+#![expect(clippy::print_stdout, reason = "the table is what it is run for")]
+
+use std::cell::UnsafeCell;
+use std::hint::black_box;
+use std::sync::{Mutex, RwLock};
+use std::time::Instant;
+
+use numpush_os::{Attempt, Block};
+
+const ROUNDS: usize = 21;
+const PAIRS: u32 = 100_000;
+
+fn main() {
+    // A test run only wants to know that it starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let block = Block::new().expect("memory for locks");
+    let lock = block.lock();
+    let attempt = Attempt::default();
+    let mutex = Mutex::new(0);
+    let rwlock = RwLock::new(0);
+    let (pthread_mutex, pthread_rwlock) = (shared_mutex(), shared_rwlock());
+    let measured: Vec<(&str, f64)> = vec![
+        ("std Mutex", time(|| drop(black_box(mutex.lock())))),
+        ("std RwLock, read", time(|| drop(black_box(rwlock.read())))),
+        ("pthread mutex between processes", time(|| pthread_mutex_pair(&pthread_mutex))),
+        ("pthread rwlock between processes, read", time(|| pthread_read_pair(&pthread_rwlock))),
+        ("numpush mutex", time(|| drop(black_box(lock.mutex(attempt))))),
+        ("numpush read", time(|| drop(black_box(lock.read(attempt))))),
+        ("numpush write, 16 slots", time(|| drop(black_box(lock.write(attempt))))),
+        ("numpush commit, 16 slots", time(|| drop(black_box(lock.commit(attempt))))),
+    ];
+    for (name, nanos) in measured {
+        println!("{name:<40} {nanos:7.1} ns");
+    }
+}
+
+/// Nanoseconds of one call, the median of the rounds.
+fn time(mut pair: impl FnMut()) -> f64 {
+    let mut rounds: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let started = Instant::now();
+            (0..PAIRS).for_each(|_| pair());
+            started.elapsed().as_secs_f64() * 1e9 / f64::from(PAIRS)
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[ROUNDS / 2]
+}
+
+fn shared_mutex() -> Box<UnsafeCell<libc::pthread_mutex_t>> {
+    let mutex = Box::new(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+    let mut attributes = std::mem::MaybeUninit::uninit();
+    // SAFETY: room for attributes, which this call initialises.
+    unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    unsafe { libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+    // SAFETY: both are initialised, and nobody uses the mutex yet.
+    unsafe { libc::pthread_mutex_init(mutex.get(), attributes.as_ptr()) };
+    mutex
+}
+
+fn shared_rwlock() -> Box<UnsafeCell<libc::pthread_rwlock_t>> {
+    let lock = Box::new(UnsafeCell::new(libc::PTHREAD_RWLOCK_INITIALIZER));
+    let mut attributes = std::mem::MaybeUninit::uninit();
+    // SAFETY: room for attributes, which this call initialises.
+    unsafe { libc::pthread_rwlockattr_init(attributes.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    unsafe { libc::pthread_rwlockattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+    // SAFETY: both are initialised, and nobody uses the lock yet.
+    unsafe { libc::pthread_rwlock_init(lock.get(), attributes.as_ptr()) };
+    lock
+}
+
+fn pthread_mutex_pair(mutex: &UnsafeCell<libc::pthread_mutex_t>) {
+    // SAFETY: an initialised mutex in a box.
+    unsafe { libc::pthread_mutex_lock(mutex.get()) };
+    // SAFETY: as above, and locked.
+    unsafe { libc::pthread_mutex_unlock(mutex.get()) };
+}
+
+fn pthread_read_pair(lock: &UnsafeCell<libc::pthread_rwlock_t>) {
+    // SAFETY: an initialised lock in a box.
+    unsafe { libc::pthread_rwlock_rdlock(lock.get()) };
+    // SAFETY: as above, and locked.
+    unsafe { libc::pthread_rwlock_unlock(lock.get()) };
+}
