@@ -44,6 +44,13 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Measures every transport on this machine, beside the floors of the same run
     Bench(bench::Bench),
+    /// Shows what processes of this user share
+    #[command(subcommand)]
+    Shm(Shm),
+    /// Shows what processes of this user share, as it changes
+    Top(Top),
+    /// Says what of this machine limits sharing, and what to do about it
+    Doctor(Doctor),
     #[command(hide = true)]
     BenchPeer(bench::peer::Peer),
     /// Prints a completion script for a shell
@@ -55,7 +62,7 @@ pub(crate) enum Command {
 
 #[derive(clap::Args)]
 pub(crate) struct Send {
-    /// Files to send, and the endpoint last
+    /// Files or handles (shm:…) to send, and the endpoint last
     #[arg(required = true, num_args = 2.., value_names = ["FILE", "ENDPOINT"])]
     pub(crate) files_and_endpoint: Vec<String>,
     /// Listen at the endpoint and send to whoever connects first
@@ -91,10 +98,47 @@ pub(crate) struct Recv {
     /// Format of the output, if its extension does not tell
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
+    /// Keep what is received in shared memory, print its handle, and hold it until interrupted
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) shm: bool,
     /// Give up when nothing comes for so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<f64>,
     /// Print the ledger of each transfer as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Shm {
+    /// Lists shared values: who made them, who has them open, who holds their locks
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows one shared value and its locks
+    Show {
+        /// Its handle, shm:OWNER/NUMBER
+        handle: String,
+    },
+    /// Takes away names in /dev/shm that killed processes left behind
+    Reap,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Top {
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) interval: f64,
+    /// Stop after so many looks; 0 goes on until interrupted
+    #[arg(short = 'n', long = "number", default_value_t = 0, value_name = "N")]
+    pub(crate) number: u64,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Doctor {
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

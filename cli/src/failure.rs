@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     Usage(String),
     #[error(transparent)]
     Numpush(#[from] numpush::Error),
+    #[error(transparent)]
+    Shared(#[from] numpush::shm::Error),
     #[error("interrupted")]
     Interrupted,
     #[error("benchmark: {0}")]
@@ -51,7 +53,8 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Format { .. } | Self::Bench(_) => 1,
+            Self::Shared(numpush::shm::Error::Handle { .. }) => 2,
+            Self::File { .. } | Self::Format { .. } | Self::Shared(_) | Self::Bench(_) => 1,
             Self::Usage(_) | Self::Numpush(numpush::Error::Endpoint(_) | numpush::Error::Disabled { .. }) => {
                 2
             }

@@ -27,6 +27,13 @@ pub(crate) fn check() -> Result<(), Failure> {
     if INTERRUPTED.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
+/// Waits for Ctrl-C.
+pub(crate) fn wait() {
+    while check().is_ok() {
+        std::thread::sleep(STEP);
+    }
+}
+
 /// How long is left of a wait of `timeout` seconds.
 pub(crate) struct Patience {
     left: Option<Duration>,

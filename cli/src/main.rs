@@ -3,6 +3,7 @@
 
 mod args;
 mod bench;
+mod doctor;
 mod failure;
 mod format;
 mod inspect;
@@ -11,6 +12,8 @@ mod ledger;
 mod progress;
 mod recv;
 mod send;
+mod shm;
+mod top;
 
 use std::process::ExitCode;
 
@@ -26,6 +29,9 @@ fn main() -> ExitCode {
         Command::Recv(recv) => recv::run(&recv),
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Shm(shm) => shm::run(&shm),
+        Command::Top(top) => top::run(&top),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::BenchPeer(peer) => bench::peer::run(&peer),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "numpush", &mut std::io::stdout());

@@ -2,7 +2,8 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use numpush::{Connection, Message, TransportError};
+use numpush::shm::{Arena, Shared};
+use numpush::{Connection, Message, Options, TransportError};
 
 use crate::args::Recv;
 use crate::failure::Failure;
@@ -14,15 +15,22 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let timeout = interrupt::seconds(args.timeout)?;
     let format = args.output.as_deref().map(|path| Format::of(path, args.format)).transpose()?;
     let progress = Progress::new("received", args.json, None);
-    let mut inbox = Inbox { args, format, progress, count: 0, gathered: Vec::new() };
+    let mut inbox = Inbox { args, format, progress, count: 0, gathered: Vec::new(), shared: Vec::new() };
     if args.connect {
-        let mut connection = numpush::connect(&args.endpoint)?;
+        let mut connection = if args.shm {
+            numpush::connect_with(&args.endpoint, &Options::default(), Arena::shared())?
+        } else {
+            numpush::connect(&args.endpoint)?
+        };
         if let Err(error) = inbox.drain(&mut connection, timeout) {
             return if is_end(&error) { inbox.end() } else { Err(error) };
         }
         return inbox.end();
     }
     let mut listener = numpush::listen(&args.endpoint)?;
+    if args.shm {
+        listener = listener.landing(Arena::shared());
+    }
     inbox.progress.say(&format!("listening at {}", listener.address()));
     if args.json {
         inbox.progress.warn(&format!("listening at {}", listener.address()));
@@ -63,6 +71,8 @@ struct Inbox<'a> {
     count: u64,
     /// Arrays that go into one npz.
     gathered: Vec<Message<'static>>,
+    /// Values that other processes may open.
+    shared: Vec<Shared>,
 }
 
 impl Inbox<'_> {
@@ -83,6 +93,9 @@ impl Inbox<'_> {
     }
 
     fn keep(&mut self, message: Message<'static>) -> Result<(), Failure> {
+        if self.args.shm {
+            return self.share(message);
+        }
         let (Some(output), Some(format)) = (&self.args.output, self.format) else { return Ok(()) };
         if format == Format::Npz {
             self.gathered.push(message);
@@ -90,6 +103,15 @@ impl Inbox<'_> {
         }
         let path = if self.count > 1 { numbered(output, self.count) } else { output.clone() };
         format::write(&path, format, &[message])
+    }
+
+    /// Leaves a message where it landed, for others to open.
+    #[expect(clippy::print_stdout, reason = "the handle is what the user asked for")]
+    fn share(&mut self, message: Message<'static>) -> Result<(), Failure> {
+        let shared = Shared::from_message(message)?;
+        println!("{}", shared.handle()?);
+        self.shared.push(shared);
+        Ok(())
     }
 
     fn warn(&self, error: &TransportError) {
@@ -115,6 +137,10 @@ impl Inbox<'_> {
         if count < number {
             let text = format!("the sender closed after {count} of {number} messages");
             return Err(Failure::Format { path: PathBuf::from(&self.args.endpoint), fault: text });
+        }
+        if !self.shared.is_empty() {
+            // The memory is this process's: it is there as long as the process is.
+            interrupt::wait();
         }
         Ok(())
     }

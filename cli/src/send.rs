@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use numpush::shm::Shared;
 use numpush::{Message, Options};
 
 use crate::args::Send;
@@ -16,10 +17,14 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     let timeout = interrupt::seconds(args.timeout)?;
     let attributes = parse_attributes(&args.attributes)?;
     // All files are read before anything is sent: a file that cannot be read must not leave half a transfer behind.
-    let mut messages = Vec::new();
+    let mut parcels = Vec::new();
     for file in files {
+        if file.starts_with("shm:") {
+            parcels.push((file.as_str(), Parcel::Shared(Shared::open(&file.parse()?)?)));
+            continue;
+        }
         for message in format::read(Path::new(file), args.format)? {
-            messages.push((file.as_str(), with_attributes(message, &attributes)));
+            parcels.push((file.as_str(), Parcel::Read(with_attributes(message, &attributes))));
         }
     }
     let options = Options::default();
@@ -30,16 +35,43 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
         numpush::connect_with(endpoint, &options, numpush::Heap::new())?
     };
     connection.set_timeouts(timeout, timeout);
-    let total = messages.iter().map(|(_, message)| message.payload_len()).sum();
-    let progress = Progress::new("sent", args.json, Some(total));
-    for (name, message) in &messages {
+    let total = parcels.iter().map(|(_, parcel)| parcel.len()).sum();
+    let progress = Progress::new("sent", args.json, total);
+    for (name, parcel) in &parcels {
         interrupt::check()?;
-        let transfer = connection.send(message)?;
-        progress.moved(name, message, &transfer);
+        let mut send = |message: &Message<'_>| -> Result<(), Failure> {
+            let transfer = connection.send(message)?;
+            progress.moved(name, message, &transfer);
+            Ok(())
+        };
+        match parcel {
+            Parcel::Read(message) => send(message)?,
+            // Readers may go on; a writer waits until the peer has it all.
+            Parcel::Shared(shared) => shared.with_message(|message| {
+                let message = with_attributes(message.clone(), &attributes);
+                send(&message)
+            })??,
+        }
     }
     connection.close()?;
     progress.finish();
     Ok(())
+}
+
+/// What is sent: a message read from a file, or a value that other processes have open.
+enum Parcel {
+    Read(Message<'static>),
+    Shared(Shared),
+}
+
+impl Parcel {
+    /// Bytes of its payload, if that is known before it is locked.
+    fn len(&self) -> Option<u64> {
+        match self {
+            Self::Read(message) => Some(message.payload_len()),
+            Self::Shared(_) => None,
+        }
+    }
 }
 
 /// The endpoint stands last; a user who forgot it gave a file there.
@@ -63,6 +95,6 @@ fn parse_attributes(pairs: &[String]) -> Result<Vec<(String, String)>, Failure> 
     pairs.iter().map(parse).collect()
 }
 
-fn with_attributes(message: Message<'static>, attributes: &[(String, String)]) -> Message<'static> {
+fn with_attributes<'m>(message: Message<'m>, attributes: &[(String, String)]) -> Message<'m> {
     attributes.iter().fold(message, |message, (name, value)| message.with_attribute(name, value))
 }

@@ -32,7 +32,7 @@ pub use named::{NamedMemory, reap_names};
 pub use pages::{Claimed, Guarded, HugePages, Overlap, PageOptions, Pages, Pair};
 pub use part::{Division, division};
 pub use poll::{Ready, wait};
-pub use process::{Usage, available_memory, peak_memory, usage, user};
+pub use process::{Usage, available_memory, file_system_room, memory_limit, peak_memory, usage, user};
 pub use socket::{
     Ancillary, Credentials, end_writing, keep_alive, peer_credentials, receive, receive_with_descriptor,
     send, send_with_descriptor, set_receive_tick, set_send_tick, unacknowledged,

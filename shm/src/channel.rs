@@ -1,15 +1,19 @@
 //! Values of serde over a unix socket, one frame each: a length and msgpack. A frame may carry a descriptor.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
+use numpush_os::{Ancillary, receive_with_descriptor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Longest frame: the arguments of a task are handles and numbers, not arrays.
 pub(crate) const MAX_FRAME: usize = 64 << 20;
 const PREFIX: usize = 4;
+/// Wake-ups cost 20 to 40 us on a virtual machine; see `benches/sharing.rs`.
+const LOOK: Duration = Duration::from_micros(50);
 
 /// One end of a conversation between processes of one user.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(crate) struct Channel {
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     descriptor: Option<OwnedFd>,
+    /// Whether to look for a while before sleeping.
+    eager: bool,
 }
 
 /// Why a frame did not come or go.
@@ -40,7 +46,13 @@ impl From<io::Error> for Fault {
 
 impl Channel {
     pub(crate) fn new(socket: UnixStream) -> Self {
-        Self { socket, inbox: Vec::new(), outbox: Vec::new(), descriptor: None }
+        Self { socket, inbox: Vec::new(), outbox: Vec::new(), descriptor: None, eager: false }
+    }
+
+    /// Looks for a frame for [`LOOK`] before it sleeps for it: to be woken takes longer than a small task. It yields the
+    /// processor between looks, so that a busy machine loses nothing.
+    pub(crate) fn set_eager(&mut self, eager: bool) {
+        self.eager = eager;
     }
 
     pub(crate) fn socket(&self) -> &UnixStream {
@@ -118,12 +130,24 @@ impl Channel {
         Ok(len)
     }
 
+    fn receive_chunk(&self, chunk: &mut [u8]) -> io::Result<(usize, Ancillary)> {
+        if self.eager {
+            let until = Instant::now() + LOOK;
+            while Instant::now() < until {
+                match receive_with_descriptor(&self.socket, chunk, false) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                    other => return other,
+                }
+            }
+        }
+        receive_with_descriptor(&self.socket, chunk, true)
+    }
+
     /// Reads until the inbox has `len` bytes.
     fn fill(&mut self, len: usize) -> Result<(), Fault> {
         let mut chunk = [0; 16 << 10];
         while self.inbox.len() < len {
-            let (count, ancillary) =
-                numpush_os::receive_with_descriptor(self.socket.as_fd(), &mut chunk, true)?;
+            let (count, ancillary) = self.receive_chunk(&mut chunk)?;
             if count == 0 && self.inbox.is_empty() {
                 return Err(Fault::Closed);
             }
@@ -148,7 +172,7 @@ mod tests {
         let long = vec![7_u8; 100_000];
         let file = std::fs::File::open("/dev/null").unwrap();
         let sender = std::thread::spawn(move || {
-            left.send("first", Some(file.as_fd())).unwrap();
+            left.send("first", Some(std::os::fd::AsFd::as_fd(&file))).unwrap();
             left.send(&long, None).unwrap();
         });
         let (text, descriptor) = right.receive::<String>().unwrap();

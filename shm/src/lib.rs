@@ -22,6 +22,7 @@ mod mutex;
 mod named;
 mod pool;
 mod report;
+mod shared;
 mod value;
 
 pub use arena::{Arena, ArenaOptions, ArenaUse};
@@ -40,6 +41,7 @@ pub use numpush_os::{
 };
 pub use pool::{HeldLock, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered};
 pub use report::{HostReport, LockReport, ValueReport, hosts};
+pub use shared::Shared;
 
 /// The graph as petgraph's algorithms see it.
 #[cfg(feature = "petgraph")]

@@ -48,7 +48,9 @@ impl<'p> Running<'p> {
             }
             let workers: Vec<&Worker> = self.busy.iter().map(|(_, worker)| worker).collect();
             let at = wait_for_one(&workers);
+            let alone = workers.len() == 1;
             let (number, mut worker) = self.busy.swap_remove(at);
+            worker.channel.set_eager(alone);
             match worker.result(self.name) {
                 Some(result) => {
                     self.rest(worker);

@@ -42,6 +42,7 @@ pub(super) fn run(tasks: &Tasks) {
     }
     remember_panics();
     let mut channel = Channel::new(socket);
+    channel.set_eager(true);
     // The first word tells the pool that its program serves.
     let _ = channel.send_bytes(|hello| hello.push(DONE));
     while let Ok(call) = channel.receive_bytes() {

@@ -1,0 +1,180 @@
+//! `numpush doctor`: what of this machine limits sharing, and what to do about it.
+
+use std::fs;
+use std::path::Path;
+
+use numpush_os::{available_memory, file_system_room, memory_limit};
+use serde_json::{Value, json};
+
+use crate::args::Doctor;
+use crate::failure::Failure;
+use crate::shm::size;
+
+/// One thing that was looked at.
+struct Finding {
+    what: &'static str,
+    found: String,
+    /// What it limits and how to lift that; none if it limits nothing.
+    fix: Option<String>,
+}
+
+impl Finding {
+    fn fine(what: &'static str, found: String) -> Self {
+        Self { what, found, fix: None }
+    }
+
+    fn limit(what: &'static str, found: String, fix: &str) -> Self {
+        Self { what, found, fix: Some(fix.into()) }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what the user asked for")]
+pub(crate) fn run(args: &Doctor) -> Result<(), Failure> {
+    let findings = [
+        memory(),
+        group(),
+        shared_folder(),
+        descriptors(),
+        locked(),
+        overcommit(),
+        huge_pages(),
+        tracing(),
+        processors(),
+    ];
+    if args.json {
+        let all: Vec<Value> = findings
+            .iter()
+            .map(|finding| json!({ "what": finding.what, "found": finding.found, "fix": finding.fix }))
+            .collect();
+        println!("{:#}", json!(all));
+        return Ok(());
+    }
+    for finding in &findings {
+        let mark = if finding.fix.is_some() { "limits" } else { "fine  " };
+        println!("{mark}  {:<18} {}", finding.what, finding.found);
+        if let Some(fix) = &finding.fix {
+            println!("        {:<18} {fix}", "");
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn bytes(number: u64) -> String {
+    size(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+fn memory() -> Finding {
+    match available_memory() {
+        Ok(available) if available < 1 << 30 => Finding::limit(
+            "memory",
+            format!("{} can be had without swapping", bytes(available)),
+            "an arena takes at most what is available: end other programs, or share less at a time",
+        ),
+        Ok(available) => Finding::fine("memory", format!("{} can be had without swapping", bytes(available))),
+        Err(error) => Finding::limit("memory", format!("unknown: {error}"), "mount /proc"),
+    }
+}
+
+fn group() -> Finding {
+    match memory_limit() {
+        None => Finding::fine("cgroup", "no memory limit".into()),
+        Some((limit, used)) => Finding::limit(
+            "cgroup",
+            format!("{} of {} used", bytes(used), bytes(limit)),
+            "shared memory counts, and over the limit the kernel kills: raise memory.max, or give the arena a budget",
+        ),
+    }
+}
+
+fn shared_folder() -> Finding {
+    const WHAT: &str = "/dev/shm";
+    match file_system_room(Path::new("/dev/shm")) {
+        Ok((total, free)) if free < 64 << 20 => Finding::limit(
+            WHAT,
+            format!("{} free of {}", bytes(free), bytes(total)),
+            "only segments with names lie there (numpush shm reap; mount -o remount,size=1G /dev/shm); all others do not",
+        ),
+        Ok((total, free)) => Finding::fine(WHAT, format!("{} free of {}", bytes(free), bytes(total))),
+        Err(error) => {
+            Finding::limit(WHAT, error.to_string(), "segments with names need it; all others do not")
+        }
+    }
+}
+
+/// A soft and a hard limit of proc_pid_limits(5); `None` is unlimited.
+fn limit_of(name: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let text = read("/proc/self/limits")?;
+    let mut words = text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
+    let mut number = || words.next().map(|word| word.parse().ok());
+    Some((number()?, number()?))
+}
+
+fn descriptors() -> Finding {
+    const WHAT: &str = "descriptors";
+    match limit_of("Max open files") {
+        Some((Some(soft), hard)) if soft < 256 => Finding::limit(
+            WHAT,
+            format!("{soft}, and at most {}", hard.map_or("unlimited".into(), |hard| hard.to_string())),
+            "a worker, a connection and a segment take one each: ulimit -n 1024",
+        ),
+        Some((soft, _)) => {
+            Finding::fine(WHAT, soft.map_or("unlimited".into(), |soft| format!("{soft} a process")))
+        }
+        None => Finding::limit(WHAT, "unknown".into(), "mount /proc"),
+    }
+}
+
+fn locked() -> Finding {
+    match limit_of("Max locked memory") {
+        Some((Some(soft), _)) => {
+            Finding::fine("locked memory", format!("{} (numpush locks none)", bytes(soft)))
+        }
+        _ => Finding::fine("locked memory", "unlimited".into()),
+    }
+}
+
+fn overcommit() -> Finding {
+    match read("/proc/sys/vm/overcommit_memory").as_deref() {
+        Some("2") => Finding::limit(
+            "overcommit",
+            "strict (2)".into(),
+            "every mapping counts against the commit limit, once: an arena may be refused early (vm.overcommit_memory=0)",
+        ),
+        Some(mode) => Finding::fine("overcommit", format!("mode {mode}")),
+        None => Finding::fine("overcommit", "unknown".into()),
+    }
+}
+
+fn huge_pages() -> Finding {
+    let text = read("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+    let chosen = text.split(['[', ']']).nth(1).unwrap_or("not there").to_owned();
+    let reserved = read("/proc/sys/vm/nr_hugepages").unwrap_or_else(|| "0".into());
+    let found = format!("of shared memory: {chosen}; reserved: {reserved}");
+    if matches!(chosen.as_str(), "advise" | "always" | "within_size" | "force") {
+        Finding::fine("huge pages", found)
+    } else {
+        Finding::limit(
+            "huge pages",
+            found,
+            "arenas that ask for them get small pages: echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
+        )
+    }
+}
+
+fn tracing() -> Finding {
+    match read("/proc/sys/kernel/yama/ptrace_scope").as_deref() {
+        None => Finding::fine("ptrace scope", "classic: processes of one user may read each other".into()),
+        Some(scope) => {
+            Finding::fine("ptrace scope", format!("{scope} (numpush passes descriptors and traces nobody)"))
+        }
+    }
+}
+
+fn processors() -> Finding {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    Finding::fine("processors", format!("{count}: more workers than that only wait for each other"))
+}

@@ -1,0 +1,84 @@
+use numpush_message::{Body, Message};
+
+use crate::array::AnyArray;
+use crate::client;
+use crate::error::Error;
+use crate::frame::SharedFrame;
+use crate::graph::SharedGraph;
+use crate::handle::Handle;
+use crate::mutex::SharedMutex;
+use crate::value::Meta;
+
+/// A shared value of any kind.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub enum Shared {
+    /// An array, or a commit array.
+    Array(AnyArray),
+    /// A dataframe.
+    Frame(SharedFrame),
+    /// A graph.
+    Graph(SharedGraph),
+    /// A mutex.
+    Mutex(SharedMutex),
+}
+
+impl Shared {
+    /// Opens whatever is behind a handle.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it is gone.
+    pub fn open(handle: &Handle) -> Result<Self, Error> {
+        // The value is kept by the first opening while the second looks what it is.
+        let value = client::open(handle)?;
+        Ok(match &value.meta {
+            Meta::Array(_) => Self::Array(AnyArray::open(handle)?),
+            Meta::Frame(_) => Self::Frame(SharedFrame::open(handle)?),
+            Meta::Graph(_) => Self::Graph(SharedGraph::open(handle)?),
+            Meta::Mutex => Self::Mutex(SharedMutex::open(handle)?),
+        })
+    }
+
+    /// The value of a message that was received into an arena. Copies nothing.
+    ///
+    /// # Errors
+    /// As [`SharedArray::from_message`](crate::SharedArray::from_message); [`Error::Body`] if it is only bytes.
+    pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
+        match message.body {
+            Body::Frame(_) => SharedFrame::from_message(message).map(Self::Frame),
+            _ => AnyArray::from_message(message).map(Self::Array),
+        }
+    }
+
+    /// The name by which another process opens it.
+    ///
+    /// # Errors
+    /// As [`SharedArray::handle`](crate::SharedArray::handle).
+    pub fn handle(&self) -> Result<Handle, Error> {
+        match self {
+            Self::Array(array) => array.handle(),
+            Self::Frame(frame) => frame.handle(),
+            Self::Graph(graph) => graph.handle(),
+            Self::Mutex(mutex) => mutex.handle(),
+        }
+    }
+
+    /// Locks the value for reading and calls `with` with it as a message that borrows it: to send it, say. Copies
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Lock`]; [`Error::Body`] for a graph or a mutex, which is no message.
+    pub fn with_message<R>(&self, with: impl FnOnce(&Message<'_>) -> R) -> Result<R, Error> {
+        match self {
+            Self::Array(array) => {
+                let held = array.read()?;
+                Ok(with(&Message::from(array.array(&held)?)))
+            }
+            Self::Frame(frame) => {
+                let held = frame.read()?;
+                Ok(with(&Message::from(held.frame()?)))
+            }
+            Self::Graph(_) | Self::Mutex(_) => Err(Error::Body { wanted: "array or dataframe" }),
+        }
+    }
+}
