@@ -288,6 +288,70 @@ def wait_for(done):
 
 
 @test
+def received_values_are_shared_shown_and_sent_on():
+    endpoint, onward = f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
+    holder = start("recv", "--shm", endpoint)
+    run("send", FLIGHTS, endpoint)
+    handle = holder.stdout.readline().strip()
+    assert handle.startswith("shm:") and len(handle) < 100, handle
+    (host,) = [host for host in json.loads(run("shm", "ls", "--json").stdout) if host["pid"] == holder.pid]
+    (value,) = host["values"]
+    assert value["handle"] == handle and value["what"] == "frame 336776 rows, 19 columns", value
+    assert value["resident"] >= value["bytes"] > 30_000_000, value
+    assert handle in run("shm", "ls").stdout and handle in run("top", "-n", 1).stdout
+    assert "lock 0: free" in run("shm", "show", handle).stdout
+    target = HERE / "shared.parquet"
+    receiver = start("recv", onward, "-o", target)
+    run("send", handle, onward)
+    finish(receiver)
+    assert pyarrow.parquet.read_table(target).equals(pyarrow.parquet.read_table(FLIGHTS))
+    holder.send_signal(signal.SIGINT)
+    finish(holder)
+    assert "its owner has ended" in run("shm", "show", handle, code=1).stderr
+    assert "stale handle" in run("send", handle, onward, code=1).stderr
+
+
+@test
+def arrays_are_shared_too_and_a_killed_owner_leaves_nothing():
+    endpoint, onward = f"unix:@numpush-cli-{os.getpid()}", f"tcp://127.0.0.1:{free_port()}"
+    array = numpy.arange(1000.0).reshape(50, 20)
+    numpy.save(HERE / "shared.npy", array)
+    holder = start("recv", "--shm", endpoint)
+    run("send", HERE / "shared.npy", endpoint)
+    handle = holder.stdout.readline().strip()
+    receiver = start("recv", onward, "-o", HERE / "onward.npy")
+    run("send", handle, onward)
+    finish(receiver)
+    assert (numpy.load(HERE / "onward.npy") == array).all()
+    holder.kill()
+    holder.communicate(timeout=60)
+    assert all(host["pid"] != holder.pid for host in json.loads(run("shm", "ls", "--json").stdout))
+
+
+@test
+def wrong_handles_and_leftover_names_are_told():
+    assert "is no handle" in run("shm", "show", "shm:nonsense", code=2).stderr
+    assert "is no handle" in run("send", "shm:nonsense", "tcp://127.0.0.1:1", code=2).stderr
+    leftover = pathlib.Path(f"/dev/shm/np.cli-{os.getpid()}")
+    leftover.write_bytes(b"left behind")
+    assert str(leftover) in run("shm", "reap").stdout
+    assert not leftover.exists()
+
+
+@test
+def the_doctor_names_limits_and_fixes():
+    findings = {finding["what"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
+    assert {"memory", "cgroup", "/dev/shm", "descriptors", "huge pages", "ptrace scope"} <= findings.keys()
+    import resource
+
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    told = run("doctor", preexec_fn=few).stdout
+    assert "limits  descriptors        64" in told and "ulimit -n" in told, told
+
+
+@test
 def help_and_completions_are_there():
     assert "Exit codes" in run("--help").stdout and "zmq+tcp" in run("send", "--help").stdout
     for shell in ("bash", "zsh", "fish"):

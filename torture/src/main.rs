@@ -45,6 +45,8 @@ enum Mode {
     InPlace,
     /// To a second buffer: an unfinished write has changed nothing
     Commit,
+    /// Only readers are killed, while the parent writes: nothing may ever be poisoned
+    Readers,
     /// Workers of a pool, each in its part
     Pool,
 }
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
     let random = Random::new(seed);
     let outcome = match mode {
         Mode::Pool => tasks::torture(kills, victims, kib, random),
-        _ => victims::torture(kills, victims, kib, random, mode == Mode::Commit),
+        _ => victims::torture(kills, victims, kib, random, mode),
     };
     let outcome = outcome.unwrap_or_else(|error| Outcome {
         stuck: 1,

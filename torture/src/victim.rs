@@ -66,7 +66,10 @@ impl From<Error> for End {
 pub(crate) fn run(role: &str) -> ExitCode {
     let ended = match role.split_once(' ') {
         Some(("commit", handle)) => handle.parse().map_err(End::from).and_then(|handle| commit(&handle)),
-        Some((_, handle)) => handle.parse().map_err(End::from).and_then(|handle| in_place(&handle)),
+        Some((role, handle)) => {
+            let writes = role != "readers";
+            handle.parse().map_err(End::from).and_then(|handle| in_place(&handle, writes))
+        }
         None => return ExitCode::FAILURE,
     };
     match ended {
@@ -79,7 +82,7 @@ pub(crate) fn run(role: &str) -> ExitCode {
     }
 }
 
-fn in_place(handle: &Handle) -> Result<(), End> {
+fn in_place(handle: &Handle, writes: bool) -> Result<(), End> {
     let array = SharedArray::<u64, Ix1>::open(handle)?;
     let mut random = Random::new(seed());
     let mut count = Count::default();
@@ -87,7 +90,7 @@ fn in_place(handle: &Handle) -> Result<(), End> {
         if (count.reads + count.writes).is_multiple_of(REPORT) {
             count.say();
         }
-        let outcome = if random.below(4) == 0 {
+        let outcome = if writes && random.below(4) == 0 {
             count.writes += 1;
             array.write_for(PATIENCE).map(|mut held| {
                 let next = held[0] + 1;

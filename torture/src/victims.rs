@@ -2,11 +2,15 @@
 
 use std::io::Read;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
 use numpush::shm::{Arena, CommitArray, Error, SharedArray};
 
+use crate::Mode;
 use crate::outcome::{Inventory, Outcome};
 use crate::random::Random;
 use crate::victim::{Count, LOST, STUCK, TORN, VARIABLE};
@@ -31,22 +35,24 @@ pub(crate) fn torture(
     victims: usize,
     kib: usize,
     mut random: Random,
-    commit: bool,
+    mode: Mode,
 ) -> Result<Outcome, Error> {
     let arena = Arena::new((kib << 11) + (8 << 20));
     let elements = kib << 7;
-    let shared = if commit {
+    let shared = if mode == Mode::Commit {
         Shared::Commit(CommitArray::zeros(&arena, elements)?)
     } else {
         Shared::InPlace(SharedArray::zeros(&arena, elements)?)
     };
     let role = match &shared {
+        Shared::InPlace(array) if mode == Mode::Readers => format!("readers {}", array.handle()?),
         Shared::InPlace(array) => format!("in-place {}", array.handle()?),
         Shared::Commit(array) => format!("commit {}", array.handle()?),
     };
     let failed = |source| Error::Io { operation: "start a victim", source };
     let inventory = Inventory::take();
     let mut outcome = Outcome::default();
+    let writer = Writer::start(&shared, mode);
     let mut living = Vec::new();
     let mut newest = 0;
     while outcome.kills < kills && outcome.torn + outcome.lost + outcome.stuck == 0 {
@@ -64,6 +70,7 @@ pub(crate) fn torture(
     for victim in living {
         let _ = victim.end(&mut outcome);
     }
+    writer.end(&mut outcome);
     check(shared, newest, &mut outcome)?;
     // The descriptors of the dead victims' connections are closed by a thread each.
     let until = Instant::now() + PATIENCE;
@@ -74,6 +81,43 @@ pub(crate) fn torture(
             return Ok(outcome);
         }
         std::thread::yield_now();
+    }
+}
+
+/// A thread of the parent that writes while readers are killed.
+struct Writer {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<u64, Error>>>,
+}
+
+impl Writer {
+    fn start(shared: &Shared, mode: Mode) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let thread = match shared {
+            Shared::InPlace(array) if mode == Mode::Readers => {
+                let (array, done) = (array.clone(), Arc::clone(&done));
+                Some(std::thread::spawn(move || {
+                    let mut writes = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        *array.write_for(PATIENCE)? += 1;
+                        writes += 1;
+                    }
+                    Ok(writes)
+                }))
+            }
+            _ => None,
+        };
+        Self { done, thread }
+    }
+
+    fn end(self, outcome: &mut Outcome) {
+        self.done.store(true, Ordering::Relaxed);
+        match self.thread.map(JoinHandle::join) {
+            None => {}
+            Some(Ok(Ok(writes))) => outcome.writes += writes,
+            Some(Ok(Err(error))) => outcome.fault = Some(format!("the writer: {error}")),
+            Some(Err(_)) => outcome.fault = Some("the writer panicked".into()),
+        }
     }
 }
 

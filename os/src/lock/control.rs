@@ -381,6 +381,7 @@ mod tests {
     fn many_locks_take_few_descriptors() {
         let blocks: Vec<Block> = (0..10_000).map(|_| Block::new().unwrap()).collect();
         let mut controls: Vec<_> = blocks.iter().map(|block| Arc::as_ptr(block.descriptor())).collect();
+        controls.sort();
         controls.dedup();
         assert!(controls.len() < 12, "{} control mappings", controls.len());
     }

@@ -1,0 +1,236 @@
+//! Processes that die, stop or fork while they hold a lock: this program again, in the test `role`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ndarray::Ix1;
+use numpush_shm::{Arena, Error, Handle, LockError, NamedSegment, SharedArray, SharedMutex, hosts, reap};
+
+const ROLE: &str = "NUMPUSH_TEST_ROLE";
+const HANDLE: &str = "NUMPUSH_TEST_HANDLE";
+/// Long enough for a busy machine, short enough to tell a hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn say(word: &str) {
+    println!("\n{word}");
+    std::io::stdout().flush().unwrap();
+}
+
+fn wait_for_a_word() {
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[test]
+fn role() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let handle = || std::env::var(HANDLE).unwrap().parse::<Handle>().unwrap();
+    let array = || SharedArray::<u64, Ix1>::open(&handle()).unwrap();
+    match role.as_str() {
+        "write" | "exit" => {
+            let array = array();
+            let mut held = array.write().unwrap();
+            held[0] = 99;
+            say("held");
+            wait_for_a_word();
+            if role == "exit" {
+                std::process::exit(0);
+            }
+        }
+        "read" => {
+            let array = array();
+            let _held = array.read().unwrap();
+            say("held");
+            wait_for_a_word();
+        }
+        "mutex" => {
+            let mutex = SharedMutex::open(&handle()).unwrap();
+            let _held = mutex.lock().unwrap();
+            say("held");
+            wait_for_a_word();
+        }
+        "open" => {
+            let _array = array();
+            say("open");
+            wait_for_a_word();
+        }
+        "own" => {
+            let array = SharedArray::<u64, Ix1>::zeros(&Arena::new(1 << 20), 8).unwrap();
+            say(&array.handle().unwrap().to_string());
+            wait_for_a_word();
+        }
+        "name" => {
+            let segment = NamedSegment::create(&format!("test-killed-{}", std::process::id()), 4096).unwrap();
+            say(segment.name());
+            wait_for_a_word();
+        }
+        other => panic!("no role {other}"),
+    }
+}
+
+struct Peer {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Peer {
+    fn start(role: &str, handle: Option<&Handle>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "role", "--nocapture"]).env(ROLE, role);
+        command.envs(handle.map(|handle| (HANDLE, handle.to_string())));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, input, output }
+    }
+
+    /// The next line that is a word of the role's and not of the test harness.
+    fn hears(&mut self, like: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the peer ended before it said {like:?}");
+            if line.starts_with(like) {
+                return line.trim().to_owned();
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn shared() -> (Arena, SharedArray<u64, Ix1>) {
+    let arena = Arena::new(1 << 20);
+    let array = SharedArray::zeros(&arena, 8).unwrap();
+    (arena, array)
+}
+
+fn poisoned_by(array: &SharedArray<u64, Ix1>) -> u32 {
+    match array.read_for(PATIENCE) {
+        Err(Error::Lock(LockError::Poisoned(poison))) => poison.pid,
+        other => panic!("{:?}", other.map(|guard| guard.to_owned())),
+    }
+}
+
+#[test]
+fn a_writer_that_is_killed_leaves_its_waiters_and_a_report() {
+    let (_arena, array) = shared();
+    let mut peer = Peer::start("write", Some(&array.handle().unwrap()));
+    peer.hears("held");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| poisoned_by(&array));
+        let pid = peer.child.id();
+        peer.kill();
+        assert_eq!(waiter.join().unwrap(), pid);
+    });
+    assert_eq!(array.read_poisoned().unwrap()[0], 99);
+}
+
+#[test]
+fn exit_is_a_death_too() {
+    let (_arena, array) = shared();
+    let mut peer = Peer::start("exit", Some(&array.handle().unwrap()));
+    peer.hears("held");
+    let pid = peer.child.id();
+    peer.input.write_all(b"\n").unwrap();
+    assert_eq!(poisoned_by(&array), pid);
+    peer.child.wait().unwrap();
+}
+
+#[test]
+fn a_reader_that_is_killed_leaves_nothing() {
+    let (_arena, array) = shared();
+    let mut peer = Peer::start("read", Some(&array.handle().unwrap()));
+    peer.hears("held");
+    assert!(matches!(
+        array.write_for(Duration::from_millis(20)),
+        Err(Error::Lock(LockError::Timeout { .. }))
+    ));
+    peer.kill();
+    array.write_for(PATIENCE).unwrap()[0] = 1;
+    assert_eq!(array.read().unwrap()[0], 1);
+}
+
+#[test]
+fn a_mutex_tells_of_its_dead_holder() {
+    let mutex = SharedMutex::new().unwrap();
+    let mut peer = Peer::start("mutex", Some(&mutex.handle().unwrap()));
+    peer.hears("held");
+    peer.kill();
+    assert!(mutex.lock_for(PATIENCE).unwrap().owner_died());
+}
+
+#[test]
+fn a_stopped_holder_is_named_and_nothing_is_stolen() {
+    let (_arena, array) = shared();
+    let mut peer = Peer::start("write", Some(&array.handle().unwrap()));
+    peer.hears("held");
+    peer.signal("-STOP");
+    let error = array.read_for(Duration::from_millis(50)).map(|guard| guard.len()).unwrap_err();
+    let Error::Lock(LockError::Timeout { holder: Some(holder), .. }) = &error else { panic!("{error}") };
+    assert_eq!(holder.pid, peer.child.id());
+    peer.signal("-CONT");
+    let pid = peer.child.id();
+    peer.kill();
+    assert_eq!(poisoned_by(&array), pid);
+}
+
+#[test]
+fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
+    let (arena, array) = shared();
+    let handle = array.handle().unwrap();
+    let mut peer = Peer::start("open", Some(&handle));
+    peer.hears("open");
+    let report = hosts().unwrap().into_iter().find(|host| host.pid == std::process::id()).unwrap();
+    let value = report.values.iter().find(|value| value.handle == handle.to_string()).unwrap();
+    assert_eq!(value.open_in, [peer.child.id()]);
+    drop(array);
+    assert!(arena.usage().used > 0, "the peer has it open");
+    peer.kill();
+    let until = Instant::now() + PATIENCE;
+    while arena.usage().used > 0 {
+        assert!(Instant::now() < until, "a dead process keeps its value");
+        std::thread::yield_now();
+    }
+    assert!(matches!(SharedArray::<u64, Ix1>::open(&handle), Err(Error::Stale { .. })));
+}
+
+#[test]
+fn a_value_outlives_its_owner_where_it_is_open() {
+    let mut owner = Peer::start("own", None);
+    let handle: Handle = owner.hears("shm:").parse().unwrap();
+    let array = SharedArray::<u64, Ix1>::open(&handle).unwrap();
+    array.write().unwrap().fill(3);
+    owner.kill();
+    assert_eq!(array.read().unwrap().sum(), 24);
+    array.write().unwrap().fill(4);
+    drop(array);
+    let stale = SharedArray::<u64, Ix1>::open(&handle).unwrap_err();
+    assert!(stale.to_string().ends_with("its owner has ended"), "{stale}");
+}
+
+#[test]
+fn names_of_killed_processes_are_reaped_and_those_of_living_ones_are_not() {
+    let (mut dead, mut living) = (Peer::start("name", None), Peer::start("name", None));
+    let (of_dead, of_living) = (dead.hears("np."), living.hears("np."));
+    dead.kill();
+    let reaped = reap().unwrap();
+    assert!(reaped.contains(&of_dead) && !reaped.contains(&of_living), "{reaped:?}");
+    assert!(NamedSegment::open(&of_living).is_ok());
+    drop(living);
+    assert!(reap().unwrap().contains(&of_living));
+}
