@@ -102,16 +102,13 @@ fn death(rounds: usize) {
     let handle = array.handle().unwrap().to_string();
     let (sender, receiver) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
-    let waiter = {
-        let array = array.clone();
-        std::thread::spawn(move || {
-            while gone.recv().is_ok() {
-                let mut held = array.repair().unwrap();
-                sender.send(Instant::now()).unwrap();
-                held.clear_poison();
-            }
-        })
-    };
+    let waiter = std::thread::spawn(move || {
+        while gone.recv().is_ok() {
+            let mut held = array.repair().unwrap();
+            sender.send(Instant::now()).unwrap();
+            held.clear_poison();
+        }
+    });
     let mut latencies: Vec<f64> = (0..rounds)
         .map(|_| {
             let mut holder = again("hold", &handle).spawn().unwrap();
@@ -142,8 +139,18 @@ fn calls() {
     let mut bare = echo_process();
     let floor = time(21, 500, || bare.round_trip());
     let call = time(21, 500, || assert_eq!(pool.map(nothing, [7], &()).unwrap(), [7]));
+    let asleep = median((0..200).map(|_| after_a_pause(&pool)).collect());
     row("a byte to another process and back, by pipes", format!("{:.1} us", floor * 1e6));
     row("Pool::map of an empty function, one worker", format!("{:.1} us", call * 1e6));
+    row("the same after a pause, when the worker sleeps", format!("{:.1} us", asleep * 1e6));
+}
+
+/// Seconds of a call to a worker that has gone to sleep.
+fn after_a_pause(pool: &Pool) -> f64 {
+    std::thread::sleep(Duration::from_millis(1));
+    let started = Instant::now();
+    pool.map(nothing, [7], &()).unwrap();
+    started.elapsed().as_secs_f64()
 }
 
 struct Echo {

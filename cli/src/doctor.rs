@@ -118,14 +118,16 @@ fn descriptors() -> Finding {
     match limit_of("Max open files") {
         Some((Some(soft), hard)) if soft < 256 => Finding::limit(
             WHAT,
-            format!("{soft}, and at most {}", hard.map_or("unlimited".into(), |hard| hard.to_string())),
+            format!("{soft}, and at most {}", number(hard)),
             "a worker, a connection and a segment take one each: ulimit -n 1024",
         ),
-        Some((soft, _)) => {
-            Finding::fine(WHAT, soft.map_or("unlimited".into(), |soft| format!("{soft} a process")))
-        }
+        Some((soft, _)) => Finding::fine(WHAT, format!("{} a process", number(soft))),
         None => Finding::limit(WHAT, "unknown".into(), "mount /proc"),
     }
+}
+
+fn number(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
 }
 
 fn locked() -> Finding {

@@ -24,7 +24,7 @@ mod def {
     /// # Invariants
     /// 1. `base` points to `len` bytes, mapped for reading and writing while `self` lives.
     /// 2. The memory cannot shrink, and each of its pages is allocated.
-    /// 3. References into it are only made by [`Self::bytes`] and [`Self::bytes_mut`], whose callers hold a claim.
+    /// 3. References into it are only made by `bytes` and `bytes_mut`, whose callers hold a claim.
     #[derive(Debug)]
     pub struct Pages {
         base: NonNull<u8>,
@@ -429,6 +429,9 @@ impl Claimed {
     }
 
     /// Lets whoever holds `lock` touch the bytes from now on.
+    ///
+    /// # Panics
+    /// Never: a claim has one owner.
     pub fn into_guarded(self, lock: Lock) -> Guarded {
         let converted = self.pages.convert(&self.range, Right::Lock(lock.id()));
         assert!(converted, "a claim of one owner has one owner");
@@ -437,6 +440,9 @@ impl Claimed {
     }
 
     /// Lets whoever holds `lock` read or commit the bytes from now on, as two buffers of one length.
+    ///
+    /// # Panics
+    /// Never: a claim has one owner.
     pub fn into_pair(self, lock: Lock) -> Pair {
         let converted = self.pages.convert(&self.range, Right::Pair(lock.id()));
         assert!(converted, "a claim of one owner has one owner");

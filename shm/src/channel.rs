@@ -154,7 +154,7 @@ impl Channel {
             if count == 0 {
                 return Err(Fault::Io(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.descriptor = ancillary.descriptor.or(self.descriptor.take());
+            self.descriptor = ancillary.descriptor.or_else(|| self.descriptor.take());
             self.inbox.extend_from_slice(&chunk[..count]);
         }
         Ok(())

@@ -276,7 +276,7 @@ impl Value {
     }
 
     /// Takes the bytes from the locks, if nobody else has the value.
-    pub(crate) fn into_claims(value: Arc<Self>) -> Result<(Meta, Vec<Claimed>, Vec<Arc<Home>>), Error> {
+    pub(crate) fn into_claims(value: Arc<Self>) -> Result<Parts, Error> {
         value.owned("take it from its locks")?;
         let value = Arc::try_unwrap(value)
             .map_err(|_| Error::InUse { what: "another handle or process has it open" })?;
@@ -298,6 +298,9 @@ impl Drop for Owned {
         }
     }
 }
+
+/// A value taken apart: what it was, its bytes, and where they go back to.
+pub(crate) type Parts = (Meta, Vec<Claimed>, Vec<Arc<Home>>);
 
 /// Whether a value's runs of bytes share a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

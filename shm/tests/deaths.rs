@@ -1,4 +1,11 @@
 //! Processes that die, stop or fork while they hold a lock: this program again, in the test `role`.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};

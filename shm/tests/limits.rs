@@ -1,5 +1,12 @@
 //! Little room: a small /dev/shm, few descriptors, a control group, a user namespace. It works, or says why not; never a
 //! SIGBUS, never a hang, never the OOM killer.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -106,7 +113,7 @@ fn with_a_dev_shm_of_64_kib() {
 #[test]
 fn in_a_user_and_pid_namespace() {
     let wrapper = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
-    if can(&[wrapper.as_slice(), &["true"]].concat()) {
+    if can(&wrapper.iter().copied().chain(["true"]).collect::<Vec<_>>()) {
         works_under("namespace", &wrapper);
     }
 }

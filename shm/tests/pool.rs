@@ -1,4 +1,11 @@
 //! Pools of real processes: this program again, caught in the test `worker`.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,11 @@
 //! Memory with a name, shared with real Python: `multiprocessing.shared_memory` and NumPy, both ways.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};

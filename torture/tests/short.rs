@@ -1,4 +1,11 @@
 //! A short run of each mode. The long ones: `cargo run --release -p numpush-torture -- --kills 100000 --mode in-place`.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a test fails by panicking"
+)]
 
 use std::process::Command;
 

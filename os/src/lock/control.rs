@@ -38,8 +38,8 @@ const _: () = assert!(size_of::<Header>() == 64);
 const fn abi() -> u32 {
     let libc_kind = if cfg!(target_env = "musl") { 2 } else { 1 };
     let endian = if cfg!(target_endian = "big") { 1 } else { 0 };
-    let mutex = size_of::<libc::pthread_mutex_t>() as u32;
-    let pointer = size_of::<usize>() as u32;
+    #[expect(clippy::cast_possible_truncation, reason = "sizes under a cache line")]
+    let (mutex, pointer) = (size_of::<libc::pthread_mutex_t>() as u32, size_of::<usize>() as u32);
     libc_kind << 24 | endian << 16 | mutex << 8 | pointer
 }
 

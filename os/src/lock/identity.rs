@@ -52,8 +52,8 @@ extern "C" fn count_fork() {
 /// Lets the C library count forks from now on; pthread_atfork(3). Called before the first lock exists.
 pub(crate) fn watch_forks() {
     static WATCH: Once = Once::new();
-    // SAFETY: the handler only adds to an atomic, which a child of any fork may do.
     WATCH.call_once(|| {
+        // SAFETY: the handler only adds to an atomic, which a child of any fork may do.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
     });
 }

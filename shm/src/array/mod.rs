@@ -339,7 +339,7 @@ impl Meta {
     pub(crate) fn dtype(&self) -> Result<Dtype, Error> {
         self.dtype
             .parse()
-            .ok_or(Error::Protocol { peer: "the owner".into(), what: "an unknown element type" })
+            .ok_or_else(|| Error::Protocol { peer: "the owner".into(), what: "an unknown element type" })
     }
 
     /// The array over `data`.

@@ -1,6 +1,6 @@
 use bytemuck::Pod;
 use numpush_message::{Buffer, Dtype, Element, Frame};
-use numpush_os::{Attempt, Exclusive, Guarded, LockError, Poison, Shared};
+use numpush_os::{Attempt, Exclusive, Guarded, Poison, Shared};
 
 use crate::error::Error;
 use crate::frame::column::{Bits, ColumnMut, Texts};
@@ -41,7 +41,7 @@ pub(super) fn elements_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
 
 impl<'a> FrameReadGuard<'a> {
     pub(super) fn new(value: &'a Value, meta: &'a Meta, attempt: Attempt) -> Result<Self, Error> {
-        let held = value.lock().read(attempt).map_err(LockError::from)?;
+        let held = value.lock().read(attempt)?;
         Ok(Self { value, meta, held })
     }
 

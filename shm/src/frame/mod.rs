@@ -233,7 +233,7 @@ impl SharedFrame {
             rebased: 0,
         };
         alone.validate()?;
-        let mut homes: Vec<Arc<Home>> = self.value.homes("add a column")?.to_vec();
+        let mut homes = self.value.homes("add a column")?.to_owned();
         let mut spans = self.joined(0..homes.len())?;
         let mut buffers = Vec::new();
         let first = spans.len();
@@ -359,5 +359,5 @@ impl TryFrom<Message<'static>> for SharedFrame {
     }
 }
 
-#[cfg(all(test, feature = "arrow"))]
+#[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+#![cfg(feature = "arrow")]
+
 use super::*;
 use std::sync::Arc;
 

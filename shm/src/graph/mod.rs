@@ -135,7 +135,7 @@ impl SharedGraph {
         if meta.columns.iter().any(|column| column.of == of && column.name == name) {
             return Err(fault("is in the graph already".into()));
         }
-        let mut homes = self.value.homes("add a column")?.to_vec();
+        let mut homes = self.value.homes("add a column")?.to_owned();
         let join = |span: &Guarded| span.pages().guard(span.range().clone(), span.lock());
         let joined: Result<Vec<Guarded>, _> = self.value.guarded().iter().map(join).collect();
         let mut spans = joined.map_err(|_| Error::InUse { what: "its bytes are claimed in this process" })?;

@@ -35,37 +35,28 @@ impl<'p> Running<'p> {
 
     /// The next task that has ended.
     fn next(&mut self) -> Option<(usize, Result<Vec<u8>, TaskError>)> {
-        loop {
-            if self.free.is_empty() && self.busy.is_empty() {
-                let (number, _) = self.waiting.pop_front()?;
-                return Some((number, Err(TaskError::NoWorker { task: self.name.into() })));
-            }
-            if let Some(failed) = self.dispatch() {
-                return Some(failed);
-            }
-            if self.busy.is_empty() {
-                return None;
-            }
-            let workers: Vec<&Worker> = self.busy.iter().map(|(_, worker)| worker).collect();
-            let at = wait_for_one(&workers);
-            let alone = workers.len() == 1;
-            let (number, mut worker) = self.busy.swap_remove(at);
-            worker.channel.set_eager(alone);
-            match worker.result(self.name) {
-                Some(result) => {
-                    self.rest(worker);
-                    return Some((number, result));
-                }
-                None => {
-                    self.pool.bury(worker.child.id());
-                    let error = worker.post_mortem(self.name);
-                    if let Some(worker) = self.pool.replace() {
-                        self.rest(worker);
-                    }
-                    return Some((number, Err(error)));
-                }
-            }
+        if let Some(failed) = self.dispatch() {
+            return Some(failed);
         }
+        if self.busy.is_empty() {
+            // Whatever still waits has nobody to wait for.
+            let (number, _) = self.waiting.pop_front()?;
+            return Some((number, Err(TaskError::NoWorker { task: self.name.into() })));
+        }
+        let workers: Vec<&Worker> = self.busy.iter().map(|(_, worker)| worker).collect();
+        let (at, alone) = (wait_for_one(&workers), workers.len() == 1);
+        let (number, mut worker) = self.busy.swap_remove(at);
+        worker.channel.set_eager(alone);
+        if let Some(result) = worker.result(self.name) {
+            self.rest(worker);
+            return Some((number, result));
+        }
+        self.pool.bury(worker.child.id());
+        let error = worker.post_mortem(self.name);
+        if let Some(worker) = self.pool.replace() {
+            self.rest(worker);
+        }
+        Some((number, Err(error)))
     }
 
     /// Gives every free worker a task. A task whose arguments cannot be sent has ended.
