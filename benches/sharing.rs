@@ -38,6 +38,7 @@ fn main() {
     }
     let deaths = if std::env::args().any(|argument| argument == "--quick") { 50 } else { 1000 };
     allocation();
+    guards();
     death(deaths);
     calls();
     landing();
@@ -77,6 +78,14 @@ fn allocation() {
     row("take and give back 1 MiB of a warm arena", format!("{:.0} ns", warm * 1e9));
     let array = time(21, 1_000, || drop(SharedArray::<f64, Ix1>::zeros(&arena, 16).unwrap()));
     row("make and drop a shared array of 128 bytes", format!("{:.0} ns", array * 1e9));
+}
+
+fn guards() {
+    let array = SharedArray::<f64, Ix1>::zeros(&Arena::new(MIB), 16).unwrap();
+    let read = time(21, 100_000, || drop(std::hint::black_box(array.read())));
+    row("SharedArray::read, the guard with its view", format!("{:.0} ns", read * 1e9));
+    let write = time(21, 10_000, || drop(std::hint::black_box(array.write())));
+    row("SharedArray::write, the guard with its view", format!("{:.0} ns", write * 1e9));
 }
 
 fn again(role: &str, argument: &str) -> Command {

@@ -24,11 +24,13 @@ fn main() {
     let attempt = Attempt::default();
     let mutex = Mutex::new(0);
     let rwlock = RwLock::new(0);
-    let (pthread_mutex, pthread_rwlock) = (shared_mutex(), shared_rwlock());
+    let (pthread_mutex, pthread_robust) = (shared_mutex(false), shared_mutex(true));
+    let pthread_rwlock = shared_rwlock();
     let measured: Vec<(&str, f64)> = vec![
         ("std Mutex", time(|| drop(black_box(mutex.lock())))),
         ("std RwLock, read", time(|| drop(black_box(rwlock.read())))),
         ("pthread mutex between processes", time(|| pthread_mutex_pair(&pthread_mutex))),
+        ("the same, robust: the floor of ours", time(|| pthread_mutex_pair(&pthread_robust))),
         ("pthread rwlock between processes, read", time(|| pthread_read_pair(&pthread_rwlock))),
         ("numpush mutex", time(|| drop(black_box(lock.mutex(attempt))))),
         ("numpush read", time(|| drop(black_box(lock.read(attempt))))),
@@ -53,13 +55,17 @@ fn time(mut pair: impl FnMut()) -> f64 {
     rounds[ROUNDS / 2]
 }
 
-fn shared_mutex() -> Box<UnsafeCell<libc::pthread_mutex_t>> {
+fn shared_mutex(robust: bool) -> Box<UnsafeCell<libc::pthread_mutex_t>> {
     let mutex = Box::new(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
     let mut attributes = std::mem::MaybeUninit::uninit();
     // SAFETY: room for attributes, which this call initialises.
     unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) };
     // SAFETY: initialised above.
     unsafe { libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+    if robust {
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST) };
+    }
     // SAFETY: both are initialised, and nobody uses the mutex yet.
     unsafe { libc::pthread_mutex_init(mutex.get(), attributes.as_ptr()) };
     mutex
