@@ -23,6 +23,12 @@ pub trait Landing: Send {
         let _ = bytes;
         None
     }
+
+    /// True if every payload must lie in this landing, even where a transport could lend memory of the peer's without a
+    /// copy: an arena, whose workers see nothing else.
+    fn insists(&self) -> bool {
+        false
+    }
 }
 
 /// Writable bytes that become a [`Buffer`] once they are filled.

@@ -31,7 +31,7 @@ fn work() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let arena = Arena::new(32 << 20);
     let arrays: Vec<SharedArray<f64, Ix1>> =
-        (0..2000).map(|_| SharedArray::zeros(&arena, 256).unwrap()).collect();
+        (0..10_000).map(|_| SharedArray::zeros(&arena, 256).unwrap()).collect();
     arrays.iter().for_each(|array| array.write().unwrap().fill(1.0));
     let shared = SharedArray::<f64, Ix1>::zeros(&arena, 1 << 20).unwrap();
     shared.write().unwrap().fill(1.0);

@@ -236,6 +236,10 @@ impl Landing for Arena {
     fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
         Ok(Box::new(landed::Landing::new(self.allocate(len)?)))
     }
+
+    fn insists(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Debug for Arena {

@@ -117,7 +117,9 @@ pub fn read(path: &FilePath, landing: &mut dyn Landing, max_message: u64) -> Res
     let file = File::open(path).map_err(Error::io("open", &name))?;
     let limits = Limits::default().with_payload(max_message);
     let rubbish = |source| Error::Rubbish { peer: name.clone(), source };
-    if let Ok(mapping) = FileMapping::new(&file) {
+    if !landing.insists()
+        && let Ok(mapping) = FileMapping::new(&file)
+    {
         let stability = if os::is_sealed(&file) { Stability::Sealed } else { Stability::File };
         let backing = Backing { file: Arc::new(OwnedFd::from(file)), offset: 0, stability };
         let message =
@@ -126,8 +128,8 @@ pub fn read(path: &FilePath, landing: &mut dyn Landing, max_message: u64) -> Res
         let transfer = Transfer { bytes: message.payload_len(), copied: 0, system_calls: 5, path, reason };
         return Ok(Received { message, transfer });
     }
-    let mut transfer =
-        Transfer { path: Path::Read, reason: Reason::NotImmutable, system_calls: 3, ..Transfer::default() };
+    let reason = if landing.insists() { Reason::Landing } else { Reason::NotImmutable };
+    let mut transfer = Transfer { path: Path::Read, reason, system_calls: 3, ..Transfer::default() };
     let message =
         read_record(&file, landing, limits, &mut transfer.system_calls).map_err(|fault| match fault {
             Fault::Io(source) => Error::io("read", &name)(source),

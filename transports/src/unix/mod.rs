@@ -5,6 +5,7 @@
 //! | copies by us, buffers in a segment | none | none |
 //! | copies by us, plain memory of 64 KiB and more | one, into a recycled segment | none |
 //! | copies by the kernel, smaller messages | one | one |
+//! | copies by us, into a landing that insists (an arena) | as above | one, out of the segment |
 //!
 //! A segment's descriptor is passed and mapped once; after that a message names (segment, offset, length). The peer must
 //! run as this process's user, or as one the options allow; what a foreign user sends is copied unless it is sealed

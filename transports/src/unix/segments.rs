@@ -247,6 +247,13 @@ impl Medium for Segments {
                 os::read_at(file, region.bytes(), reference.offset).map_err(|_| outside)?;
                 (transfer.path, transfer.reason) = (Path::Read, Reason::ForeignUser);
                 buffers.push(region.finish());
+            } else if landing.insists() {
+                let mut region = landing.land(len)?;
+                let start = to_usize(reference.offset);
+                region.bytes().copy_from_slice(&foreign.bytes()[start..start + len]);
+                (transfer.path, transfer.reason) = (Path::SegmentCopy, Reason::Landing);
+                transfer.copied += len as u64;
+                buffers.push(region.finish());
             } else {
                 buffers.push(foreign.lend(reference.offset, len, &lease));
             }

@@ -1,0 +1,131 @@
+//! What is received lands in shared memory, over every transport that crosses processes, and is shared where it lies.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+#![cfg(feature = "shm")]
+
+mod support;
+
+use ndarray::{Array2, Axis, Ix1, Ix2};
+use numpush::shm::{Arena, Error, SharedArray, SharedFrame};
+use numpush::{Array, Message, Options, Path, Scheme};
+use support::{TempPath, bytes};
+
+/// Endpoints to listen at, one a scheme; a scheme left out fails.
+fn endpoints(place: &TempPath) -> Vec<(Scheme, String)> {
+    let path = place.0.display();
+    let endpoint = |scheme: &Scheme| match scheme {
+        Scheme::Tcp => Some("tcp://127.0.0.1:0".to_owned()),
+        Scheme::Unix => Some(format!("unix:{path}.socket")),
+        Scheme::File => Some(format!("file:{path}/")),
+        Scheme::ZmqTcp => Some("zmq+tcp://127.0.0.1:0".to_owned()),
+        Scheme::ZmqIpc => Some(format!("zmq+ipc:{path}.ipc")),
+        // Both ends are one process, and what is handed over lies where it lay.
+        Scheme::Inproc => None,
+        other => panic!("{other:?} is not in the list"),
+    };
+    Scheme::ALL.iter().filter_map(|scheme| Some((*scheme, endpoint(scheme)?))).collect()
+}
+
+#[test]
+fn arrays_land_in_the_arena_over_every_transport() {
+    for (scheme, endpoint) in endpoints(&TempPath::new("sharing")) {
+        let sent = Array2::from_shape_fn((300, 400), |(row, column)| (row * 400 + column) as f64);
+        let payload = sent.len() * 8;
+        // No room for a second copy, anywhere in the arena.
+        let arena = Arena::new(payload + 4096);
+        let mut listener = numpush::listen(&endpoint).unwrap().landing(arena.clone());
+        let address = listener.address();
+        let original = sent.clone();
+        let sender = std::thread::spawn(move || {
+            let mut connection = numpush::connect(&address).unwrap();
+            connection.send(&Message::from(Array::view(&original).unwrap())).unwrap();
+            // Where there is a way back, wait for it.
+            let _ = connection.close();
+        });
+        let received = listener.accept().unwrap().recv().unwrap();
+        sender.join().unwrap();
+        let address = received.array().unwrap().data().as_ptr();
+        if scheme == Scheme::Tcp {
+            assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Read));
+        }
+        let shared: SharedArray<f64, Ix2> = received.message.try_into().unwrap();
+        assert_eq!(shared.read().unwrap().as_ptr().cast(), address, "{scheme:?}");
+        assert_eq!(*shared.read().unwrap(), sent, "{scheme:?}");
+        *shared.write().unwrap() *= 2.0;
+        let back = shared.into_message().unwrap();
+        assert_eq!(back.array().unwrap().elements::<f64>().unwrap()[[299, 399]], sent[[299, 399]] * 2.0);
+        drop(back);
+        assert_eq!(arena.usage().used, 0, "{scheme:?}");
+    }
+}
+
+#[test]
+fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
+    let arena = Arena::new(4 << 20);
+    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap().landing(arena.clone());
+    let address = listener.address();
+    let sender = std::thread::spawn(move || {
+        let mut greedy = numpush::connect(&address).unwrap();
+        let refused = greedy.send(&bytes(8 << 20, 1)).and_then(|_| greedy.flush());
+        let mut modest = numpush::connect(&address).unwrap();
+        modest.send(&bytes(1 << 20, 2)).unwrap();
+        modest.close().unwrap();
+        refused
+    });
+    let mut greedy = listener.accept().unwrap();
+    let error = greedy.recv().unwrap_err();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    assert!(cause.to_string().contains("over the budget of 4194304"), "{cause}");
+    drop(greedy);
+    let received = listener.accept().unwrap().recv().unwrap();
+    assert!(SharedArray::<u8, Ix1>::from_message(received.message).is_ok());
+    assert!(sender.join().unwrap().is_err());
+}
+
+#[test]
+fn what_lies_elsewhere_is_not_taken_for_shared() {
+    let array = Array::gather(&Array2::<f64>::ones((2, 2)));
+    let error = SharedArray::<f64, Ix2>::from_message(Message::from(array)).unwrap_err();
+    assert!(matches!(error, Error::NotShared), "{error}");
+}
+
+#[test]
+fn a_shared_array_is_sent_from_where_it_lies() {
+    let arena = Arena::new(8 << 20);
+    let shared = SharedArray::copy_of(&arena, &Array2::<f64>::ones((100, 100))).unwrap();
+    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let mut sender = numpush::connect(&listener.address()).unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let held = shared.read().unwrap();
+    let transfer = sender.send(&Message::from(Array::view(&held).unwrap())).unwrap();
+    assert_eq!(transfer.copied, 0);
+    drop(held);
+    shared.write().unwrap().fill(2.0);
+    assert_eq!(receiver.recv().unwrap().array().unwrap().elements::<f64>().unwrap().sum(), 10_000.0);
+}
+
+#[test]
+fn connections_that_are_made_land_too() {
+    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let arena = Arena::new(8 << 20);
+    let mut near = numpush::connect_with(&listener.address(), &Options::default(), arena.clone()).unwrap();
+    let mut far = listener.accept().unwrap();
+    far.send(&bytes(1 << 20, 3)).unwrap();
+    let shared = SharedArray::<u8, Ix1>::from_message(near.recv().unwrap().message).unwrap();
+    assert_eq!(arena.usage().used, 1 << 20);
+    let parts = shared.partition(Axis(0), 4).unwrap();
+    assert_eq!(parts.len(), 4);
+}
+
+#[test]
+fn a_frame_that_is_none_is_told() {
+    let error = SharedFrame::from_message(bytes(10, 0)).unwrap_err();
+    assert_eq!(error.to_string(), "the message holds no dataframe");
+}
