@@ -65,8 +65,7 @@ fn arrays_land_in_the_arena_over_every_transport() {
 
 #[test]
 fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
-    let arena = Arena::new(4 << 20);
-    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap().landing(arena.clone());
+    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap().landing(Arena::new(4 << 20));
     let address = listener.address();
     let sender = std::thread::spawn(move || {
         let mut greedy = numpush::connect(&address).unwrap();
@@ -109,6 +108,24 @@ fn a_shared_array_is_sent_from_where_it_lies() {
     drop(held);
     shared.write().unwrap().fill(2.0);
     assert_eq!(receiver.recv().unwrap().array().unwrap().elements::<f64>().unwrap().sum(), 10_000.0);
+}
+
+#[test]
+fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
+    let place = TempPath::new("snapshot");
+    let shared = SharedArray::copy_of(&Arena::new(8 << 20), &Array2::<f64>::ones((200, 100))).unwrap();
+    let snapshot = shared.snapshot().unwrap();
+    shared.write().unwrap().fill(2.0);
+    let backing = snapshot.array().unwrap().data().backing().unwrap().clone();
+    assert!(numpush_os::is_sealed(&*backing.file));
+    let file = std::fs::File::from(backing.file.try_clone().unwrap());
+    assert!(std::os::unix::fs::FileExt::write_at(&file, b"x", 0).is_err());
+    let mut listener = numpush::listen(&format!("unix:{}", place.0.display())).unwrap();
+    let mut sender = numpush::connect(&listener.address()).unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let transfer = sender.send(&snapshot).unwrap();
+    assert_eq!((transfer.copied, transfer.path), (0, Path::Reference));
+    assert_eq!(receiver.recv().unwrap().array().unwrap().elements::<f64>().unwrap().sum(), 20_000.0);
 }
 
 #[test]

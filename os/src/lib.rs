@@ -29,7 +29,7 @@ pub use lock::{
 pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_sealed};
 pub use memory::Memory;
 pub use named::{NamedMemory, reap_names};
-pub use pages::{Claimed, Guarded, HugePages, Overlap, PageOptions, Pages, Pair};
+pub use pages::{Claimed, Guarded, HUGE_PAGE, HugePages, Overlap, PageOptions, Pages, Pair};
 pub use part::{Division, division};
 pub use poll::{Ready, wait};
 pub use process::{Usage, available_memory, file_system_room, memory_limit, peak_memory, usage, user};

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
 use crate::lock::{Committing, Exclusive, Lock, Shared, inode};
 use crate::mapping::{NO_RESIZE, sealed_len};
 use crate::memory::{add_seals, allocate};
@@ -183,6 +185,9 @@ enum Right {
     Pair(usize),
 }
 
+/// The huge page of x86-64 and of aarch64 with small pages.
+pub const HUGE_PAGE: usize = 2 << 20;
+
 /// Huge pages: fewer faults and fewer entries in the processor's translation cache.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -192,6 +197,9 @@ pub enum HugePages {
     System,
     /// Asked for where the kernel gives them to shared memory (/sys/kernel/mm/transparent_hugepage/shmem_enabled).
     Advise,
+    /// From those that the administrator has set aside (/proc/sys/vm/nr_hugepages), for lengths that are whole ones; as
+    /// [`Self::Advise`] if there are not enough.
+    Reserved,
 }
 
 /// How memory is to be had.
@@ -217,7 +225,14 @@ impl Pages {
     /// # Errors
     /// [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what memfd_create(2) and mbind(2) say.
     pub fn new(len: usize, options: PageOptions) -> io::Result<Arc<Self>> {
-        let shaped = options.huge == HugePages::Advise || options.node.is_some();
+        if options.huge == HugePages::Reserved
+            && len > 0
+            && len.is_multiple_of(HUGE_PAGE)
+            && let Ok(pages) = Self::of_reserved(len, options.node)
+        {
+            return register(pages);
+        }
+        let shaped = options.huge != HugePages::System || options.node.is_some();
         if !shaped || len == 0 {
             let descriptor = allocate(len, "numpush-pages")?;
             // SAFETY: just made with so many bytes, sealed, and mapped nowhere.
@@ -226,8 +241,8 @@ impl Pages {
         // Pages are shaped when they are allocated, so the mapping and its advice come first, and the pages by
         // MADV_POPULATE_WRITE: like fallocate, it fails instead of faulting.
         let size = crate::memory::size_to_allocate(len)?;
-        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC | nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING;
-        let descriptor = nix::sys::memfd::memfd_create("numpush-pages", flags)?;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let descriptor = memfd_create("numpush-pages", flags)?;
         nix::unistd::ftruncate(&descriptor, size)?;
         add_seals(&descriptor, NO_RESIZE)?;
         // SAFETY: just made with so many bytes, sealed, and mapped nowhere. They are allocated below, before anybody
@@ -236,12 +251,28 @@ impl Pages {
         if let Some(node) = options.node {
             pages.prefer_node(node)?;
         }
-        if options.huge == HugePages::Advise {
+        if options.huge != HugePages::System {
             // A kernel without them says EINVAL, and the pages are small.
             let _ = pages.advise(0..len, libc::MADV_HUGEPAGE);
         }
         pages.advise(0..len, libc::MADV_POPULATE_WRITE)?;
         register(pages)
+    }
+
+    /// Takes `len` bytes of the huge pages that were set aside; memfd_create(2), MFD_HUGETLB.
+    fn of_reserved(len: usize, node: Option<u32>) -> io::Result<Self> {
+        let size = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_HUGETLB;
+        let descriptor = memfd_create("numpush-pages", flags)?;
+        nix::unistd::ftruncate(&descriptor, size)?;
+        add_seals(&descriptor, NO_RESIZE)?;
+        // SAFETY: just made with so many bytes, sealed, and mapped nowhere. They are allocated below.
+        let pages = unsafe { Self::map(descriptor, len) }?;
+        if let Some(node) = node {
+            pages.prefer_node(node)?;
+        }
+        pages.advise(0..len, libc::MADV_POPULATE_WRITE)?;
+        Ok(pages)
     }
 
     /// Maps the memory behind a descriptor that another process sent; once, however often it is sent.
@@ -279,17 +310,22 @@ impl Pages {
         self.advise(0..self.len(), libc::MADV_POPULATE_WRITE)
     }
 
-    /// Bytes of it in huge pages (`ShmemPmdMapped` of proc_pid_smaps(5)).
+    /// Bytes of it in huge pages (`ShmemPmdMapped` and `Shared_Hugetlb` of proc_pid_smaps(5)).
     ///
     /// # Errors
     /// If /proc is not there.
     pub fn huge_bytes(&self) -> io::Result<u64> {
         let start = format!("{:x}-", self.pointer(&(0..0)).addr());
         let text = std::fs::read_to_string("/proc/self/smaps")?;
-        let mut lines = text.lines().skip_while(|line| !line.starts_with(&start));
-        let found = lines.find_map(|line| line.strip_prefix("ShmemPmdMapped:"));
-        let kib = found.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        Ok(kib.unwrap_or(0) * 1024)
+        // A mapping's lines are those with a colon behind a word, up to the next mapping's first.
+        let is_fact = |line: &&str| line.split_once(':').is_some_and(|(name, _)| !name.contains(' '));
+        let lines = text.lines().skip_while(|line| !line.starts_with(&start)).skip(1).take_while(is_fact);
+        let kib = lines.filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let counts = matches!(name, "ShmemPmdMapped" | "Shared_Hugetlb" | "Private_Hugetlb");
+            value.trim().trim_end_matches(" kB").parse::<u64>().ok().filter(|_| counts)
+        });
+        Ok(kib.sum::<u64>() * 1024)
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -785,10 +821,23 @@ mod tests {
 
     #[test]
     fn huge_pages_are_asked_for_and_never_required() {
-        let options = PageOptions { huge: HugePages::Advise, ..PageOptions::default() };
-        let pages = Pages::new(4 << 20, options).unwrap();
-        assert!(pages.huge_bytes().unwrap() <= 4 << 20);
-        let mut claim = pages.claim(0..4 << 20).unwrap();
-        claim.bytes_mut().fill(1);
+        for huge in [HugePages::System, HugePages::Advise, HugePages::Reserved] {
+            let pages = Pages::new(4 << 20, PageOptions { huge, ..PageOptions::default() }).unwrap();
+            println!("{huge:?}: {} bytes in huge pages", pages.huge_bytes().unwrap());
+            assert!(pages.huge_bytes().unwrap() <= 4 << 20);
+            pages.claim(0..4 << 20).unwrap().bytes_mut().fill(1);
+            // Another process maps it as well.
+            drop((Pages::attach(pages.descriptor().try_clone().unwrap()).unwrap(), pages));
+        }
+    }
+
+    #[test]
+    fn a_node_is_preferred_where_there_are_nodes() {
+        let on = |node| Pages::new(1 << 20, PageOptions { node: Some(node), ..PageOptions::default() });
+        match on(0) {
+            Ok(pages) => pages.claim(0..1 << 20).unwrap().bytes_mut().fill(1),
+            Err(error) => println!("NOT RUN: this kernel has no NUMA: {error}"),
+        }
+        assert_eq!(on(64).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1, Ix2};
@@ -211,3 +213,57 @@ fn what_cannot_be_run_is_an_error() {
 }
 
 fn increment_by_handle(_: numpush_shm::Handle, _: usize) {}
+
+/// Owns a pool until it is killed; the test below runs it in a process of its own.
+#[test]
+fn owner() {
+    if std::env::var("NUMPUSH_TEST_POOL_OWNER").is_ok() {
+        let pool = pool(2);
+        println!("\nworkers: {:?}", pool.workers());
+        let _ = pool.apply(sleep, (600,));
+    }
+}
+
+#[test]
+fn workers_end_with_the_process_of_their_pool() {
+    for signal in ["-INT", "-KILL"] {
+        let mut owner = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "owner", "--nocapture"])
+            .env("NUMPUSH_TEST_POOL_OWNER", "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let said =
+            lines.find_map(|line| Some(line.strip_prefix("workers: [")?.trim_end_matches(']').to_owned()));
+        let workers: Vec<u32> = said.unwrap().split(", ").map(|pid| pid.parse().unwrap()).collect();
+        assert!(workers.iter().all(|&pid| is_alive(pid)));
+        assert!(Command::new("kill").args([signal, &owner.id().to_string()]).status().unwrap().success());
+        owner.wait().unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while workers.iter().any(|&pid| is_alive(pid)) {
+            assert!(Instant::now() < until, "workers outlive a pool ended by {signal}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn idle_workers_use_no_processor() {
+    let pool = pool(2);
+    pool.map(square, 0..10, &()).unwrap();
+    // Ticks of user and system time, proc_pid_stat(5).
+    let ticks = || -> u64 {
+        let of = |pid: &u32| {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let fields = text.rsplit_once(") ").unwrap().1;
+            fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()
+        };
+        pool.workers().iter().map(of).sum()
+    };
+    // They may still be on their way to sleep.
+    std::thread::sleep(Duration::from_millis(20));
+    let before = ticks();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(ticks(), before);
+}

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use numpush_message::{ALIGNMENT, Landing, LandingError, Region};
-use numpush_os::{Claimed, PageOptions, Pages, available_memory, forks};
+use numpush_os::{Claimed, HUGE_PAGE, HugePages, PageOptions, Pages, available_memory, forks};
 
 use free::FreeRuns;
 pub(crate) use landed::landed;
@@ -98,6 +98,17 @@ impl Arena {
         ArenaUse { used, reserved, budget: self.inner.options.budget, segments }
     }
 
+    /// Bytes of it in huge pages.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if /proc is not there.
+    pub fn huge_bytes(&self) -> Result<u64, Error> {
+        let segments: Vec<Arc<Pages>> =
+            self.inner.state().segments.iter().map(|segment| Arc::clone(&segment.pages)).collect();
+        let bytes: Result<Vec<u64>, _> = segments.iter().map(|pages| pages.huge_bytes()).collect();
+        bytes.map(|bytes| bytes.iter().sum()).map_err(Error::io("read /proc/self/smaps"))
+    }
+
     /// Takes `len` bytes. Their contents do not matter: those of an earlier value, or zeros.
     pub(crate) fn allocate(&self, len: usize) -> Result<Allocation, LandingError> {
         let rounded = len.max(1).checked_next_multiple_of(ALIGNMENT).ok_or(LandingError::NoMemory { len })?;
@@ -170,7 +181,8 @@ impl State {
         }
         let generous = self.reserved.clamp(SMALLEST_SEGMENT, LARGEST_SHARED);
         // A page more or less is no matter for values that have a segment to themselves.
-        let exact = len.next_multiple_of(4096).min(room);
+        let grain = if options.pages.huge == HugePages::Reserved { HUGE_PAGE } else { 4096 };
+        let exact = len.next_multiple_of(grain).min(room);
         let size = if len <= generous / 2 { generous.min(room) } else { exact };
         let attempt = |size| Pages::new(size, options.pages);
         let pages = attempt(size).or_else(|_| attempt(exact)).map_err(|_| LandingError::NoMemory { len })?;

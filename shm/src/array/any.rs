@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use ndarray::{Dimension, Ix1};
-use numpush_message::{Array, Buffer, Dtype, Element, Message};
-use numpush_os::{Attempt, ReadGuard, WriteGuard};
+use numpush_message::{Array, Backing, Buffer, Dtype, Element, Message, Stability};
+use numpush_os::{Attempt, Memory, ReadGuard, WriteGuard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
@@ -121,6 +121,24 @@ impl AnyArray {
             return Err(Error::Kind { found: self.value.meta.kind(), wanted: "an array" });
         };
         meta.array(Buffer::borrowed(guard.as_slice().unwrap_or(&[])))
+    }
+
+    /// A copy of the array as it is now, in memory that the kernel lets nobody write any more, by whatever descriptor or
+    /// mapping (fcntl(2), F_SEAL_WRITE): to hand to whom one does not trust. Over `unix:` it goes as a descriptor.
+    ///
+    /// # Errors
+    /// As [`SharedArray::read`]; [`Error::Io`] if the memory cannot be had.
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        let value::Meta::Array(meta) = &self.value.meta else {
+            return Err(Error::Kind { found: self.value.meta.kind(), wanted: "an array" });
+        };
+        let held = self.read()?;
+        let mut memory = Memory::new(held.len()).map_err(Error::io("make memory for a snapshot"))?;
+        memory.as_mut_slice().copy_from_slice(held.as_slice().unwrap_or(&[]));
+        drop(held);
+        let (file, mapping) = memory.seal().map_err(Error::io("seal a snapshot"))?;
+        let backing = Backing { file, offset: 0, stability: Stability::Sealed };
+        meta.array(Buffer::owner(mapping).with_backing(backing)).map(Message::from)
     }
 
     /// The array as a message that owns its bytes, which nobody can write any more. Copies nothing.

@@ -287,6 +287,14 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         AnyArray::new(self.value)?.into_message()
     }
 
+    /// A copy of the array as it is now, in memory that the kernel lets nobody write any more.
+    ///
+    /// # Errors
+    /// As [`AnyArray::snapshot`].
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        AnyArray::new(Arc::clone(&self.value))?.snapshot()
+    }
+
     /// The same array with its element type and axes known at run time only.
     ///
     /// # Panics
