@@ -1,10 +1,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytemuck::Pod;
+use ndarray::Dimension;
+use numpush_message::Element;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::array::{AnyArray, CommitArray, SharedArray};
 use crate::error::Error;
+use crate::frame::SharedFrame;
+use crate::graph::SharedGraph;
+use crate::mutex::SharedMutex;
 
 /// The name of a shared value: what another process needs to open it.
 ///
@@ -52,6 +59,31 @@ impl<'de> Deserialize<'de> for Handle {
         text.parse().map_err(D::Error::custom)
     }
 }
+
+/// Lets values be sent as their handle, and opened where they arrive.
+macro_rules! sent_as_handle {
+    ($type:ty $(, $($generics:tt)+)?) => {
+        impl $(<$($generics)+>)? Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
+            }
+        }
+
+        impl<'de $(, $($generics)+)?> Deserialize<'de> for $type {
+            fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
+                let handle = Handle::deserialize(deserializer)?;
+                Self::open(&handle).map_err(S::Error::custom)
+            }
+        }
+    };
+}
+
+sent_as_handle!(SharedArray<T, D>, T: Element + Pod, D: Dimension);
+sent_as_handle!(CommitArray<T, D>, T: Element + Pod, D: Dimension);
+sent_as_handle!(AnyArray);
+sent_as_handle!(SharedFrame);
+sent_as_handle!(SharedGraph);
+sent_as_handle!(SharedMutex);
 
 #[cfg(test)]
 mod tests {

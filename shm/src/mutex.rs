@@ -2,7 +2,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use numpush_os::{Attempt, Mutual};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::Arena;
 use crate::client;
@@ -83,19 +82,6 @@ impl SharedMutexGuard<'_> {
     /// True if the holder before died with the mutex, so that what it guards may be half done.
     pub fn owner_died(&self) -> bool {
         self.held.owner_died()
-    }
-}
-
-impl Serialize for SharedMutex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedMutex {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let handle = Handle::deserialize(deserializer)?;
-        Self::open(&handle).map_err(serde::de::Error::custom)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod control;
 mod error;
+mod guards;
 mod held;
 mod identity;
 mod robust;
@@ -10,7 +11,8 @@ mod rw;
 pub(crate) use control::inode;
 pub use control::{Block, Place};
 pub use error::{LockError, Poison, PoisonCause};
+pub use guards::{Committing, Exclusive, Mutual, Shared};
 pub use held::MAX_HELD;
 pub use identity::forks;
 pub use robust::Holder;
-pub use rw::{Attempt, Committing, Exclusive, Lock, LockState, Mutual, Shared};
+pub use rw::{Attempt, Lock, LockState};

@@ -1,12 +1,12 @@
 //! The shared and exclusive lock: a robust mutex for the writer, and one for each reader slot.
 
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::lock::error::{LockError, Poison, PoisonCause};
+use crate::lock::guards::{Committing, Exclusive, Mutual, Shared};
 use crate::lock::held;
-use crate::lock::identity::{forks, this_thread};
+use crate::lock::identity::this_thread;
 use crate::lock::robust::{Holder, Robust, Taken, now};
 
 /// What a lock consists of, but for its reader slots, which follow it.
@@ -14,31 +14,31 @@ use crate::lock::robust::{Holder, Robust, Taken, now};
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) writer: Robust,
-    epoch: Epoch,
-    commit: Commit,
+    pub(super) epoch: Epoch,
+    pub(super) commit: Commit,
     waiting: Waiting,
 }
 
 /// What every reader looks at.
 #[repr(C, align(64))]
 #[derive(Debug)]
-struct Epoch {
+pub(super) struct Epoch {
     /// Even: clean. Odd: a writer is inside, or did not come out.
-    epoch: AtomicU64,
+    pub(super) epoch: AtomicU64,
     /// Which of the lock's lives; a handle of another one is stale.
-    generation: AtomicU64,
+    pub(super) generation: AtomicU64,
     /// Bytes the writer may change.
-    dirty_start: AtomicU64,
-    dirty_end: AtomicU64,
+    pub(super) dirty_start: AtomicU64,
+    pub(super) dirty_end: AtomicU64,
     /// Not zero while parts are handed out: the epoch they belong to, or [`CLOSING`] when no worker may join any more.
-    parts: AtomicU64,
+    pub(super) parts: AtomicU64,
     /// Why the epoch stayed odd: 0, the writer died; 1, it panicked.
-    cause: AtomicU32,
+    pub(super) cause: AtomicU32,
     /// Not zero: a writer waits or is inside, and readers queue behind it.
-    gate: AtomicU32,
+    pub(super) gate: AtomicU32,
     /// Holders found dead.
     deaths: AtomicU32,
-    writer: AtomicU32,
+    pub(super) writer: AtomicU32,
     /// One more than the slot a committer waits for. Readers take another if they can.
     avoid: AtomicU32,
 }
@@ -46,9 +46,9 @@ struct Epoch {
 /// What the commit mode needs.
 #[repr(C, align(64))]
 #[derive(Debug)]
-struct Commit {
+pub(super) struct Commit {
     /// Commits so far; the last bit says which buffer they are in.
-    active: AtomicU64,
+    pub(super) active: AtomicU64,
 }
 
 /// Processes that wait, for reports. One that dies waiting leaves its number, which its reader sees to be dead.
@@ -59,7 +59,7 @@ struct Waiting([AtomicU32; 16]);
 const _: () = assert!(size_of::<Head>() == 256);
 
 /// In place of an epoch: parts are being taken back.
-const CLOSING: u64 = u64::MAX;
+pub(super) const CLOSING: u64 = u64::MAX;
 
 impl Head {
     /// Begins a life of the lock and gives its number.
@@ -81,8 +81,8 @@ impl Head {
 /// was inside.
 #[derive(Clone, Copy, Debug)]
 pub struct Lock {
-    head: &'static Head,
-    slots: &'static [Robust],
+    pub(super) head: &'static Head,
+    pub(super) slots: &'static [Robust],
     generation: u64,
 }
 
@@ -175,7 +175,7 @@ impl Lock {
             self.check_generation().inspect_err(|_| self.unlock_writer()).map(|()| taken == Taken::OwnerDied)
         });
         let owner_died = checked.inspect_err(|_| held::leave(self.id(), 1))?;
-        Ok(Mutual { lock: self, owner_died, forks: forks(), not_send: PhantomData })
+        Ok(Mutual::new(self, owner_died))
     }
 
     /// Takes the lock to write the buffer nobody reads, beside readers of the other.
@@ -193,7 +193,7 @@ impl Lock {
         });
         entered.inspect_err(|_| held::leave(self.id(), 2))?;
         let active = self.head.commit.active.load(Ordering::Acquire);
-        Ok(Committing { lock: self, active, forks: forks(), not_send: PhantomData })
+        Ok(Committing::new(self, active))
     }
 
     /// Joins the work on parts that were handed out in `epoch`; it lasts until the value is dropped.
@@ -229,11 +229,11 @@ impl Lock {
         }
     }
 
-    fn is_dirty(self) -> bool {
+    pub(super) fn is_dirty(self) -> bool {
         self.head.epoch.epoch.load(Ordering::Acquire) & 1 == 1
     }
 
-    fn poison(self) -> Poison {
+    pub(super) fn poison(self) -> Poison {
         let words = &self.head.epoch;
         let offset = |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let panicked = words.cause.load(Ordering::Relaxed) == 1;
@@ -374,7 +374,7 @@ impl Lock {
         Ok(())
     }
 
-    fn unlock_writer(self) {
+    pub(super) fn unlock_writer(self) {
         self.head.writer.unsign();
         self.head.writer.unlock();
     }
@@ -413,7 +413,7 @@ impl Lock {
     }
 
     #[inline]
-    fn take(self, mutex: &'static Robust, wait: &mut Wait) -> Result<(), LockError> {
+    pub(super) fn take(self, mutex: &'static Robust, wait: &mut Wait) -> Result<(), LockError> {
         let taken = match mutex.try_lock() {
             Some(taken) => taken,
             None => wait.for_mutex(mutex)?,
@@ -431,14 +431,14 @@ impl Lock {
 }
 
 /// A wait with one deadline for all the mutexes it takes. Reads the clock only once it has to.
-struct Wait {
+pub(super) struct Wait {
     lock: Lock,
     timeout: Option<Duration>,
     deadline: Option<Duration>,
 }
 
 impl Wait {
-    fn new(lock: Lock, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(lock: Lock, timeout: Option<Duration>) -> Self {
         Self { lock, timeout, deadline: None }
     }
 
@@ -484,364 +484,5 @@ impl Wait {
     }
 }
 
-/// The lock, held for reading. Ends when dropped, in the thread that took it.
-#[derive(Debug)]
-pub struct Shared {
-    lock: Lock,
-    slot: &'static Robust,
-    /// The epoch of the parts that were joined, 0 for a plain reader.
-    parts: u64,
-    forks: u32,
-    /// A mutex is let go by the thread that took it.
-    not_send: PhantomData<*const ()>,
-}
-
-impl Shared {
-    fn new(lock: Lock, slot: &'static Robust, parts: u64) -> Self {
-        slot.sign();
-        slot.reads.store(lock.head.commit.active.load(Ordering::Acquire), Ordering::Release);
-        Self { lock, slot, parts, forks: forks(), not_send: PhantomData }
-    }
-
-    /// The lock that is held.
-    pub fn lock(&self) -> Lock {
-        self.lock
-    }
-
-    /// What an unfinished write left behind, if the lock was taken nevertheless.
-    pub fn poison(&self) -> Option<Poison> {
-        self.lock.is_dirty().then(|| self.lock.poison())
-    }
-
-    /// True if this guard opens what `lock` guards: the same lock, and not for the sake of a part.
-    pub(crate) fn guards(&self, lock: Lock) -> bool {
-        self.lock.id() == lock.id() && self.parts == 0
-    }
-
-    /// The epoch of the parts that are handed out, if any are and may be worked on.
-    pub(crate) fn parts(&self) -> Option<u64> {
-        let parts = self.lock.head.epoch.parts.load(Ordering::Acquire);
-        (parts != 0).then_some(self.parts).filter(|&epoch| epoch != 0)
-    }
-
-    /// Commits so far; the last bit says which of two buffers they are in. Both the buffer of this number and that of
-    /// any later one stay as they are for as long as the lock is held.
-    pub fn commits(&self) -> u64 {
-        self.lock.head.commit.active.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if self.forks == forks() {
-            self.slot.unsign();
-            self.slot.unlock();
-            held::leave(self.lock.id(), 1);
-        }
-    }
-}
-
-/// The lock, held for writing. Ends when dropped, in the thread that took it; a panic on the way poisons the lock.
-#[derive(Debug)]
-pub struct Exclusive {
-    lock: Lock,
-    poison: Option<Poison>,
-    partitioned: bool,
-    unwound: bool,
-    forks: u32,
-    not_send: PhantomData<*const ()>,
-}
-
-impl Exclusive {
-    fn new(lock: Lock, poison: Option<Poison>) -> Self {
-        let unwound = std::thread::panicking();
-        Self { lock, poison, partitioned: false, unwound, forks: forks(), not_send: PhantomData }
-    }
-
-    /// The lock that is held.
-    pub fn lock(&self) -> Lock {
-        self.lock
-    }
-
-    /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
-    pub(crate) fn guards(&self, lock: Lock) -> bool {
-        self.lock.id() == lock.id() && !self.partitioned
-    }
-
-    /// What an unfinished write left behind, if the lock was taken nevertheless.
-    pub fn poison(&self) -> Option<&Poison> {
-        self.poison.as_ref()
-    }
-
-    /// Says that what the lock guards is whole again.
-    pub fn clear_poison(&mut self) {
-        self.poison = None;
-        self.lock.head.epoch.cause.store(0, Ordering::Relaxed);
-    }
-
-    /// Leaves the lock poisoned when it is let go.
-    pub fn set_poison(&mut self, poison: Poison) {
-        let words = &self.lock.head.epoch;
-        words.cause.store(u32::from(poison.cause == PoisonCause::Panicked), Ordering::Relaxed);
-        words.writer.store(poison.pid, Ordering::Relaxed);
-        self.store_dirty(&poison.dirty);
-        self.poison = Some(poison);
-    }
-
-    /// Says that no byte outside `range` will be written, for the report if the write is not finished.
-    pub fn set_dirty(&mut self, range: std::ops::Range<usize>) {
-        // Poison that is there already keeps its own range.
-        if self.poison.is_none() {
-            self.store_dirty(&range);
-        }
-    }
-
-    fn store_dirty(&self, range: &std::ops::Range<usize>) {
-        let words = &self.lock.head.epoch;
-        words.dirty_start.store(range.start as u64, Ordering::Relaxed);
-        words.dirty_end.store(range.end as u64, Ordering::Relaxed);
-    }
-
-    /// Lets workers on parts in, who name the number given, and keeps everybody else out.
-    pub fn hand_out_parts(&mut self) -> u64 {
-        let words = &self.lock.head.epoch;
-        let epoch = words.epoch.load(Ordering::Relaxed);
-        words.parts.store(epoch, Ordering::SeqCst);
-        self.lock.slots.iter().rev().for_each(Robust::unlock);
-        self.partitioned = true;
-        epoch
-    }
-
-    /// Lets no more workers in and waits until the last has left.
-    ///
-    /// # Errors
-    /// [`LockError::Timeout`] names one that is still there; the parts stay handed out to those inside.
-    pub fn take_back_parts(&mut self, timeout: Option<Duration>) -> Result<(), LockError> {
-        if !self.partitioned {
-            return Ok(());
-        }
-        self.lock.head.epoch.parts.store(CLOSING, Ordering::SeqCst);
-        let mut wait = Wait::new(self.lock, timeout);
-        for (taken, slot) in self.lock.slots.iter().enumerate() {
-            if let Err(error) = self.lock.take(slot, &mut wait) {
-                self.lock.slots[..taken].iter().rev().for_each(Robust::unlock);
-                return Err(error);
-            }
-        }
-        self.lock.head.epoch.parts.store(0, Ordering::Release);
-        self.partitioned = false;
-        Ok(())
-    }
-}
-
-impl Drop for Exclusive {
-    fn drop(&mut self) {
-        if self.forks != forks() {
-            return;
-        }
-        let _ = self.take_back_parts(None);
-        let words = &self.lock.head.epoch;
-        if std::thread::panicking() && !self.unwound {
-            words.cause.store(1, Ordering::Relaxed);
-        } else if self.poison.is_none() {
-            words.epoch.fetch_add(1, Ordering::AcqRel);
-        }
-        words.gate.store(0, Ordering::Release);
-        self.lock.slots.iter().rev().for_each(Robust::unlock);
-        self.lock.unlock_writer();
-        held::leave(self.lock.id(), self.lock.slots.len() + 1);
-    }
-}
-
-/// The lock, held to write the buffer that nobody reads.
-#[derive(Debug)]
-pub struct Committing {
-    lock: Lock,
-    active: u64,
-    forks: u32,
-    not_send: PhantomData<*const ()>,
-}
-
-impl Committing {
-    /// The lock that is held.
-    pub fn lock(&self) -> Lock {
-        self.lock
-    }
-
-    /// Commits so far; the last bit says which buffer is read. The other is ours.
-    pub fn commits(&self) -> u64 {
-        self.active
-    }
-
-    /// Makes our buffer the one that is read, in one store of one word, and lets go.
-    pub fn publish(self) -> u64 {
-        let next = self.active + 1;
-        if self.forks == forks() {
-            self.lock.head.commit.active.store(next, Ordering::Release);
-        }
-        next
-    }
-}
-
-impl Drop for Committing {
-    fn drop(&mut self) {
-        if self.forks == forks() {
-            self.lock.unlock_writer();
-            held::leave(self.lock.id(), 2);
-        }
-    }
-}
-
-/// The lock, held as a plain mutex.
-#[derive(Debug)]
-pub struct Mutual {
-    lock: Lock,
-    owner_died: bool,
-    forks: u32,
-    not_send: PhantomData<*const ()>,
-}
-
-impl Mutual {
-    /// True if the holder before died with it.
-    pub fn owner_died(&self) -> bool {
-        self.owner_died
-    }
-}
-
-impl Drop for Mutual {
-    fn drop(&mut self) {
-        if self.forks == forks() {
-            self.lock.unlock_writer();
-            held::leave(self.lock.id(), 1);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lock::Block;
-    use nix::sys::wait::{WaitStatus, waitpid};
-    use nix::unistd::{ForkResult, fork};
-
-    /// Runs `child` in a forked child and gives its exit code.
-    fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
-        // SAFETY: the child only touches locks and memory that are its own copies, and leaves by _exit.
-        match unsafe { fork() }.unwrap() {
-            ForkResult::Child => {
-                let code = child();
-                // SAFETY: it does not return.
-                unsafe { libc::_exit(code) }
-            }
-            ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
-                WaitStatus::Exited(_, code) => code,
-                other => panic!("{other:?}"),
-            },
-        }
-    }
-
-    #[test]
-    fn a_forked_child_holds_nothing_of_its_parent() {
-        let block = Block::new().unwrap();
-        let lock = block.lock();
-        let held = lock.write(Attempt::default()).unwrap();
-        let soon = Attempt { timeout: Some(Duration::from_millis(10)), accept_poison: false };
-        let code = in_a_fork(|| {
-            // The guard is the parent's: dropping the child's copy of it must let nobody in.
-            drop(held);
-            i32::from(!matches!(lock.read(soon), Err(LockError::Timeout { .. })))
-        });
-        assert_eq!(code, 0);
-        // `held` was moved into the closure, which the parent did not run but dropped.
-        assert!(lock.read(soon).is_ok());
-    }
-
-    #[test]
-    fn a_forked_child_makes_locks_of_its_own() {
-        let ours = Block::new().unwrap();
-        let memory = ours.memory();
-        let code = in_a_fork(|| {
-            let theirs = Block::new().unwrap();
-            i32::from(theirs.memory() == memory)
-        });
-        assert_eq!(code, 0);
-        assert!(!ours.lock().is_retired());
-    }
-
-    #[test]
-    fn a_waiting_writer_goes_before_later_readers() {
-        let block = Block::new().unwrap();
-        let lock = block.lock();
-        let order = std::sync::Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            let first = lock.read(Attempt::default()).unwrap();
-            let writer = scope.spawn(|| {
-                let _held = lock.write(Attempt::default()).unwrap();
-                order.lock().unwrap().push("writer");
-            });
-            while lock.head.epoch.gate.load(Ordering::Acquire) == 0 {
-                std::thread::yield_now();
-            }
-            let reader = scope.spawn(|| {
-                let _held = lock.read(Attempt::default()).unwrap();
-                order.lock().unwrap().push("reader");
-            });
-            while lock.state().waiting.len() < 2 {
-                std::thread::yield_now();
-            }
-            drop(first);
-            writer.join().unwrap();
-            reader.join().unwrap();
-        });
-        assert_eq!(*order.lock().unwrap(), ["writer", "reader"]);
-    }
-
-    #[test]
-    fn a_stale_lock_is_retired_for_good() {
-        let block = Block::new().unwrap();
-        let stale = block.lock();
-        drop(block);
-        let again = Block::new().unwrap();
-        assert_eq!(stale.read(Attempt::default()).unwrap_err(), LockError::Retired);
-        assert_eq!(stale.write(Attempt::default()).unwrap_err(), LockError::Retired);
-        assert_eq!(stale.commit(Attempt::default()).unwrap_err(), LockError::Retired);
-        assert!(again.lock().write(Attempt::default()).is_ok());
-    }
-
-    #[test]
-    fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
-        let block = Block::new().unwrap();
-        let lock = block.lock();
-        let (joined, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
-        let epoch = std::sync::OnceLock::new();
-        std::thread::scope(|scope| {
-            let coordinator = scope.spawn(|| {
-                let mut held = lock.write(Attempt::default()).unwrap();
-                epoch.set(held.hand_out_parts()).unwrap();
-                joined.wait();
-                #[expect(clippy::mem_forget, reason = "the thread dies with the lock")]
-                std::mem::forget(held);
-            });
-            joined.wait();
-            let worker = scope.spawn(|| {
-                let part = lock.join_parts(*epoch.get().unwrap(), Attempt::default()).unwrap();
-                go.wait();
-                drop(part);
-            });
-            coordinator.join().unwrap();
-            while lock.state().readers.is_empty() {
-                std::thread::yield_now();
-            }
-            // The worker is still inside: nobody else may be.
-            let soon = Attempt { timeout: Some(Duration::from_millis(10)), accept_poison: true };
-            assert!(matches!(lock.read(soon), Err(LockError::Timeout { .. })));
-            assert_eq!(lock.join_parts(*epoch.get().unwrap(), soon).unwrap_err(), LockError::Retired);
-            go.wait();
-            worker.join().unwrap();
-            let error = lock.read(Attempt::default()).unwrap_err();
-            assert!(matches!(error, LockError::Poisoned(_)), "{error}");
-            lock.write(Attempt { timeout: None, accept_poison: true }).unwrap().clear_poison();
-            assert!(lock.read(Attempt::default()).is_ok());
-        });
-    }
-}
+mod tests;

@@ -4,7 +4,6 @@ use bytemuck::Pod;
 use ndarray::{Dimension, Ix1};
 use numpush_message::{Array, Backing, Buffer, Dtype, Element, Message, Stability};
 use numpush_os::{Attempt, Memory, ReadGuard, WriteGuard};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::array::{SharedArray, claim_array, freeze, lock_exclusive, lock_shared};
@@ -151,18 +150,5 @@ impl AnyArray {
             return Err(Error::InUse { what: "it has row locks" });
         };
         meta.array(freeze(claim, homes.first().cloned())).map(Message::from)
-    }
-}
-
-impl Serialize for AnyArray {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for AnyArray {
-    fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
-        let handle = Handle::deserialize(deserializer)?;
-        Self::open(&handle).map_err(serde::de::Error::custom)
     }
 }

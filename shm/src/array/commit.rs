@@ -7,7 +7,6 @@ use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoDimension};
 use numpush_message::{Dtype, Element};
 use numpush_os::{Attempt, Pair, ReadGuard};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::Arena;
 use crate::array::layout::{self, Layout};
@@ -151,19 +150,6 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
 impl<T, D: Clone> Clone for CommitArray<T, D> {
     fn clone(&self) -> Self {
         Self { value: Arc::clone(&self.value), layout: self.layout.clone(), elements: PhantomData }
-    }
-}
-
-impl<T: Element + Pod, D: Dimension> Serialize for CommitArray<T, D> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
-    }
-}
-
-impl<'de, T: Element + Pod, D: Dimension> Deserialize<'de> for CommitArray<T, D> {
-    fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
-        let handle = Handle::deserialize(deserializer)?;
-        Self::open(&handle).map_err(serde::de::Error::custom)
     }
 }
 

@@ -21,11 +21,10 @@ use numpush_message::{Array, Body, Buffer, Dtype, Element, Message};
 use numpush_os::{
     Attempt, Claimed, Exclusive, Guarded, LockError, Poison, ReadGuard, Shared, WriteGuard, division,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::arena::{Arena, Home, landed};
-use crate::client;
 use crate::dtype::DtypeText;
 use crate::error::Error;
 use crate::handle::Handle;
@@ -447,20 +446,6 @@ impl<T: Element + Pod, D: Dimension> TryFrom<Message<'static>> for SharedArray<T
 
     fn try_from(message: Message<'static>) -> Result<Self, Error> {
         Self::from_message(message)
-    }
-}
-
-impl<T: Element + Pod, D: Dimension> Serialize for SharedArray<T, D> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
-    }
-}
-
-impl<'de, T: Element + Pod, D: Dimension> Deserialize<'de> for SharedArray<T, D> {
-    fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
-        let handle = Handle::deserialize(deserializer)?;
-        let value = client::open(&handle).map_err(serde::de::Error::custom)?;
-        Self::from_value(value).map_err(serde::de::Error::custom)
     }
 }
 

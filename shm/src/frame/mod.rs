@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use numpush_message::{Body, Buffer, Column, Frame, Message};
 use numpush_os::{Attempt, Claimed, Guarded};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use column::{Bits, ColumnMut, Texts};
 pub use guard::{FrameReadGuard, FrameWriteGuard};
@@ -336,19 +335,6 @@ fn cut(
         (rest, at) = (behind, offset + len);
     }
     Ok(())
-}
-
-impl Serialize for SharedFrame {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedFrame {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let handle = Handle::deserialize(deserializer)?;
-        Self::open(&handle).map_err(serde::de::Error::custom)
-    }
 }
 
 impl TryFrom<Message<'static>> for SharedFrame {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use numpush_message::Element;
 use numpush_os::{Attempt, Claimed, Guarded};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 pub use guard::{GraphReadGuard, GraphWriteGuard};
 
@@ -249,19 +249,6 @@ fn copy<T: Pod>(arena: &Arena, values: &[T]) -> Result<(Claimed, Arc<Home>), Err
     let mut allocation = arena.allocate(bytes.len())?;
     allocation.claimed.bytes_mut().copy_from_slice(bytes);
     Ok((allocation.claimed, allocation.home))
-}
-
-impl Serialize for SharedGraph {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedGraph {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let handle = Handle::deserialize(deserializer)?;
-        Self::open(&handle).map_err(serde::de::Error::custom)
-    }
 }
 
 #[cfg(test)]

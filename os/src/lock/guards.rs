@@ -1,0 +1,252 @@
+//! A lock that is held, in each of the ways it can be.
+
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::lock::error::{LockError, Poison, PoisonCause};
+use crate::lock::held;
+use crate::lock::identity::forks;
+use crate::lock::robust::Robust;
+use crate::lock::rw::{CLOSING, Lock, Wait};
+
+/// The lock, held for reading. Ends when dropped, in the thread that took it.
+#[derive(Debug)]
+pub struct Shared {
+    lock: Lock,
+    slot: &'static Robust,
+    /// The epoch of the parts that were joined, 0 for a plain reader.
+    parts: u64,
+    forks: u32,
+    /// A mutex is let go by the thread that took it.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Shared {
+    pub(super) fn new(lock: Lock, slot: &'static Robust, parts: u64) -> Self {
+        slot.sign();
+        slot.reads.store(lock.head.commit.active.load(Ordering::Acquire), Ordering::Release);
+        Self { lock, slot, parts, forks: forks(), not_send: PhantomData }
+    }
+
+    /// The lock that is held.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    pub fn poison(&self) -> Option<Poison> {
+        self.lock.is_dirty().then(|| self.lock.poison())
+    }
+
+    /// True if this guard opens what `lock` guards: the same lock, and not for the sake of a part.
+    pub(crate) fn guards(&self, lock: Lock) -> bool {
+        self.lock.id() == lock.id() && self.parts == 0
+    }
+
+    /// The epoch of the parts that are handed out, if any are and may be worked on.
+    pub(crate) fn parts(&self) -> Option<u64> {
+        let parts = self.lock.head.epoch.parts.load(Ordering::Acquire);
+        (parts != 0).then_some(self.parts).filter(|&epoch| epoch != 0)
+    }
+
+    /// Commits so far; the last bit says which of two buffers they are in. Both the buffer of this number and that of
+    /// any later one stay as they are for as long as the lock is held.
+    pub fn commits(&self) -> u64 {
+        self.lock.head.commit.active.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            self.slot.unsign();
+            self.slot.unlock();
+            held::leave(self.lock.id(), 1);
+        }
+    }
+}
+
+/// The lock, held for writing. Ends when dropped, in the thread that took it; a panic on the way poisons the lock.
+#[derive(Debug)]
+pub struct Exclusive {
+    lock: Lock,
+    poison: Option<Poison>,
+    partitioned: bool,
+    unwound: bool,
+    forks: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Exclusive {
+    pub(super) fn new(lock: Lock, poison: Option<Poison>) -> Self {
+        let unwound = std::thread::panicking();
+        Self { lock, poison, partitioned: false, unwound, forks: forks(), not_send: PhantomData }
+    }
+
+    /// The lock that is held.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
+    pub(crate) fn guards(&self, lock: Lock) -> bool {
+        self.lock.id() == lock.id() && !self.partitioned
+    }
+
+    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    pub fn poison(&self) -> Option<&Poison> {
+        self.poison.as_ref()
+    }
+
+    /// Says that what the lock guards is whole again.
+    pub fn clear_poison(&mut self) {
+        self.poison = None;
+        self.lock.head.epoch.cause.store(0, Ordering::Relaxed);
+    }
+
+    /// Leaves the lock poisoned when it is let go.
+    pub fn set_poison(&mut self, poison: Poison) {
+        let words = &self.lock.head.epoch;
+        words.cause.store(u32::from(poison.cause == PoisonCause::Panicked), Ordering::Relaxed);
+        words.writer.store(poison.pid, Ordering::Relaxed);
+        self.store_dirty(&poison.dirty);
+        self.poison = Some(poison);
+    }
+
+    /// Says that no byte outside `range` will be written, for the report if the write is not finished.
+    pub fn set_dirty(&mut self, range: std::ops::Range<usize>) {
+        // Poison that is there already keeps its own range.
+        if self.poison.is_none() {
+            self.store_dirty(&range);
+        }
+    }
+
+    fn store_dirty(&self, range: &std::ops::Range<usize>) {
+        let words = &self.lock.head.epoch;
+        words.dirty_start.store(range.start as u64, Ordering::Relaxed);
+        words.dirty_end.store(range.end as u64, Ordering::Relaxed);
+    }
+
+    /// Lets workers on parts in, who name the number given, and keeps everybody else out.
+    pub fn hand_out_parts(&mut self) -> u64 {
+        let words = &self.lock.head.epoch;
+        let epoch = words.epoch.load(Ordering::Relaxed);
+        words.parts.store(epoch, Ordering::SeqCst);
+        self.lock.slots.iter().rev().for_each(Robust::unlock);
+        self.partitioned = true;
+        epoch
+    }
+
+    /// Lets no more workers in and waits until the last has left.
+    ///
+    /// # Errors
+    /// [`LockError::Timeout`] names one that is still there; the parts stay handed out to those inside.
+    pub fn take_back_parts(&mut self, timeout: Option<Duration>) -> Result<(), LockError> {
+        if !self.partitioned {
+            return Ok(());
+        }
+        self.lock.head.epoch.parts.store(CLOSING, Ordering::SeqCst);
+        let mut wait = Wait::new(self.lock, timeout);
+        for (taken, slot) in self.lock.slots.iter().enumerate() {
+            if let Err(error) = self.lock.take(slot, &mut wait) {
+                self.lock.slots[..taken].iter().rev().for_each(Robust::unlock);
+                return Err(error);
+            }
+        }
+        self.lock.head.epoch.parts.store(0, Ordering::Release);
+        self.partitioned = false;
+        Ok(())
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        if self.forks != forks() {
+            return;
+        }
+        let _ = self.take_back_parts(None);
+        let words = &self.lock.head.epoch;
+        if std::thread::panicking() && !self.unwound {
+            words.cause.store(1, Ordering::Relaxed);
+        } else if self.poison.is_none() {
+            words.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        words.gate.store(0, Ordering::Release);
+        self.lock.slots.iter().rev().for_each(Robust::unlock);
+        self.lock.unlock_writer();
+        held::leave(self.lock.id(), self.lock.slots.len() + 1);
+    }
+}
+
+/// The lock, held to write the buffer that nobody reads.
+#[derive(Debug)]
+pub struct Committing {
+    lock: Lock,
+    active: u64,
+    forks: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Committing {
+    pub(super) fn new(lock: Lock, active: u64) -> Self {
+        Self { lock, active, forks: forks(), not_send: PhantomData }
+    }
+
+    /// The lock that is held.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// Commits so far; the last bit says which buffer is read. The other is ours.
+    pub fn commits(&self) -> u64 {
+        self.active
+    }
+
+    /// Makes our buffer the one that is read, in one store of one word, and lets go.
+    pub fn publish(self) -> u64 {
+        let next = self.active + 1;
+        if self.forks == forks() {
+            self.lock.head.commit.active.store(next, Ordering::Release);
+        }
+        next
+    }
+}
+
+impl Drop for Committing {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            self.lock.unlock_writer();
+            held::leave(self.lock.id(), 2);
+        }
+    }
+}
+
+/// The lock, held as a plain mutex.
+#[derive(Debug)]
+pub struct Mutual {
+    lock: Lock,
+    owner_died: bool,
+    forks: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Mutual {
+    pub(super) fn new(lock: Lock, owner_died: bool) -> Self {
+        Self { lock, owner_died, forks: forks(), not_send: PhantomData }
+    }
+
+    /// True if the holder before died with it.
+    pub fn owner_died(&self) -> bool {
+        self.owner_died
+    }
+}
+
+impl Drop for Mutual {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            self.lock.unlock_writer();
+            held::leave(self.lock.id(), 1);
+        }
+    }
+}

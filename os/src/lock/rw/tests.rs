@@ -1,0 +1,125 @@
+use super::*;
+use crate::lock::Block;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+
+/// Runs `child` in a forked child and gives its exit code.
+fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child only touches locks and memory that are its own copies, and leaves by _exit.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let code = child();
+            // SAFETY: it does not return.
+            unsafe { libc::_exit(code) }
+        }
+        ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
+            WaitStatus::Exited(_, code) => code,
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+#[test]
+fn a_forked_child_holds_nothing_of_its_parent() {
+    let block = Block::new().unwrap();
+    let lock = block.lock();
+    let held = lock.write(Attempt::default()).unwrap();
+    let soon = Attempt { timeout: Some(Duration::from_millis(10)), accept_poison: false };
+    let code = in_a_fork(|| {
+        // The guard is the parent's: dropping the child's copy of it must let nobody in.
+        drop(held);
+        i32::from(!matches!(lock.read(soon), Err(LockError::Timeout { .. })))
+    });
+    assert_eq!(code, 0);
+    // `held` was moved into the closure, which the parent did not run but dropped.
+    assert!(lock.read(soon).is_ok());
+}
+
+#[test]
+fn a_forked_child_makes_locks_of_its_own() {
+    let ours = Block::new().unwrap();
+    let memory = ours.memory();
+    let code = in_a_fork(|| {
+        let theirs = Block::new().unwrap();
+        i32::from(theirs.memory() == memory)
+    });
+    assert_eq!(code, 0);
+    assert!(!ours.lock().is_retired());
+}
+
+#[test]
+fn a_waiting_writer_goes_before_later_readers() {
+    let block = Block::new().unwrap();
+    let lock = block.lock();
+    let order = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let first = lock.read(Attempt::default()).unwrap();
+        let writer = scope.spawn(|| {
+            let _held = lock.write(Attempt::default()).unwrap();
+            order.lock().unwrap().push("writer");
+        });
+        while lock.head.epoch.gate.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let reader = scope.spawn(|| {
+            let _held = lock.read(Attempt::default()).unwrap();
+            order.lock().unwrap().push("reader");
+        });
+        while lock.state().waiting.len() < 2 {
+            std::thread::yield_now();
+        }
+        drop(first);
+        writer.join().unwrap();
+        reader.join().unwrap();
+    });
+    assert_eq!(*order.lock().unwrap(), ["writer", "reader"]);
+}
+
+#[test]
+fn a_stale_lock_is_retired_for_good() {
+    let block = Block::new().unwrap();
+    let stale = block.lock();
+    drop(block);
+    let again = Block::new().unwrap();
+    assert_eq!(stale.read(Attempt::default()).unwrap_err(), LockError::Retired);
+    assert_eq!(stale.write(Attempt::default()).unwrap_err(), LockError::Retired);
+    assert_eq!(stale.commit(Attempt::default()).unwrap_err(), LockError::Retired);
+    assert!(again.lock().write(Attempt::default()).is_ok());
+}
+
+#[test]
+fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
+    let block = Block::new().unwrap();
+    let lock = block.lock();
+    let (joined, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    let epoch = std::sync::OnceLock::new();
+    std::thread::scope(|scope| {
+        let coordinator = scope.spawn(|| {
+            let mut held = lock.write(Attempt::default()).unwrap();
+            epoch.set(held.hand_out_parts()).unwrap();
+            joined.wait();
+            #[expect(clippy::mem_forget, reason = "the thread dies with the lock")]
+            std::mem::forget(held);
+        });
+        joined.wait();
+        let worker = scope.spawn(|| {
+            let part = lock.join_parts(*epoch.get().unwrap(), Attempt::default()).unwrap();
+            go.wait();
+            drop(part);
+        });
+        coordinator.join().unwrap();
+        while lock.state().readers.is_empty() {
+            std::thread::yield_now();
+        }
+        // The worker is still inside: nobody else may be.
+        let soon = Attempt { timeout: Some(Duration::from_millis(10)), accept_poison: true };
+        assert!(matches!(lock.read(soon), Err(LockError::Timeout { .. })));
+        assert_eq!(lock.join_parts(*epoch.get().unwrap(), soon).unwrap_err(), LockError::Retired);
+        go.wait();
+        worker.join().unwrap();
+        let error = lock.read(Attempt::default()).unwrap_err();
+        assert!(matches!(error, LockError::Poisoned(_)), "{error}");
+        lock.write(Attempt { timeout: None, accept_poison: true }).unwrap().clear_poison();
+        assert!(lock.read(Attempt::default()).is_ok());
+    });
+}

@@ -1,0 +1,160 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Pages;
+use super::claim::{Claimed, Overlap, Right};
+use crate::lock::{Exclusive, Lock, Shared};
+
+/// Bytes that whoever holds their lock may touch.
+#[derive(Debug)]
+pub struct Guarded {
+    pub(super) pages: Arc<Pages>,
+    pub(super) range: Range<usize>,
+    pub(super) lock: Lock,
+}
+
+impl Guarded {
+    /// The memory they lie in.
+    pub fn pages(&self) -> &Arc<Pages> {
+        &self.pages
+    }
+
+    /// Where they lie in it.
+    pub fn range(&self) -> &Range<usize> {
+        &self.range
+    }
+
+    /// The lock.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// The bytes, while the lock is held for reading.
+    ///
+    /// # Panics
+    /// If it is another lock that is held.
+    pub fn bytes<'a>(&'a self, held: &'a Shared) -> &'a [u8] {
+        assert!(held.guards(self.lock), "the lock of other bytes");
+        // SAFETY: the lock is held shared for as long as the borrow lasts, so nobody holds it to write; the claim makes
+        // sure that nobody in this process touches the bytes by another right.
+        unsafe { self.pages.bytes(&self.range) }
+    }
+
+    /// The bytes, while the lock is held for writing.
+    ///
+    /// # Panics
+    /// If it is another lock that is held.
+    pub fn bytes_exclusive<'a>(&'a self, held: &'a Exclusive) -> &'a [u8] {
+        assert!(held.guards(self.lock), "the lock of other bytes");
+        // SAFETY: the lock is held alone; the borrow of `held` is shared, so nobody writes by it either.
+        unsafe { self.pages.bytes(&self.range) }
+    }
+
+    /// The bytes, to write.
+    ///
+    /// # Panics
+    /// If it is another lock that is held.
+    pub fn bytes_mut<'a>(&'a self, held: &'a mut Exclusive) -> &'a mut [u8] {
+        assert!(held.guards(self.lock), "the lock of other bytes");
+        // SAFETY: the lock is held alone, and `held` is borrowed alone: nobody touches the bytes by it or without it.
+        unsafe { self.pages.bytes_mut(&self.range) }
+    }
+
+    /// The bytes of several, to write at the same time.
+    ///
+    /// # Panics
+    /// If it is another lock that is held, or if two of them overlap.
+    pub fn all_bytes_mut<'a>(all: &[&'a Self], held: &'a mut Exclusive) -> Vec<&'a mut [u8]> {
+        Self::assert_disjoint(all);
+        all.iter()
+            .map(|one| {
+                assert!(held.guards(one.lock), "the lock of other bytes");
+                // SAFETY: as for `bytes_mut`, and no two of them overlap.
+                unsafe { one.pages.bytes_mut(&one.range) }
+            })
+            .collect()
+    }
+
+    pub(crate) fn assert_disjoint(all: &[&Self]) {
+        let place = |one: &&Self| (one.pages.pointer(&one.range).addr().get(), one.range.len());
+        let mut places: Vec<(usize, usize)> = all.iter().map(place).filter(|(_, len)| *len > 0).collect();
+        places.sort_unstable();
+        assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "bytes borrowed twice");
+    }
+
+    /// The bytes of neighbours, one run of memory, while each one's lock is held for reading.
+    ///
+    /// # Panics
+    /// If a lock is another one, or if they are no neighbours.
+    pub fn run<'a>(neighbours: &'a [Self], held: &'a [Shared]) -> &'a [u8] {
+        assert_eq!(neighbours.len(), held.len(), "a lock for each");
+        let locked = neighbours.iter().zip(held).all(|(one, held)| held.guards(one.lock));
+        assert!(locked, "the lock of other bytes");
+        let (pages, range) = run_of(neighbours);
+        // SAFETY: every lock is held as for `bytes`, and the run is what they guard together.
+        unsafe { pages.bytes(&range) }
+    }
+
+    /// The bytes of neighbours, one run of memory, to write.
+    ///
+    /// # Panics
+    /// If a lock is another one, or if they are no neighbours.
+    pub fn run_mut<'a>(neighbours: &'a [Self], held: &'a mut [Exclusive]) -> &'a mut [u8] {
+        assert_eq!(neighbours.len(), held.len(), "a lock for each");
+        let locked = neighbours.iter().zip(&*held).all(|(one, held)| held.guards(one.lock));
+        assert!(locked, "the lock of other bytes");
+        let (pages, range) = run_of(neighbours);
+        // SAFETY: every lock is held as for `bytes_mut`, and the run is what they guard together.
+        unsafe { pages.bytes_mut(&range) }
+    }
+
+    /// Takes the bytes from the lock, if nobody else in this process has them.
+    ///
+    /// # Errors
+    /// Gives them back if somebody has.
+    pub fn into_claimed(mut self) -> Result<Claimed, Self> {
+        if !self.pages.convert(&self.range, Right::Own) {
+            return Err(self);
+        }
+        let range = std::mem::take(&mut self.range);
+        Ok(Claimed { pages: Arc::clone(&self.pages), range })
+    }
+
+    /// Part `number` of the bytes, to write while the part's own lock is held, beside workers on the other parts.
+    ///
+    /// # Errors
+    /// [`Overlap`] if this process knows the part under another lock.
+    ///
+    /// # Panics
+    /// If the locks held are others.
+    pub(crate) fn part_pointer<'a>(
+        &'a self,
+        whole: &'a Shared,
+        part: &'a Exclusive,
+        number: usize,
+    ) -> Result<std::ptr::NonNull<u8>, Overlap> {
+        assert_eq!(whole.lock().id(), self.lock.id(), "the lock of other bytes");
+        let epoch = whole.parts().ok_or_else(|| Overlap { range: self.range.clone() })?;
+        let key = (self.lock.id(), epoch, number);
+        let part = (part.lock().id(), number);
+        let mut claims = self.pages.claims();
+        // Parts of earlier epochs are gone for good.
+        claims.parts.retain(|(lock, other, _), _| *lock != key.0 || *other == epoch);
+        if *claims.parts.entry(key).or_insert(part) != part {
+            return Err(Overlap { range: self.range.clone() });
+        }
+        Ok(self.pages.pointer(&self.range))
+    }
+}
+
+/// The run of bytes that neighbours make together.
+fn run_of(neighbours: &[Guarded]) -> (&Pages, Range<usize>) {
+    let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
+        panic!("a run of at least one");
+    };
+    let joined = neighbours
+        .windows(2)
+        .all(|pair| pair[0].range.end == pair[1].range.start && Arc::ptr_eq(&pair[0].pages, &pair[1].pages));
+    assert!(joined, "bytes that are no neighbours");
+    (&first.pages, first.range.start..last.range.end)
+}

@@ -1,0 +1,59 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Pages;
+use crate::lock::{Committing, Lock, Shared};
+
+/// Two buffers of one length: one is read while the other is written.
+#[derive(Debug)]
+pub struct Pair {
+    pub(super) pages: Arc<Pages>,
+    pub(super) range: Range<usize>,
+    pub(super) lock: Lock,
+}
+
+impl Pair {
+    /// The memory they lie in.
+    pub fn pages(&self) -> &Arc<Pages> {
+        &self.pages
+    }
+
+    /// Where they lie in it, one behind the other.
+    pub fn range(&self) -> &Range<usize> {
+        &self.range
+    }
+
+    /// The lock.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    fn buffer(&self, commits: u64) -> Range<usize> {
+        let half = self.range.len() / 2;
+        let start = self.range.start + if commits & 1 == 0 { 0 } else { half };
+        start..start + half
+    }
+
+    /// The last commit, which stays as it is while the lock is held.
+    ///
+    /// # Panics
+    /// If it is another lock that is held.
+    pub fn bytes<'a>(&'a self, held: &'a Shared) -> &'a [u8] {
+        assert_eq!(held.lock().id(), self.lock.id(), "the lock of other bytes");
+        // SAFETY: a committer writes the other buffer; before it turns to this one it passes the slot we hold.
+        unsafe { self.pages.bytes(&self.buffer(held.commits())) }
+    }
+
+    /// The last commit, and the bytes to write the next one to.
+    ///
+    /// # Panics
+    /// If it is another lock that is held.
+    pub fn both<'a>(&'a self, held: &'a mut Committing) -> (&'a [u8], &'a mut [u8]) {
+        assert_eq!(held.lock().id(), self.lock.id(), "the lock of other bytes");
+        // SAFETY: only the holder of the writer's mutex writes either buffer, and it writes the other.
+        let last = unsafe { self.pages.bytes(&self.buffer(held.commits())) };
+        // SAFETY: its readers have left their slots since it was the last commit; `held` is borrowed alone.
+        let next = unsafe { self.pages.bytes_mut(&self.buffer(held.commits() + 1)) };
+        (last, next)
+    }
+}

@@ -1,0 +1,97 @@
+use super::*;
+use crate::lock::{Attempt, Block};
+
+fn pages() -> Arc<Pages> {
+    Pages::new(8192, PageOptions::default()).unwrap()
+}
+
+#[test]
+fn bytes_have_one_owner() {
+    let pages = pages();
+    let first = pages.claim(0..128).unwrap();
+    assert!(pages.claim(64..192).is_err());
+    assert!(pages.claim(127..128).is_err());
+    let block = Block::new().unwrap();
+    assert!(pages.guard(0..128, block.lock()).is_err());
+    let (left, right) = first.split(64);
+    drop(left);
+    assert!(pages.claim(0..64).is_ok());
+    assert!(pages.claim(0..65).is_err());
+    drop(right);
+    assert!(pages.claim(0..8192).is_ok());
+    assert!(pages.claim(0..8193).is_err());
+}
+
+#[test]
+fn a_lock_guards_its_bytes_only() {
+    let pages = pages();
+    let (block, other) = (Block::new().unwrap(), Block::new().unwrap());
+    let guarded = pages.claim(0..64).unwrap().into_guarded(block.lock());
+    let again = pages.guard(0..64, block.lock()).unwrap();
+    assert!(pages.guard(0..64, other.lock()).is_err());
+    let mut held = block.lock().write(Attempt::default()).unwrap();
+    guarded.bytes_mut(&mut held)[0] = 7;
+    assert_eq!(again.bytes_exclusive(&held)[0], 7);
+    assert!(guarded.into_claimed().is_err(), "still joined");
+    drop(held);
+    drop(again);
+}
+
+#[test]
+#[should_panic = "the lock of other bytes"]
+fn another_lock_opens_nothing() {
+    let pages = pages();
+    let (block, other) = (Block::new().unwrap(), Block::new().unwrap());
+    let guarded = pages.claim(0..64).unwrap().into_guarded(block.lock());
+    guarded.bytes(&other.lock().read(Attempt::default()).unwrap());
+}
+
+#[test]
+fn a_reader_keeps_its_commit() {
+    let pages = pages();
+    let block = Block::new().unwrap();
+    let pair = pages.claim(0..128).unwrap().into_pair(block.lock());
+    let commit = |value: u8| {
+        let mut held = block.lock().commit(Attempt::default())?;
+        pair.both(&mut held).1.fill(value);
+        held.publish();
+        Ok::<_, crate::lock::LockError>(())
+    };
+    commit(1).unwrap();
+    std::thread::scope(|scope| {
+        let held = block.lock().read(Attempt::default()).unwrap();
+        let seen = pair.bytes(&held);
+        scope.spawn(|| commit(2).unwrap()).join().unwrap();
+        assert_eq!(seen[0], 1, "the second commit went to the other buffer");
+        assert_eq!(pair.bytes(&held)[0], 2);
+    });
+}
+
+#[test]
+fn the_same_memory_is_mapped_once() {
+    let pages = pages();
+    let again = Pages::attach(pages.descriptor().try_clone().unwrap()).unwrap();
+    assert!(Arc::ptr_eq(&pages, &again));
+}
+
+#[test]
+fn huge_pages_are_asked_for_and_never_required() {
+    for huge in [HugePages::System, HugePages::Advise, HugePages::Reserved] {
+        let pages = Pages::new(4 << 20, PageOptions { huge, ..PageOptions::default() }).unwrap();
+        println!("{huge:?}: {} bytes in huge pages", pages.huge_bytes().unwrap());
+        assert!(pages.huge_bytes().unwrap() <= 4 << 20);
+        pages.claim(0..4 << 20).unwrap().bytes_mut().fill(1);
+        // Another process maps it as well.
+        drop((Pages::attach(pages.descriptor().try_clone().unwrap()).unwrap(), pages));
+    }
+}
+
+#[test]
+fn a_node_is_preferred_where_there_are_nodes() {
+    let on = |node| Pages::new(1 << 20, PageOptions { node: Some(node), ..PageOptions::default() });
+    match on(0) {
+        Ok(pages) => pages.claim(0..1 << 20).unwrap().bytes_mut().fill(1),
+        Err(error) => println!("NOT RUN: this kernel has no NUMA: {error}"),
+    }
+    assert_eq!(on(64).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
