@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use numpush_os::{Block, Claimed, Guarded, Lock, Pages, Pair, Place, forks};
 use serde::{Deserialize, Serialize};
@@ -278,9 +278,7 @@ impl Value {
     /// Takes the bytes from the locks, if nobody else has the value.
     pub(crate) fn into_claims(value: Arc<Self>) -> Result<Parts, Error> {
         value.owned("take it from its locks")?;
-        let value = Arc::try_unwrap(value)
-            .map_err(|_| Error::InUse { what: "another handle or process has it open" })?;
-        // `value` is taken apart, so it must not be found any more.
+        let value = alone(value)?;
         let Self { meta, spans, origin } = value;
         let (Spans::Guarded(spans), Origin::Owned(owned)) = (spans, origin) else {
             return Err(Error::InUse { what: "it has two buffers" });
@@ -296,6 +294,22 @@ impl Drop for Owned {
         if self.forks == forks() {
             registry().remove(&self.number);
         }
+    }
+}
+
+/// The value, if nobody else has it. Somebody who only reports on it lets go within a moment.
+fn alone(value: Arc<Value>) -> Result<Value, Error> {
+    let until = Instant::now() + Duration::from_millis(20);
+    let mut value = value;
+    loop {
+        value = match Arc::try_unwrap(value) {
+            Ok(value) => return Ok(value),
+            Err(value) => value,
+        };
+        if Instant::now() > until {
+            return Err(Error::InUse { what: "another handle or process has it open" });
+        }
+        std::thread::yield_now();
     }
 }
 

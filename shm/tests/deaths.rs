@@ -83,7 +83,10 @@ struct Peer {
 
 impl Peer {
     fn start(role: &str, handle: Option<&Handle>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), role, handle)
+    }
+
+    fn start_by(mut command: Command, role: &str, handle: Option<&Handle>) -> Self {
         command.args(["--exact", "role", "--nocapture"]).env(ROLE, role);
         command.envs(handle.map(|handle| (HANDLE, handle.to_string())));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -156,6 +159,25 @@ fn exit_is_a_death_too() {
     peer.input.write_all(b"\n").unwrap();
     assert_eq!(poisoned_by(&array), pid);
     peer.child.wait().unwrap();
+}
+
+/// Thread numbers mean nothing across pid namespaces; the kernel compares them in that of the dying thread.
+#[test]
+fn a_writer_in_another_pid_namespace_dies_like_any_other() {
+    let wrapper = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
+    let allowed = Command::new("unshare").args(wrapper).arg("true").output();
+    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
+        println!("NOT RUN: no pid namespace can be made here: {allowed:?}");
+        return;
+    }
+    let (_arena, array) = shared();
+    let mut command = Command::new("unshare");
+    command.args(wrapper).arg(std::env::current_exe().unwrap());
+    let mut peer = Peer::start_by(command, "write", Some(&array.handle().unwrap()));
+    peer.hears("held");
+    peer.kill();
+    // Its number in its own namespace is that of the first process there, or nearly.
+    assert!(poisoned_by(&array) < 10);
 }
 
 #[test]

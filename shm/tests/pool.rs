@@ -72,7 +72,7 @@ fn unserved(_: u64) {}
 #[test]
 fn worker() {
     let tasks = Tasks::new().with(scale).with(square).with(add).with(pid).with(fail).with(die);
-    tasks.with(die_in_part).with(increment).with(commit).with(sleep).serve();
+    tasks.with(die_in_part).with(increment).with(commit).with(sleep).with(swallow).with(produce).serve();
 }
 
 fn pool(workers: usize) -> Pool {
@@ -210,6 +210,26 @@ fn what_cannot_be_run_is_an_error() {
     let error = pool.apply(increment_by_handle, (handle, 1_usize)).unwrap_err();
     assert!(error.to_string().contains("not among the tasks"), "{error}");
     assert!(matches!(Pool::new(0), Err(PoolError::Empty)));
+}
+
+#[test]
+fn what_is_too_long_is_an_error_and_the_worker_goes_on() {
+    let pool = pool(1);
+    let before = pool.workers();
+    let error = pool.apply(swallow, ("x".repeat(65 << 20),)).unwrap_err();
+    assert!(error.to_string().contains("over the limit of 67108864 bytes"), "{error}");
+    let error = pool.apply(produce, (65 << 20,)).unwrap_err();
+    assert!(error.to_string().contains("results are over the limit"), "{error}");
+    assert_eq!(pool.apply(produce, (3,)).unwrap(), "xxx");
+    assert_eq!(pool.workers(), before);
+}
+
+fn swallow(text: String) -> usize {
+    text.len()
+}
+
+fn produce(len: usize) -> String {
+    "x".repeat(len)
 }
 
 fn increment_by_handle(_: numpush_shm::Handle, _: usize) {}

@@ -41,7 +41,7 @@ impl Shared {
 
     /// True if this guard opens what `lock` guards: the same lock, and not for the sake of a part.
     pub(crate) fn guards(&self, lock: Lock) -> bool {
-        self.lock.id() == lock.id() && self.parts == 0
+        self.lock.is(lock) && self.parts == 0
     }
 
     /// The epoch of the parts that are handed out, if any are and may be worked on.
@@ -91,7 +91,7 @@ impl Exclusive {
 
     /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
     pub(crate) fn guards(&self, lock: Lock) -> bool {
-        self.lock.id() == lock.id() && !self.partitioned
+        self.lock.is(lock) && !self.partitioned
     }
 
     /// What an unfinished write left behind, if the lock was taken nevertheless.

@@ -122,6 +122,11 @@ impl Lock {
         std::ptr::from_ref(self.head).addr()
     }
 
+    /// True if both are the same lock in the same of its lives.
+    pub(crate) fn is(self, other: Self) -> bool {
+        self.id() == other.id() && self.generation == other.generation
+    }
+
     pub(crate) fn generation(self) -> u64 {
         self.generation
     }

@@ -133,7 +133,7 @@ impl Guarded {
         part: &'a Exclusive,
         number: usize,
     ) -> Result<std::ptr::NonNull<u8>, Overlap> {
-        assert_eq!(whole.lock().id(), self.lock.id(), "the lock of other bytes");
+        assert!(whole.lock().is(self.lock), "the lock of other bytes");
         let epoch = whole.parts().ok_or_else(|| Overlap { range: self.range.clone() })?;
         let key = (self.lock.id(), epoch, number);
         let part = (part.lock().id(), number);

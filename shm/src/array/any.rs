@@ -140,7 +140,7 @@ impl AnyArray {
         meta.array(Buffer::owner(mapping).with_backing(backing)).map(Message::from)
     }
 
-    /// The array as a message that owns its bytes, which nobody can write any more. Copies nothing.
+    /// The array as a message that owns its bytes: it is shared no more. Copies nothing.
     ///
     /// # Errors
     /// As [`SharedArray::into_message`].

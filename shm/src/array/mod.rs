@@ -278,7 +278,8 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         Partition::new(self, axis, parts)
     }
 
-    /// The array as a message that owns its bytes, which nobody can write any more. Copies nothing.
+    /// The array as a message that owns its bytes: it is shared no more. Copies nothing. (For bytes that the kernel lets
+    /// nobody write, see [`Self::snapshot`].)
     ///
     /// # Errors
     /// [`Error::InUse`] if another clone, or another process, has the array.
@@ -307,7 +308,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
 /// Most row locks of an array; each takes 1.3 KiB, and all are taken to lock the whole.
 const MAX_ROW_LOCKS: usize = 32;
 
-/// Bytes that a claim owns and nobody writes.
+/// Bytes that a claim owns and nobody else has open.
 struct Frozen {
     claim: Claimed,
     _home: Option<Arc<Home>>,
@@ -319,7 +320,7 @@ impl AsRef<[u8]> for Frozen {
     }
 }
 
-/// A buffer of bytes that nobody can write any more.
+/// A buffer of bytes that are shared no more.
 pub(crate) fn freeze(claim: Claimed, home: Option<Arc<Home>>) -> Buffer<'static> {
     Buffer::owner(Frozen { claim, _home: home })
 }

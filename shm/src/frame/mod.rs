@@ -281,7 +281,7 @@ impl SharedFrame {
         spans.into_iter().map(join).collect()
     }
 
-    /// The frame with its bytes, which nobody can write any more. Copies nothing.
+    /// The frame with its bytes: it is shared no more. Copies nothing.
     ///
     /// # Errors
     /// [`Error::InUse`] if another clone or version, or another process, has the frame.
@@ -293,7 +293,7 @@ impl SharedFrame {
         meta.frame(|span| buffers[span].clone())
     }
 
-    /// The frame as an Arrow record batch over the same bytes, which nobody can write any more. Copies nothing.
+    /// The frame as an Arrow record batch over the same bytes: it is shared no more. Copies nothing.
     ///
     /// # Errors
     /// As [`Self::into_frame`].

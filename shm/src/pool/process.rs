@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use numpush_os::{set_receive_tick, wait};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Fault, MAX_FRAME};
 use crate::pool::PoolOptions;
 use crate::pool::error::{HeldLock, PoolError, TaskError};
 use crate::pool::worker::{ARGUMENTS, DONE, PANICKED, UNKNOWN, VARIABLE};
@@ -52,12 +52,20 @@ impl Worker {
         numpush_os::is_hung_up(self.channel.socket())
     }
 
-    pub(super) fn call(&mut self, name: &str, arguments: &[u8]) {
-        let _ = self.channel.send_bytes(|call| {
+    /// Sends it a task. An error says that the arguments are too long; that the worker is gone shows when its result is
+    /// read.
+    pub(super) fn call(&mut self, name: &str, arguments: &[u8]) -> Result<(), TaskError> {
+        let sent = self.channel.send_bytes(|call| {
             call.extend_from_slice(name.as_bytes());
             call.push(0);
             call.extend_from_slice(arguments);
         });
+        match sent {
+            Err(Fault::Garbled(_)) => {
+                Err(TaskError::Arguments { task: name.into(), fault: too_long("arguments") })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The result of the task it runs, or `None` if it died.
@@ -96,6 +104,13 @@ impl Worker {
         let _ = self.channel.socket().shutdown(std::net::Shutdown::Both);
         let _ = end(&mut self.child);
     }
+}
+
+/// What to say of arguments or of a result over the limit.
+pub(super) fn too_long(what: &str) -> String {
+    format!(
+        "its {what} are over the limit of {MAX_FRAME} bytes: send a handle, and the data in shared memory"
+    )
 }
 
 /// Waits for a process that is about to end, and kills it if it takes too long.

@@ -72,12 +72,8 @@ impl<'p> Running<'p> {
                 continue;
             }
             let Some((number, call)) = self.waiting.pop_front() else { break };
-            match call {
-                Ok(call) => {
-                    // One that died since shows when its result is read.
-                    worker.call(self.name, &call);
-                    self.busy.push((number, worker));
-                }
+            match call.and_then(|call| worker.call(self.name, &call)) {
+                Ok(()) => self.busy.push((number, worker)),
                 Err(error) => {
                     self.free.push(worker);
                     return Some((number, Err(error)));

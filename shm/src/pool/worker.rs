@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use numpush_os::{end_process, ignore_interrupt, take_standard_input, wait_for_hangup};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, MAX_FRAME};
+use crate::pool::process::too_long;
 use crate::pool::task::Tasks;
 
 /// Set in the environment of a worker.
@@ -46,7 +47,10 @@ pub(super) fn run(tasks: &Tasks) {
     // The first word tells the pool that its program serves.
     let _ = channel.send_bytes(|hello| hello.push(DONE));
     while let Ok(call) = channel.receive_bytes() {
-        let (outcome, bytes) = answer(tasks, &call);
+        let (mut outcome, mut bytes) = answer(tasks, &call);
+        if bytes.len() >= MAX_FRAME {
+            (outcome, bytes) = (ARGUMENTS, too_long("results").into());
+        }
         let _ = std::io::stdout().flush();
         let sent = channel.send_bytes(|reply| {
             reply.push(outcome);
