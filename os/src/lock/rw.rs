@@ -490,4 +490,6 @@ impl Wait {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
