@@ -29,7 +29,8 @@ pub use arena::{Arena, ArenaOptions, ArenaUse};
 pub use array::{AnyArray, CommitArray, Part, Partition, SharedArray};
 pub use error::Error;
 pub use frame::{
-    Bits, ColumnMut, FramePart, FramePartGuard, FrameReadGuard, FrameWriteGuard, SharedFrame, Texts,
+    Bits, BitsMut, ColumnMut, FlagsMut, FramePart, FramePartGuard, FrameReadGuard, FrameWriteGuard,
+    SharedFrame, Texts,
 };
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
 pub use handle::Handle;

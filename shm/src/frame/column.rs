@@ -16,6 +16,81 @@ impl Bits<'_> {
     }
 }
 
+/// A bitmap to write.
+#[derive(Debug)]
+pub struct BitsMut<'a>(pub(super) &'a mut [u8]);
+
+impl BitsMut<'_> {
+    /// The bit of `row`.
+    pub fn get(&self, row: usize) -> bool {
+        Bits(self.0).get(row)
+    }
+
+    /// Sets the bit of `row`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn set(&mut self, row: usize, bit: bool) {
+        let mask = 1 << (row % 8);
+        let byte = &mut self.0[row / 8];
+        *byte = if bit { *byte | mask } else { *byte & !mask };
+    }
+}
+
+/// A column of truth values, to write, with its validity. Each is one bit.
+#[derive(Debug)]
+pub struct FlagsMut<'a> {
+    pub(super) name: &'a str,
+    pub(super) len: usize,
+    pub(super) values: BitsMut<'a>,
+    pub(super) validity: Option<BitsMut<'a>>,
+}
+
+impl FlagsMut<'_> {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The value of `row`, or `None` if it is null.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn get(&self, row: usize) -> Option<bool> {
+        assert!(row < self.len, "row {row} of {}", self.len);
+        self.validity.as_ref().is_none_or(|bits| bits.get(row)).then(|| self.values.get(row))
+    }
+
+    /// Sets `row` to a value, or to null.
+    ///
+    /// # Errors
+    /// [`Error::Column`] for a null in a column that was made without any, and so has no bitmap.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn set(&mut self, row: usize, value: Option<bool>) -> Result<(), Error> {
+        // Bits behind the last row stay zero.
+        assert!(row < self.len, "row {row} of {}", self.len);
+        match &mut self.validity {
+            Some(bits) => bits.set(row, value.is_some()),
+            None if value.is_none() => return Err(no_bitmap(self.name)),
+            None => {}
+        }
+        self.values.set(row, value.unwrap_or(false));
+        Ok(())
+    }
+}
+
+fn no_bitmap(name: &str) -> Error {
+    let fault = "has no validity bitmap: it was made without nulls".into();
+    Error::Column { name: name.into(), fault }
+}
+
 /// A column of numbers, to write, with its validity.
 #[derive(Debug)]
 pub struct ColumnMut<'a, T> {
@@ -50,7 +125,7 @@ impl<T: Pod> ColumnMut<'_, T> {
     }
 
     fn is_valid(&self, row: usize) -> bool {
-        self.validity.as_deref().is_none_or(|bits| Bits(bits).get(row))
+        self.validity.as_deref().map(Bits).is_none_or(|bits| bits.get(row))
     }
 
     /// Sets `row` to a value, or to null.
@@ -62,13 +137,9 @@ impl<T: Pod> ColumnMut<'_, T> {
     /// If there is no such row.
     pub fn set(&mut self, row: usize, value: Option<T>) -> Result<(), Error> {
         match (&mut self.validity, value) {
-            (Some(bits), Some(_)) => bits[row / 8] |= 1 << (row % 8),
-            (Some(bits), None) => bits[row / 8] &= !(1 << (row % 8)),
+            (Some(bits), value) => BitsMut(bits).set(row, value.is_some()),
             (None, Some(_)) => {}
-            (None, None) => {
-                let fault = "has no validity bitmap: it was made without nulls".into();
-                return Err(Error::Column { name: self.name.into(), fault });
-            }
+            (None, None) => return Err(no_bitmap(self.name)),
         }
         self.values[row] = value.unwrap_or_else(T::zeroed);
         Ok(())

@@ -1,9 +1,9 @@
 use bytemuck::Pod;
-use numpush_message::{Buffer, Dtype, Element, Frame};
+use numpush_message::{Buffer, Dtype, Element, Format, Frame};
 use numpush_os::{Attempt, Exclusive, Guarded, Poison, Shared};
 
 use crate::error::Error;
-use crate::frame::column::{Bits, ColumnMut, Texts};
+use crate::frame::column::{Bits, BitsMut, ColumnMut, FlagsMut, Texts};
 use crate::frame::meta::{ColumnMeta, Meta};
 use crate::value::Value;
 
@@ -32,6 +32,17 @@ pub(super) fn check<T: Element>(column: &ColumnMeta) -> Result<(), Error> {
     let wanted = Dtype::Scalar(T::SCALAR);
     let fault = format!("is of Arrow type {format}, whose values are not written as {wanted}");
     Err(Error::Column { name: column.name.clone(), fault })
+}
+
+/// Checks that `column` is of truth values.
+pub(super) fn check_flags(column: &ColumnMeta) -> Result<(), Error> {
+    match column.format()? {
+        Format::Bool => Ok(()),
+        format => {
+            let fault = format!("is of Arrow type {format}, not of truth values");
+            Err(Error::Column { name: column.name.clone(), fault })
+        }
+    }
 }
 
 /// Bytes as elements; those of an arena are aligned for all of them.
@@ -69,6 +80,16 @@ impl<'a> FrameReadGuard<'a> {
         Ok(validity.map(|span| Bits(self.bytes(Some(span)))))
     }
 
+    /// The values of a column of truth values; that of a null means nothing.
+    ///
+    /// # Errors
+    /// [`Error::Column`] if there is none of that name, or if it is of another type.
+    pub fn flags(&self, name: &str) -> Result<Bits<'_>, Error> {
+        let column = self.meta.column(name)?;
+        check_flags(column)?;
+        Ok(Bits(self.bytes(column.value_spans().0)))
+    }
+
     /// A column of text, or of a dictionary of texts.
     ///
     /// # Errors
@@ -100,6 +121,23 @@ impl<'a> FrameWriteGuard<'a> {
     pub fn column<T: Element + Pod>(&mut self, name: &str) -> Result<ColumnMut<'_, T>, Error> {
         let [column] = self.columns([name])?;
         Ok(column)
+    }
+
+    /// A column of truth values, to write.
+    ///
+    /// # Errors
+    /// [`Error::Column`] if there is none of that name, or if it is of another type.
+    pub fn flags(&mut self, name: &str) -> Result<FlagsMut<'_>, Error> {
+        let column = self.meta.column(name)?;
+        check_flags(column)?;
+        let spans = self.value.guarded();
+        let (values, validity) = column.value_spans();
+        let wanted: Vec<&Guarded> =
+            [values, validity].into_iter().flatten().map(|span| &spans[span]).collect();
+        let mut bytes = Guarded::all_bytes_mut(&wanted, &mut self.held).into_iter();
+        let values = values.and_then(|_| bytes.next()).unwrap_or_default();
+        let validity = validity.and_then(|_| bytes.next()).map(BitsMut);
+        Ok(FlagsMut { name: &column.name, len: self.meta.rows, values: BitsMut(values), validity })
     }
 
     /// Several columns of one type at the same time.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use numpush_message::{Body, Buffer, Column, Frame, Message};
 use numpush_os::{Attempt, Claimed, Guarded};
 
-pub use column::{Bits, ColumnMut, Texts};
+pub use column::{Bits, BitsMut, ColumnMut, FlagsMut, Texts};
 pub use guard::{FrameReadGuard, FrameWriteGuard};
 pub(crate) use meta::Meta;
 pub use part::{FramePart, FramePartGuard};

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::division::{Share, ShareOffer, divide};
 use crate::error::Error;
-use crate::frame::column::ColumnMut;
-use crate::frame::guard::{check, elements_mut};
+use crate::frame::column::{BitsMut, ColumnMut, FlagsMut};
+use crate::frame::guard::{check, check_flags, elements_mut};
 use crate::frame::meta::{ColumnMeta, DataMeta, Meta};
 use crate::value::{self, Value};
 
@@ -32,6 +32,9 @@ pub struct FramePartGuard<'a> {
     part: Exclusive,
     whole: Shared,
 }
+
+/// The bytes of a column's values, and those of its bitmap if it has one.
+type ValuesAndValidity<'a> = (&'a mut [u8], Option<&'a mut [u8]>);
 
 impl FramePart {
     pub(super) fn divide(value: &Arc<Value>, rows: usize, parts: usize) -> Result<Vec<Self>, Error> {
@@ -88,21 +91,39 @@ impl FramePartGuard<'_> {
     pub fn column<T: Element + Pod>(&mut self, name: &str) -> Result<ColumnMut<'_, T>, Error> {
         let column = self.meta.column(name)?;
         check::<T>(column)?;
-        let (values, validity) = column.value_spans();
+        let (values, validity) = self.bytes(column, false)?;
+        Ok(ColumnMut { name: &column.name, values: elements_mut(values), validity })
+    }
+
+    /// The part's rows of a column of truth values, to write. Row 0 is the part's first.
+    ///
+    /// # Errors
+    /// [`Error::Column`] if there is none of that name, or if it is of another type.
+    pub fn flags(&mut self, name: &str) -> Result<FlagsMut<'_>, Error> {
+        let column = self.meta.column(name)?;
+        check_flags(column)?;
+        let Division { parts, number, grain } = self.division;
+        let len = division(self.meta.rows, parts, number, grain).len();
+        let (values, validity) = self.bytes(column, true)?;
+        Ok(FlagsMut { name: &column.name, len, values: BitsMut(values), validity: validity.map(BitsMut) })
+    }
+
+    /// The part's bytes of the values, which are bits or whole bytes, and of the validity.
+    fn bytes(&mut self, column: &ColumnMeta, bits: bool) -> Result<ValuesAndValidity<'_>, Error> {
         let spans = self.value.guarded();
-        let mut wanted: Vec<(&Guarded, Division, usize)> = Vec::with_capacity(2);
-        wanted.extend(values.map(|span| (&spans[span], self.division, self.meta.rows)));
         // Eight rows a byte, in the same grains.
-        let bits = Division { grain: self.division.grain / 8, ..self.division };
-        wanted.extend(validity.map(|span| (&spans[span], bits, spans[span].range().len())));
+        let of_bits = Division { grain: self.division.grain / 8, ..self.division };
+        let bitmap = |span: usize| (&spans[span], of_bits, spans[span].range().len());
+        let (values, validity) = column.value_spans();
+        let numbers = |span: usize| (&spans[span], self.division, self.meta.rows);
+        let mut wanted: Vec<(&Guarded, Division, usize)> = Vec::with_capacity(2);
+        wanted.extend(values.map(|span| if bits { bitmap(span) } else { numbers(span) }));
+        wanted.extend(validity.map(bitmap));
         let parts = Guarded::part_bytes_mut(&wanted, &self.whole, &mut self.part);
         let parts = parts.map_err(|_| Error::InUse { what: "the part is open under another lock" })?;
         let mut parts = parts.into_iter();
-        Ok(ColumnMut {
-            name: &column.name,
-            values: elements_mut(values.and_then(|_| parts.next()).unwrap_or_default()),
-            validity: validity.and_then(|_| parts.next()),
-        })
+        let values = values.and_then(|_| parts.next()).unwrap_or_default();
+        Ok((values, validity.and_then(|_| parts.next())))
     }
 }
 

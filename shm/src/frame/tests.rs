@@ -4,7 +4,8 @@ use super::*;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray, types::Int8Type,
+    Array as _, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray,
+    types::Int8Type,
 };
 use numpush_message::{Encoder, Flags, Landing as _, Limits};
 
@@ -116,4 +117,22 @@ fn parts_are_whole_bytes_of_every_bitmap() {
     assert_eq!(ranges, [0..1024, 1024..1536, 1536..2000]);
     drop(parts);
     assert_eq!(shared.partition(100).unwrap().len(), 4);
+}
+
+#[test]
+fn truth_values_are_bits_and_are_written_too() {
+    let flags: BooleanArray = (0..1500).map(|row| (row % 5 != 0).then_some(row % 2 == 0)).collect();
+    let batch = RecordBatch::try_from_iter([("late", Arc::new(flags) as ArrayRef)]).unwrap();
+    let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
+    let mut guard = shared.write().unwrap();
+    let mut late = guard.flags("late").unwrap();
+    assert_eq!((late.get(0), late.get(1), late.get(2)), (None, Some(false), Some(true)));
+    late.set(0, Some(true)).unwrap();
+    late.set(1499, None).unwrap();
+    assert!(guard.column::<u8>("late").is_err());
+    drop(guard);
+    assert!(shared.read().unwrap().flags("late").unwrap().get(0));
+    let batch = shared.into_batch().unwrap();
+    let late: &BooleanArray = batch["late"].as_any().downcast_ref().unwrap();
+    assert!(late.value(0) && late.is_valid(0) && late.is_null(1499));
 }
