@@ -319,7 +319,7 @@ fn surplus_descriptors_do_not_stay() {
 #[test]
 fn another_user_is_refused() {
     if numpush_os::user() != 0 {
-        println!("NOT RUN: only root can act as another user");
+        support::not_run("only root can act as another user");
         return;
     }
     let place = TempPath::new("user");
@@ -445,7 +445,7 @@ fn a_full_file_system_is_an_error() {
     let mounted =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&folder.0).status();
     if !mounted.is_ok_and(|status| status.success()) {
-        println!("NOT RUN: only root can mount a small file system");
+        support::not_run("only root can mount a small file system");
         return;
     }
     let error = numpush::file::write(&folder.0.join("big.np"), &bytes(4 << 20, 1), false).unwrap_err();

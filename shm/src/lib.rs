@@ -4,7 +4,29 @@
 //! survives the death of whoever holds it. Sent to another process, a value is a [`Handle`]: text of some fifty bytes
 //! that is opened through its owner's socket, by descriptor, without a name that could be left behind.
 //!
-//! What it does not do: move bytes between machines, or order the work of processes.
+//! A [`Pool`] runs functions of the program in worker processes, over values and [parts](Part) of them:
+//!
+//! ```no_run
+//! use ndarray::{Axis, Ix1};
+//! use numpush_shm::{Arena, Part, Pool, SharedArray, Tasks};
+//!
+//! fn double(mut part: Part<f64, Ix1>) {
+//!     *part.write().unwrap() *= 2.0;
+//! }
+//!
+//! // First in `main`: a worker is the same program, and works here until its pool ends.
+//! Tasks::new().with(double).serve();
+//! let shared = SharedArray::<f64, Ix1>::zeros(&Arena::shared(), 1 << 20)?;
+//! let parts = shared.partition(Axis(0), 4)?;
+//! Pool::new(4)?.starmap(double, parts.map(|part| (part,)))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What it does not do: move bytes between machines, order the work of processes, or defend against a process of this
+//! user that writes to shared memory what it should not.
+//!
+//! Features: `arrow` (frames from and to record batches) and `petgraph` (its algorithms over shared graphs), both on by
+//! default.
 #![forbid(unsafe_code)]
 
 mod arena;

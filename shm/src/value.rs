@@ -161,7 +161,10 @@ impl Value {
 
     /// The lock of a value that has one.
     pub(crate) fn lock(&self) -> Lock {
-        self.locks()[0]
+        match &self.spans {
+            Spans::Pair(pair) => pair.lock(),
+            Spans::Guarded(spans) => spans[0].lock(),
+        }
     }
 
     /// Every lock, once.

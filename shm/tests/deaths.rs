@@ -7,12 +7,15 @@
     reason = "a test fails by panicking"
 )]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
 use numpush_shm::{Arena, Error, Handle, LockError, NamedSegment, SharedArray, SharedMutex, hosts, reap};
+use support::not_run;
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 const HANDLE: &str = "NUMPUSH_TEST_HANDLE";
@@ -167,7 +170,7 @@ fn a_writer_in_another_pid_namespace_dies_like_any_other() {
     let wrapper = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
     let allowed = Command::new("unshare").args(wrapper).arg("true").output();
     if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("NOT RUN: no pid namespace can be made here: {allowed:?}");
+        not_run(&format!("no pid namespace can be made here: {allowed:?}"));
         return;
     }
     let (_arena, array) = shared();

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod support;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use ndarray::{Axis, Ix1};
 use numpush_shm::{
     Arena, CommitArray, Error, NamedSegment, Part, Pool, PoolError, PoolOptions, SharedArray, Tasks,
 };
+use support::not_run;
 
 const ROLE: &str = "NUMPUSH_TEST_LIMIT";
 
@@ -87,7 +90,7 @@ fn can(command: &[&str]) -> bool {
     let done = Command::new(command[0]).args(&command[1..]).output();
     let can = done.as_ref().is_ok_and(|output| output.status.success());
     if !can {
-        println!("NOT RUN: `{}` is not allowed on this machine: {done:?}", command.join(" "));
+        not_run(&format!("`{}` is not allowed on this machine: {done:?}", command.join(" ")));
     }
     can
 }
@@ -129,7 +132,7 @@ fn in_a_control_group_of_96_mib() {
     };
     let made = fs::create_dir(&folder).and_then(|()| fs::write(folder.join(limit), (96 << 20).to_string()));
     if let Err(error) = made {
-        println!("NOT RUN: no control group can be made at {}: {error}", folder.display());
+        not_run(&format!("no control group can be made at {}: {error}", folder.display()));
         let _ = fs::remove_dir(&folder);
         return;
     }

@@ -7,18 +7,21 @@
     reason = "a test fails by panicking"
 )]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use ndarray::Ix2;
 use numpush_shm::NamedSegment;
+use support::not_run;
 
 fn python(program: &str, arguments: &[&str]) -> Option<Child> {
     let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
     let has_numpy = Command::new(&python).args(["-c", "import numpy"]).stderr(Stdio::null()).status();
     if !has_numpy.is_ok_and(|status| status.success()) {
         assert!(std::env::var("NUMPUSH_PYTHON").is_err(), "NUMPUSH_PYTHON has no numpy");
-        println!("NOT RUN: {python} has no numpy; tests/run sets up one that has");
+        not_run(&format!("{python} has no numpy; tests/run sets up one that has"));
         return None;
     }
     let mut command = Command::new(python);
