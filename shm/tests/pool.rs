@@ -287,5 +287,6 @@ fn idle_workers_use_no_processor() {
     std::thread::sleep(Duration::from_millis(20));
     let before = ticks();
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(ticks(), before);
+    // A tick of 10 ms is booked whole on whoever runs when it ends.
+    assert!(ticks() - before <= 1, "{} ticks in half a second", ticks() - before);
 }
