@@ -270,7 +270,8 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     }
 
     /// Divides the array along `axis` into `parts`, which workers write at the same time, each under its own lock and
-    /// none under that of the array. The array stays locked until the partition and all its parts are dropped.
+    /// none under that of the array. The array stays locked until the partition and all its parts are dropped. Parts are
+    /// for other processes: this thread holds the array's lock, and divides a [guard's](Self::write) view for itself.
     ///
     /// # Errors
     /// As [`Self::write`]; [`Error::Division`]; [`Error::NotOwner`] in a process that has only opened the array.
