@@ -10,6 +10,8 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,19 @@ fn role() {
             let _array = array();
             say("open");
             wait_for_a_word();
+        }
+        "foreign" => {
+            let error = SharedArray::<u64, Ix1>::open(&handle()).unwrap_err();
+            say(&format!("refused: {error}"));
+            // Whoever does not ask our library is refused by the owner.
+            let text = handle().to_string();
+            let owner = text.trim_start_matches("shm:").split('/').next().unwrap();
+            let mut socket =
+                UnixStream::connect_addr(&SocketAddr::from_abstract_name(owner).unwrap()).unwrap();
+            // Already closed, perhaps.
+            let _ = socket.write_all(&[2, 0, 0, 0, 0x91, 0x01]);
+            assert_eq!(socket.read(&mut [0; 64]).unwrap_or(0), 0);
+            say("closed");
         }
         "own" => {
             let array = SharedArray::<u64, Ix1>::zeros(&Arena::new(1 << 20), 8).unwrap();
@@ -239,6 +254,24 @@ fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
         std::thread::yield_now();
     }
     assert!(matches!(SharedArray::<u64, Ix1>::open(&handle), Err(Error::Stale { .. })));
+}
+
+#[test]
+fn another_user_opens_nothing() {
+    let program = std::env::current_exe().unwrap();
+    let as_nobody = ["--reuid=65534", "--clear-groups", "test", "-x"];
+    let allowed = Command::new("setpriv").args(as_nobody).arg(&program).output();
+    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
+        not_run(&format!("only root can act as another user, who must reach {}", program.display()));
+        return;
+    }
+    let (_arena, array) = shared();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--clear-groups"]).arg(program);
+    let mut peer = Peer::start_by(command, "foreign", Some(&array.handle().unwrap()));
+    let refused = peer.hears("refused");
+    assert!(refused.ends_with("is served by user 0, not by 65534"), "{refused}");
+    peer.hears("closed");
 }
 
 #[test]

@@ -120,6 +120,19 @@ fn parts_are_whole_bytes_of_every_bitmap() {
 }
 
 #[test]
+fn a_frame_of_many_columns_is_a_short_handle() {
+    let column = |number: usize| {
+        (format!("a rather long name of column {number}"), Arc::new(Int32Array::from(vec![1])) as ArrayRef)
+    };
+    let batch = RecordBatch::try_from_iter((0..1000).map(column)).unwrap();
+    let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
+    let sent = rmp_serde::to_vec(&shared).unwrap();
+    assert!(sent.len() < 100, "{} bytes", sent.len());
+    let opened: SharedFrame = rmp_serde::from_slice(&sent).unwrap();
+    assert_eq!(opened.columns().count(), 1000);
+}
+
+#[test]
 fn truth_values_are_bits_and_are_written_too() {
     let flags: BooleanArray = (0..1500).map(|row| (row % 5 != 0).then_some(row % 2 == 0)).collect();
     let batch = RecordBatch::try_from_iter([("late", Arc::new(flags) as ArrayRef)]).unwrap();
