@@ -38,6 +38,12 @@ pub(crate) fn list(hosts: &[HostReport]) -> String {
     ];
     for host in hosts {
         lines.extend(host.values.iter().map(|value| line(host, value)));
+        if !host.answers {
+            let what = ["-", "does not answer (stopped?)", "-", "-", "-", "-", "-", "-"].map(String::from);
+            let [handle, what, size, resident, age, open, lock, waiting] = what;
+            let (pid, command) = (host.pid.to_string(), host.command.chars().take(60).collect());
+            lines.push([pid, handle, what, size, resident, age, open, lock, waiting, command]);
+        }
     }
     let widths: Vec<usize> = (0..lines[0].len())
         .map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0))

@@ -77,7 +77,7 @@ fn client(handle: &Handle) -> Result<Arc<Client>, Error> {
     if let Some(client) = clients.iter().find(|client| client.owner == handle.owner) {
         return Ok(Arc::clone(client));
     }
-    let channel = connect(&handle.owner, handle)?;
+    let channel = connect(&handle.owner, handle, PATIENCE)?;
     let state = State { channel, open: HashMap::new(), kept: HashMap::new() };
     let client = Arc::new(Client { owner: handle.owner.clone(), forks: forks(), state: Mutex::new(state) });
     clients.push(Arc::clone(&client));
@@ -88,7 +88,7 @@ fn forget(client: &Arc<Client>) {
     clients().retain(|other| !Arc::ptr_eq(other, client));
 }
 
-fn connect(owner: &str, handle: &Handle) -> Result<Channel, Error> {
+fn connect(owner: &str, handle: &Handle, patience: Duration) -> Result<Channel, Error> {
     let failed = Error::io("connect to the owner of a shared value");
     let address = SocketAddr::from_abstract_name(owner).map_err(failed)?;
     let socket = UnixStream::connect_addr(&address).map_err(|_| stale(handle, OWNER_GONE))?;
@@ -98,8 +98,8 @@ fn connect(owner: &str, handle: &Handle) -> Result<Channel, Error> {
         let (found, wanted) = (credentials.uid, user());
         return Err(Error::ForeignUser { handle: handle.to_string(), found, wanted });
     }
-    set_receive_tick(&socket, PATIENCE).map_err(failed())?;
-    set_send_tick(&socket, PATIENCE).map_err(failed())?;
+    set_receive_tick(&socket, patience).map_err(failed())?;
+    set_send_tick(&socket, patience).map_err(failed())?;
     Ok(Channel::new(socket))
 }
 
@@ -171,10 +171,11 @@ pub(crate) fn fetch(handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
     }
 }
 
-/// What the owner at an abstract socket has.
-pub(crate) fn report(owner: &str) -> Result<HostReport, Error> {
+/// What the owner at an abstract socket has, if it says so within `patience`.
+pub(crate) fn report(owner: &str, patience: Duration) -> Result<HostReport, Error> {
     let handle = Handle { owner: owner.to_owned(), number: 0 };
-    let mut state = State { channel: connect(owner, &handle)?, open: HashMap::new(), kept: HashMap::new() };
+    let mut state =
+        State { channel: connect(owner, &handle, patience)?, open: HashMap::new(), kept: HashMap::new() };
     match state.ask(&handle, &Request::Report)?.0 {
         Reply::Report(report) => Ok(report),
         _ => Err(Error::Protocol { peer: owner.to_owned(), what: "no report" }),

@@ -17,6 +17,8 @@ pub struct HostReport {
     pub pid: u32,
     /// Its command.
     pub command: String,
+    /// False if it did not answer, because it is stopped, say; its values are not known then.
+    pub answers: bool,
     /// Its values, oldest first.
     pub values: Vec<ValueReport>,
 }
@@ -63,6 +65,7 @@ impl HostReport {
         Self {
             pid: std::process::id(),
             command: command(std::process::id()),
+            answers: true,
             values: values.filter_map(|(number, value)| ValueReport::new(number, &value)).collect(),
         }
     }
@@ -130,7 +133,7 @@ fn command(pid: u32) -> String {
 /// They are found by their abstract sockets in /proc/net/unix (proc_net(5)).
 ///
 /// # Errors
-/// [`Error::Io`] if that cannot be read. A process that does not answer is left out.
+/// [`Error::Io`] if that cannot be read. Processes of other users, and those that have just ended, are left out.
 pub fn hosts() -> Result<Vec<HostReport>, Error> {
     let text = std::fs::read_to_string("/proc/net/unix").map_err(Error::io("read /proc/net/unix"))?;
     let mut names: Vec<&str> = text
@@ -140,8 +143,23 @@ pub fn hosts() -> Result<Vec<HostReport>, Error> {
         .collect();
     names.sort_unstable();
     names.dedup();
-    let report = |name: &str| {
-        if host::is_ours(name) { Ok(HostReport::of_this_process()) } else { client::report(name) }
-    };
-    Ok(names.into_iter().filter_map(|name| report(name).ok()).collect())
+    Ok(names.into_iter().filter_map(report).collect())
 }
+
+/// What the process at an abstract socket says.
+fn report(name: &str) -> Option<HostReport> {
+    if host::is_ours(name) {
+        return Some(HostReport::of_this_process());
+    }
+    match client::report(name, PATIENCE) {
+        Ok(report) => Some(report),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::TimedOut => {
+            let pid = name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()?;
+            Some(HostReport { pid, command: command(pid), answers: false, values: Vec::new() })
+        }
+        Err(_) => None,
+    }
+}
+
+/// A person waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -257,6 +257,29 @@ fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
 }
 
 #[test]
+fn a_stopped_owner_is_told_and_holds_up_nobody() {
+    let mut owner = Peer::start("own", None);
+    let handle: Handle = owner.hears("shm:").parse().unwrap();
+    let pid = owner.child.id();
+    let of_owner = || hosts().unwrap().into_iter().find(|host| host.pid == pid).unwrap();
+    assert_eq!(of_owner().values[0].handle, handle.to_string());
+    owner.signal("-STOP");
+    // Each thread stops when it comes to it.
+    let is_stopped = |task: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap();
+        status.contains("State:\tT")
+    };
+    let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap);
+    while !tasks().all(is_stopped) {
+        std::thread::yield_now();
+    }
+    let report = of_owner();
+    assert!(!report.answers && report.values.is_empty());
+    owner.signal("-CONT");
+    assert!(of_owner().answers);
+}
+
+#[test]
 fn another_user_opens_nothing() {
     let program = std::env::current_exe().unwrap();
     let as_nobody = ["--reuid=65534", "--clear-groups", "test", "-x"];
