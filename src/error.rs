@@ -34,4 +34,16 @@ pub enum Error {
     #[cfg(feature = "unix")]
     #[error(transparent)]
     Segment(#[from] numpush_transports::unix::SegmentError),
+    /// Something shared could not be made, opened or locked.
+    #[cfg(feature = "shm")]
+    #[error(transparent)]
+    Shared(#[from] numpush_shm::Error),
+    /// Worker processes were not started.
+    #[cfg(feature = "shm")]
+    #[error(transparent)]
+    Pool(#[from] numpush_shm::PoolError),
+    /// A task has no result.
+    #[cfg(feature = "shm")]
+    #[error(transparent)]
+    Task(#[from] numpush_shm::TaskError),
 }
