@@ -1,4 +1,7 @@
 use std::fmt;
+use std::time::{Duration, Instant};
+
+use numpush::shm::Arena;
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -58,10 +61,18 @@ impl Inventory {
         Self { descriptors: count("/proc/self/fd"), names: count("/dev/shm") }
     }
 
-    /// Notes what has been added since.
-    pub(crate) fn compare(&self, outcome: &mut Outcome) {
-        let now = Self::take();
-        outcome.leaked_descriptors = now.descriptors.saturating_sub(self.descriptors);
-        outcome.leaked_names = now.names.saturating_sub(self.names);
+    /// Notes what has been added since, when the threads that close the connections of the dead have done so.
+    pub(crate) fn settle(&self, arena: &Arena, outcome: &mut Outcome) {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let now = Self::take();
+            outcome.leaked_descriptors = now.descriptors.saturating_sub(self.descriptors);
+            outcome.leaked_names = now.names.saturating_sub(self.names);
+            outcome.leaked_bytes = arena.usage().used as u64;
+            if outcome.leaked_descriptors + outcome.leaked_bytes == 0 || Instant::now() > until {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 }

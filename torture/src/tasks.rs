@@ -54,8 +54,7 @@ pub(crate) fn torture(kills: u64, workers: usize, kib: usize, mut random: Random
     outcome.kills = killed.load(Ordering::Relaxed);
     drop(pool);
     drop(shared);
-    inventory.compare(&mut outcome);
-    outcome.leaked_bytes = arena.usage().used as u64;
+    inventory.settle(&arena, &mut outcome);
     Ok(outcome)
 }
 

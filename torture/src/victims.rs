@@ -72,16 +72,8 @@ pub(crate) fn torture(
     }
     writer.end(&mut outcome);
     check(shared, newest, &mut outcome)?;
-    // The descriptors of the dead victims' connections are closed by a thread each.
-    let until = Instant::now() + PATIENCE;
-    loop {
-        inventory.compare(&mut outcome);
-        outcome.leaked_bytes = arena.usage().used as u64;
-        if outcome.leaked_descriptors + outcome.leaked_bytes == 0 || Instant::now() > until {
-            return Ok(outcome);
-        }
-        std::thread::yield_now();
-    }
+    inventory.settle(&arena, &mut outcome);
+    Ok(outcome)
 }
 
 /// A thread of the parent that writes while readers are killed.
