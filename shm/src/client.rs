@@ -77,8 +77,7 @@ fn client(handle: &Handle) -> Result<Arc<Client>, Error> {
     if let Some(client) = clients.iter().find(|client| client.owner == handle.owner) {
         return Ok(Arc::clone(client));
     }
-    let channel = connect(&handle.owner, handle, PATIENCE)?;
-    let state = State { channel, open: HashMap::new(), kept: HashMap::new() };
+    let state = State::new(connect(handle, PATIENCE)?);
     let client = Arc::new(Client { owner: handle.owner.clone(), forks: forks(), state: Mutex::new(state) });
     clients.push(Arc::clone(&client));
     Ok(client)
@@ -88,9 +87,9 @@ fn forget(client: &Arc<Client>) {
     clients().retain(|other| !Arc::ptr_eq(other, client));
 }
 
-fn connect(owner: &str, handle: &Handle, patience: Duration) -> Result<Channel, Error> {
+fn connect(handle: &Handle, patience: Duration) -> Result<Channel, Error> {
     let failed = Error::io("connect to the owner of a shared value");
-    let address = SocketAddr::from_abstract_name(owner).map_err(failed)?;
+    let address = SocketAddr::from_abstract_name(&handle.owner).map_err(failed)?;
     let socket = UnixStream::connect_addr(&address).map_err(|_| stale(handle, OWNER_GONE))?;
     let failed = || Error::io("set up the connection to the owner of a shared value");
     let credentials = peer_credentials(&socket).map_err(failed())?;
@@ -116,10 +115,7 @@ impl Client {
         let reply = state.ask(handle, &Request::Open(handle.number))?;
         let Reply::Opened { offer, gone } = reply.0 else { return Err(stale(handle, "its value is gone")) };
         gone.iter().for_each(|memory| drop(state.kept.remove(memory)));
-        let opened = Value::open(offer, |memory| match state.ask(handle, &Request::Memory(memory))? {
-            (Reply::Memory, Some(descriptor)) => Ok(descriptor),
-            _ => Err(stale(handle, "its memory is gone")),
-        });
+        let opened = Value::open(offer, |memory| state.fetch(handle, memory));
         // From here on the owner keeps the value for us until this is dropped, which takes the state.
         let lease = Lease { handle: handle.clone(), client: Arc::clone(self) };
         let (meta, spans) = match opened {
@@ -138,6 +134,18 @@ impl Client {
 }
 
 impl State {
+    fn new(channel: Channel) -> Self {
+        Self { channel, open: HashMap::new(), kept: HashMap::new() }
+    }
+
+    /// The descriptor of a memory of the owner's.
+    fn fetch(&mut self, handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
+        match self.ask(handle, &Request::Memory(memory))? {
+            (Reply::Memory, Some(descriptor)) => Ok(descriptor),
+            _ => Err(stale(handle, "its memory is gone")),
+        }
+    }
+
     fn ask(&mut self, handle: &Handle, request: &Request) -> Result<(Reply, Option<OwnedFd>), Error> {
         let sent = self.channel.send(request, None);
         sent.and_then(|()| self.channel.receive()).map_err(|fault| match fault {
@@ -163,19 +171,13 @@ impl Drop for Lease {
 
 /// The descriptor of a memory of the process that owns `handle`.
 pub(crate) fn fetch(handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
-    let client = client(handle)?;
-    let reply = client.state().ask(handle, &Request::Memory(memory))?;
-    match reply {
-        (Reply::Memory, Some(descriptor)) => Ok(descriptor),
-        _ => Err(stale(handle, "its memory is gone")),
-    }
+    client(handle)?.state().fetch(handle, memory)
 }
 
 /// What the owner at an abstract socket has, if it says so within `patience`.
 pub(crate) fn report(owner: &str, patience: Duration) -> Result<HostReport, Error> {
     let handle = Handle { owner: owner.to_owned(), number: 0 };
-    let mut state =
-        State { channel: connect(owner, &handle, patience)?, open: HashMap::new(), kept: HashMap::new() };
+    let mut state = State::new(connect(&handle, patience)?);
     match state.ask(&handle, &Request::Report)?.0 {
         Reply::Report(report) => Ok(report),
         _ => Err(Error::Protocol { peer: owner.to_owned(), what: "no report" }),

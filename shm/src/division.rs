@@ -71,10 +71,12 @@ pub(crate) fn divide(
 }
 
 impl Share {
-    /// Takes the part's lock, beside workers on other parts.
+    /// Takes the part's lock, beside workers on other parts. If it was poisoned, and that is accepted, it is no more: a
+    /// part has one writer at a time, who writes all of it.
     pub(crate) fn lock(&self, attempt: Attempt) -> Result<(Shared, Exclusive), LockError> {
         let whole = self.value.lock().join_parts(self.epoch, attempt)?;
-        let part = self.lock.write(attempt)?;
+        let mut part = self.lock.write(attempt)?;
+        part.clear_poison();
         Ok((whole, part))
     }
 

@@ -40,7 +40,10 @@ impl SharedMutex {
     /// # Errors
     /// [`Error::Stale`], and [`Error::Kind`] if it is none.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
-        let value = client::open(handle)?;
+        Self::from_value(client::open(handle)?)
+    }
+
+    pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         match value.meta {
             Meta::Mutex => Ok(Self { value }),
             _ => Err(Error::Kind { found: value.meta.kind(), wanted: "a mutex" }),

@@ -29,13 +29,12 @@ impl Shared {
     /// # Errors
     /// [`Error::Stale`] if it is gone.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
-        // The value is kept by the first opening while the second looks what it is.
         let value = client::open(handle)?;
         Ok(match &value.meta {
-            Meta::Array(_) => Self::Array(AnyArray::open(handle)?),
-            Meta::Frame(_) => Self::Frame(SharedFrame::open(handle)?),
-            Meta::Graph(_) => Self::Graph(SharedGraph::open(handle)?),
-            Meta::Mutex => Self::Mutex(SharedMutex::open(handle)?),
+            Meta::Array(_) => Self::Array(AnyArray::new(value)?),
+            Meta::Frame(_) => Self::Frame(SharedFrame::from_value(value)?),
+            Meta::Graph(_) => Self::Graph(SharedGraph::from_value(value)?),
+            Meta::Mutex => Self::Mutex(SharedMutex::from_value(value)?),
         })
     }
 

@@ -209,6 +209,16 @@ impl Value {
         self.owned(what).map(|owned| owned.homes.as_slice())
     }
 
+    /// Joins those who have `spans`, for another version of the value.
+    pub(crate) fn joined(&self, spans: impl IntoIterator<Item = usize>) -> Result<Vec<Guarded>, Error> {
+        let join = |at: usize| {
+            let span = &self.guarded()[at];
+            let joined = span.pages().guard(span.range().clone(), span.lock());
+            joined.map_err(|_| Error::InUse { what: "its bytes are claimed in this process" })
+        };
+        spans.into_iter().map(join).collect()
+    }
+
     /// The name by which another process opens the value.
     pub(crate) fn handle(&self) -> Result<Handle, Error> {
         match &self.origin {

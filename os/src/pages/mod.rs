@@ -54,11 +54,8 @@ impl Pages {
     /// # Errors
     /// [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what memfd_create(2) and mbind(2) say.
     pub fn new(len: usize, options: PageOptions) -> io::Result<Arc<Self>> {
-        if options.huge == HugePages::Reserved
-            && len > 0
-            && len.is_multiple_of(HUGE_PAGE)
-            && let Ok(pages) = Self::of_reserved(len, options.node)
-        {
+        let reserved = options.huge == HugePages::Reserved && len > 0 && len.is_multiple_of(HUGE_PAGE);
+        if reserved && let Ok(pages) = Self::shaped(len, MFdFlags::MFD_HUGETLB, options) {
             return register(pages);
         }
         let shaped = options.huge != HugePages::System || options.node.is_some();
@@ -67,11 +64,19 @@ impl Pages {
             // SAFETY: just made with so many bytes, sealed, and mapped nowhere.
             return unsafe { Self::map(descriptor, len) }.and_then(register);
         }
-        // Pages are shaped when they are allocated, so the mapping and its advice come first, and the pages by
-        // MADV_POPULATE_WRITE: like fallocate, it fails instead of faulting.
-        let size = crate::memory::size_to_allocate(len)?;
+        // Pages that were set aside are not among those that are available, so only others are asked for.
+        crate::memory::size_to_allocate(len)?;
+        register(Self::shaped(len, MFdFlags::empty(), options)?)
+    }
+
+    /// Takes `len` bytes of the shape that `options` ask for, from the pages that `kind` names.
+    ///
+    /// Pages are shaped when they are allocated, so the mapping and its advice come first, and the pages by
+    /// MADV_POPULATE_WRITE: like fallocate, it fails instead of faulting.
+    fn shaped(len: usize, kind: MFdFlags, options: PageOptions) -> io::Result<Self> {
+        let size = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let descriptor = memfd_create("numpush-pages", flags)?;
+        let descriptor = memfd_create("numpush-pages", flags | kind)?;
         nix::unistd::ftruncate(&descriptor, size)?;
         add_seals(&descriptor, NO_RESIZE)?;
         // SAFETY: just made with so many bytes, sealed, and mapped nowhere. They are allocated below, before anybody
@@ -84,23 +89,7 @@ impl Pages {
             // A kernel without them says EINVAL, and the pages are small.
             let _ = pages.advise(0..len, libc::MADV_HUGEPAGE);
         }
-        pages.advise(0..len, libc::MADV_POPULATE_WRITE)?;
-        register(pages)
-    }
-
-    /// Takes `len` bytes of the huge pages that were set aside; memfd_create(2), MFD_HUGETLB.
-    fn of_reserved(len: usize, node: Option<u32>) -> io::Result<Self> {
-        let size = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_HUGETLB;
-        let descriptor = memfd_create("numpush-pages", flags)?;
-        nix::unistd::ftruncate(&descriptor, size)?;
-        add_seals(&descriptor, NO_RESIZE)?;
-        // SAFETY: just made with so many bytes, sealed, and mapped nowhere. They are allocated below.
-        let pages = unsafe { Self::map(descriptor, len) }?;
-        if let Some(node) = node {
-            pages.prefer_node(node)?;
-        }
-        pages.advise(0..len, libc::MADV_POPULATE_WRITE)?;
+        pages.populate()?;
         Ok(pages)
     }
 

@@ -129,6 +129,13 @@ impl Arena {
         Ok(Allocation { claimed, home: Arc::new(home) })
     }
 
+    /// Copies `bytes` into it: the claim on them, and where they go back to.
+    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Result<(Claimed, Arc<Home>), LandingError> {
+        let Allocation { mut claimed, home } = self.allocate(bytes.len())?;
+        claimed.bytes_mut().copy_from_slice(bytes);
+        Ok((claimed, home))
+    }
+
     /// Takes `len` zeros.
     pub(crate) fn allocate_zeros(&self, len: usize) -> Result<Allocation, Error> {
         let mut allocation = self.allocate(len)?;

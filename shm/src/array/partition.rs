@@ -99,9 +99,7 @@ impl<T: Element + Pod, D: Dimension> Part<T, D> {
     }
 
     fn guard(&self, attempt: Attempt) -> Result<PartGuard<'_, T, D>, Error> {
-        let (whole, mut part) = self.share.lock(attempt)?;
-        // A part has one writer at a time, who writes all of it.
-        part.clear_poison();
+        let (whole, part) = self.share.lock(attempt)?;
         let division = self.share.division;
         PartGuard::new(&self.share.value.guarded()[0], whole, part, division, &self.layout.shape, self.axis)
             .map_err(|_| Error::InUse { what: "the part is open under another lock" })

@@ -81,7 +81,7 @@ impl SharedFrame {
             buffers.push(buffer);
             buffers.len() - 1
         });
-        let claims: Result<Vec<_>, Error> = buffers.into_iter().map(|buffer| copy(arena, buffer)).collect();
+        let claims: Result<Vec<_>, _> = buffers.into_iter().map(|buffer| arena.copy_of(buffer)).collect();
         Self::build(meta, claims?)
     }
 
@@ -109,7 +109,10 @@ impl SharedFrame {
     /// # Errors
     /// [`Error::Stale`], and [`Error::Kind`] if it is no frame.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
-        let value = client::open(handle)?;
+        Self::from_value(client::open(handle)?)
+    }
+
+    pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         let value::Meta::Frame(meta) = &value.meta else {
             return Err(Error::Kind { found: value.meta.kind(), wanted: "a frame" });
         };
@@ -233,7 +236,7 @@ impl SharedFrame {
         };
         alone.validate()?;
         let mut homes = self.value.homes("add a column")?.to_owned();
-        let mut spans = self.joined(0..homes.len())?;
+        let mut spans = self.value.joined(0..homes.len())?;
         let mut buffers = Vec::new();
         let first = spans.len();
         let described = ColumnMeta::new(column, &mut |buffer| {
@@ -241,7 +244,7 @@ impl SharedFrame {
             first + buffers.len() - 1
         });
         for buffer in buffers {
-            let (claim, home) = copy(arena, buffer)?;
+            let (claim, home) = arena.copy_of(buffer)?;
             spans.push(claim.into_guarded(self.value.lock()));
             homes.push(home);
         }
@@ -266,19 +269,9 @@ impl SharedFrame {
         }
         let all = self.value.homes("drop a column")?;
         let homes = kept.iter().map(|&span| Arc::clone(&all[span])).collect();
-        let spans = self.joined(kept.iter().copied())?;
+        let spans = self.value.joined(kept.iter().copied())?;
         self.value = self.value.version(value::Meta::Frame(meta), spans, homes)?;
         Ok(())
-    }
-
-    /// Joins those who have `spans`.
-    fn joined(&self, spans: impl IntoIterator<Item = usize>) -> Result<Vec<Guarded>, Error> {
-        let join = |at: usize| {
-            let span = &self.value.guarded()[at];
-            let joined = span.pages().guard(span.range().clone(), span.lock());
-            joined.map_err(|_| Error::InUse { what: "its bytes are claimed in this process" })
-        };
-        spans.into_iter().map(join).collect()
     }
 
     /// The frame with its bytes: it is shared no more. Copies nothing.
@@ -301,13 +294,6 @@ impl SharedFrame {
     pub fn into_batch(self) -> Result<arrow_array::RecordBatch, Error> {
         Ok(self.into_frame()?.to_batch()?)
     }
-}
-
-/// Copies a buffer to the arena.
-fn copy(arena: &Arena, buffer: &Buffer<'_>) -> Result<(Claimed, Arc<Home>), Error> {
-    let Allocation { mut claimed, home } = arena.allocate(buffer.len())?;
-    claimed.bytes_mut().copy_from_slice(buffer);
-    Ok((claimed, home))
 }
 
 /// Cuts those of `pieces` (address and length) out of `allocation` that lie in it.

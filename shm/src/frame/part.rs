@@ -76,8 +76,7 @@ impl FramePart {
     }
 
     fn guard(&self, attempt: Attempt) -> Result<FramePartGuard<'_>, Error> {
-        let (whole, mut part) = self.share.lock(attempt)?;
-        part.clear_poison();
+        let (whole, part) = self.share.lock(attempt)?;
         let division = self.share.division;
         Ok(FramePartGuard { value: &self.share.value, meta: self.meta(), division, part, whole })
     }

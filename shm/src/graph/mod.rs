@@ -6,14 +6,14 @@ pub(crate) mod view;
 
 use std::sync::Arc;
 
-use bytemuck::Pod;
+use bytemuck::{Pod, cast_slice};
 use numpush_message::Element;
-use numpush_os::{Attempt, Claimed, Guarded};
+use numpush_os::Attempt;
 use serde::{Deserialize, Serialize};
 
 pub use guard::{GraphReadGuard, GraphWriteGuard};
 
-use crate::arena::{Arena, Home};
+use crate::arena::Arena;
 use crate::array::dtype;
 use crate::client;
 use crate::dtype::DtypeText;
@@ -66,8 +66,9 @@ impl SharedGraph {
     pub fn from_csr(arena: &Arena, indptr: &[u64], indices: &[u64], weights: &[f64]) -> Result<Self, Error> {
         check(indptr, indices, weights)?;
         let (nodes, edges) = (indptr.len() - 1, indices.len());
-        let arrays = [copy(arena, indptr)?, copy(arena, indices)?, copy(arena, weights)?];
-        let (claims, homes) = arrays.into_iter().unzip();
+        let arrays: [&[u8]; 3] = [cast_slice(indptr), cast_slice(indices), cast_slice(weights)];
+        let copies: Result<Vec<_>, _> = arrays.into_iter().map(|bytes| arena.copy_of(bytes)).collect();
+        let (claims, homes) = copies?.into_iter().unzip();
         let meta = value::Meta::Graph(Meta { nodes, edges, columns: Vec::new() });
         Ok(Self { value: Value::new(meta, claims, Locks::One, homes)? })
     }
@@ -136,10 +137,8 @@ impl SharedGraph {
             return Err(fault("is in the graph already".into()));
         }
         let mut homes = self.value.homes("add a column")?.to_owned();
-        let join = |span: &Guarded| span.pages().guard(span.range().clone(), span.lock());
-        let joined: Result<Vec<Guarded>, _> = self.value.guarded().iter().map(join).collect();
-        let mut spans = joined.map_err(|_| Error::InUse { what: "its bytes are claimed in this process" })?;
-        let (claim, home) = copy(arena, values)?;
+        let mut spans = self.value.joined(0..homes.len())?;
+        let (claim, home) = arena.copy_of(cast_slice(values))?;
         meta.columns.push(ColumnMeta { name: name.into(), of, dtype: dtype::<T>(), span: spans.len() });
         spans.push(claim.into_guarded(self.value.lock()));
         homes.push(home);
@@ -152,7 +151,10 @@ impl SharedGraph {
     /// # Errors
     /// [`Error::Stale`], and [`Error::Kind`] if it is no graph.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
-        let value = client::open(handle)?;
+        Self::from_value(client::open(handle)?)
+    }
+
+    pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         let value::Meta::Graph(meta) = &value.meta else {
             return Err(Error::Kind { found: value.meta.kind(), wanted: "a graph" });
         };
@@ -242,13 +244,6 @@ fn check(indptr: &[u64], indices: &[u64], weights: &[f64]) -> Result<(), Error> 
         Some(to) => fault(format!("an edge goes to node {to} of {nodes}")),
         None => Ok(()),
     }
-}
-
-fn copy<T: Pod>(arena: &Arena, values: &[T]) -> Result<(Claimed, Arc<Home>), Error> {
-    let bytes: &[u8] = bytemuck::cast_slice(values);
-    let mut allocation = arena.allocate(bytes.len())?;
-    allocation.claimed.bytes_mut().copy_from_slice(bytes);
-    Ok((allocation.claimed, allocation.home))
 }
 
 #[cfg(test)]
