@@ -249,7 +249,10 @@ fn owner() {
 #[test]
 fn workers_end_with_the_process_of_their_pool() {
     for signal in ["-INT", "-KILL"] {
-        let mut owner = Command::new(std::env::current_exe().unwrap())
+        // Whoever runs the tests in the background may have them ignore Ctrl-C, and their children too.
+        let mut owner = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "owner", "--nocapture"])
             .env("NUMPUSH_TEST_POOL_OWNER", "1")
             .stdout(Stdio::piped())
