@@ -3,7 +3,10 @@
 //! Every figure is a median over one run, and stands beside a floor of the same run. Other processes are this program
 //! again, and every page is touched.
 #![expect(clippy::print_stdout, reason = "the table is what it is run for")]
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to say")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run has nothing to say"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -36,7 +39,11 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let deaths = if std::env::args().any(|argument| argument == "--quick") { 50 } else { 1000 };
+    let deaths = if std::env::args().any(|argument| argument == "--quick") {
+        50
+    } else {
+        1000
+    };
     allocation();
     guards();
     death(deaths);
@@ -56,7 +63,11 @@ fn median(mut all: Vec<f64>) -> f64 {
 
 fn quantile(all: &mut [f64], share: f64) -> f64 {
     all.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a short list")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index of a short list"
+    )]
     let at = (all.len() as f64 * share) as usize;
     all[at.min(all.len() - 1)]
 }
@@ -75,22 +86,40 @@ fn allocation() {
     let mut arena = Arena::new(GIB);
     drop(arena.land(MIB).unwrap());
     let warm = time(21, 10_000, || drop(arena.land(MIB).unwrap()));
-    row("take and give back 1 MiB of a warm arena", format!("{:.0} ns", warm * 1e9));
-    let array = time(21, 1_000, || drop(SharedArray::<f64, Ix1>::zeros(&arena, 16).unwrap()));
-    row("make and drop a shared array of 128 bytes", format!("{:.0} ns", array * 1e9));
+    row(
+        "take and give back 1 MiB of a warm arena",
+        format!("{:.0} ns", warm * 1e9),
+    );
+    let array = time(21, 1_000, || {
+        drop(SharedArray::<f64, Ix1>::zeros(&arena, 16).unwrap())
+    });
+    row(
+        "make and drop a shared array of 128 bytes",
+        format!("{:.0} ns", array * 1e9),
+    );
 }
 
 fn guards() {
     let array = SharedArray::<f64, Ix1>::zeros(&Arena::new(MIB), 16).unwrap();
     let read = time(21, 100_000, || drop(std::hint::black_box(array.read())));
-    row("SharedArray::read, the guard with its view", format!("{:.0} ns", read * 1e9));
+    row(
+        "SharedArray::read, the guard with its view",
+        format!("{:.0} ns", read * 1e9),
+    );
     let write = time(21, 10_000, || drop(std::hint::black_box(array.write())));
-    row("SharedArray::write, the guard with its view", format!("{:.0} ns", write * 1e9));
+    row(
+        "SharedArray::write, the guard with its view",
+        format!("{:.0} ns", write * 1e9),
+    );
 }
 
 fn again(role: &str, argument: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.env(ROLE, role).arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .env(ROLE, role)
+        .arg(argument)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     command
 }
 
@@ -122,7 +151,9 @@ fn death(rounds: usize) {
         .map(|_| {
             let mut holder = again("hold", &handle).spawn().unwrap();
             let mut line = String::new();
-            BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            BufReader::new(holder.stdout.take().unwrap())
+                .read_line(&mut line)
+                .unwrap();
             go.send(()).unwrap();
             // The waiter must sleep in the kernel when the holder dies.
             std::thread::sleep(Duration::from_millis(1));
@@ -147,11 +178,22 @@ fn calls() {
     let pool = Pool::new(1).unwrap();
     let mut bare = echo_process();
     let floor = time(21, 500, || bare.round_trip());
-    let call = time(21, 500, || assert_eq!(pool.map(nothing, [7], &()).unwrap(), [7]));
+    let call = time(21, 500, || {
+        assert_eq!(pool.map(nothing, [7], &()).unwrap(), [7])
+    });
     let asleep = median((0..200).map(|_| after_a_pause(&pool)).collect());
-    row("a byte to another process and back, by pipes", format!("{:.1} us", floor * 1e6));
-    row("Pool::map of an empty function, one worker", format!("{:.1} us", call * 1e6));
-    row("the same after a pause, when the worker sleeps", format!("{:.1} us", asleep * 1e6));
+    row(
+        "a byte to another process and back, by pipes",
+        format!("{:.1} us", floor * 1e6),
+    );
+    row(
+        "Pool::map of an empty function, one worker",
+        format!("{:.1} us", call * 1e6),
+    );
+    row(
+        "the same after a pause, when the worker sleeps",
+        format!("{:.1} us", asleep * 1e6),
+    );
 }
 
 /// Seconds of a call to a worker that has gone to sleep.
@@ -170,9 +212,17 @@ struct Echo {
 
 /// cat(1), which writes what it reads.
 fn echo_process() -> Echo {
-    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    Echo { child, input, output }
+    Echo {
+        child,
+        input,
+        output,
+    }
 }
 
 impl Echo {
@@ -209,7 +259,11 @@ fn receive(listener: &mut numpush::Listener, rounds: usize) -> Vec<f64> {
             let started = Instant::now();
             let received = connection.recv().unwrap();
             let bytes = received.array().unwrap().data();
-            let sum: usize = bytes.iter().step_by(4096).map(|&byte| usize::from(byte)).sum();
+            let sum: usize = bytes
+                .iter()
+                .step_by(4096)
+                .map(|&byte| usize::from(byte))
+                .sum();
             assert_eq!(sum, bytes.len() / 4096);
             started.elapsed().as_secs_f64()
         })
@@ -232,19 +286,36 @@ fn landing() {
     }
     let speed = |seconds: Vec<f64>| 256.0 * MIB as f64 / median(seconds) / 1e9;
     let (heap, arena) = (speed(on_heap), speed(in_arena));
-    row("256 MiB over tcp to the warm heap", format!("{heap:.2} GB/s"));
-    row("256 MiB over tcp to a warm arena", format!("{arena:.2} GB/s, {:.2} of the heap", arena / heap));
+    row(
+        "256 MiB over tcp to the warm heap",
+        format!("{heap:.2} GB/s"),
+    );
+    row(
+        "256 MiB over tcp to a warm arena",
+        format!("{arena:.2} GB/s, {:.2} of the heap", arena / heap),
+    );
 }
 
 fn scaling() {
     let array = SharedArray::<f64, Ix1>::zeros(&Arena::new(2 * GIB), GIB / 8).unwrap();
     array.write().unwrap().fill(1.0);
     let mut alone = vec![1.0_f64; GIB / 8];
-    let in_place = time(5, 1, || alone.iter_mut().for_each(|value| *value *= 1.0000001));
+    let in_place = time(5, 1, || {
+        alone.iter_mut().for_each(|value| *value *= 1.0000001)
+    });
     drop(alone);
     let seconds = |workers: usize| {
         let pool = Pool::new(workers).unwrap();
-        let run = || drop(pool.map(scale, array.partition(Axis(0), workers).unwrap(), &1.0000001).unwrap());
+        let run = || {
+            drop(
+                pool.map(
+                    scale,
+                    array.partition(Axis(0), workers).unwrap(),
+                    &1.0000001,
+                )
+                .unwrap(),
+            )
+        };
         // Workers map the array at their first task.
         run();
         time(7, 1, run)
@@ -252,9 +323,18 @@ fn scaling() {
     let (one, two) = (seconds(1), seconds(2));
     let threads = bandwidth_of_two();
     let speed = |seconds: f64| format!("{:.2} GB/s", 2.0 * GIB as f64 / seconds / 1e9);
-    row("scale 1 GiB in a private vector, one thread", speed(in_place));
-    row("the same, two threads: the ceiling of this memory", speed(threads));
-    row("Pool scales a shared array of 1 GiB, one worker", speed(one));
+    row(
+        "scale 1 GiB in a private vector, one thread",
+        speed(in_place),
+    );
+    row(
+        "the same, two threads: the ceiling of this memory",
+        speed(threads),
+    );
+    row(
+        "Pool scales a shared array of 1 GiB, one worker",
+        speed(one),
+    );
     row(
         "Pool scales a shared array of 1 GiB, two workers",
         format!("{}, {:.2} times one", speed(two), one / two),

@@ -1,5 +1,9 @@
 //! Both ends of a connection, in two threads here; in two programs or on two machines it is the same.
-#![allow(clippy::allow_attributes, clippy::print_stdout, reason = "it shows what it does")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::print_stdout,
+    reason = "it shows what it does"
+)]
 
 use ndarray::Array2;
 use numpush::{Array, Message};
@@ -20,7 +24,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let received = rx.recv()?;
     println!("received: {}", received.transfer);
     let array = received.array().ok_or("not an array")?;
-    println!("sum of {:?}: {}", array.shape(), array.elements::<f64>()?.sum());
+    println!(
+        "sum of {:?}: {}",
+        array.shape(),
+        array.elements::<f64>()?.sum()
+    );
     sender.join().map_err(|_| "the sender panicked")??;
     Ok(())
 }

@@ -1,7 +1,11 @@
 //! Receives a dataframe over tcp straight into shared memory, lets worker processes scale it there, and ships it back.
 //!
 //! `cargo run --release --example land_and_work [FILE.parquet]`
-#![allow(clippy::allow_attributes, clippy::print_stdout, reason = "it shows what it does")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::print_stdout,
+    reason = "it shows what it does"
+)]
 
 use std::error::Error;
 use std::fs::File;
@@ -14,7 +18,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 /// Runs in a worker, on its rows: miles become kilometres.
 fn to_kilometres(mut rows: FramePart, factor: f64) -> Result<usize, String> {
     let mut columns = rows.write().map_err(|error| error.to_string())?;
-    let mut distance = columns.column::<f64>("distance").map_err(|error| error.to_string())?;
+    let mut distance = columns
+        .column::<f64>("distance")
+        .map_err(|error| error.to_string())?;
     distance.update(|value| *value *= factor);
     Ok(distance.len())
 }
@@ -23,7 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A worker is this program again, and goes no further than this line.
     Tasks::new().with(to_kilometres).serve();
 
-    let path = std::env::args().nth(1).unwrap_or_else(|| "tests/data/flights.parquet".into());
+    let path = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "tests/data/flights.parquet".into());
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
     let batches: Result<Vec<_>, _> = reader.with_batch_size(usize::MAX >> 1).build()?.collect();
     let batch = batches?.pop().ok_or("an empty file")?;
@@ -34,36 +42,57 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arena = Arena::shared();
     let mut listener = numpush::listen("tcp://127.0.0.1:0")?.landing(arena.clone());
     let address = listener.address();
-    let client = std::thread::spawn(move || -> Result<RecordBatch, Box<dyn Error + Send + Sync>> {
-        let mut connection = numpush::connect(&address)?;
-        println!("sent:      {}", connection.send(&Message::from(Frame::from_batch(&batch)?))?);
-        let back = connection.recv()?;
-        println!("back:      {}", back.transfer);
-        Ok(back.frame().ok_or("no frame")?.to_batch()?)
-    });
+    let client = std::thread::spawn(
+        move || -> Result<RecordBatch, Box<dyn Error + Send + Sync>> {
+            let mut connection = numpush::connect(&address)?;
+            println!(
+                "sent:      {}",
+                connection.send(&Message::from(Frame::from_batch(&batch)?))?
+            );
+            let back = connection.recv()?;
+            println!("back:      {}", back.transfer);
+            Ok(back.frame().ok_or("no frame")?.to_batch()?)
+        },
+    );
 
     let mut connection = listener.accept()?;
     let received = connection.recv()?;
     println!("landed:    {}", received.transfer);
     // What landed is shared where it lies.
     let shared = SharedFrame::from_message(received.message)?;
-    println!("in place:  {} of {} bytes of the arena", shared.byte_len(), arena.usage().used);
-    let rows: Result<Vec<usize>, String> =
-        pool.map(to_kilometres, shared.partition(2)?, &1.609344)?.into_iter().collect();
+    println!(
+        "in place:  {} of {} bytes of the arena",
+        shared.byte_len(),
+        arena.usage().used
+    );
+    let rows: Result<Vec<usize>, String> = pool
+        .map(to_kilometres, shared.partition(2)?, &1.609344)?
+        .into_iter()
+        .collect();
     println!("scaled:    {:?} rows by {} workers", rows?, pool.len());
     let frame = shared.read()?;
     connection.send(&Message::from(frame.frame()?))?;
     connection.flush()?;
     drop(frame);
 
-    let back = client.join().map_err(|_| "the client panicked")?.map_err(|error| error.to_string())?;
-    println!("distances: {before} miles are {} kilometres", sum_of_distances(&back)?);
+    let back = client
+        .join()
+        .map_err(|_| "the client panicked")?
+        .map_err(|error| error.to_string())?;
+    println!(
+        "distances: {before} miles are {} kilometres",
+        sum_of_distances(&back)?
+    );
     Ok(())
 }
 
 fn sum_of_distances(batch: &RecordBatch) -> Result<f64, Box<dyn Error>> {
-    let column = batch.column_by_name("distance").ok_or("no column `distance`")?;
-    let values =
-        column.as_any().downcast_ref::<arrow_array::Float64Array>().ok_or("`distance` is no float64")?;
+    let column = batch
+        .column_by_name("distance")
+        .ok_or("no column `distance`")?;
+    let values = column
+        .as_any()
+        .downcast_ref::<arrow_array::Float64Array>()
+        .ok_or("`distance` is no float64")?;
     Ok(values.values().iter().sum())
 }

@@ -1,7 +1,11 @@
 //! One large dataframe in shared memory, and eight worker processes that modify it in place.
 //!
 //! `cargo run --release --example shared_frame [FILE.parquet [WORKERS]]`
-#![allow(clippy::allow_attributes, clippy::print_stdout, reason = "it shows what it does")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::print_stdout,
+    reason = "it shows what it does"
+)]
 
 use std::error::Error;
 use std::fs::File;
@@ -13,13 +17,19 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 fn gain(mut rows: FramePart) -> Result<usize, String> {
     let mut columns = rows.write().map_err(|error| error.to_string())?;
     let departure: Vec<Option<i32>> = {
-        let delay = columns.column::<i32>("dep_delay").map_err(|error| error.to_string())?;
+        let delay = columns
+            .column::<i32>("dep_delay")
+            .map_err(|error| error.to_string())?;
         (0..delay.len()).map(|row| delay.get(row)).collect()
     };
-    let mut arrival = columns.column::<i32>("arr_delay").map_err(|error| error.to_string())?;
+    let mut arrival = columns
+        .column::<i32>("arr_delay")
+        .map_err(|error| error.to_string())?;
     let mut changed = 0;
     for (row, departure) in departure.into_iter().enumerate() {
-        let gain = departure.zip(arrival.get(row)).map(|(departure, arrival)| departure - arrival);
+        let gain = departure
+            .zip(arrival.get(row))
+            .map(|(departure, arrival)| departure - arrival);
         changed += usize::from(gain.is_some());
         arrival.set(row, gain).map_err(|error| error.to_string())?;
     }
@@ -31,7 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Tasks::new().with(gain).serve();
 
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().unwrap_or_else(|| "tests/data/flights.parquet".into());
+    let path = arguments
+        .next()
+        .unwrap_or_else(|| "tests/data/flights.parquet".into());
     let workers = arguments.next().map_or(Ok(8), |count| count.parse())?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
     let batches: Result<Vec<_>, _> = reader.with_batch_size(usize::MAX >> 1).build()?.collect();
@@ -48,9 +60,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(workers)?;
     // Parts are at most as many as there are runs of 512 rows.
     let parts = shared.partition(workers)?;
-    let changed: Result<Vec<usize>, String> =
-        pool.starmap(gain, parts.into_iter().map(|part| (part,)))?.into_iter().collect();
-    println!("{workers} workers set the gain of {} flights", changed?.iter().sum::<usize>());
+    let changed: Result<Vec<usize>, String> = pool
+        .starmap(gain, parts.into_iter().map(|part| (part,)))?
+        .into_iter()
+        .collect();
+    println!(
+        "{workers} workers set the gain of {} flights",
+        changed?.iter().sum::<usize>()
+    );
 
     let frame = shared.read()?;
     let (gains, carriers) = (frame.values::<i32>("arr_delay")?, frame.texts("carrier")?);
@@ -59,6 +76,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .filter(|&row| known.is_none_or(|bits| bits.get(row)))
         .max_by_key(|&row| gains[row])
         .ok_or("no flight with a gain")?;
-    println!("the best made up {} minutes, carrier {}", gains[best], carriers.get(best).unwrap_or("unknown"));
+    println!(
+        "the best made up {} minutes, carrier {}",
+        gains[best],
+        carriers.get(best).unwrap_or("unknown")
+    );
     Ok(())
 }

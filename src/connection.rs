@@ -84,7 +84,8 @@ impl Listener {
     /// Received payloads land in `landing`, of which every connection gets a clone. The default is the heap.
     #[must_use]
     pub fn landing<L: Landing + Clone + 'static>(mut self, landing: L) -> Self {
-        self.acceptor.set_landings(Landings::new(move || landing.clone()));
+        self.acceptor
+            .set_landings(Landings::new(move || landing.clone()));
         self
     }
 

@@ -39,7 +39,14 @@ pub enum Scheme {
 
 impl Scheme {
     /// Every scheme, whether it is in this build or not.
-    pub const ALL: [Self; 6] = [Self::Inproc, Self::Tcp, Self::Unix, Self::File, Self::ZmqTcp, Self::ZmqIpc];
+    pub const ALL: [Self; 6] = [
+        Self::Inproc,
+        Self::Tcp,
+        Self::Unix,
+        Self::File,
+        Self::ZmqTcp,
+        Self::ZmqIpc,
+    ];
 
     /// The scheme as it stands in front of the colon.
     pub fn name(self) -> &'static str {
@@ -89,10 +96,18 @@ pub enum EndpointError {
     NoPort { text: String },
     /// A parameter that the scheme does not have.
     #[error("{scheme} has no parameter {name:?}; it has {}", known.join(", "))]
-    UnknownParameter { scheme: Scheme, name: String, known: &'static [&'static str] },
+    UnknownParameter {
+        scheme: Scheme,
+        name: String,
+        known: &'static [&'static str],
+    },
     /// A parameter with a value it cannot have.
     #[error("parameter {name}={value}: expected {expected}")]
-    Parameter { name: String, value: String, expected: &'static str },
+    Parameter {
+        name: String,
+        value: String,
+        expected: &'static str,
+    },
 }
 
 impl FromStr for Endpoint {
@@ -100,16 +115,22 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let owned = || text.to_owned();
-        let (scheme, rest) = text.split_once(':').ok_or_else(|| EndpointError::NoScheme { text: owned() })?;
+        let (scheme, rest) = text
+            .split_once(':')
+            .ok_or_else(|| EndpointError::NoScheme { text: owned() })?;
         let known = Scheme::ALL.into_iter().find(|known| known.name() == scheme);
-        let scheme =
-            known.ok_or_else(|| EndpointError::UnknownScheme { text: owned(), scheme: scheme.to_owned() })?;
+        let scheme = known.ok_or_else(|| EndpointError::UnknownScheme {
+            text: owned(),
+            scheme: scheme.to_owned(),
+        })?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
         if address.is_empty() {
             return Err(EndpointError::NoAddress { text: owned() });
         }
-        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        let port = address
+            .rsplit_once(':')
+            .map(|(_, port)| port.parse::<u16>());
         if matches!(scheme, Scheme::Tcp | Scheme::ZmqTcp) && !matches!(port, Some(Ok(_))) {
             return Err(EndpointError::NoPort { text: owned() });
         }
@@ -118,24 +139,40 @@ impl FromStr for Endpoint {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let known = scheme.parameters();
             if !known.contains(&name) {
-                return Err(EndpointError::UnknownParameter { scheme, name: name.to_owned(), known });
+                return Err(EndpointError::UnknownParameter {
+                    scheme,
+                    name: name.to_owned(),
+                    known,
+                });
             }
             parameters.push((name.to_owned(), value.to_owned()));
         }
-        Ok(Self { scheme, address: address.to_owned(), parameters })
+        Ok(Self {
+            scheme,
+            address: address.to_owned(),
+            parameters,
+        })
     }
 }
 
 impl Endpoint {
     /// The value of a parameter; the last one counts.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slashes = if matches!(self.scheme, Scheme::Tcp | Scheme::ZmqTcp) { "//" } else { "" };
+        let slashes = if matches!(self.scheme, Scheme::Tcp | Scheme::ZmqTcp) {
+            "//"
+        } else {
+            ""
+        };
         write!(f, "{}:{slashes}{}", self.scheme, self.address)?;
         for (index, (name, value)) in self.parameters.iter().enumerate() {
             write!(f, "{}{name}={value}", if index == 0 { '?' } else { '&' })?;
@@ -169,7 +206,10 @@ mod tests {
             assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
         }
         let six: Endpoint = "tcp://[::1]:5555?checksums=on&max=10".parse().unwrap();
-        assert_eq!((six.address.as_str(), six.parameter("max")), ("[::1]:5555", Some("10")));
+        assert_eq!(
+            (six.address.as_str(), six.parameter("max")),
+            ("[::1]:5555", Some("10"))
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use numpush_message::{Heap, Landing};
-use numpush_transports::{self as transports, Acceptor, Checksums, Landings, Link, Options, Sendfile};
+use numpush_transports::{
+    self as transports, Acceptor, Checksums, Landings, Link, Options, Sendfile,
+};
 
 use crate::connection::{Connection, Listener};
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
@@ -108,7 +110,9 @@ fn open_acceptor(
         #[cfg(feature = "zmq")]
         Scheme::ZmqTcp | Scheme::ZmqIpc => {
             let pattern = pattern(endpoint, transports::zmq::Pattern::Pull)?;
-            let trusted = endpoint.parameter("trusted").is_some_and(|value| value == "1");
+            let trusted = endpoint
+                .parameter("trusted")
+                .is_some_and(|value| value == "1");
             transports::zmq::listen(&zmq_address(endpoint), pattern, trusted, options, &landings)?
         }
         #[cfg(not(all(feature = "tcp", feature = "unix", feature = "file", feature = "zmq")))]
@@ -120,8 +124,11 @@ fn open_acceptor(
 fn tuned(options: &Options, endpoint: &Endpoint) -> Result<Options, EndpointError> {
     let mut options = options.clone();
     for (name, value) in &endpoint.parameters {
-        let fault =
-            |expected| EndpointError::Parameter { name: name.clone(), value: value.clone(), expected };
+        let fault = |expected| EndpointError::Parameter {
+            name: name.clone(),
+            value: value.clone(),
+            expected,
+        };
         match name.as_str() {
             "max" => options.max_message = value.parse().map_err(|_| fault("a number of bytes"))?,
             "checksums" => {
@@ -157,7 +164,9 @@ fn pattern(
     default: transports::zmq::Pattern,
 ) -> Result<transports::zmq::Pattern, EndpointError> {
     use transports::zmq::Pattern;
-    let Some(value) = endpoint.parameter("socket") else { return Ok(default) };
+    let Some(value) = endpoint.parameter("socket") else {
+        return Ok(default);
+    };
     Ok(match value {
         "push" => Pattern::Push,
         "pull" => Pattern::Pull,
@@ -167,13 +176,21 @@ fn pattern(
         "rep" => Pattern::Rep,
         _ => {
             let expected = "push, pull, pub, sub, req or rep";
-            return Err(EndpointError::Parameter { name: "socket".into(), value: value.into(), expected });
+            return Err(EndpointError::Parameter {
+                name: "socket".into(),
+                value: value.into(),
+                expected,
+            });
         }
     })
 }
 
 #[cfg(feature = "zmq")]
 fn zmq_address(endpoint: &Endpoint) -> String {
-    let scheme = if endpoint.scheme == Scheme::ZmqTcp { "tcp" } else { "ipc" };
+    let scheme = if endpoint.scheme == Scheme::ZmqTcp {
+        "tcp"
+    } else {
+        "ipc"
+    };
     format!("{scheme}://{}", endpoint.address)
 }

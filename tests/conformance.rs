@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use numpush::{
-    Body, Column, Connection, Data, Format, Frame, Listener, Message, Options, Scheme, TransportError,
+    Body, Column, Connection, Data, Format, Frame, Listener, Message, Options, Scheme,
+    TransportError,
 };
 use support::{TempPath, bytes, every_dtype};
 
@@ -29,7 +30,12 @@ struct Rig {
 
 impl Rig {
     fn new(scheme: Scheme, query: (&'static str, &'static str), capacity: usize) -> Self {
-        Self { scheme, place: TempPath::new(scheme.name()), query, capacity }
+        Self {
+            scheme,
+            place: TempPath::new(scheme.name()),
+            query,
+            capacity,
+        }
     }
 
     fn endpoint(&self) -> String {
@@ -52,7 +58,12 @@ impl Rig {
 
     fn connect_with(&self, listener: &Listener, options: &Options) -> Connection {
         let address = listener.address();
-        numpush::connect_with(&format!("{address}{}", self.query.1), options, numpush::Heap::new()).unwrap()
+        numpush::connect_with(
+            &format!("{address}{}", self.query.1),
+            options,
+            numpush::Heap::new(),
+        )
+        .unwrap()
     }
 
     fn connect(&self, listener: &Listener) -> Connection {
@@ -96,17 +107,44 @@ fn transport(error: numpush::Error) -> TransportError {
 }
 
 fn frame() -> Message<'static> {
-    let offsets: Vec<u8> = [0_i32, 1, 1, 3].into_iter().flat_map(i32::to_le_bytes).collect();
-    let buffers = vec![vec![0b101].into(), offsets.into(), vec![b'a', 0xc3, 0xa9].into()];
-    let text = Data { format: Format::Utf8, len: 3, null_count: 1, buffers, dictionary: None };
-    let column = Column { name: "text".into(), nullable: true, metadata: BTreeMap::new(), data: text };
+    let offsets: Vec<u8> = [0_i32, 1, 1, 3]
+        .into_iter()
+        .flat_map(i32::to_le_bytes)
+        .collect();
+    let buffers = vec![
+        vec![0b101].into(),
+        offsets.into(),
+        vec![b'a', 0xc3, 0xa9].into(),
+    ];
+    let text = Data {
+        format: Format::Utf8,
+        len: 3,
+        null_count: 1,
+        buffers,
+        dictionary: None,
+    };
+    let column = Column {
+        name: "text".into(),
+        nullable: true,
+        metadata: BTreeMap::new(),
+        data: text,
+    };
     let metadata = BTreeMap::from([("index".to_owned(), "kept".to_owned())]);
-    Message::from(Frame { rows: 3, columns: vec![column], metadata, rebased: 0 })
+    Message::from(Frame {
+        rows: 3,
+        columns: vec![column],
+        metadata,
+        rebased: 0,
+    })
 }
 
 fn every_kind() -> Vec<Message<'static>> {
     let mut messages = every_dtype();
-    messages.push(frame().with_attribute("from", "here").with_attribute("é", "ü"));
+    messages.push(
+        frame()
+            .with_attribute("from", "here")
+            .with_attribute("é", "ü"),
+    );
     messages.push(Message::new(Body::Bytes(vec![1, 2, 3].into())));
     messages.push(bytes(0, 0));
     messages.push(bytes(100_000, 3));
@@ -140,7 +178,13 @@ fn every_kind_arrives_as_it_was(rig: &Rig) {
 
 fn many_messages_keep_their_order(rig: &Rig) {
     let (mut tx, mut rx, _listener) = rig.pair();
-    let size = |turn: usize| if turn.is_multiple_of(50) { 300_000 } else { turn % 200 };
+    let size = |turn: usize| {
+        if turn.is_multiple_of(50) {
+            300_000
+        } else {
+            turn % 200
+        }
+    };
     let seed = |turn: usize| u8::try_from(turn % 251).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -149,7 +193,11 @@ fn many_messages_keep_their_order(rig: &Rig) {
             }
         });
         for turn in 0..500 {
-            assert_eq!(rx.recv().unwrap().message, bytes(size(turn), seed(turn)), "message {turn}");
+            assert_eq!(
+                rx.recv().unwrap().message,
+                bytes(size(turn), seed(turn)),
+                "message {turn}"
+            );
         }
     });
 }
@@ -197,7 +245,8 @@ fn several_links_do_not_mix(rig: &Rig) {
             scope.spawn(move || {
                 let mut link = numpush::connect(&address).unwrap();
                 for turn in 0..20 {
-                    link.send(&bytes(if turn == 7 { 2 << 20 } else { 50 }, client)).unwrap();
+                    link.send(&bytes(if turn == 7 { 2 << 20 } else { 50 }, client))
+                        .unwrap();
                 }
                 assert_eq!(link.recv().unwrap().message, bytes(9, client));
             });
@@ -235,8 +284,20 @@ fn a_wait_for_a_message_ends_in_time_and_harms_nothing(rig: &Rig) {
     rx.set_timeouts(None, Some(Duration::from_millis(100)));
     let began = Instant::now();
     let error = transport(rx.recv().unwrap_err());
-    assert!(matches!(error, TransportError::Timeout { operation: "recv", .. }), "{error:?}");
-    assert!(began.elapsed() >= Duration::from_millis(90), "a timeout is not early");
+    assert!(
+        matches!(
+            error,
+            TransportError::Timeout {
+                operation: "recv",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(
+        began.elapsed() >= Duration::from_millis(90),
+        "a timeout is not early"
+    );
     rx.set_timeouts(None, Some(support::PATIENCE));
     tx.send(&bytes(10, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
@@ -247,7 +308,17 @@ fn a_message_too_large_is_an_error_and_harms_nothing(rig: &Rig) {
     options.max_message = 1000;
     let (mut tx, mut rx, _listener) = rig.pair_with(&options);
     let error = transport(tx.send(&bytes(2000, 1)).unwrap_err());
-    assert!(matches!(error, TransportError::TooLarge { len: 2048, limit: 1000, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            TransportError::TooLarge {
+                len: 2048,
+                limit: 1000,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     tx.send(&bytes(900, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(900, 1));
 }
@@ -287,7 +358,10 @@ fn close_is_seen_after_the_last_message(rig: &Rig) {
         });
         assert_eq!(rx.recv().unwrap().message, bytes(100, 1));
         assert_eq!(rx.recv().unwrap().message, bytes(1 << 20, 2));
-        assert!(matches!(transport(rx.recv().unwrap_err()), TransportError::Closed { .. }));
+        assert!(matches!(
+            transport(rx.recv().unwrap_err()),
+            TransportError::Closed { .. }
+        ));
     });
 }
 
@@ -299,7 +373,10 @@ fn what_was_sent_before_a_drop_arrives(rig: &Rig) {
             drop(tx);
         });
         assert!(rx.recv().unwrap().message == bytes(5 << 20, 2));
-        assert!(matches!(transport(rx.recv().unwrap_err()), TransportError::Closed { .. }));
+        assert!(matches!(
+            transport(rx.recv().unwrap_err()),
+            TransportError::Closed { .. }
+        ));
     });
 }
 
@@ -308,7 +385,13 @@ fn flush_waits_for_the_peer(rig: &Rig) {
     tx.send(&bytes(100, 1)).unwrap();
     let error = transport(tx.flush().unwrap_err());
     assert!(
-        matches!(error, TransportError::Timeout { operation: "flush", .. }),
+        matches!(
+            error,
+            TransportError::Timeout {
+                operation: "flush",
+                ..
+            }
+        ),
         "nobody has read it: {error:?}"
     );
     thread::scope(|scope| {
@@ -328,7 +411,10 @@ fn a_receiver_that_does_not_read_stops_the_sender(rig: &Rig) {
     let (mut tx, rx, _listener) = rig.pair_with(&options);
     let message = bytes(1 << 20, 1);
     let sent = (0..200).take_while(|_| tx.send(&message).is_ok()).count();
-    assert!(sent < 100, "{sent} MiB were taken by a receiver that reads nothing");
+    assert!(
+        sent < 100,
+        "{sent} MiB were taken by a receiver that reads nothing"
+    );
     drop(rx);
 }
 
@@ -349,17 +435,29 @@ fn what_is_sent_may_change_afterwards(rig: &Rig) {
         })
     };
     memory.fill(2);
-    assert!(received.bytes().unwrap().iter().all(|&byte| byte == 1), "the peer saw a later write");
+    assert!(
+        received.bytes().unwrap().iter().all(|&byte| byte == 1),
+        "the peer saw a later write"
+    );
 }
 
 fn what_a_medium_lacks_is_an_error(rig: &Rig) {
     let (mut tx, mut rx, _listener) = rig.pair_with(&short());
     if !tx.caps().acknowledges {
-        assert!(matches!(transport(tx.flush().unwrap_err()), TransportError::Unsupported { .. }));
+        assert!(matches!(
+            transport(tx.flush().unwrap_err()),
+            TransportError::Unsupported { .. }
+        ));
     }
     if matches!(rig.scheme, Scheme::ZmqTcp | Scheme::ZmqIpc) && !tx.caps().two_way {
-        assert!(matches!(transport(rx.send(&bytes(1, 1)).unwrap_err()), TransportError::Unsupported { .. }));
-        assert!(matches!(transport(tx.recv().unwrap_err()), TransportError::Unsupported { .. }));
+        assert!(matches!(
+            transport(rx.send(&bytes(1, 1)).unwrap_err()),
+            TransportError::Unsupported { .. }
+        ));
+        assert!(matches!(
+            transport(tx.recv().unwrap_err()),
+            TransportError::Unsupported { .. }
+        ));
     }
 }
 
@@ -374,7 +472,9 @@ fn nobody_there_is_told_in_time(rig: &Rig) {
         }
         _ => rig.endpoint(),
     };
-    let error = numpush::connect_with(&endpoint, &options, numpush::Heap::new()).map(drop).unwrap_err();
+    let error = numpush::connect_with(&endpoint, &options, numpush::Heap::new())
+        .map(drop)
+        .unwrap_err();
     assert!(matches!(error, numpush::Error::Transport(_)), "{error:?}");
 }
 
@@ -482,7 +582,11 @@ fn a_publisher_reaches_every_subscriber() {
 
 #[test]
 fn a_zmq_listener_that_others_can_reach_must_be_trusted() {
-    let error = transport(numpush::listen("zmq+tcp://0.0.0.0:0").map(drop).unwrap_err());
+    let error = transport(
+        numpush::listen("zmq+tcp://0.0.0.0:0")
+            .map(drop)
+            .unwrap_err(),
+    );
     assert!(error.to_string().contains("trusted=1"), "{error}");
     numpush::listen("zmq+tcp://0.0.0.0:0?trusted=1").unwrap();
 }

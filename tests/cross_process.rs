@@ -26,7 +26,9 @@ fn transport(error: numpush::Error) -> TransportError {
 /// Does nothing unless a test below started it, with a role to play.
 #[test]
 fn peer() {
-    let (Ok(role), Ok(endpoint)) = (std::env::var(ROLE), std::env::var(ENDPOINT)) else { return };
+    let (Ok(role), Ok(endpoint)) = (std::env::var(ROLE), std::env::var(ENDPOINT)) else {
+        return;
+    };
     match role.as_str() {
         "echo" => echo(&mut numpush::listen(&endpoint).unwrap()),
         "count" => count(&mut numpush::listen(&endpoint).unwrap()),
@@ -158,11 +160,18 @@ fn a_killed_peer_is_noticed(endpoint: &str) {
                 break transport(error);
             }
         };
-        assert!(matches!(error, TransportError::Disconnected { .. }), "{error:?}");
+        assert!(
+            matches!(error, TransportError::Disconnected { .. }),
+            "{error:?}"
+        );
         bystander.send(&bytes(1000, 9)).unwrap();
         assert_eq!(beside.recv().unwrap().message, bytes(1000, 9));
     }
-    assert_eq!(open_descriptors(), before, "descriptors of dead peers are closed");
+    assert_eq!(
+        open_descriptors(),
+        before,
+        "descriptors of dead peers are closed"
+    );
 }
 
 #[test]
@@ -172,7 +181,11 @@ fn tcp_notices_a_killed_peer() {
 
 #[test]
 fn unix_notices_a_killed_peer() {
-    start("survive", &format!("unix:{}", TempPath::new("killed").0.display())).ends_well();
+    start(
+        "survive",
+        &format!("unix:{}", TempPath::new("killed").0.display()),
+    )
+    .ends_well();
 }
 
 #[test]
@@ -190,10 +203,16 @@ fn a_killed_receiver_is_noticed(endpoint: &str) {
     assert_eq!(peer.hears("holding"), (1 << 20).to_string());
     peer.kill();
     let error = send_until_it_fails(&mut link);
-    assert!(matches!(error, TransportError::Disconnected { .. }), "{error:?}");
+    assert!(
+        matches!(error, TransportError::Disconnected { .. }),
+        "{error:?}"
+    );
     let again = transport(link.send(&bytes(1, 1)).unwrap_err());
     assert!(
-        matches!(again, TransportError::Broken { .. } | TransportError::Disconnected { .. }),
+        matches!(
+            again,
+            TransportError::Broken { .. } | TransportError::Disconnected { .. }
+        ),
         "{again:?}"
     );
 }
@@ -216,16 +235,20 @@ fn senders_notice_a_killed_receiver() {
 }
 
 fn signal(peer: &Peer, name: &str) {
-    let status =
-        std::process::Command::new("kill").args([name, &peer.child.id().to_string()]).status().unwrap();
+    let status = std::process::Command::new("kill")
+        .args([name, &peer.child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
 /// F7, F28, F29: a stopped receiver costs the sender its timeout, and memory within the window.
 #[test]
 fn a_stopped_receiver_does_not_hang_the_sender() {
-    for endpoint in ["tcp://127.0.0.1:0".to_owned(), format!("unix:{}", TempPath::new("stopped").0.display())]
-    {
+    for endpoint in [
+        "tcp://127.0.0.1:0".to_owned(),
+        format!("unix:{}", TempPath::new("stopped").0.display()),
+    ] {
         let mut options = Options::default();
         options.send_timeout = Some(Duration::from_millis(300));
         options.window = 16 << 20;
@@ -236,7 +259,16 @@ fn a_stopped_receiver_does_not_hang_the_sender() {
         peer.hears("holding");
         signal(&peer, "-STOP");
         let error = send_until_it_fails(&mut link);
-        assert!(matches!(error, TransportError::Timeout { operation: "send", .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                TransportError::Timeout {
+                    operation: "send",
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
         signal(&peer, "-CONT");
     }
 }
@@ -244,7 +276,8 @@ fn a_stopped_receiver_does_not_hang_the_sender() {
 /// A segment's memory belongs to whoever maps it: the receiver keeps what a killed sender sent.
 #[test]
 fn a_segment_outlives_its_sender() {
-    let mut listener = numpush::listen(&format!("unix:{}", TempPath::new("outlive").0.display())).unwrap();
+    let mut listener =
+        numpush::listen(&format!("unix:{}", TempPath::new("outlive").0.display())).unwrap();
     let mut peer = start("send-for-ever", &listener.address());
     let mut link = listener.accept_for(support::PATIENCE).unwrap();
     let received = link.recv().unwrap();
@@ -260,7 +293,10 @@ fn a_segment_is_passed_on_as_it_came() {
     let mut segment = Segment::new(1 << 20).unwrap();
     segment.as_mut_slice().fill(3);
     let message = Message::new(numpush::Body::Bytes(segment.seal().unwrap()));
-    let mut peer = start("echo", &format!("unix:{}", TempPath::new("passed").0.display()));
+    let mut peer = start(
+        "echo",
+        &format!("unix:{}", TempPath::new("passed").0.display()),
+    );
     let mut link = numpush::connect(&peer.hears("listening")).unwrap();
     for turn in 0..5 {
         let sent = link.send(&message).unwrap();

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use numpush::{
-    Array, Body, Buffer, Column, Data, Dictionary, Dtype, Field, Format, Frame, Heap, Message, RecordType,
-    Scalar,
+    Array, Body, Buffer, Column, Data, Dictionary, Dtype, Field, Format, Frame, Heap, Message,
+    RecordType, Scalar,
 };
 
 fn folder() -> PathBuf {
@@ -39,15 +39,44 @@ fn array(dtype: impl Into<Dtype>, shape: &[usize]) -> Message<'static> {
 }
 
 fn record() -> RecordType {
-    let field = |name: &str, typestr, offset| Field { name: name.into(), scalar: scalar(typestr), offset };
-    RecordType::new(vec![field("x", "<f4", 0), field("y", ">i2", 4), field("z", "|S3", 8)], 12).unwrap()
+    let field = |name: &str, typestr, offset| Field {
+        name: name.into(),
+        scalar: scalar(typestr),
+        offset,
+    };
+    RecordType::new(
+        vec![
+            field("x", "<f4", 0),
+            field("y", ">i2", 4),
+            field("z", "|S3", 8),
+        ],
+        12,
+    )
+    .unwrap()
 }
 
-fn column(name: &str, format: &str, nulls: usize, len: usize, buffers: &[&[u8]]) -> Column<'static> {
+fn column(
+    name: &str,
+    format: &str,
+    nulls: usize,
+    len: usize,
+    buffers: &[&[u8]],
+) -> Column<'static> {
     let buffers = buffers.iter().map(|bytes| Buffer::copy_of(bytes)).collect();
     let format = format.parse::<Format>().unwrap();
-    let data = Data { format, len, null_count: nulls, buffers, dictionary: None };
-    Column { name: name.into(), nullable: nulls > 0, metadata: BTreeMap::new(), data }
+    let data = Data {
+        format,
+        len,
+        null_count: nulls,
+        buffers,
+        dictionary: None,
+    };
+    Column {
+        name: name.into(),
+        nullable: nulls > 0,
+        metadata: BTreeMap::new(),
+        data,
+    }
 }
 
 fn le<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
@@ -65,7 +94,16 @@ fn frame() -> Frame<'static> {
         column("flag", "b", 1, 4, &[all, &[0b0101]]),
         column("i8", "c", 0, 4, &[none, &[1, 2, 0xff, 4]]),
         column("u16", "S", 1, 4, &[all, &[1, 0, 2, 0, 3, 0, 4, 0]]),
-        column("f64", "g", 0, 4, &[none, &le(&[1.5, -2.0, f64::INFINITY, 0.0], f64::to_le_bytes)]),
+        column(
+            "f64",
+            "g",
+            0,
+            4,
+            &[
+                none,
+                &le(&[1.5, -2.0, f64::INFINITY, 0.0], f64::to_le_bytes),
+            ],
+        ),
         column("text", "u", 1, 4, &[all, &offsets, b"a\xc3\xa9bc"]),
         column("large", "U", 0, 4, &[none, &wide, b"wxyz"]),
         column("raw", "z", 0, 4, &[none, &offsets, &[0, 255, 1, 2, 3]]),
@@ -76,13 +114,28 @@ fn frame() -> Frame<'static> {
         column("span", "tDm", 0, 4, &[none, &eight]),
         column("code", "c", 1, 4, &[all, &[1, 0, 99, 1]]),
     ];
-    let values = column("", "u", 0, 2, &[none, &le(&[0, 2, 4], i32::to_le_bytes), b"AABB"]).data;
-    columns[13].data.dictionary = Some(Box::new(Dictionary { ordered: true, values }));
+    let values = column(
+        "",
+        "u",
+        0,
+        2,
+        &[none, &le(&[0, 2, 4], i32::to_le_bytes), b"AABB"],
+    )
+    .data;
+    columns[13].data.dictionary = Some(Box::new(Dictionary {
+        ordered: true,
+        values,
+    }));
     columns[4].metadata.insert("unit".into(), "m".into());
     let metadata = BTreeMap::from([("pandas".to_owned(), "{\"index_columns\": []}".to_owned())]);
     // The second code row is null, and its code may be anything.
     columns[13].data.buffers[0] = Buffer::copy_of(&[0b1011]);
-    Frame { rows: 4, columns, metadata, rebased: 0 }
+    Frame {
+        rows: 4,
+        columns,
+        metadata,
+        rebased: 0,
+    }
 }
 
 fn samples() -> Vec<(String, Message<'static>, bool)> {
@@ -91,16 +144,22 @@ fn samples() -> Vec<(String, Message<'static>, bool)> {
                  <M8 <M8[ns] >M8[D] <m8[25s] <m8[us]";
     for (index, typestr) in types.split_whitespace().enumerate() {
         let message = if typestr == "|b1" {
-            Message::from(Array::new(scalar(typestr), &[2, 3], vec![0, 1, 1, 0, 1, 0].into()).unwrap())
+            Message::from(
+                Array::new(scalar(typestr), &[2, 3], vec![0, 1, 1, 0, 1, 0].into()).unwrap(),
+            )
         } else if typestr.contains('U') {
             let little = typestr.starts_with('<');
             let text = [u32::from('a'), u32::from('é'), 0];
-            let data = text
-                .iter()
-                .cycle()
-                .take(18)
-                .flat_map(|c| if little { c.to_le_bytes() } else { c.to_be_bytes() });
-            Message::from(Array::new(scalar(typestr), &[2, 3], data.collect::<Vec<u8>>().into()).unwrap())
+            let data = text.iter().cycle().take(18).flat_map(|c| {
+                if little {
+                    c.to_le_bytes()
+                } else {
+                    c.to_be_bytes()
+                }
+            });
+            Message::from(
+                Array::new(scalar(typestr), &[2, 3], data.collect::<Vec<u8>>().into()).unwrap(),
+            )
         } else {
             array(scalar(typestr), &[2, 3])
         };
@@ -110,26 +169,55 @@ fn samples() -> Vec<(String, Message<'static>, bool)> {
         let len = shape.iter().product::<usize>() * 2;
         Message::from(Array::with_strides(scalar("<i2"), shape, strides, ramp(len).into()).unwrap())
     };
-    let mut add = |name: &str, message, checksums| samples.push((name.to_owned(), message, checksums));
+    let mut add =
+        |name: &str, message, checksums| samples.push((name.to_owned(), message, checksums));
     add("fortran", strided(&[3, 4], &[2, 6]), false);
     add("negative", strided(&[3, 4], &[-8, 2]), false);
-    add("permuted", strided(&[2, 3, 1, 4], &[-8, 16, 0, -2]).with_attribute("order", "any"), false);
+    add(
+        "permuted",
+        strided(&[2, 3, 1, 4], &[-8, 16, 0, -2]).with_attribute("order", "any"),
+        false,
+    );
     add("point", array(scalar("<f8"), &[]), false);
     add("empty", array(scalar("<f8"), &[3, 0, 5]), false);
     add("record", array(record(), &[5]), false);
     add("rank-32", array(scalar("|u1"), &[1; 32]), false);
     add("bytes", Message::new(Body::Bytes(ramp(70).into())), false);
-    add("no-bytes", Message::new(Body::Bytes(Buffer::default())), true);
-    add("attributes", array(scalar("|u1"), &[3]).with_attribute("ä", "ö").with_attribute("a", ""), false);
-    add("frame", Message::from(frame()).with_attribute("name", "golden"), false);
+    add(
+        "no-bytes",
+        Message::new(Body::Bytes(Buffer::default())),
+        true,
+    );
+    add(
+        "attributes",
+        array(scalar("|u1"), &[3])
+            .with_attribute("ä", "ö")
+            .with_attribute("a", ""),
+        false,
+    );
+    add(
+        "frame",
+        Message::from(frame()).with_attribute("name", "golden"),
+        false,
+    );
     add("frame-checksums", Message::from(frame()), true);
     add(
         "no-columns",
-        Message::from(Frame { rows: 7, columns: vec![], metadata: BTreeMap::new(), rebased: 0 }),
+        Message::from(Frame {
+            rows: 7,
+            columns: vec![],
+            metadata: BTreeMap::new(),
+            rebased: 0,
+        }),
         false,
     );
     let two_chunks = Message::from(
-        Array::new(scalar("|u1"), &[(1 << 20) + 100], vec![7; (1 << 20) + 100].into()).unwrap(),
+        Array::new(
+            scalar("|u1"),
+            &[(1 << 20) + 100],
+            vec![7; (1 << 20) + 100].into(),
+        )
+        .unwrap(),
     );
     samples.push(("two-chunks".into(), two_chunks, true));
     samples
@@ -176,12 +264,19 @@ fn the_bytes_are_what_they_were() {
 /// The interpreter with numpy and msgpack that the test command prepares.
 fn python() -> Option<String> {
     let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
-    let has = Command::new(&python).args(["-c", "import numpy, msgpack"]).status();
+    let has = Command::new(&python)
+        .args(["-c", "import numpy, msgpack"])
+        .status();
     if has.is_ok_and(|status| status.success()) {
         return Some(python);
     }
-    assert!(std::env::var("NUMPUSH_PYTHON").is_err(), "NUMPUSH_PYTHON has no numpy and msgpack");
-    support::not_run(&format!("{python} has no numpy and msgpack; tests/run prepares one that has"));
+    assert!(
+        std::env::var("NUMPUSH_PYTHON").is_err(),
+        "NUMPUSH_PYTHON has no numpy and msgpack"
+    );
+    support::not_run(&format!(
+        "{python} has no numpy and msgpack; tests/run prepares one that has"
+    ));
     None
 }
 
@@ -194,13 +289,27 @@ fn a_second_implementation_agrees() {
         numpush::file::write(&scratch.0.join(format!("{name}.np")), &message, checksums).unwrap();
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/golden.py");
-    let output = Command::new(python).arg(script).arg(&scratch.0).output().unwrap();
+    let output = Command::new(python)
+        .arg(script)
+        .arg(&scratch.0)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains(&format!("read {} files", samples().len())), "{said}");
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        said.contains(&format!("read {} files", samples().len())),
+        "{said}"
+    );
     // What it wrote, we read.
-    let read =
-        |name: &str| numpush::file::read(&scratch.0.join(name), &mut Heap::new(), u64::MAX).unwrap().message;
+    let read = |name: &str| {
+        numpush::file::read(&scratch.0.join(name), &mut Heap::new(), u64::MAX)
+            .unwrap()
+            .message
+    };
     let fortran = read("python-fortran.out");
     let floats = fortran.array().unwrap().elements::<f64>().unwrap();
     assert_eq!((floats.shape(), floats[[2, 1]]), (&[3, 4][..], 9.0));

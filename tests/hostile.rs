@@ -61,7 +61,9 @@ fn raw_unix() -> (UnixStream, Connection, Listener, TempPath) {
 }
 
 fn record(message: &Message<'_>, id: u32) -> Vec<u8> {
-    numpush::Encoder::new(message, id, Flags::default()).unwrap().copy_rest()
+    numpush::Encoder::new(message, id, Flags::default())
+        .unwrap()
+        .copy_rest()
 }
 
 /// What our link says to `sent`.
@@ -70,7 +72,10 @@ fn answer_to(sent: &[u8]) -> TransportError {
     raw.write_all(sent).unwrap();
     let error = transport(link.recv().unwrap_err());
     let again = transport(link.recv().unwrap_err());
-    assert!(matches!(again, TransportError::Broken { .. }), "a link that met rubbish is closed: {again:?}");
+    assert!(
+        matches!(again, TransportError::Broken { .. }),
+        "a link that met rubbish is closed: {again:?}"
+    );
     error
 }
 
@@ -87,9 +92,18 @@ fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
     for (greeting, name) in greetings {
         let mut raw = TcpStream::connect(&address).unwrap();
         raw.write_all(greeting).unwrap();
-        let error = transport(listener.accept_for(support::PATIENCE).map(drop).unwrap_err());
-        let TransportError::Handshake { source, .. } = error else { panic!("{error:?}") };
-        let TransportError::Rubbish { source, .. } = *source else { panic!("{source:?}") };
+        let error = transport(
+            listener
+                .accept_for(support::PATIENCE)
+                .map(drop)
+                .unwrap_err(),
+        );
+        let TransportError::Handshake { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        let TransportError::Rubbish { source, .. } = *source else {
+            panic!("{source:?}")
+        };
         assert!(source.to_string().contains(name), "{source}");
     }
     let mut tx = numpush::connect(&listener.address()).unwrap();
@@ -103,9 +117,13 @@ fn a_foreign_server_is_named_too() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut link = numpush::connect(&format!("tcp://{}", server.local_addr().unwrap())).unwrap();
     let (mut raw, _) = server.accept().unwrap();
-    raw.write_all(b"220 mail.example.org ESMTP ready for you\r\n").unwrap();
+    raw.write_all(b"220 mail.example.org ESMTP ready for you\r\n")
+        .unwrap();
     let error = transport(link.send(&bytes(10, 1)).unwrap_err());
-    assert!(matches!(error, TransportError::Handshake { .. }), "{error:?}");
+    assert!(
+        matches!(error, TransportError::Handshake { .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -115,11 +133,19 @@ fn another_version_is_refused_by_name() {
     newer[4] = 9;
     let mut raw = TcpStream::connect(address).unwrap();
     raw.write_all(&newer).unwrap();
-    let error = listener.accept_for(support::PATIENCE).map(drop).unwrap_err();
-    let TransportError::Handshake { source, .. } = transport(error) else { panic!() };
+    let error = listener
+        .accept_for(support::PATIENCE)
+        .map(drop)
+        .unwrap_err();
+    let TransportError::Handshake { source, .. } = transport(error) else {
+        panic!()
+    };
     assert!(matches!(
         *source,
-        TransportError::Rubbish { source: DecodeError::Version { theirs: 9, ours: 1 }, .. }
+        TransportError::Rubbish {
+            source: DecodeError::Version { theirs: 9, ours: 1 },
+            ..
+        }
     ));
     let mut answer = Vec::new();
     raw.read_to_end(&mut answer).unwrap();
@@ -132,31 +158,60 @@ fn another_version_is_refused_by_name() {
 fn rubbish_after_a_good_handshake_is_named() {
     let preamble = |header_len, buffers, payload_len| {
         let flags = Flags::default();
-        Preamble { kind: RecordKind::Array, flags, header_len, buffers, payload_len, id: 1 }.encode(&[])
+        Preamble {
+            kind: RecordKind::Array,
+            flags,
+            header_len,
+            buffers,
+            payload_len,
+            id: 1,
+        }
+        .encode(&[])
     };
     let decode = |sent: &[u8]| match answer_to(sent) {
         TransportError::Rubbish { source, .. } => source,
         error => panic!("{error:?}"),
     };
-    assert!(matches!(decode(&preamble(100, 1, 1 << 50)), DecodeError::PayloadTooLong { .. }));
-    assert!(matches!(decode(&preamble(u32::MAX, 1, 64)), DecodeError::HeaderTooLong { .. }));
-    assert!(matches!(decode(&preamble(100, u32::MAX, 64)), DecodeError::TooManyBuffers { .. }));
-    assert!(matches!(decode(&[0; 64]), DecodeError::ForeignProtocol { .. }));
+    assert!(matches!(
+        decode(&preamble(100, 1, 1 << 50)),
+        DecodeError::PayloadTooLong { .. }
+    ));
+    assert!(matches!(
+        decode(&preamble(u32::MAX, 1, 64)),
+        DecodeError::HeaderTooLong { .. }
+    ));
+    assert!(matches!(
+        decode(&preamble(100, u32::MAX, 64)),
+        DecodeError::TooManyBuffers { .. }
+    ));
+    assert!(matches!(
+        decode(&[0; 64]),
+        DecodeError::ForeignProtocol { .. }
+    ));
     let good = record(&bytes(1000, 1), 1);
     let mut flipped = good.clone();
     flipped[40] ^= 1;
-    assert!(matches!(decode(&flipped), DecodeError::HeaderChecksum { .. }));
+    assert!(matches!(
+        decode(&flipped),
+        DecodeError::HeaderChecksum { .. }
+    ));
     let mut flags = good;
     flags[6] = 0x80;
     assert!(matches!(decode(&flags), DecodeError::UnknownFlags { .. }));
     let wrong_number = record(&bytes(1000, 1), 7);
-    assert!(matches!(answer_to(&wrong_number), TransportError::Session { .. }), "a message is missing");
+    assert!(
+        matches!(answer_to(&wrong_number), TransportError::Session { .. }),
+        "a message is missing"
+    );
     let again = [record(&bytes(10, 1), 1), record(&bytes(10, 1), 1)];
     let (mut raw, mut link, _listener) = raw_tcp();
     raw.write_all(&again.as_flattened()[..]).unwrap();
     assert_eq!(link.recv().unwrap().message, bytes(10, 1));
     assert!(
-        matches!(transport(link.recv().unwrap_err()), TransportError::Session { .. }),
+        matches!(
+            transport(link.recv().unwrap_err()),
+            TransportError::Session { .. }
+        ),
         "F34: a message came twice"
     );
 }
@@ -175,13 +230,19 @@ impl Flatten for [Vec<u8>; 2] {
 fn a_forged_acknowledgement_is_refused() {
     for id in [1, 77] {
         let error = answer_to(&Preamble::control(RecordKind::Ack, id, 0).encode(&[]));
-        assert!(matches!(error, TransportError::Session { .. }), "{id}: {error:?}");
+        assert!(
+            matches!(error, TransportError::Session { .. }),
+            "{id}: {error:?}"
+        );
     }
     let segment = Preamble::control(RecordKind::Segment, 1, 0).encode(&[]);
     let (mut raw, mut link, _listener) = raw_tcp();
     raw.write_all(&segment).unwrap();
     assert!(
-        matches!(transport(link.recv().unwrap_err()), TransportError::Io { .. }),
+        matches!(
+            transport(link.recv().unwrap_err()),
+            TransportError::Io { .. }
+        ),
         "tcp takes no segments"
     );
 }
@@ -214,11 +275,30 @@ fn silent_and_slow_peers_hold_up_nobody() {
     let mut rx = listener.accept_for(support::PATIENCE).unwrap();
     tx.send(&bytes(10, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
-    assert!(began.elapsed() < Duration::from_secs(4), "they were waited for");
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "they were waited for"
+    );
     for _ in 0..2 {
-        let error = transport(listener.accept_for(support::PATIENCE).map(drop).unwrap_err());
-        let TransportError::Handshake { source, .. } = error else { panic!("{error:?}") };
-        assert!(matches!(*source, TransportError::Timeout { operation: "handshake", .. }), "{source:?}");
+        let error = transport(
+            listener
+                .accept_for(support::PATIENCE)
+                .map(drop)
+                .unwrap_err(),
+        );
+        let TransportError::Handshake { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert!(
+            matches!(
+                *source,
+                TransportError::Timeout {
+                    operation: "handshake",
+                    ..
+                }
+            ),
+            "{source:?}"
+        );
     }
     drop((silent, slow));
 }
@@ -234,7 +314,15 @@ fn a_header_that_does_not_go_on_is_given_up() {
 /// A message by reference, as `unix` sends it, and a segment for it to refer to.
 fn referring(segment: u32, offset: u64) -> Vec<u8> {
     let message = bytes(100_000, 1);
-    let encoder = numpush::Encoder::new(&message, 1, Flags { checksums: false, references: true }).unwrap();
+    let encoder = numpush::Encoder::new(
+        &message,
+        1,
+        Flags {
+            checksums: false,
+            references: true,
+        },
+    )
+    .unwrap();
     let mut record = Vec::from(encoder.head());
     record.extend_from_slice(&u64::from(segment).to_le_bytes());
     record.extend_from_slice(&offset.to_le_bytes());
@@ -263,11 +351,19 @@ fn descriptors_that_could_shrink_are_refused() {
     let shared = std::fs::File::open("/dev/shm/numpush-test-unsealed").unwrap();
     std::fs::remove_file("/dev/shm/numpush-test-unsealed").unwrap();
     drop(place);
-    for descriptor in [OwnedFd::from(file), zero.into(), pipe.into(), socket.into(), shared.into()] {
+    for descriptor in [
+        OwnedFd::from(file),
+        zero.into(),
+        pipe.into(),
+        socket.into(),
+        shared.into(),
+    ] {
         let (raw, mut link, _listener, _place) = raw_unix();
         announce(&raw, &descriptor);
         let error = transport(link.recv().unwrap_err());
-        let TransportError::Io { source, .. } = &error else { panic!("{error:?}") };
+        let TransportError::Io { source, .. } = &error else {
+            panic!("{error:?}")
+        };
         assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
     }
 }
@@ -281,8 +377,13 @@ fn references_outside_their_segment_are_refused() {
         announce(&raw, &sealed(100_000));
         raw.write_all(&referring(segment, offset)).unwrap();
         let error = transport(link.recv().unwrap_err());
-        let is_reference =
-            matches!(&error, TransportError::Rubbish { source: DecodeError::Reference { .. }, .. });
+        let is_reference = matches!(
+            &error,
+            TransportError::Rubbish {
+                source: DecodeError::Reference { .. },
+                ..
+            }
+        );
         assert!(is_reference, "segment {segment} at {offset}: {error:?}");
     }
     let (mut raw, mut link, _listener, _place) = raw_unix();
@@ -296,8 +397,13 @@ fn references_outside_their_segment_are_refused() {
 fn surplus_descriptors_do_not_stay() {
     let count = |peer: &mut Peer| peer.hears("descriptors").parse::<usize>().unwrap();
     let place = TempPath::new("surplus");
-    let mut peer =
-        Peer::start("peer", &[(ROLE, "count-descriptors"), ("NUMPUSH_TEST_PATH", place.0.to_str().unwrap())]);
+    let mut peer = Peer::start(
+        "peer",
+        &[
+            (ROLE, "count-descriptors"),
+            ("NUMPUSH_TEST_PATH", place.0.to_str().unwrap()),
+        ],
+    );
     let before = count(&mut peer);
     let descriptor = sealed(4096);
     for _ in 0..20 {
@@ -310,7 +416,8 @@ fn surplus_descriptors_do_not_stay() {
         let _ = raw.read_to_end(&mut rest);
     }
     let mut raw = UnixStream::connect(&place.0).unwrap();
-    raw.write_all(b"the end, with enough bytes to be told").unwrap();
+    raw.write_all(b"the end, with enough bytes to be told")
+        .unwrap();
     assert_eq!(count(&mut peer), before);
     peer.ends_well();
 }
@@ -326,8 +433,14 @@ fn another_user_is_refused() {
     let act = |path: &std::path::Path| {
         let script = "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
                       s.sendall(bytes.fromhex(sys.argv[2])); s.recv(64)";
-        let hello: String = hello(true).iter().map(|byte| format!("{byte:02x}")).collect();
-        Command::new("python3").args(["-c", script, path.to_str().unwrap(), &hello]).spawn().unwrap()
+        let hello: String = hello(true)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Command::new("python3")
+            .args(["-c", script, path.to_str().unwrap(), &hello])
+            .spawn()
+            .unwrap()
     };
     for (query, allowed) in [("", false), ("?users=65534", true)] {
         let mut listener = numpush::listen(&format!("unix:{}{query}", place.0.display())).unwrap();
@@ -339,7 +452,14 @@ fn another_user_is_refused() {
             Err(TransportError::Handshake { source, .. }) => {
                 assert!(!allowed);
                 assert!(
-                    matches!(*source, TransportError::ForeignUser { uid: 65534, allowed: 0, .. }),
+                    matches!(
+                        *source,
+                        TransportError::ForeignUser {
+                            uid: 65534,
+                            allowed: 0,
+                            ..
+                        }
+                    ),
                     "{source:?}"
                 );
             }
@@ -372,8 +492,13 @@ fn peer() {
 fn out_of_descriptors_the_others_go_on() {
     let script = "ulimit -n 24; exec \"$0\" --exact peer --nocapture --test-threads=1";
     let program = std::env::current_exe().unwrap();
-    let status =
-        Command::new("sh").arg("-c").arg(script).arg(program).env(ROLE, "few-descriptors").status().unwrap();
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(program)
+        .env(ROLE, "few-descriptors")
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -389,13 +514,18 @@ fn few_descriptors() {
     assert!(listener.accept_for(Duration::from_secs(1)).is_err());
     let after = numpush_os::usage().unwrap();
     let spent = (after.user + after.system) - (before.user + before.system);
-    assert!(spent < Duration::from_millis(200), "{spent:?} of processor time in one second of waiting");
+    assert!(
+        spent < Duration::from_millis(200),
+        "{spent:?} of processor time in one second of waiting"
+    );
     tx.send(&bytes(1000, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(1000, 1));
     crowd.clear();
     let mut late = None;
     support::eventually("a place for the late", || {
-        late = late.take().or_else(|| numpush::connect(&listener.address()).ok());
+        late = late
+            .take()
+            .or_else(|| numpush::connect(&listener.address()).ok());
         late.is_some() && listener.accept_for(Duration::from_secs(1)).is_ok()
     });
 }
@@ -406,23 +536,42 @@ fn a_truncated_file_is_an_error() {
     let path = TempPath::new("cut");
     numpush::file::write(&path.0, &bytes(1 << 20, 1), true).unwrap();
     let whole = std::fs::read(&path.0).unwrap();
-    let read = || numpush::file::read(&path.0, &mut numpush::Heap::new(), u64::MAX).map(drop).unwrap_err();
+    let read = || {
+        numpush::file::read(&path.0, &mut numpush::Heap::new(), u64::MAX)
+            .map(drop)
+            .unwrap_err()
+    };
     for len in [0, 31, 100, 4096, whole.len() - 1] {
         std::fs::write(&path.0, &whole[..len]).unwrap();
         let error = read();
-        let is_cut = matches!(&error, TransportError::Rubbish { source: DecodeError::Truncated { .. }, .. });
+        let is_cut = matches!(
+            &error,
+            TransportError::Rubbish {
+                source: DecodeError::Truncated { .. },
+                ..
+            }
+        );
         assert!(is_cut, "{len}: {error:?}");
     }
     std::fs::write(&path.0, [&whole[..], b"x"].as_flattened_bytes()).unwrap();
     assert!(matches!(
         read(),
-        TransportError::Rubbish { source: DecodeError::TrailingBytes { count: 1 }, .. }
+        TransportError::Rubbish {
+            source: DecodeError::TrailingBytes { count: 1 },
+            ..
+        }
     ));
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 4;
     std::fs::write(&path.0, flipped).unwrap();
     assert!(
-        matches!(read(), TransportError::Rubbish { source: DecodeError::PayloadChecksum { .. }, .. }),
+        matches!(
+            read(),
+            TransportError::Rubbish {
+                source: DecodeError::PayloadChecksum { .. },
+                ..
+            }
+        ),
         "F33"
     );
 }
@@ -442,17 +591,22 @@ impl FlattenBytes for [&[u8]; 2] {
 fn a_full_file_system_is_an_error() {
     let folder = TempPath::new("full");
     std::fs::create_dir(&folder.0).unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&folder.0).status();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&folder.0)
+        .status();
     if !mounted.is_ok_and(|status| status.success()) {
         support::not_run("only root can mount a small file system");
         return;
     }
-    let error = numpush::file::write(&folder.0.join("big.np"), &bytes(4 << 20, 1), false).unwrap_err();
+    let error =
+        numpush::file::write(&folder.0.join("big.np"), &bytes(4 << 20, 1), false).unwrap_err();
     let left = std::fs::read_dir(&folder.0).unwrap().count();
     let unmounted = Command::new("umount").arg(&folder.0).status().unwrap();
     assert!(unmounted.success());
-    let TransportError::Io { source, .. } = &error else { panic!("{error:?}") };
+    let TransportError::Io { source, .. } = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
     assert_eq!(left, 0);
 }
@@ -467,10 +621,21 @@ fn memory_that_goes_by_its_pages_cannot_change() {
     segment.as_mut_slice().fill(1);
     let buffer = segment.seal().unwrap();
     let file = std::sync::Arc::clone(&buffer.backing().unwrap().file);
-    tx.send(&Message::new(numpush::Body::Bytes(buffer))).unwrap();
+    tx.send(&Message::new(numpush::Body::Bytes(buffer)))
+        .unwrap();
     let mut writable = std::fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
-    assert!(writable.write_all(&[2; 4096]).is_err(), "the seal forbids it");
-    assert!(rx.recv().unwrap().bytes().unwrap().iter().all(|&byte| byte == 1));
+    assert!(
+        writable.write_all(&[2; 4096]).is_err(),
+        "the seal forbids it"
+    );
+    assert!(
+        rx.recv()
+            .unwrap()
+            .bytes()
+            .unwrap()
+            .iter()
+            .all(|&byte| byte == 1)
+    );
 }
 
 /// F26: short and interrupted calls change nothing: the receiver gets every split the sender makes.
@@ -484,7 +649,9 @@ fn bytes_in_any_pieces_are_the_same_message() {
         let record = record.clone();
         let count = if piece == 1 { 3000 } else { record.len() };
         let writer = std::thread::spawn(move || {
-            record[..count].chunks(piece).for_each(|part| raw.write_all(part).unwrap());
+            record[..count]
+                .chunks(piece)
+                .for_each(|part| raw.write_all(part).unwrap());
             raw.write_all(&record[count..]).unwrap();
             raw
         });

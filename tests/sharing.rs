@@ -27,7 +27,10 @@ fn endpoints(place: &TempPath) -> Vec<(Scheme, String)> {
         Scheme::Inproc => None,
         other => panic!("{other:?} is not in the list"),
     };
-    Scheme::ALL.iter().filter_map(|scheme| Some((*scheme, endpoint(scheme)?))).collect()
+    Scheme::ALL
+        .iter()
+        .filter_map(|scheme| Some((*scheme, endpoint(scheme)?)))
+        .collect()
 }
 
 #[test]
@@ -42,7 +45,9 @@ fn arrays_land_in_the_arena_over_every_transport() {
         let original = sent.clone();
         let sender = std::thread::spawn(move || {
             let mut connection = numpush::connect(&address).unwrap();
-            connection.send(&Message::from(Array::view(&original).unwrap())).unwrap();
+            connection
+                .send(&Message::from(Array::view(&original).unwrap()))
+                .unwrap();
             // Where there is a way back, wait for it.
             let _ = connection.close();
         });
@@ -50,14 +55,24 @@ fn arrays_land_in_the_arena_over_every_transport() {
         sender.join().unwrap();
         let address = received.array().unwrap().data().as_ptr();
         if scheme == Scheme::Tcp {
-            assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Read));
+            assert_eq!(
+                (received.transfer.copied, received.transfer.path),
+                (0, Path::Read)
+            );
         }
         let shared: SharedArray<f64, Ix2> = received.message.try_into().unwrap();
-        assert_eq!(shared.read().unwrap().as_ptr().cast(), address, "{scheme:?}");
+        assert_eq!(
+            shared.read().unwrap().as_ptr().cast(),
+            address,
+            "{scheme:?}"
+        );
         assert_eq!(*shared.read().unwrap(), sent, "{scheme:?}");
         *shared.write().unwrap() *= 2.0;
         let back = shared.into_message().unwrap();
-        assert_eq!(back.array().unwrap().elements::<f64>().unwrap()[[299, 399]], sent[[299, 399]] * 2.0);
+        assert_eq!(
+            back.array().unwrap().elements::<f64>().unwrap()[[299, 399]],
+            sent[[299, 399]] * 2.0
+        );
         drop(back);
         assert_eq!(arena.usage().used, 0, "{scheme:?}");
     }
@@ -65,7 +80,9 @@ fn arrays_land_in_the_arena_over_every_transport() {
 
 #[test]
 fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
-    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap().landing(Arena::new(4 << 20));
+    let mut listener = numpush::listen("tcp://127.0.0.1:0")
+        .unwrap()
+        .landing(Arena::new(4 << 20));
     let address = listener.address();
     let sender = std::thread::spawn(move || {
         let mut greedy = numpush::connect(&address).unwrap();
@@ -81,7 +98,10 @@ fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    assert!(cause.to_string().contains("over the budget of 4194304"), "{cause}");
+    assert!(
+        cause.to_string().contains("over the budget of 4194304"),
+        "{cause}"
+    );
     drop(greedy);
     let received = listener.accept().unwrap().recv().unwrap();
     assert!(SharedArray::<u8, Ix1>::from_message(received.message).is_ok());
@@ -103,17 +123,30 @@ fn a_shared_array_is_sent_from_where_it_lies() {
     let mut sender = numpush::connect(&listener.address()).unwrap();
     let mut receiver = listener.accept().unwrap();
     let held = shared.read().unwrap();
-    let transfer = sender.send(&Message::from(Array::view(&held).unwrap())).unwrap();
+    let transfer = sender
+        .send(&Message::from(Array::view(&held).unwrap()))
+        .unwrap();
     assert_eq!(transfer.copied, 0);
     drop(held);
     shared.write().unwrap().fill(2.0);
-    assert_eq!(receiver.recv().unwrap().array().unwrap().elements::<f64>().unwrap().sum(), 10_000.0);
+    assert_eq!(
+        receiver
+            .recv()
+            .unwrap()
+            .array()
+            .unwrap()
+            .elements::<f64>()
+            .unwrap()
+            .sum(),
+        10_000.0
+    );
 }
 
 #[test]
 fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
     let place = TempPath::new("snapshot");
-    let shared = SharedArray::copy_of(&Arena::new(8 << 20), &Array2::<f64>::ones((200, 100))).unwrap();
+    let shared =
+        SharedArray::copy_of(&Arena::new(8 << 20), &Array2::<f64>::ones((200, 100))).unwrap();
     let snapshot = shared.snapshot().unwrap();
     shared.write().unwrap().fill(2.0);
     let backing = snapshot.array().unwrap().data().backing().unwrap().clone();
@@ -125,14 +158,25 @@ fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
     let mut receiver = listener.accept().unwrap();
     let transfer = sender.send(&snapshot).unwrap();
     assert_eq!((transfer.copied, transfer.path), (0, Path::Reference));
-    assert_eq!(receiver.recv().unwrap().array().unwrap().elements::<f64>().unwrap().sum(), 20_000.0);
+    assert_eq!(
+        receiver
+            .recv()
+            .unwrap()
+            .array()
+            .unwrap()
+            .elements::<f64>()
+            .unwrap()
+            .sum(),
+        20_000.0
+    );
 }
 
 #[test]
 fn connections_that_are_made_land_too() {
     let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
     let arena = Arena::new(8 << 20);
-    let mut near = numpush::connect_with(&listener.address(), &Options::default(), arena.clone()).unwrap();
+    let mut near =
+        numpush::connect_with(&listener.address(), &Options::default(), arena.clone()).unwrap();
     let mut far = listener.accept().unwrap();
     far.send(&bytes(1 << 20, 3)).unwrap();
     let shared = SharedArray::<u8, Ix1>::from_message(near.recv().unwrap().message).unwrap();

@@ -85,17 +85,33 @@ fn tcp_lands_in_place() {
                 let sending = scope.spawn(|| tx.send(&message).unwrap());
                 received = Some(rx.recv().unwrap());
                 let sent = sending.join().unwrap();
-                assert_eq!((sent.copied, sent.path, sent.reason), (0, Path::Write, Reason::PlainMemory));
+                assert_eq!(
+                    (sent.copied, sent.path, sent.reason),
+                    (0, Path::Write, Reason::PlainMemory)
+                );
             });
         });
         let received = received.unwrap();
-        assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Read));
+        assert_eq!(
+            (received.transfer.copied, received.transfer.path),
+            (0, Path::Read)
+        );
         landed.push(received.array().unwrap().data().as_ptr().addr());
         // The first region is asked for twice: once to learn whether it can be had, once zeroed.
-        let limit = if turn == 0 { 2 * SIZE + (1 << 20) } else { 1 << 20 };
-        assert!(bytes < limit, "{bytes} bytes were allocated in turn {turn}: the landing keeps its region");
+        let limit = if turn == 0 {
+            2 * SIZE + (1 << 20)
+        } else {
+            1 << 20
+        };
+        assert!(
+            bytes < limit,
+            "{bytes} bytes were allocated in turn {turn}: the landing keeps its region"
+        );
     }
-    assert!(landed.windows(2).all(|pair| pair[0] == pair[1]), "the same warm pages each time");
+    assert!(
+        landed.windows(2).all(|pair| pair[0] == pair[1]),
+        "the same warm pages each time"
+    );
 }
 
 fn tcp_sends_pages_of_sealed_memory() {
@@ -107,7 +123,10 @@ fn tcp_sends_pages_of_sealed_memory() {
         let sending = scope.spawn(|| tx.send(&message).unwrap());
         assert!(rx.recv().unwrap().message == message);
         let sent = sending.join().unwrap();
-        assert_eq!((sent.copied, sent.path, sent.reason), (0, Path::SendFile, Reason::StableDescriptor));
+        assert_eq!(
+            (sent.copied, sent.path, sent.reason),
+            (0, Path::SendFile, Reason::StableDescriptor)
+        );
     });
 }
 
@@ -124,13 +143,23 @@ fn unix_passes_the_descriptor() {
         let sent = tx.send(&message).unwrap();
         assert_eq!((sent.copied, sent.path), (0, Path::Reference));
         let received = rx.recv().unwrap();
-        assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Reference));
+        assert_eq!(
+            (received.transfer.copied, received.transfer.path),
+            (0, Path::Reference)
+        );
         let buffer = received.bytes().unwrap();
-        assert_eq!(identity(buffer), identity(message.bytes().unwrap()), "the same memory");
+        assert_eq!(
+            identity(buffer),
+            identity(message.bytes().unwrap()),
+            "the same memory"
+        );
         mapped.push(buffer.as_ptr().addr());
         assert!(received.message == message);
     }
-    assert!(mapped.windows(2).all(|pair| pair[0] == pair[1]), "mapped once, named after that");
+    assert!(
+        mapped.windows(2).all(|pair| pair[0] == pair[1]),
+        "mapped once, named after that"
+    );
 }
 
 fn unix_copies_plain_memory_once() {
@@ -140,12 +169,18 @@ fn unix_copies_plain_memory_once() {
         let sent = tx.send(&message).unwrap();
         assert_eq!((sent.copied, sent.path), (SIZE as u64, Path::SegmentCopy));
         let received = rx.recv().unwrap();
-        assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Reference));
+        assert_eq!(
+            (received.transfer.copied, received.transfer.path),
+            (0, Path::Reference)
+        );
         assert_eq!(received.message, message);
     }
     // Below the threshold one write is cheaper than a segment.
     let sent = tx.send(&bytes(1000, 1)).unwrap();
-    assert_eq!((sent.copied, sent.path, sent.reason, sent.system_calls), (0, Path::Write, Reason::Small, 1));
+    assert_eq!(
+        (sent.copied, sent.path, sent.reason, sent.system_calls),
+        (0, Path::Write, Reason::Small, 1)
+    );
 }
 
 fn inproc_hands_the_pointer_over() {
@@ -155,7 +190,10 @@ fn inproc_hands_the_pointer_over() {
         let sent = tx.send(&message).unwrap();
         assert_eq!((sent.copied, sent.path), (0, Path::Handover));
         let received = rx.recv().unwrap();
-        assert_eq!(received.array().unwrap().data().as_ptr(), message.array().unwrap().data().as_ptr());
+        assert_eq!(
+            received.array().unwrap().data().as_ptr(),
+            message.array().unwrap().data().as_ptr()
+        );
     });
     assert!(cost < 10_000, "{cost} bytes for a handover");
     let local = vec![1_u8; 1000];
@@ -176,16 +214,26 @@ fn a_sealed_file_is_mapped() {
     let mut memory = Segment::new(record.len()).unwrap();
     memory.as_mut_slice().copy_from_slice(&record);
     let sealed = memory.seal().unwrap();
-    let name = format!("/proc/self/fd/{}", sealed.backing().unwrap().file.as_raw_fd());
+    let name = format!(
+        "/proc/self/fd/{}",
+        sealed.backing().unwrap().file.as_raw_fd()
+    );
     let mut received = None;
     let cost = allocated(|| {
-        received = Some(numpush::file::read(name.as_ref(), &mut numpush::Heap::new(), u64::MAX).unwrap());
+        received =
+            Some(numpush::file::read(name.as_ref(), &mut numpush::Heap::new(), u64::MAX).unwrap());
     });
     let received = received.unwrap();
     assert!(cost < 10_000, "{cost} bytes to map a file");
-    assert_eq!((received.transfer.copied, received.transfer.path), (0, Path::Map));
+    assert_eq!(
+        (received.transfer.copied, received.transfer.path),
+        (0, Path::Map)
+    );
     assert_eq!(received.message, message);
-    assert!(received.array().unwrap().data().backing().is_some(), "it can be passed on without a copy");
+    assert!(
+        received.array().unwrap().data().backing().is_some(),
+        "it can be passed on without a copy"
+    );
 }
 
 fn an_ordinary_file_is_read() {
@@ -195,18 +243,28 @@ fn an_ordinary_file_is_read() {
     assert_eq!((written.copied, written.path), (0, Path::Write));
     let received = numpush::file::read(&path.0, &mut numpush::Heap::new(), u64::MAX).unwrap();
     let transfer = received.transfer;
-    assert_eq!((transfer.copied, transfer.path, transfer.reason), (0, Path::Read, Reason::NotImmutable));
+    assert_eq!(
+        (transfer.copied, transfer.path, transfer.reason),
+        (0, Path::Read, Reason::NotImmutable)
+    );
     assert_eq!(received.message, message);
 }
 
 fn views_share_memory() {
-    let array = Array::new("<f8".parse::<numpush::Scalar>().unwrap(), &[1024, 1024], vec![0; 8 << 20].into())
-        .unwrap();
+    let array = Array::new(
+        "<f8".parse::<numpush::Scalar>().unwrap(),
+        &[1024, 1024],
+        vec![0; 8 << 20].into(),
+    )
+    .unwrap();
     let cost = allocated(|| {
         let view = array.elements::<f64>().unwrap();
         assert_eq!(view.as_ptr().addr(), array.data().as_ptr().addr());
         let again = Message::from(Array::view(&view).unwrap());
-        assert_eq!(again.array().unwrap().data().as_ptr(), array.data().as_ptr());
+        assert_eq!(
+            again.array().unwrap().data().as_ptr(),
+            array.data().as_ptr()
+        );
     });
     assert!(cost < 1000, "{cost} bytes for two views");
 }

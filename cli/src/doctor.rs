@@ -20,11 +20,19 @@ struct Finding {
 
 impl Finding {
     fn fine(what: &'static str, found: String) -> Self {
-        Self { what, found, fix: None }
+        Self {
+            what,
+            found,
+            fix: None,
+        }
     }
 
     fn limit(what: &'static str, found: String, fix: &str) -> Self {
-        Self { what, found, fix: Some(fix.into()) }
+        Self {
+            what,
+            found,
+            fix: Some(fix.into()),
+        }
     }
 }
 
@@ -50,7 +58,11 @@ pub(crate) fn run(args: &Doctor) -> Result<(), Failure> {
         return Ok(());
     }
     for finding in &findings {
-        let mark = if finding.fix.is_some() { "limits" } else { "fine  " };
+        let mark = if finding.fix.is_some() {
+            "limits"
+        } else {
+            "fine  "
+        };
         println!("{mark}  {:<18} {}", finding.what, finding.found);
         if let Some(fix) = &finding.fix {
             println!("        {:<18} {fix}", "");
@@ -60,7 +72,9 @@ pub(crate) fn run(args: &Doctor) -> Result<(), Failure> {
 }
 
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 fn bytes(number: u64) -> String {
@@ -74,7 +88,10 @@ fn memory() -> Finding {
             format!("{} can be had without swapping", bytes(available)),
             "an arena takes at most what is available: end other programs, or share less at a time",
         ),
-        Ok(available) => Finding::fine("memory", format!("{} can be had without swapping", bytes(available))),
+        Ok(available) => Finding::fine(
+            "memory",
+            format!("{} can be had without swapping", bytes(available)),
+        ),
         Err(error) => Finding::limit("memory", format!("unknown: {error}"), "mount /proc"),
     }
 }
@@ -98,17 +115,24 @@ fn shared_folder() -> Finding {
             format!("{} free of {}", bytes(free), bytes(total)),
             "only segments with names lie there (numpush shm reap; mount -o remount,size=1G /dev/shm); all others do not",
         ),
-        Ok((total, free)) => Finding::fine(WHAT, format!("{} free of {}", bytes(free), bytes(total))),
-        Err(error) => {
-            Finding::limit(WHAT, error.to_string(), "segments with names need it; all others do not")
+        Ok((total, free)) => {
+            Finding::fine(WHAT, format!("{} free of {}", bytes(free), bytes(total)))
         }
+        Err(error) => Finding::limit(
+            WHAT,
+            error.to_string(),
+            "segments with names need it; all others do not",
+        ),
     }
 }
 
 /// A soft and a hard limit of proc_pid_limits(5); `None` is unlimited.
 fn limit_of(name: &str) -> Option<(Option<u64>, Option<u64>)> {
     let text = read("/proc/self/limits")?;
-    let mut words = text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
+    let mut words = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name))?
+        .split_whitespace();
     let mut number = || words.next().map(|word| word.parse().ok());
     Some((number()?, number()?))
 }
@@ -132,9 +156,10 @@ fn number(limit: Option<u64>) -> String {
 
 fn locked() -> Finding {
     match limit_of("Max locked memory") {
-        Some((Some(soft), _)) => {
-            Finding::fine("locked memory", format!("{} (numpush locks none)", bytes(soft)))
-        }
+        Some((Some(soft), _)) => Finding::fine(
+            "locked memory",
+            format!("{} (numpush locks none)", bytes(soft)),
+        ),
         _ => Finding::fine("locked memory", "unlimited".into()),
     }
 }
@@ -153,10 +178,17 @@ fn overcommit() -> Finding {
 
 fn huge_pages() -> Finding {
     let text = read("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
-    let chosen = text.split(['[', ']']).nth(1).unwrap_or("not there").to_owned();
+    let chosen = text
+        .split(['[', ']'])
+        .nth(1)
+        .unwrap_or("not there")
+        .to_owned();
     let reserved = read("/proc/sys/vm/nr_hugepages").unwrap_or_else(|| "0".into());
     let found = format!("of shared memory: {chosen}; reserved: {reserved}");
-    if matches!(chosen.as_str(), "advise" | "always" | "within_size" | "force") {
+    if matches!(
+        chosen.as_str(),
+        "advise" | "always" | "within_size" | "force"
+    ) {
         Finding::fine("huge pages", found)
     } else {
         Finding::limit(
@@ -169,14 +201,21 @@ fn huge_pages() -> Finding {
 
 fn tracing() -> Finding {
     match read("/proc/sys/kernel/yama/ptrace_scope").as_deref() {
-        None => Finding::fine("ptrace scope", "classic: processes of one user may read each other".into()),
-        Some(scope) => {
-            Finding::fine("ptrace scope", format!("{scope} (numpush passes descriptors and traces nobody)"))
-        }
+        None => Finding::fine(
+            "ptrace scope",
+            "classic: processes of one user may read each other".into(),
+        ),
+        Some(scope) => Finding::fine(
+            "ptrace scope",
+            format!("{scope} (numpush passes descriptors and traces nobody)"),
+        ),
     }
 }
 
 fn processors() -> Finding {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
-    Finding::fine("processors", format!("{count}: more workers than that only wait for each other"))
+    Finding::fine(
+        "processors",
+        format!("{count}: more workers than that only wait for each other"),
+    )
 }

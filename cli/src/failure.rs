@@ -8,7 +8,11 @@ use numpush::TransportError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{}: {what}", path.display())]
-    File { path: PathBuf, what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    File {
+        path: PathBuf,
+        what: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{}: {fault}", path.display())]
     Format { path: PathBuf, fault: String },
     #[error("{0}")]
@@ -29,11 +33,18 @@ impl Failure {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let path = path.to_owned();
-        move |source| Self::File { path, what, source: source.into() }
+        move |source| Self::File {
+            path,
+            what,
+            source: source.into(),
+        }
     }
 
     /// Prints the chain of causes and what to do next, and gives the exit code.
-    #[expect(clippy::print_stderr, reason = "this is where a command tells why it failed")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "this is where a command tells why it failed"
+    )]
     pub(crate) fn report(&self) -> ExitCode {
         eprint!("numpush: {self}");
         let mut source = self.source();
@@ -55,9 +66,8 @@ impl Failure {
         match self {
             Self::Shared(numpush::shm::Error::Handle { .. }) => 2,
             Self::File { .. } | Self::Format { .. } | Self::Shared(_) | Self::Bench(_) => 1,
-            Self::Usage(_) | Self::Numpush(numpush::Error::Endpoint(_) | numpush::Error::Disabled { .. }) => {
-                2
-            }
+            Self::Usage(_)
+            | Self::Numpush(numpush::Error::Endpoint(_) | numpush::Error::Disabled { .. }) => 2,
             Self::Numpush(numpush::Error::Transport(TransportError::Address { .. })) => 2,
             Self::Numpush(numpush::Error::Transport(TransportError::Timeout { .. })) => 4,
             Self::Numpush(numpush::Error::Transport(_)) => 3,
@@ -67,14 +77,20 @@ impl Failure {
     }
 
     fn advice(&self) -> Option<&'static str> {
-        let Self::Numpush(numpush::Error::Transport(error)) = self else { return None };
+        let Self::Numpush(numpush::Error::Transport(error)) = self else {
+            return None;
+        };
         Some(match error {
-            TransportError::Io { operation: "connect to", .. } => {
+            TransportError::Io {
+                operation: "connect to",
+                ..
+            } => {
                 "start the other side first: numpush recv ENDPOINT (it waits), or check host and port"
             }
-            TransportError::Io { operation: "listen on", .. } => {
-                "another process listens there: end it, or take another endpoint"
-            }
+            TransportError::Io {
+                operation: "listen on",
+                ..
+            } => "another process listens there: end it, or take another endpoint",
             TransportError::TooLarge { .. } => {
                 "raise the limit on both sides: add ?max=BYTES to the endpoint"
             }
@@ -82,7 +98,9 @@ impl Failure {
                 "give it longer with --timeout SECONDS, or look what the other side does"
             }
             TransportError::Handshake { .. } => "is that a numpush endpoint, and of this version?",
-            TransportError::ForeignUser { .. } => "let that user in: add ?users=UID to the endpoint",
+            TransportError::ForeignUser { .. } => {
+                "let that user in: add ?users=UID to the endpoint"
+            }
             TransportError::Disconnected { .. } => {
                 "the other side died or was ended; send again when it is back"
             }

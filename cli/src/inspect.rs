@@ -17,7 +17,8 @@ pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     let facts = match endpoint {
         _ if Path::new(&args.what).exists() => of_file(Path::new(&args.what))?,
         Ok(endpoint)
-            if endpoint.scheme == numpush::Scheme::File && Path::new(&endpoint.address).is_file() =>
+            if endpoint.scheme == numpush::Scheme::File
+                && Path::new(&endpoint.address).is_file() =>
         {
             of_file(Path::new(&endpoint.address))?
         }
@@ -42,15 +43,18 @@ pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
 
 #[expect(clippy::print_stdout, reason = "what the user asked for")]
 fn print_lines(facts: &Value, indent: usize) {
-    let Some(facts) = facts.as_object() else { return };
+    let Some(facts) = facts.as_object() else {
+        return;
+    };
     for (name, value) in facts {
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 println!("{:indent$}{name}:", "");
                 for item in items {
                     let words = item.as_object().into_iter().flatten();
-                    let words: Vec<String> =
-                        words.map(|(key, value)| format!("{key} {}", plain(value))).collect();
+                    let words: Vec<String> = words
+                        .map(|(key, value)| format!("{key} {}", plain(value)))
+                        .collect();
                     println!("{:indent$}  {}", "", words.join(", "));
                 }
             }
@@ -64,14 +68,21 @@ fn print_lines(facts: &Value, indent: usize) {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn of_file(path: &Path) -> Result<Value, Failure> {
     let mut file = open(path)?;
-    let size = file.metadata().map_err(Failure::file(path, "cannot read"))?.len();
+    let size = file
+        .metadata()
+        .map_err(Failure::file(path, "cannot read"))?
+        .len();
     let mut first = [0; 6];
-    let known = file.read(&mut first).map_err(Failure::file(path, "cannot read"))?;
+    let known = file
+        .read(&mut first)
+        .map_err(Failure::file(path, "cannot read"))?;
     let facts = match &first[..known] {
         [0x93, b'N', b'P', b'M', ..] => of_record(path, open(path)?)?,
         [0x93, b'N', b'U', b'M', b'P', b'Y'] => of_npy(path, &mut open(path)?)?,
@@ -147,11 +158,19 @@ fn of_message(message: &Message<'_>) -> Value {
 
 fn of_skeleton(skeleton: &Skeleton) -> Value {
     match skeleton {
-        Skeleton::Array { dtype, shape, strides } => {
+        Skeleton::Array {
+            dtype,
+            shape,
+            strides,
+        } => {
             let order = if strides.is_some() { "strided" } else { "C" };
             json!({ "kind": "array", "dtype": dtype.to_string(), "shape": shape, "order": order, "strides": strides })
         }
-        Skeleton::Frame { rows, columns: list, metadata } => {
+        Skeleton::Frame {
+            rows,
+            columns: list,
+            metadata,
+        } => {
             let keys: Vec<&String> = metadata.keys().collect();
             json!({ "kind": "frame", "rows": rows, "columns": columns(list), "metadata_keys": keys })
         }
@@ -179,16 +198,24 @@ fn of_npy(path: &Path, from: &mut impl Read) -> Result<Value, Failure> {
     let layout = Layout::read(path, from)?;
     let order = if layout.fortran { "Fortran" } else { "C" };
     let bytes = layout.shape.iter().product::<usize>() * layout.dtype.size();
-    Ok(json!({ "format": "npy", "kind": "array", "dtype": layout.dtype.to_string(), "shape": layout.shape,
-               "order": order, "payload_bytes": bytes }))
+    Ok(
+        json!({ "format": "npy", "kind": "array", "dtype": layout.dtype.to_string(), "shape": layout.shape,
+               "order": order, "payload_bytes": bytes }),
+    )
 }
 
 fn of_npz(path: &Path) -> Result<Value, Failure> {
-    let mut archive = zip::ZipArchive::new(open(path)?).map_err(Failure::file(path, "is no npz file"))?;
+    let mut archive =
+        zip::ZipArchive::new(open(path)?).map_err(Failure::file(path, "is no npz file"))?;
     let mut arrays = Vec::new();
     for index in 0..archive.len() {
-        let mut member = archive.by_index(index).map_err(Failure::file(path, "cannot read"))?;
-        let name = member.name().map_err(Failure::file(path, "has a member without a name"))?.into_owned();
+        let mut member = archive
+            .by_index(index)
+            .map_err(Failure::file(path, "cannot read"))?;
+        let name = member
+            .name()
+            .map_err(Failure::file(path, "has a member without a name"))?
+            .into_owned();
         let mut facts = of_npy(path, &mut member)?;
         if let Some(facts) = facts.as_object_mut() {
             facts.remove("format");
@@ -200,10 +227,12 @@ fn of_npz(path: &Path) -> Result<Value, Failure> {
 }
 
 fn of_parquet(path: &Path) -> Result<Value, Failure> {
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(open(path)?).map_err(Failure::file(path, "cannot read"))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(open(path)?)
+        .map_err(Failure::file(path, "cannot read"))?;
     let rows = builder.metadata().file_metadata().num_rows();
-    Ok(json!({ "format": "parquet", "kind": "frame", "rows": rows, "columns": fields(builder.schema()) }))
+    Ok(
+        json!({ "format": "parquet", "kind": "frame", "rows": rows, "columns": fields(builder.schema()) }),
+    )
 }
 
 fn of_arrow(path: &Path) -> Result<Value, Failure> {

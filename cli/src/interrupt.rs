@@ -24,7 +24,11 @@ pub(crate) fn watch() {
 }
 
 pub(crate) fn check() -> Result<(), Failure> {
-    if INTERRUPTED.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        Err(Failure::Interrupted)
+    } else {
+        Ok(())
+    }
 }
 
 /// Waits for Ctrl-C.
@@ -57,23 +61,33 @@ impl Patience {
 }
 
 /// Accepts the next connection.
-pub(crate) fn accept(listener: &mut Listener, timeout: Option<Duration>) -> Result<Connection, Failure> {
+pub(crate) fn accept(
+    listener: &mut Listener,
+    timeout: Option<Duration>,
+) -> Result<Connection, Failure> {
     let mut patience = Patience::new(timeout);
     loop {
         match listener.accept_for(STEP) {
-            Err(numpush::Error::Transport(error @ TransportError::Timeout { .. })) => patience.step(error)?,
+            Err(numpush::Error::Transport(error @ TransportError::Timeout { .. })) => {
+                patience.step(error)?
+            }
             result => return Ok(result?),
         }
     }
 }
 
 /// Receives the next message of `connection`.
-pub(crate) fn recv(connection: &mut Connection, timeout: Option<Duration>) -> Result<Received, Failure> {
+pub(crate) fn recv(
+    connection: &mut Connection,
+    timeout: Option<Duration>,
+) -> Result<Received, Failure> {
     connection.set_timeouts(None, Some(STEP));
     let mut patience = Patience::new(timeout);
     loop {
         match connection.recv() {
-            Err(numpush::Error::Transport(error @ TransportError::Timeout { .. })) => patience.step(error)?,
+            Err(numpush::Error::Transport(error @ TransportError::Timeout { .. })) => {
+                patience.step(error)?
+            }
             result => return Ok(result?),
         }
     }

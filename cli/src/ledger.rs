@@ -2,7 +2,12 @@ use numpush::{Body, Message, Transfer};
 use serde_json::{Value, json};
 
 /// A transfer as a line of JSON.
-pub(crate) fn to_json(direction: &str, name: &str, message: &Message<'_>, transfer: &Transfer) -> Value {
+pub(crate) fn to_json(
+    direction: &str,
+    name: &str,
+    message: &Message<'_>,
+    transfer: &Transfer,
+) -> Value {
     json!({
         "direction": direction,
         "name": name,
@@ -19,7 +24,11 @@ pub(crate) fn to_json(direction: &str, name: &str, message: &Message<'_>, transf
 pub(crate) fn describe(message: &Message<'_>) -> String {
     match &message.body {
         Body::Array(array) => format!("array {} {:?}", array.dtype(), array.shape()),
-        Body::Frame(frame) => format!("frame of {} rows, {} columns", frame.rows, frame.columns.len()),
+        Body::Frame(frame) => format!(
+            "frame of {} rows, {} columns",
+            frame.rows,
+            frame.columns.len()
+        ),
         Body::Bytes(bytes) => format!("{} plain bytes", bytes.len()),
         _ => "a message of a newer kind".to_owned(),
     }

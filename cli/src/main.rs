@@ -34,7 +34,12 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor::run(&doctor),
         Command::BenchPeer(peer) => bench::peer::run(&peer),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "numpush", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Args::command(),
+                "numpush",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
     };

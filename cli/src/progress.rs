@@ -25,7 +25,11 @@ impl Progress {
             }
             bar.with_prefix(direction)
         });
-        Self { direction, json, bar }
+        Self {
+            direction,
+            json,
+            bar,
+        }
     }
 
     /// One message went.
@@ -35,9 +39,16 @@ impl Progress {
             bar.inc(transfer.bytes);
         }
         if self.json {
-            println!("{}", ledger::to_json(self.direction, name, message, transfer));
+            println!(
+                "{}",
+                ledger::to_json(self.direction, name, message, transfer)
+            );
         } else {
-            self.say(&format!("{} {name}: {} ({transfer})", self.direction, ledger::describe(message)));
+            self.say(&format!(
+                "{} {name}: {} ({transfer})",
+                self.direction,
+                ledger::describe(message)
+            ));
         }
     }
 
@@ -50,7 +61,10 @@ impl Progress {
     }
 
     /// Something went wrong that does not end the command.
-    #[expect(clippy::print_stderr, reason = "a warning belongs on standard error, terminal or not")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "a warning belongs on standard error, terminal or not"
+    )]
     pub(crate) fn warn(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("numpush: {line}")),

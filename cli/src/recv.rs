@@ -13,9 +13,20 @@ use crate::progress::Progress;
 
 pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let timeout = interrupt::seconds(args.timeout)?;
-    let format = args.output.as_deref().map(|path| Format::of(path, args.format)).transpose()?;
+    let format = args
+        .output
+        .as_deref()
+        .map(|path| Format::of(path, args.format))
+        .transpose()?;
     let progress = Progress::new("received", args.json, None);
-    let mut inbox = Inbox { args, format, progress, count: 0, gathered: Vec::new(), shared: Vec::new() };
+    let mut inbox = Inbox {
+        args,
+        format,
+        progress,
+        count: 0,
+        gathered: Vec::new(),
+        shared: Vec::new(),
+    };
     if args.connect {
         let mut connection = if args.shm {
             numpush::connect_with(&args.endpoint, &Options::default(), Arena::shared())?
@@ -23,7 +34,11 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
             numpush::connect(&args.endpoint)?
         };
         if let Err(error) = inbox.drain(&mut connection, timeout) {
-            return if is_end(&error) { inbox.end() } else { Err(error) };
+            return if is_end(&error) {
+                inbox.end()
+            } else {
+                Err(error)
+            };
         }
         return inbox.end();
     }
@@ -31,9 +46,13 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     if args.shm {
         listener = listener.landing(Arena::shared());
     }
-    inbox.progress.say(&format!("listening at {}", listener.address()));
+    inbox
+        .progress
+        .say(&format!("listening at {}", listener.address()));
     if args.json {
-        inbox.progress.warn(&format!("listening at {}", listener.address()));
+        inbox
+            .progress
+            .warn(&format!("listening at {}", listener.address()));
     }
     while !inbox.is_full() {
         let failed = match interrupt::accept(&mut listener, timeout) {
@@ -56,12 +75,17 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
 fn is_one_peers(error: &TransportError) -> bool {
     !matches!(
         error,
-        TransportError::Timeout { .. } | TransportError::Address { .. } | TransportError::Zmq { .. }
+        TransportError::Timeout { .. }
+            | TransportError::Address { .. }
+            | TransportError::Zmq { .. }
     )
 }
 
 fn is_end(error: &Failure) -> bool {
-    matches!(error, Failure::Numpush(numpush::Error::Transport(TransportError::Closed { .. })))
+    matches!(
+        error,
+        Failure::Numpush(numpush::Error::Transport(TransportError::Closed { .. }))
+    )
 }
 
 struct Inbox<'a> {
@@ -81,12 +105,21 @@ impl Inbox<'_> {
     }
 
     /// Takes messages until there are enough or the connection ends, which is an error.
-    fn drain(&mut self, connection: &mut Connection, timeout: Option<Duration>) -> Result<(), Failure> {
+    fn drain(
+        &mut self,
+        connection: &mut Connection,
+        timeout: Option<Duration>,
+    ) -> Result<(), Failure> {
         while !self.is_full() {
             let received = interrupt::recv(connection, timeout)?;
             self.count += 1;
-            let name = received.attributes.get("name").cloned().unwrap_or_else(|| self.count.to_string());
-            self.progress.moved(&name, &received.message, &received.transfer);
+            let name = received
+                .attributes
+                .get("name")
+                .cloned()
+                .unwrap_or_else(|| self.count.to_string());
+            self.progress
+                .moved(&name, &received.message, &received.transfer);
             self.keep(received.message)?;
         }
         Ok(())
@@ -96,12 +129,18 @@ impl Inbox<'_> {
         if self.args.shm {
             return self.share(message);
         }
-        let (Some(output), Some(format)) = (&self.args.output, self.format) else { return Ok(()) };
+        let (Some(output), Some(format)) = (&self.args.output, self.format) else {
+            return Ok(());
+        };
         if format == Format::Npz {
             self.gathered.push(message);
             return Ok(());
         }
-        let path = if self.count > 1 { numbered(output, self.count) } else { output.clone() };
+        let path = if self.count > 1 {
+            numbered(output, self.count)
+        } else {
+            output.clone()
+        };
         format::write(&path, format, &[message])
     }
 
@@ -136,7 +175,10 @@ impl Inbox<'_> {
         let (count, number) = (self.count, self.args.number);
         if count < number {
             let text = format!("the sender closed after {count} of {number} messages");
-            return Err(Failure::Format { path: PathBuf::from(&self.args.endpoint), fault: text });
+            return Err(Failure::Format {
+                path: PathBuf::from(&self.args.endpoint),
+                fault: text,
+            });
         }
         if !self.shared.is_empty() {
             // The memory is this process's: it is there as long as the process is.
@@ -152,7 +194,9 @@ fn numbered(path: &Path, count: u64) -> PathBuf {
         return path.to_owned();
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension =
-        path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    let extension = path
+        .extension()
+        .map(|ending| format!(".{}", ending.to_string_lossy()))
+        .unwrap_or_default();
     path.with_file_name(format!("{stem}-{count}{extension}"))
 }

@@ -24,7 +24,10 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
             continue;
         }
         for message in format::read(Path::new(file), args.format)? {
-            parcels.push((file.as_str(), Parcel::Read(with_attributes(message, &attributes))));
+            parcels.push((
+                file.as_str(),
+                Parcel::Read(with_attributes(message, &attributes)),
+            ));
         }
     }
     let options = Options::default();
@@ -96,5 +99,7 @@ fn parse_attributes(pairs: &[String]) -> Result<Vec<(String, String)>, Failure> 
 }
 
 fn with_attributes<'m>(message: Message<'m>, attributes: &[(String, String)]) -> Message<'m> {
-    attributes.iter().fold(message, |message, (name, value)| message.with_attribute(name, value))
+    attributes.iter().fold(message, |message, (name, value)| {
+        message.with_attribute(name, value)
+    })
 }

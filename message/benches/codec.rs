@@ -13,7 +13,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use numpush_message::{
-    Array, Buffer, Column, Data, Decoder, Element, Encoder, Flags, Format, Frame, Heap, Message, Record,
+    Array, Buffer, Column, Data, Decoder, Element, Encoder, Flags, Format, Frame, Heap, Message,
+    Record,
 };
 
 /// The median time of one call, from batches of `count`.
@@ -30,7 +31,9 @@ fn time(count: u32, mut call: impl FnMut()) -> Duration {
 }
 
 fn record(message: &Message<'_>) -> Vec<u8> {
-    Encoder::new(message, 1, Flags::default()).unwrap().copy_rest()
+    Encoder::new(message, 1, Flags::default())
+        .unwrap()
+        .copy_rest()
 }
 
 fn decode(record: &[u8], heap: &mut Heap) -> Message<'static> {
@@ -50,22 +53,46 @@ fn decode(record: &[u8], heap: &mut Heap) -> Message<'static> {
 fn frame(columns: usize) -> Message<'static> {
     let column = |index: usize| {
         let buffers = vec![Buffer::default(), vec![0; 8].into()];
-        let data = Data { format: Format::Float64, len: 1, null_count: 0, buffers, dictionary: None };
-        Column { name: format!("column_{index}"), nullable: true, metadata: BTreeMap::new(), data }
+        let data = Data {
+            format: Format::Float64,
+            len: 1,
+            null_count: 0,
+            buffers,
+            dictionary: None,
+        };
+        Column {
+            name: format!("column_{index}"),
+            nullable: true,
+            metadata: BTreeMap::new(),
+            data,
+        }
     };
     let columns = (0..columns).map(column).collect();
-    Message::from(Frame { rows: 1, columns, metadata: BTreeMap::new(), rebased: 0 })
+    Message::from(Frame {
+        rows: 1,
+        columns,
+        metadata: BTreeMap::new(),
+        rebased: 0,
+    })
 }
 
 fn main() {
     let mut heap = Heap::new();
     let array = Message::from(Array::new(f64::SCALAR, &[2, 4], vec![0; 64].into()).unwrap());
-    for (name, message, count) in
-        [("array of 64 bytes", array, 10_000), ("frame of 1,000 columns", frame(1000), 50)]
-    {
+    for (name, message, count) in [
+        ("array of 64 bytes", array, 10_000),
+        ("frame of 1,000 columns", frame(1000), 50),
+    ] {
         let bytes = record(&message);
-        let encode = time(count, || drop(black_box(Encoder::new(&message, 1, Flags::default()).unwrap())));
+        let encode = time(count, || {
+            drop(black_box(
+                Encoder::new(&message, 1, Flags::default()).unwrap(),
+            ))
+        });
         let decode = time(count, || drop(black_box(decode(&bytes, &mut heap))));
-        println!("{name}: encode {encode:?}, decode {decode:?}, together {:?}", encode + decode);
+        println!(
+            "{name}: encode {encode:?}, decode {decode:?}, together {:?}",
+            encode + decode
+        );
     }
 }

@@ -31,7 +31,11 @@ impl<'a> Array<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] if `data` is not as long as shape and element type say, or if they are over a limit.
-    pub fn new(dtype: impl Into<Dtype>, shape: &[usize], data: Buffer<'a>) -> Result<Self, DecodeError> {
+    pub fn new(
+        dtype: impl Into<Dtype>,
+        shape: &[usize],
+        data: Buffer<'a>,
+    ) -> Result<Self, DecodeError> {
         Self::build(dtype.into(), shape.into(), None, data)
     }
 
@@ -63,9 +67,16 @@ impl<'a> Array<'a> {
                 expected: expected as u64,
             });
         }
-        let strides =
-            strides.map(|strides| canonical_strides(&shape, strides, dtype.size())).transpose()?.flatten();
-        Ok(Self { dtype, shape, strides, data })
+        let strides = strides
+            .map(|strides| canonical_strides(&shape, strides, dtype.size()))
+            .transpose()?
+            .flatten();
+        Ok(Self {
+            dtype,
+            shape,
+            strides,
+            data,
+        })
     }
 
     /// The element type.
@@ -100,9 +111,16 @@ impl<'a> Array<'a> {
 
     /// The same elements in C order: shared if they are so already, else copied one by one.
     pub fn into_c_order_or_copy(self) -> Self {
-        let Some(strides) = &self.strides else { return self };
+        let Some(strides) = &self.strides else {
+            return self;
+        };
         let item = self.dtype.size();
-        let span: usize = strides.iter().zip(&self.shape).filter(|(step, _)| **step < 0).map(reach).sum();
+        let span: usize = strides
+            .iter()
+            .zip(&self.shape)
+            .filter(|(step, _)| **step < 0)
+            .map(reach)
+            .sum();
         let mut copy = Vec::with_capacity(self.data.len());
         let mut index = vec![0; self.shape.len()];
         let mut at = span;
@@ -120,12 +138,27 @@ impl<'a> Array<'a> {
                 index[axis] = 0;
             }
         }
-        Array { dtype: self.dtype, shape: self.shape, strides: None, data: copy.into() }
+        Array {
+            dtype: self.dtype,
+            shape: self.shape,
+            strides: None,
+            data: copy.into(),
+        }
     }
 
     pub(crate) fn into_owned_or_copy(self) -> Array<'static> {
-        let Self { dtype, shape, strides, data } = self;
-        Array { dtype, shape, strides, data: data.into_owned_or_copy() }
+        let Self {
+            dtype,
+            shape,
+            strides,
+            data,
+        } = self;
+        Array {
+            dtype,
+            shape,
+            strides,
+            data: data.into_owned_or_copy(),
+        }
     }
 
     /// Axes from the slowest to the fastest, by the size of their stride; the order of the elements in memory.
@@ -147,20 +180,30 @@ fn reach((step, len): (&isize, &usize)) -> usize {
 /// Axes of one element may have any stride; ranked first they never stand between two that matter.
 #[cfg(feature = "ndarray")]
 fn rank(len: usize, stride: isize) -> usize {
-    if len == 1 { usize::MAX } else { stride.unsigned_abs() }
+    if len == 1 {
+        usize::MAX
+    } else {
+        stride.unsigned_abs()
+    }
 }
 
 /// Bytes of an array, if they fit an address space. A zero dimension does not excuse the others.
 pub(crate) fn byte_len(shape: &[usize], item: usize) -> Result<usize, DecodeError> {
     if shape.len() > Limits::DIMENSIONS {
         let (value, max) = (shape.len() as u64, Limits::DIMENSIONS as u64);
-        return Err(DecodeError::OverLimit { what: "number of dimensions", value, max });
+        return Err(DecodeError::OverLimit {
+            what: "number of dimensions",
+            value,
+            max,
+        });
     }
     let overflow = || DecodeError::ShapeOverflow {
         shape: shape.iter().map(|&len| len as u64).collect(),
         item: item as u64,
     };
-    let bounded = shape.iter().try_fold(item, |bytes, &len| bytes.checked_mul(len.max(1)));
+    let bounded = shape
+        .iter()
+        .try_fold(item, |bytes, &len| bytes.checked_mul(len.max(1)));
     match bounded {
         Some(bytes) if isize::try_from(bytes).is_ok() => {}
         _ => return Err(overflow()),
@@ -208,7 +251,11 @@ pub(crate) fn canonical_strides(
         step *= shape[axis];
     }
     // Axes of one element get the stride zero, so that one layout has one description.
-    let canonical = strides.iter().zip(shape).map(|(&step, &len)| if len == 1 { 0 } else { step }).collect();
+    let canonical = strides
+        .iter()
+        .zip(shape)
+        .map(|(&step, &len)| if len == 1 { 0 } else { step })
+        .collect();
     Ok(Some(canonical))
 }
 
@@ -219,16 +266,26 @@ mod tests {
 
     fn array(shape: &[usize], strides: &[isize]) -> Result<Array<'static>, DecodeError> {
         let len = shape.iter().product::<usize>() * 4;
-        Array::with_strides("<f4".parse::<Scalar>().unwrap(), shape, strides, vec![0; len].into())
+        Array::with_strides(
+            "<f4".parse::<Scalar>().unwrap(),
+            shape,
+            strides,
+            vec![0; len].into(),
+        )
     }
 
     #[test]
     fn c_order_is_made_of_any_dense_order() {
         let byte = "|u1".parse::<Scalar>().unwrap();
-        let fortran = Array::with_strides(byte, &[2, 3], &[1, 2], vec![0, 3, 1, 4, 2, 5].into()).unwrap();
+        let fortran =
+            Array::with_strides(byte, &[2, 3], &[1, 2], vec![0, 3, 1, 4, 2, 5].into()).unwrap();
         assert_eq!(&**fortran.into_c_order_or_copy().data(), [0, 1, 2, 3, 4, 5]);
-        let reversed = Array::with_strides(byte, &[2, 3], &[-3, -1], vec![5, 4, 3, 2, 1, 0].into()).unwrap();
-        assert_eq!(&**reversed.into_c_order_or_copy().data(), [0, 1, 2, 3, 4, 5]);
+        let reversed =
+            Array::with_strides(byte, &[2, 3], &[-3, -1], vec![5, 4, 3, 2, 1, 0].into()).unwrap();
+        assert_eq!(
+            &**reversed.into_c_order_or_copy().data(),
+            [0, 1, 2, 3, 4, 5]
+        );
     }
 
     #[test]
@@ -241,29 +298,58 @@ mod tests {
 
     #[test]
     fn dense_strides_are_kept() {
-        assert_eq!(array(&[3, 4], &[4, 12]).unwrap().strides(), Some(&[4, 12][..]));
-        assert_eq!(array(&[3, 4], &[-16, 4]).unwrap().strides(), Some(&[-16, 4][..]));
-        assert_eq!(array(&[1, 3, 4], &[5, 4, 12]).unwrap().strides(), Some(&[0, 4, 12][..]));
+        assert_eq!(
+            array(&[3, 4], &[4, 12]).unwrap().strides(),
+            Some(&[4, 12][..])
+        );
+        assert_eq!(
+            array(&[3, 4], &[-16, 4]).unwrap().strides(),
+            Some(&[-16, 4][..])
+        );
+        assert_eq!(
+            array(&[1, 3, 4], &[5, 4, 12]).unwrap().strides(),
+            Some(&[0, 4, 12][..])
+        );
     }
 
     #[test]
     fn strides_with_gaps_or_overlap_are_refused() {
-        for strides in [[32, 4], [16, 8], [4, 4], [0, 4], [16, 0], [isize::MIN, 4], [16, isize::MAX]] {
-            assert!(matches!(array(&[3, 4], &strides), Err(DecodeError::Strides { .. })), "{strides:?}");
+        for strides in [
+            [32, 4],
+            [16, 8],
+            [4, 4],
+            [0, 4],
+            [16, 0],
+            [isize::MIN, 4],
+            [16, isize::MAX],
+        ] {
+            assert!(
+                matches!(array(&[3, 4], &strides), Err(DecodeError::Strides { .. })),
+                "{strides:?}"
+            );
         }
         assert!(array(&[3, 4], &[4]).is_err());
     }
 
     #[test]
     fn a_zero_dimension_does_not_excuse_an_overflow() {
-        assert!(matches!(byte_len(&[0, usize::MAX, 2], 8), Err(DecodeError::ShapeOverflow { .. })));
-        assert!(matches!(byte_len(&[usize::MAX], 2), Err(DecodeError::ShapeOverflow { .. })));
+        assert!(matches!(
+            byte_len(&[0, usize::MAX, 2], 8),
+            Err(DecodeError::ShapeOverflow { .. })
+        ));
+        assert!(matches!(
+            byte_len(&[usize::MAX], 2),
+            Err(DecodeError::ShapeOverflow { .. })
+        ));
         assert!(matches!(
             byte_len(&[isize::MAX as usize / 8 + 1], 8),
             Err(DecodeError::ShapeOverflow { .. })
         ));
         assert_eq!(byte_len(&[0, 5], 8), Ok(0));
         assert_eq!(byte_len(&[], 8), Ok(8));
-        assert!(matches!(byte_len(&[1; 33], 1), Err(DecodeError::OverLimit { .. })));
+        assert!(matches!(
+            byte_len(&[1; 33], 1),
+            Err(DecodeError::OverLimit { .. })
+        ));
     }
 }

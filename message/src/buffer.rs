@@ -47,7 +47,10 @@ pub enum Stability {
 impl<'a> Buffer<'a> {
     /// Borrows `bytes`: nothing is copied, and the message cannot outlive them.
     pub fn borrowed(bytes: &'a [u8]) -> Self {
-        Self { bytes: Repr::Borrowed(bytes), backing: None }
+        Self {
+            bytes: Repr::Borrowed(bytes),
+            backing: None,
+        }
     }
 
     /// Copies `bytes` to the heap.
@@ -78,8 +81,10 @@ impl<'a> Buffer<'a> {
     /// When `range` reaches outside the buffer, as slicing does.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
-        let backing =
-            self.backing.as_ref().map(|b| Backing { offset: b.offset + range.start as u64, ..b.clone() });
+        let backing = self.backing.as_ref().map(|b| Backing {
+            offset: b.offset + range.start as u64,
+            ..b.clone()
+        });
         let bytes = match &self.bytes {
             Repr::Shared(bytes) => Repr::Shared(bytes.slice(range)),
             Repr::Borrowed(bytes) => Repr::Borrowed(&bytes[range]),
@@ -95,7 +100,10 @@ impl<'a> Buffer<'a> {
     /// The same bytes, owned: O(1) if they are shared already, else copied to the heap.
     pub fn into_owned_or_copy(self) -> Buffer<'static> {
         match self.bytes {
-            Repr::Shared(bytes) => Buffer { bytes: Repr::Shared(bytes), backing: self.backing },
+            Repr::Shared(bytes) => Buffer {
+                bytes: Repr::Shared(bytes),
+                backing: self.backing,
+            },
             Repr::Borrowed(bytes) => Buffer::copy_of(bytes),
         }
     }
@@ -111,7 +119,10 @@ impl<'a> Buffer<'a> {
 
 impl Default for Buffer<'_> {
     fn default() -> Self {
-        Self { bytes: Repr::Borrowed(&[]), backing: None }
+        Self {
+            bytes: Repr::Borrowed(&[]),
+            backing: None,
+        }
     }
 }
 
@@ -134,7 +145,10 @@ impl AsRef<[u8]> for Buffer<'_> {
 
 impl From<Bytes> for Buffer<'static> {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes: Repr::Shared(bytes), backing: None }
+        Self {
+            bytes: Repr::Shared(bytes),
+            backing: None,
+        }
     }
 }
 
@@ -152,7 +166,11 @@ impl PartialEq for Buffer<'_> {
 
 impl fmt::Debug for Buffer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_borrowed() { "borrowed" } else { "shared" };
+        let kind = if self.is_borrowed() {
+            "borrowed"
+        } else {
+            "shared"
+        };
         write!(f, "Buffer({} bytes, {kind}", self.len())?;
         match &self.backing {
             Some(backing) => write!(f, ", {:?} at {})", backing.stability, backing.offset),
@@ -177,8 +195,14 @@ mod tests {
     #[test]
     fn a_slice_moves_the_backing_along() {
         let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        let backing = Backing { file, offset: 64, stability: Stability::Sealed };
-        let part = Buffer::from(vec![0; 128]).with_backing(backing).slice(32..40);
+        let backing = Backing {
+            file,
+            offset: 64,
+            stability: Stability::Sealed,
+        };
+        let part = Buffer::from(vec![0; 128])
+            .with_backing(backing)
+            .slice(32..40);
         assert_eq!(part.backing().unwrap().offset, 96);
     }
 }

@@ -18,7 +18,11 @@ pub(crate) struct Chunks {
 
 impl Chunks {
     pub(crate) fn new() -> Self {
-        Self { digest: Digest::new(CrcAlgorithm::Crc32Iscsi), in_chunk: 0, sums: Vec::new() }
+        Self {
+            digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
+            in_chunk: 0,
+            sums: Vec::new(),
+        }
     }
 
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
@@ -48,7 +52,10 @@ impl Chunks {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a 32-bit CRC in a 64-bit return type")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a 32-bit CRC in a 64-bit return type"
+)]
 fn narrow(sum: u64) -> u32 {
     sum as u32
 }

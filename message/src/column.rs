@@ -55,9 +55,22 @@ impl<'a> Data<'a> {
     pub(crate) fn into_owned_or_copy(self) -> Data<'static> {
         let dictionary = self.dictionary.map(|dictionary| {
             let Dictionary { ordered, values } = *dictionary;
-            Box::new(Dictionary { ordered, values: values.into_owned_or_copy() })
+            Box::new(Dictionary {
+                ordered,
+                values: values.into_owned_or_copy(),
+            })
         });
-        let buffers = self.buffers.into_iter().map(Buffer::into_owned_or_copy).collect();
-        Data { format: self.format, len: self.len, null_count: self.null_count, buffers, dictionary }
+        let buffers = self
+            .buffers
+            .into_iter()
+            .map(Buffer::into_owned_or_copy)
+            .collect();
+        Data {
+            format: self.format,
+            len: self.len,
+            null_count: self.null_count,
+            buffers,
+            dictionary,
+        }
     }
 }

@@ -47,9 +47,17 @@ enum State {
     /// The preamble, and how much of it is there.
     Preamble(usize),
     /// Header, its padding and the table of references, into memory that grows as bytes arrive.
-    Header { preamble: Preamble, bytes: Vec<u8>, filled: usize },
+    Header {
+        preamble: Preamble,
+        bytes: Vec<u8>,
+        filled: usize,
+    },
     /// Header, padding, payload and checksums of a small record, in one region behind room for the preamble.
-    Small { preamble: Preamble, region: Box<dyn Region>, filled: usize },
+    Small {
+        preamble: Preamble,
+        region: Box<dyn Region>,
+        filled: usize,
+    },
     /// The payload.
     Payload {
         preamble: Preamble,
@@ -83,7 +91,11 @@ impl Decoder {
 
     /// A decoder that waits for the first byte of a record.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, preamble_bytes: [0; PREAMBLE_LEN], state: State::Preamble(0) }
+        Self {
+            limits,
+            preamble_bytes: [0; PREAMBLE_LEN],
+            state: State::Preamble(0),
+        }
     }
 
     /// True if no byte of the next record has come.
@@ -94,7 +106,9 @@ impl Decoder {
     /// Payload bytes of the record at hand, once its header has been accepted.
     pub fn payload_len(&self) -> Option<u64> {
         match &self.state {
-            State::Payload { preamble, .. } | State::Trailer { preamble, .. } => Some(preamble.payload_len),
+            State::Payload { preamble, .. } | State::Trailer { preamble, .. } => {
+                Some(preamble.payload_len)
+            }
             _ => None,
         }
     }
@@ -103,9 +117,15 @@ impl Decoder {
     pub fn missing(&self) -> u64 {
         let (len, filled) = match &self.state {
             State::Preamble(filled) => (PREAMBLE_LEN, *filled),
-            State::Header { preamble, filled, .. } => (header_room(preamble), *filled),
-            State::Small { preamble, filled, .. } => (behind_preamble(preamble), *filled),
-            State::Payload { preamble, filled, .. } => (to_usize(preamble.payload_len), *filled),
+            State::Header {
+                preamble, filled, ..
+            } => (header_room(preamble), *filled),
+            State::Small {
+                preamble, filled, ..
+            } => (behind_preamble(preamble), *filled),
+            State::Payload {
+                preamble, filled, ..
+            } => (to_usize(preamble.payload_len), *filled),
             State::Trailer { table, filled, .. } => (table.len(), *filled),
             State::Failed => (0, 0),
         };
@@ -127,10 +147,19 @@ impl Decoder {
             State::Small { region, filled, .. } => {
                 Ok(&mut region.bytes()[PREAMBLE_LEN.saturating_add(*filled)..])
             }
-            State::Payload { region, filled, sums, .. } => {
+            State::Payload {
+                region,
+                filled,
+                sums,
+                ..
+            } => {
                 let rest = &mut region.bytes()[*filled..];
                 // A quarter of a chunk is still in the second-level cache when it is summed.
-                let step = if sums.is_some() { rest.len().min(CHECKSUM_CHUNK / 4) } else { rest.len() };
+                let step = if sums.is_some() {
+                    rest.len().min(CHECKSUM_CHUNK / 4)
+                } else {
+                    rest.len()
+                };
                 Ok(&mut rest[..step])
             }
             State::Trailer { table, filled, .. } => Ok(&mut table[*filled..]),
@@ -142,38 +171,90 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecodeError`]: what is wrong with the bytes, or that the landing has no room.
-    pub fn filled(&mut self, count: usize, landing: &mut dyn Landing) -> Result<Option<Record>, DecodeError> {
+    pub fn filled(
+        &mut self,
+        count: usize,
+        landing: &mut dyn Landing,
+    ) -> Result<Option<Record>, DecodeError> {
         let (state, record) = match std::mem::replace(&mut self.state, State::Failed) {
             State::Preamble(filled) => self.preamble(filled.saturating_add(count), landing)?,
-            State::Header { preamble, bytes, filled } => {
-                self.header(preamble, bytes, filled.saturating_add(count), landing)?
-            }
-            State::Small { preamble, region, filled } => {
+            State::Header {
+                preamble,
+                bytes,
+                filled,
+            } => self.header(preamble, bytes, filled.saturating_add(count), landing)?,
+            State::Small {
+                preamble,
+                region,
+                filled,
+            } => {
                 let filled = filled.saturating_add(count);
                 if filled < behind_preamble(&preamble) {
-                    (State::Small { preamble, region, filled }, None)
+                    (
+                        State::Small {
+                            preamble,
+                            region,
+                            filled,
+                        },
+                        None,
+                    )
                 } else {
                     (State::Preamble(0), Some(self.small(preamble, region)?))
                 }
             }
-            State::Payload { preamble, summary, mut region, filled, mut sums } => {
+            State::Payload {
+                preamble,
+                summary,
+                mut region,
+                filled,
+                mut sums,
+            } => {
                 let end = filled.saturating_add(count);
                 if let Some(sums) = &mut sums {
                     sums.update(region.bytes().get(filled..end).unwrap_or(&[]));
                 }
                 if (end as u64) < preamble.payload_len {
-                    (State::Payload { preamble, summary, region, filled: end, sums }, None)
+                    (
+                        State::Payload {
+                            preamble,
+                            summary,
+                            region,
+                            filled: end,
+                            sums,
+                        },
+                        None,
+                    )
                 } else {
                     landed(preamble, summary, region.finish(), sums)?
                 }
             }
-            State::Trailer { preamble, summary, payload, sums, table, filled } => {
+            State::Trailer {
+                preamble,
+                summary,
+                payload,
+                sums,
+                table,
+                filled,
+            } => {
                 let filled = filled.saturating_add(count);
                 if filled < table.len() {
-                    (State::Trailer { preamble, summary, payload, sums, table, filled }, None)
+                    (
+                        State::Trailer {
+                            preamble,
+                            summary,
+                            payload,
+                            sums,
+                            table,
+                            filled,
+                        },
+                        None,
+                    )
                 } else {
                     verify(sums, &table)?;
-                    (State::Preamble(0), Some(Record::Message(preamble, cut(summary, &payload, 0)?)))
+                    (
+                        State::Preamble(0),
+                        Some(Record::Message(preamble, cut(summary, &payload, 0)?)),
+                    )
                 }
             }
             State::Failed => return Err(DecodeError::Truncated { missing: 0 }),
@@ -202,10 +283,24 @@ impl Decoder {
         let whole = behind_preamble(&preamble);
         if whole <= Self::SMALL && !preamble.flags.references {
             let region = landing.land(PREAMBLE_LEN.saturating_add(whole))?;
-            return Ok((State::Small { preamble, region, filled: 0 }, None));
+            return Ok((
+                State::Small {
+                    preamble,
+                    region,
+                    filled: 0,
+                },
+                None,
+            ));
         }
         let first = header_room(&preamble).min(Self::HEADER_STEP);
-        Ok((State::Header { preamble, bytes: vec![0; first], filled: 0 }, None))
+        Ok((
+            State::Header {
+                preamble,
+                bytes: vec![0; first],
+                filled: 0,
+            },
+            None,
+        ))
     }
 
     fn header(
@@ -220,7 +315,14 @@ impl Decoder {
             if filled == bytes.len() {
                 bytes.resize(room.min(filled.saturating_add(Self::HEADER_STEP)), 0);
             }
-            return Ok((State::Header { preamble, bytes, filled }, None));
+            return Ok((
+                State::Header {
+                    preamble,
+                    bytes,
+                    filled,
+                },
+                None,
+            ));
         }
         let (header, rest) = bytes.split_at(preamble.header_len as usize);
         Preamble::check_sum(&self.preamble_bytes, header)?;
@@ -228,8 +330,14 @@ impl Decoder {
         let (padding, table) = rest.split_at(header_gap(&preamble));
         check_zero(padding, 0)?;
         if preamble.flags.references {
-            let references = table.chunks_exact(Self::REFERENCE_LEN).map(reference).collect();
-            return Ok((State::Preamble(0), Some(Record::Referenced(preamble, summary, references))));
+            let references = table
+                .chunks_exact(Self::REFERENCE_LEN)
+                .map(reference)
+                .collect();
+            return Ok((
+                State::Preamble(0),
+                Some(Record::Referenced(preamble, summary, references)),
+            ));
         }
         let len = to_usize(preamble.payload_len);
         let region = landing.land(len)?;
@@ -237,14 +345,28 @@ impl Decoder {
         if len == 0 {
             return landed(preamble, summary, region.finish(), sums);
         }
-        Ok((State::Payload { preamble, summary, region, filled: 0, sums }, None))
+        Ok((
+            State::Payload {
+                preamble,
+                summary,
+                region,
+                filled: 0,
+                sums,
+            },
+            None,
+        ))
     }
 
-    fn small(&self, preamble: Preamble, mut region: Box<dyn Region>) -> Result<Record, DecodeError> {
+    fn small(
+        &self,
+        preamble: Preamble,
+        mut region: Box<dyn Region>,
+    ) -> Result<Record, DecodeError> {
         let bytes = region.bytes();
         let (head, rest) = bytes.split_at(PREAMBLE_LEN.saturating_add(header_room(&preamble)));
         let (payload, table) = rest.split_at(to_usize(preamble.payload_len));
-        let (header, padding) = head.split_at(PREAMBLE_LEN.saturating_add(preamble.header_len as usize));
+        let (header, padding) =
+            head.split_at(PREAMBLE_LEN.saturating_add(preamble.header_len as usize));
         let header = header.get(PREAMBLE_LEN..).unwrap_or(&[]);
         Preamble::check_sum(&self.preamble_bytes, header)?;
         let summary = Summary::decode(&preamble, header)?;
@@ -255,7 +377,10 @@ impl Decoder {
             verify(sums, table)?;
         }
         let start = head.len();
-        Ok(Record::Message(preamble, cut(summary, &region.finish(), start)?))
+        Ok(Record::Message(
+            preamble,
+            cut(summary, &region.finish(), start)?,
+        ))
     }
 }
 
@@ -272,9 +397,13 @@ impl Message<'static> {
         let start = PREAMBLE_LEN.saturating_add(header_room(&preamble));
         let len = PREAMBLE_LEN.saturating_add(behind_preamble(&preamble));
         if bytes.len() > len {
-            return Err(DecodeError::TrailingBytes { count: bytes.len().saturating_sub(len) as u64 });
+            return Err(DecodeError::TrailingBytes {
+                count: bytes.len().saturating_sub(len) as u64,
+            });
         }
-        let missing = DecodeError::Truncated { missing: len.saturating_sub(bytes.len()) as u64 };
+        let missing = DecodeError::Truncated {
+            missing: len.saturating_sub(bytes.len()) as u64,
+        };
         let end = start.saturating_add(to_usize(preamble.payload_len));
         let (Some(payload), Some(table)) = (bytes.get(start..end), bytes.get(end..len)) else {
             return Err(missing);
@@ -294,11 +423,15 @@ impl Summary {
     /// # Errors
     /// [`DecodeError::Truncated`] says how many bytes are missing for that; else what is wrong with them.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<(Preamble, Self), DecodeError> {
-        let missing = |len: usize| DecodeError::Truncated { missing: len.saturating_sub(bytes.len()) as u64 };
+        let missing = |len: usize| DecodeError::Truncated {
+            missing: len.saturating_sub(bytes.len()) as u64,
+        };
         let first = bytes.first_chunk().ok_or_else(|| missing(PREAMBLE_LEN))?;
         let preamble = Preamble::decode(first)?;
         if !preamble.kind.is_message() {
-            return Err(DecodeError::UnknownKind { kind: preamble.kind as u8 });
+            return Err(DecodeError::UnknownKind {
+                kind: preamble.kind as u8,
+            });
         }
         limits.check(&preamble)?;
         let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
@@ -316,11 +449,18 @@ impl Summary {
     /// [`DecodeError`] if a buffer has another length than the header says, or if its contents contradict its type.
     pub fn resolve(self, buffers: Vec<Buffer<'static>>) -> Result<Message<'static>, DecodeError> {
         if buffers.len() != self.buffers.len() {
-            return Err(DecodeError::BufferCount { found: buffers.len(), expected: self.buffers.len() });
+            return Err(DecodeError::BufferCount {
+                found: buffers.len(),
+                expected: self.buffers.len(),
+            });
         }
         for (index, (buffer, &expected)) in buffers.iter().zip(&self.buffers).enumerate() {
             if buffer.len() as u64 != expected {
-                return Err(DecodeError::BufferLength { index, found: buffer.len() as u64, expected });
+                return Err(DecodeError::BufferLength {
+                    index,
+                    found: buffer.len() as u64,
+                    expected,
+                });
             }
         }
         self.into_message(buffers.into_iter())
@@ -336,9 +476,22 @@ fn landed(
     match sums {
         Some(sums) if preamble.payload_len > 0 => {
             let table = vec![0; to_usize(checksum_table_len(preamble.payload_len))];
-            Ok((State::Trailer { preamble, summary, payload, sums, table, filled: 0 }, None))
+            Ok((
+                State::Trailer {
+                    preamble,
+                    summary,
+                    payload,
+                    sums,
+                    table,
+                    filled: 0,
+                },
+                None,
+            ))
         }
-        _ => Ok((State::Preamble(0), Some(Record::Message(preamble, cut(summary, &payload, 0)?)))),
+        _ => Ok((
+            State::Preamble(0),
+            Some(Record::Message(preamble, cut(summary, &payload, 0)?)),
+        )),
     }
 }
 
@@ -354,7 +507,9 @@ fn cut(
         let end = at.saturating_add(to_usize(len));
         let next = end.saturating_add(gap(to_usize(len)));
         let padding = payload.get(end..next);
-        let missing = DecodeError::Truncated { missing: next.saturating_sub(payload.len()) as u64 };
+        let missing = DecodeError::Truncated {
+            missing: next.saturating_sub(payload.len()) as u64,
+        };
         check_zero(padding.ok_or(missing)?, index)?;
         at = next;
     }
@@ -362,27 +517,48 @@ fn cut(
     summary.into_message(lengths.iter().map(|&len| {
         let end = at.saturating_add(to_usize(len));
         let range = std::mem::replace(&mut at, end.saturating_add(gap(to_usize(len))))..end;
-        if range.is_empty() { Buffer::default() } else { payload.slice(range) }
+        if range.is_empty() {
+            Buffer::default()
+        } else {
+            payload.slice(range)
+        }
     }))
 }
 
 fn verify(sums: Chunks, table: &[u8]) -> Result<(), DecodeError> {
-    for (chunk, (computed, claimed)) in sums.finish().into_iter().zip(table.chunks_exact(4)).enumerate() {
+    for (chunk, (computed, claimed)) in sums
+        .finish()
+        .into_iter()
+        .zip(table.chunks_exact(4))
+        .enumerate()
+    {
         let claimed = claimed.try_into().map_or(0, u32::from_le_bytes);
         if computed != claimed {
-            return Err(DecodeError::PayloadChecksum { chunk, claimed, computed });
+            return Err(DecodeError::PayloadChecksum {
+                chunk,
+                claimed,
+                computed,
+            });
         }
     }
     Ok(())
 }
 
 fn check_zero(padding: &[u8], index: usize) -> Result<(), DecodeError> {
-    if padding.iter().all(|&byte| byte == 0) { Ok(()) } else { Err(DecodeError::Padding { index }) }
+    if padding.iter().all(|&byte| byte == 0) {
+        Ok(())
+    } else {
+        Err(DecodeError::Padding { index })
+    }
 }
 
 fn reference(bytes: &[u8]) -> Reference {
-    let segment = bytes.first_chunk().map_or(0, |first| u32::from_le_bytes(*first));
-    let offset = bytes.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+    let segment = bytes
+        .first_chunk()
+        .map_or(0, |first| u32::from_le_bytes(*first));
+    let offset = bytes
+        .last_chunk()
+        .map_or(0, |last| u64::from_le_bytes(*last));
     Reference { segment, offset }
 }
 
@@ -393,9 +569,15 @@ fn header_gap(preamble: &Preamble) -> usize {
 
 /// Bytes between the preamble and the payload, and the references if there are any.
 fn header_room(preamble: &Preamble) -> usize {
-    let table = if preamble.flags.references { preamble.buffers as usize } else { 0 };
+    let table = if preamble.flags.references {
+        preamble.buffers as usize
+    } else {
+        0
+    };
     let table = table.saturating_mul(Decoder::REFERENCE_LEN);
-    (preamble.header_len as usize).saturating_add(header_gap(preamble)).saturating_add(table)
+    (preamble.header_len as usize)
+        .saturating_add(header_gap(preamble))
+        .saturating_add(table)
 }
 
 /// Bytes of the record behind its preamble.
@@ -403,8 +585,14 @@ fn behind_preamble(preamble: &Preamble) -> usize {
     if preamble.flags.references {
         return header_room(preamble);
     }
-    let sums = if preamble.flags.checksums { checksum_table_len(preamble.payload_len) } else { 0 };
-    header_room(preamble).saturating_add(to_usize(preamble.payload_len)).saturating_add(to_usize(sums))
+    let sums = if preamble.flags.checksums {
+        checksum_table_len(preamble.payload_len)
+    } else {
+        0
+    };
+    header_room(preamble)
+        .saturating_add(to_usize(preamble.payload_len))
+        .saturating_add(to_usize(sums))
 }
 
 /// Lengths that do not fit an address space are refused elsewhere; here they saturate.
@@ -422,7 +610,10 @@ impl std::fmt::Debug for Decoder {
             State::Trailer { .. } => "trailer",
             State::Failed => "failed",
         };
-        f.debug_struct("Decoder").field("state", &state).field("missing", &self.missing()).finish()
+        f.debug_struct("Decoder")
+            .field("state", &state)
+            .field("missing", &self.missing())
+            .finish()
     }
 }
 

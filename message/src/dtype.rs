@@ -54,7 +54,10 @@ pub enum Kind {
 }
 
 /// Order of the bytes of a number.
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth way to order the bytes of a number")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "there is no fourth way to order the bytes of a number"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ByteOrder {
     /// `|`: single bytes have none.
@@ -67,7 +70,11 @@ pub enum ByteOrder {
 
 impl ByteOrder {
     /// The order of this machine.
-    pub const NATIVE: Self = if cfg!(target_endian = "little") { Self::Little } else { Self::Big };
+    pub const NATIVE: Self = if cfg!(target_endian = "little") {
+        Self::Little
+    } else {
+        Self::Big
+    };
 
     /// True if this machine computes with the bytes as they are.
     pub fn is_native(self) -> bool {
@@ -146,9 +153,17 @@ impl RecordType {
     /// [`DtypeError`] if fields overlap, share a name or reach outside, or if there are none or too many.
     pub fn new(fields: Vec<Field>, size: usize) -> Result<Self, DtypeError> {
         if fields.is_empty() || fields.len() > Limits::FIELDS {
-            return Err(DtypeError::FieldCount { count: fields.len(), max: Limits::FIELDS });
+            return Err(DtypeError::FieldCount {
+                count: fields.len(),
+                max: Limits::FIELDS,
+            });
         }
-        let fault = |field: &Field| Err(DtypeError::Field { field: field.name.clone(), size });
+        let fault = |field: &Field| {
+            Err(DtypeError::Field {
+                field: field.name.clone(),
+                size,
+            })
+        };
         let mut order: Vec<&Field> = fields.iter().collect();
         order.sort_by_key(|field| field.offset);
         let mut end = 0;
@@ -181,8 +196,17 @@ impl RecordType {
 impl Scalar {
     /// A number of `size` bytes in this machine's byte order.
     pub(crate) const fn native(kind: Kind, size: usize) -> Self {
-        let order = if size == 1 { ByteOrder::None } else { ByteOrder::NATIVE };
-        Self { kind, size, order, unit: None }
+        let order = if size == 1 {
+            ByteOrder::None
+        } else {
+            ByteOrder::NATIVE
+        };
+        Self {
+            kind,
+            size,
+            order,
+            unit: None,
+        }
     }
 
     fn parse(typestr: &str) -> Option<Self> {
@@ -214,14 +238,23 @@ impl Scalar {
             (Kind::Datetime | Kind::Timedelta, unit) => Some(parse_unit(unit)?),
             _ => return None,
         };
-        (single == (order == ByteOrder::None)).then_some(Self { kind, size, order, unit })
+        (single == (order == ByteOrder::None)).then_some(Self {
+            kind,
+            size,
+            order,
+            unit,
+        })
     }
 }
 
 fn parse_unit(text: &str) -> Option<(u32, TimeUnit)> {
     let text = text.strip_prefix('[')?.strip_suffix(']')?;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let multiple = if digits == 0 { 1 } else { decimal(&text[..digits])? };
+    let multiple = if digits == 0 {
+        1
+    } else {
+        decimal(&text[..digits])?
+    };
     let unit = UNITS.iter().find(|(name, _)| *name == &text[digits..])?.1;
     // NumPy writes a multiple of one without the digit, and so the canonical form does.
     (multiple > 1 || digits == 0).then_some((u32::try_from(multiple).ok()?, unit))
@@ -254,9 +287,18 @@ impl fmt::Display for Scalar {
             Kind::Timedelta => ('m', self.size),
         };
         write!(f, "{order}{code}{count}")?;
-        let Some((multiple, unit)) = self.unit else { return Ok(()) };
-        let name = UNITS.iter().find(|(_, known)| *known == unit).map_or("", |(name, _)| name);
-        if multiple == 1 { write!(f, "[{name}]") } else { write!(f, "[{multiple}{name}]") }
+        let Some((multiple, unit)) = self.unit else {
+            return Ok(());
+        };
+        let name = UNITS
+            .iter()
+            .find(|(_, known)| *known == unit)
+            .map_or("", |(name, _)| name);
+        if multiple == 1 {
+            write!(f, "[{name}]")
+        } else {
+            write!(f, "[{multiple}{name}]")
+        }
     }
 }
 
@@ -269,7 +311,11 @@ impl fmt::Display for Dtype {
         f.write_str("{")?;
         for (index, field) in record.fields.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{}: {} at {}", field.name, field.scalar, field.offset)?;
+            write!(
+                f,
+                "{comma}{}: {} at {}",
+                field.name, field.scalar, field.offset
+            )?;
         }
         write!(f, "}} of {} bytes", record.size)
     }
@@ -281,9 +327,13 @@ impl FromStr for Scalar {
     fn from_str(typestr: &str) -> Result<Self, DtypeError> {
         // Kinds of NumPy we know and refuse: an object is a pointer, and pickle is the only way to follow it.
         if typestr.contains('O') {
-            return Err(DtypeError::Object { typestr: typestr.to_owned() });
+            return Err(DtypeError::Object {
+                typestr: typestr.to_owned(),
+            });
         }
-        Self::parse(typestr).ok_or_else(|| DtypeError::Unsupported { typestr: typestr.to_owned() })
+        Self::parse(typestr).ok_or_else(|| DtypeError::Unsupported {
+            typestr: typestr.to_owned(),
+        })
     }
 }
 
@@ -305,11 +355,13 @@ mod tests {
 
     #[test]
     fn every_type_string_survives() {
-        let plain =
-            "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 <c16 >c16 |S1 |S5 |S300 <U3 >U3";
+        let plain = "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 <c16 >c16 |S1 |S5 |S300 <U3 >U3";
         let times = "<M8 <M8[ns] >M8[D] <m8[us] <M8[25s] <m8 <m8[as] <M8[Y] <M8[M] <m8[m]";
         for text in plain.split(' ').chain(times.split(' ')) {
-            assert_eq!(text.parse::<Scalar>().map(|s| s.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<Scalar>().map(|s| s.to_string()),
+                Ok(text.to_owned())
+            );
         }
     }
 
@@ -322,7 +374,10 @@ mod tests {
             let error = text.parse::<Scalar>().unwrap_err();
             assert!(matches!(error, DtypeError::Unsupported { .. }), "{text}");
         }
-        assert!(matches!("|O".parse::<Scalar>(), Err(DtypeError::Object { .. })));
+        assert!(matches!(
+            "|O".parse::<Scalar>(),
+            Err(DtypeError::Object { .. })
+        ));
         assert!("|U99999999".parse::<Scalar>().is_err());
     }
 

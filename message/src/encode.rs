@@ -53,11 +53,19 @@ impl<'m> Encoder<'m> {
     pub fn new(message: &'m Message<'m>, id: u32, flags: Flags) -> Result<Self, DecodeError> {
         let buffers = message.buffers();
         let lengths: Vec<u64> = buffers.iter().map(|buffer| buffer.len() as u64).collect();
-        let payload_len = lengths.iter().try_fold(0_u64, |sum, &len| sum.checked_add(align_up(len)?));
-        let payload_len = payload_len.ok_or(DecodeError::PayloadTooLong { len: u64::MAX, max: u64::MAX })?;
+        let payload_len = lengths
+            .iter()
+            .try_fold(0_u64, |sum, &len| sum.checked_add(align_up(len)?));
+        let payload_len = payload_len.ok_or(DecodeError::PayloadTooLong {
+            len: u64::MAX,
+            max: u64::MAX,
+        })?;
         let mut head = header::encode(message, &lengths, room(lengths.len()));
         let header_len = head.len() - PREAMBLE_LEN;
-        let too_many = DecodeError::TooManyBuffers { count: u32::MAX, max: Limits::BUFFERS };
+        let too_many = DecodeError::TooManyBuffers {
+            count: u32::MAX,
+            max: Limits::BUFFERS,
+        };
         let preamble = Preamble {
             kind: message.kind(),
             flags,
@@ -75,13 +83,24 @@ impl<'m> Encoder<'m> {
         first.copy_from_slice(&preamble.encode(rest));
         head.resize(head.len() + gap(head.len()), 0);
         let checksums = flags.checksums.then(Chunks::new);
-        Ok(Self { preamble, head, buffers, trailer: Vec::new(), checksums, part: 0, at: 0 })
+        Ok(Self {
+            preamble,
+            head,
+            buffers,
+            trailer: Vec::new(),
+            checksums,
+            part: 0,
+            at: 0,
+        })
     }
 
     /// The same record with references in place of the payload, before any of it is written: only the preamble differs.
     #[must_use]
     pub fn by_reference(mut self) -> Self {
-        self.preamble.flags = Flags { checksums: false, references: true };
+        self.preamble.flags = Flags {
+            checksums: false,
+            references: true,
+        };
         self.checksums = None;
         let end = PREAMBLE_LEN + self.preamble.header_len as usize;
         let first = self.preamble.encode(&self.head[PREAMBLE_LEN..end]);
@@ -128,7 +147,11 @@ impl<'m> Encoder<'m> {
     /// What comes next; `None` when all is written.
     pub fn next(&self) -> Option<Payload<'_>> {
         let bytes = self.bytes_of(self.part)?;
-        Some(Payload { bytes: &bytes[self.at..], buffer: self.buffer_of(self.part), at: self.at })
+        Some(Payload {
+            bytes: &bytes[self.at..],
+            buffer: self.buffer_of(self.part),
+            at: self.at,
+        })
     }
 
     /// Appends what comes next to `slices`, at most `limit` bytes, up to the first buffer that `set_aside` names (to
@@ -141,10 +164,17 @@ impl<'m> Encoder<'m> {
         limit: usize,
         set_aside: impl Fn(&Buffer<'_>) -> bool,
     ) -> usize {
-        let limit = if self.checksums.is_some() { limit.min(CHECKSUM_CHUNK / 4) } else { limit };
+        let limit = if self.checksums.is_some() {
+            limit.min(CHECKSUM_CHUNK / 4)
+        } else {
+            limit
+        };
         let (mut part, mut at, mut total) = (self.part, self.at, 0);
         while let Some(bytes) = self.bytes_of(part) {
-            if total == limit || slices.len() == MAX_SLICES || self.buffer_of(part).is_some_and(&set_aside) {
+            if total == limit
+                || slices.len() == MAX_SLICES
+                || self.buffer_of(part).is_some_and(&set_aside)
+            {
                 break;
             }
             let bytes = &bytes[at..];
@@ -191,7 +221,9 @@ impl<'m> Encoder<'m> {
     }
 
     fn sum(&mut self, count: usize) {
-        let Some(mut checksums) = self.checksums.take() else { return };
+        let Some(mut checksums) = self.checksums.take() else {
+            return;
+        };
         if self.part > 0 && self.part < self.end_of_payload() {
             checksums.update(&self.bytes_of(self.part).unwrap_or(&[])[self.at..self.at + count]);
         }
@@ -200,7 +232,11 @@ impl<'m> Encoder<'m> {
 
     fn write_trailer(&mut self) {
         if let Some(checksums) = self.checksums.take() {
-            self.trailer = checksums.finish().into_iter().flat_map(u32::to_le_bytes).collect();
+            self.trailer = checksums
+                .finish()
+                .into_iter()
+                .flat_map(u32::to_le_bytes)
+                .collect();
         }
     }
 
@@ -209,7 +245,11 @@ impl<'m> Encoder<'m> {
     }
 
     fn buffer_of(&self, part: usize) -> Option<&'m Buffer<'m>> {
-        if part % 2 == 1 { self.buffers.get(part / 2).copied() } else { None }
+        if part % 2 == 1 {
+            self.buffers.get(part / 2).copied()
+        } else {
+            None
+        }
     }
 
     /// The bytes of a part. The trailer is there only once the payload is through.
@@ -219,9 +259,15 @@ impl<'m> Encoder<'m> {
             0 => Some(&self.head),
             part if part < end => {
                 let buffer: &[u8] = self.buffers[(part - 1) / 2];
-                Some(if part % 2 == 1 { buffer } else { &PADDING[..gap(buffer.len())] })
+                Some(if part % 2 == 1 {
+                    buffer
+                } else {
+                    &PADDING[..gap(buffer.len())]
+                })
             }
-            part if part == end && self.part == end && !self.trailer.is_empty() => Some(&self.trailer),
+            part if part == end && self.part == end && !self.trailer.is_empty() => {
+                Some(&self.trailer)
+            }
             _ => None,
         }
     }

@@ -35,16 +35,27 @@ pub enum DecodeError {
     HeaderChecksum { claimed: u32, computed: u32 },
     /// Payload bytes were changed on the way.
     #[error("checksum of payload MiB {chunk} is {computed:#010x}, its sender says {claimed:#010x}")]
-    PayloadChecksum { chunk: usize, claimed: u32, computed: u32 },
+    PayloadChecksum {
+        chunk: usize,
+        claimed: u32,
+        computed: u32,
+    },
     /// The header is not msgpack of the shape its kind wants.
     #[error("header field {field}: expected {expected}")]
-    Header { field: &'static str, expected: &'static str },
+    Header {
+        field: &'static str,
+        expected: &'static str,
+    },
     /// The header is valid, but not in the one form the format allows (sorted keys, shortest integers, no tail).
     #[error("header is not in canonical form")]
     NotCanonical,
     /// A value of the header is over its limit.
     #[error("{what} of {value} is over the limit of {max}")]
-    OverLimit { what: &'static str, value: u64, max: u64 },
+    OverLimit {
+        what: &'static str,
+        value: u64,
+        max: u64,
+    },
     /// The buffer lengths of the header do not fill the payload.
     #[error("buffers and padding make {sum} bytes, the preamble says {claimed}")]
     PayloadLength { sum: u64, claimed: u64 },
@@ -53,7 +64,11 @@ pub enum DecodeError {
     BufferCount { found: usize, expected: usize },
     /// A buffer whose length does not follow from its type and shape.
     #[error("buffer {index} has {found} bytes where its type and shape want {expected}")]
-    BufferLength { index: usize, found: u64, expected: u64 },
+    BufferLength {
+        index: usize,
+        found: u64,
+        expected: u64,
+    },
     /// Shape times item size does not fit an address space.
     #[error("shape {shape:?} of {item} byte elements overflows")]
     ShapeOverflow { shape: Vec<u64>, item: u64 },
@@ -77,7 +92,12 @@ pub enum DecodeError {
     Padding { index: usize },
     /// A reference that names bytes outside its segment, or an unknown segment.
     #[error("reference to {len} bytes at {offset} of segment {segment}, which has {size} bytes")]
-    Reference { segment: u32, offset: u64, len: u64, size: u64 },
+    Reference {
+        segment: u32,
+        offset: u64,
+        len: u64,
+        size: u64,
+    },
     /// The record ended before its bytes did.
     #[error("{missing} bytes are missing at the end")]
     Truncated { missing: u64 },
@@ -108,7 +128,11 @@ pub enum ColumnFault {
     Utf8,
     /// A dictionary code without a dictionary value.
     #[error("code {code} of row {row} has no entry among {entries}")]
-    Code { row: usize, code: i128, entries: u64 },
+    Code {
+        row: usize,
+        code: i128,
+        entries: u64,
+    },
 }
 
 /// Why a type string is not an element type of ours.
@@ -117,7 +141,9 @@ pub enum ColumnFault {
 #[expect(missing_docs, reason = "each field is named in the variant's message")]
 pub enum DtypeError {
     /// Object arrays hold pointers; their elements cannot be shipped.
-    #[error("element type {typestr:?} holds objects, which are never shipped: convert to a fixed-size type")]
+    #[error(
+        "element type {typestr:?} holds objects, which are never shipped: convert to a fixed-size type"
+    )]
     Object { typestr: String },
     /// Not a NumPy type string of a supported type.
     #[error("element type {typestr:?} is not supported")]
@@ -132,9 +158,9 @@ pub enum DtypeError {
 
 fn foreign(first: &[u8; 8]) -> String {
     let guess = match first {
-        [b'G', b'E', b'T', b' ', ..] | [b'P', b'O', b'S', b'T', ..] | [b'H', b'T', b'T', b'P', ..] => {
-            " (HTTP)"
-        }
+        [b'G', b'E', b'T', b' ', ..]
+        | [b'P', b'O', b'S', b'T', ..]
+        | [b'H', b'T', b'T', b'P', ..] => " (HTTP)",
         [b'S', b'S', b'H', b'-', ..] => " (SSH)",
         [0x16, 0x03, ..] => " (TLS)",
         [0xff, _, _, _, _, _, _, _] => " (ZeroMQ)",

@@ -93,10 +93,22 @@ impl Format {
             Self::Int64 | Self::Uint64 | Self::Float64 | Self::Date64 => Storage::Fixed(8),
             Self::Time(_) | Self::Timestamp(..) | Self::Duration(_) => Storage::Fixed(8),
             Self::Decimal128(..) => Storage::Fixed(16),
-            Self::Utf8 => Storage::Variable { offset: 4, text: true },
-            Self::LargeUtf8 => Storage::Variable { offset: 8, text: true },
-            Self::Binary => Storage::Variable { offset: 4, text: false },
-            Self::LargeBinary => Storage::Variable { offset: 8, text: false },
+            Self::Utf8 => Storage::Variable {
+                offset: 4,
+                text: true,
+            },
+            Self::LargeUtf8 => Storage::Variable {
+                offset: 8,
+                text: true,
+            },
+            Self::Binary => Storage::Variable {
+                offset: 4,
+                text: false,
+            },
+            Self::LargeBinary => Storage::Variable {
+                offset: 8,
+                text: false,
+            },
         }
     }
 
@@ -116,7 +128,9 @@ impl Format {
             Self::Float16 | Self::Float32 | Self::Float64 => Kind::Float,
             _ => Kind::Int,
         };
-        self.fixed_size().filter(|&size| size <= 8).map(|size| Scalar::native(kind, size))
+        self.fixed_size()
+            .filter(|&size| size <= 8)
+            .map(|size| Scalar::native(kind, size))
     }
 
     /// True for the integers, which alone can be the codes of a dictionary.
@@ -137,13 +151,18 @@ impl Format {
     fn plain(text: &str) -> Option<Self> {
         // The first byte and the length tell most candidates apart before any text is compared.
         let first = text.as_bytes().first()?;
-        let candidate = PLAIN.iter().find(|(name, _)| name.as_bytes()[0] == *first && *name == text);
+        let candidate = PLAIN
+            .iter()
+            .find(|(name, _)| name.as_bytes()[0] == *first && *name == text);
         candidate.map(|(_, format)| format.clone())
     }
 
     /// The format string, if it is one of a fixed set.
     pub(crate) fn fixed_name(&self) -> Option<&'static str> {
-        PLAIN.iter().find(|(_, known)| known == self).map(|(name, _)| *name)
+        PLAIN
+            .iter()
+            .find(|(_, known)| known == self)
+            .map(|(name, _)| *name)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -157,7 +176,10 @@ impl Format {
             "" => None,
             zone => Some(zone.into()),
         };
-        let unit = RESOLUTIONS.iter().find(|(code, _)| unit.strip_prefix("ts") == Some(code))?.1;
+        let unit = RESOLUTIONS
+            .iter()
+            .find(|(code, _)| unit.strip_prefix("ts") == Some(code))?
+            .1;
         Some(Self::Timestamp(unit, zone))
     }
 }
@@ -192,15 +214,22 @@ const PLAIN: [(&str, Format); 27] = [
     ("tDn", Format::Duration(Resolution::Nano)),
 ];
 
-const RESOLUTIONS: [(&str, Resolution); 4] =
-    [("s", Resolution::Second), ("m", Resolution::Milli), ("u", Resolution::Micro), ("n", Resolution::Nano)];
+const RESOLUTIONS: [(&str, Resolution); 4] = [
+    ("s", Resolution::Second),
+    ("m", Resolution::Milli),
+    ("u", Resolution::Micro),
+    ("n", Resolution::Nano),
+];
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Decimal128(precision, scale) => write!(f, "d:{precision},{scale}"),
             Self::Timestamp(unit, zone) => {
-                let code = RESOLUTIONS.iter().find(|(_, known)| known == unit).map_or("", |(code, _)| code);
+                let code = RESOLUTIONS
+                    .iter()
+                    .find(|(_, known)| known == unit)
+                    .map_or("", |(code, _)| code);
                 write!(f, "ts{code}:{}", zone.as_deref().unwrap_or(""))
             }
             plain => f.write_str(plain.fixed_name().unwrap_or("")),
@@ -212,7 +241,11 @@ impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
-        Self::plain(text).or_else(|| Self::parse(text)).ok_or_else(|| FormatError { format: text.to_owned() })
+        Self::plain(text)
+            .or_else(|| Self::parse(text))
+            .ok_or_else(|| FormatError {
+                format: text.to_owned(),
+            })
     }
 }
 
@@ -222,15 +255,37 @@ mod tests {
 
     #[test]
     fn every_format_string_survives() {
-        let others = ["d:10,2", "d:38,-3", "tss:", "tsn:America/New_York", "tsu:UTC", "tsm:+01:00"];
+        let others = [
+            "d:10,2",
+            "d:38,-3",
+            "tss:",
+            "tsn:America/New_York",
+            "tsu:UTC",
+            "tsm:+01:00",
+        ];
         for text in PLAIN.iter().map(|(name, _)| *name).chain(others) {
-            assert_eq!(text.parse::<Format>().map(|f| f.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<Format>().map(|f| f.to_string()),
+                Ok(text.to_owned())
+            );
         }
     }
 
     #[test]
     fn nested_and_unknown_types_are_refused_by_name() {
-        for text in ["+l", "+s", "vu", "w:16", "d:39,2", "d:10,2,256", "tsx:", "tss", "tiM", "", "é"] {
+        for text in [
+            "+l",
+            "+s",
+            "vu",
+            "w:16",
+            "d:39,2",
+            "d:10,2,256",
+            "tsx:",
+            "tss",
+            "tiM",
+            "",
+            "é",
+        ] {
             assert_eq!(text.parse::<Format>().unwrap_err().format, text);
         }
     }

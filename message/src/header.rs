@@ -64,7 +64,11 @@ pub enum Skeleton {
 
 /// Appends the header of `message`, whose buffers have the lengths `buffers`, to `out`.
 pub(crate) fn encode(message: &Message<'_>, buffers: &[u64], out: Vec<u8>) -> Vec<u8> {
-    let mut header = HeaderWriter { out: Writer::after(out), attributes: &message.attributes, buffers };
+    let mut header = HeaderWriter {
+        out: Writer::after(out),
+        attributes: &message.attributes,
+        buffers,
+    };
     match &message.body {
         Body::Bytes(_) => header.begin(1),
         Body::Array(array) => header.array(array.dtype(), array.shape(), array.strides()),
@@ -75,13 +79,25 @@ pub(crate) fn encode(message: &Message<'_>, buffers: &[u64], out: Vec<u8>) -> Ve
 
 /// Checks what every reader will check, so that a message is refused before its first byte is sent.
 pub(crate) fn check(message: &Message<'_>) -> Result<(), DecodeError> {
-    message.attributes.keys().try_for_each(|name| check_name(name))?;
-    let Body::Frame(frame) = &message.body else { return Ok(()) };
+    message
+        .attributes
+        .keys()
+        .try_for_each(|name| check_name(name))?;
+    let Body::Frame(frame) = &message.body else {
+        return Ok(());
+    };
     if frame.columns.len() > Limits::COLUMNS {
         let (value, max) = (frame.columns.len() as u64, Limits::COLUMNS as u64);
-        return Err(DecodeError::OverLimit { what: "number of columns", value, max });
+        return Err(DecodeError::OverLimit {
+            what: "number of columns",
+            value,
+            max,
+        });
     }
-    frame.columns.iter().try_for_each(|column| check_name(&column.name))?;
+    frame
+        .columns
+        .iter()
+        .try_for_each(|column| check_name(&column.name))?;
     check_names(&frame.columns)?;
     validate::lengths(frame)
 }
@@ -95,7 +111,8 @@ struct HeaderWriter<'m> {
 impl HeaderWriter<'_> {
     /// The map's length and the keys every kind has; `entries` counts `bufs` and what follows.
     fn begin(&mut self, entries: usize) {
-        self.out.map(entries + usize::from(!self.attributes.is_empty()));
+        self.out
+            .map(entries + usize::from(!self.attributes.is_empty()));
         if !self.attributes.is_empty() {
             self.out.text(ATTRIBUTES);
             self.out.text_map(self.attributes);
@@ -152,7 +169,11 @@ impl HeaderWriter<'_> {
     /// `[name, format, nullable, nulls]`, then the dictionary or nil, then the metadata, as far as there are any.
     fn column(&mut self, column: &Column<'_>) {
         let (dictionary, metadata) = (&column.data.dictionary, &column.metadata);
-        let extras = if !metadata.is_empty() { 2 } else { usize::from(dictionary.is_some()) };
+        let extras = if !metadata.is_empty() {
+            2
+        } else {
+            usize::from(dictionary.is_some())
+        };
         self.out.array(4 + extras);
         self.out.text(&column.name);
         self.format(&column.data.format);
@@ -192,7 +213,10 @@ impl HeaderWriter<'_> {
 impl Summary {
     /// Reads a header and checks all of it that can be checked without the payload.
     pub(crate) fn decode(preamble: &Preamble, header: &[u8]) -> Result<Self, DecodeError> {
-        let summary = HeaderReader { input: Reader::new(header) }.read(preamble.kind)?;
+        let summary = HeaderReader {
+            input: Reader::new(header),
+        }
+        .read(preamble.kind)?;
         summary.check_lengths(preamble)?;
         // One value has one encoding: whatever the reader let pass (long integers, other key orders), writing finds.
         if summary.encode(header.len()) != header {
@@ -209,8 +233,16 @@ impl Summary {
         };
         match &self.skeleton {
             Skeleton::Bytes => header.begin(1),
-            Skeleton::Array { dtype, shape, strides } => header.array(dtype, shape, strides.as_deref()),
-            Skeleton::Frame { rows, columns, metadata } => header.frame(*rows, columns, metadata),
+            Skeleton::Array {
+                dtype,
+                shape,
+                strides,
+            } => header.array(dtype, shape, strides.as_deref()),
+            Skeleton::Frame {
+                rows,
+                columns,
+                metadata,
+            } => header.frame(*rows, columns, metadata),
         }
         header.out.finish()
     }
@@ -218,25 +250,50 @@ impl Summary {
     /// Buffers with their padding fill the payload exactly, and are as many as the body needs.
     fn check_lengths(&self, preamble: &Preamble) -> Result<(), DecodeError> {
         let claimed = preamble.payload_len;
-        let sum = self.buffers.iter().try_fold(0_u64, |sum, &len| sum.checked_add(align_up(len)?));
+        let sum = self
+            .buffers
+            .iter()
+            .try_fold(0_u64, |sum, &len| sum.checked_add(align_up(len)?));
         match sum {
             Some(sum) if sum == claimed => {}
-            sum => return Err(DecodeError::PayloadLength { sum: sum.unwrap_or(u64::MAX), claimed }),
+            sum => {
+                return Err(DecodeError::PayloadLength {
+                    sum: sum.unwrap_or(u64::MAX),
+                    claimed,
+                });
+            }
         }
         let expected = match &self.skeleton {
             Skeleton::Bytes | Skeleton::Array { .. } => 1,
-            Skeleton::Frame { columns, .. } => columns.iter().map(|column| count_buffers(&column.data)).sum(),
+            Skeleton::Frame { columns, .. } => columns
+                .iter()
+                .map(|column| count_buffers(&column.data))
+                .sum(),
         };
         if self.buffers.len() != expected || preamble.buffers as usize != expected {
-            return Err(DecodeError::BufferCount { found: self.buffers.len(), expected });
+            return Err(DecodeError::BufferCount {
+                found: self.buffers.len(),
+                expected,
+            });
         }
-        if let Skeleton::Array { dtype, shape, strides } = &self.skeleton {
+        if let Skeleton::Array {
+            dtype,
+            shape,
+            strides,
+        } = &self.skeleton
+        {
             let expected = array::byte_len(shape, dtype.size())? as u64;
             let found = self.buffers[0];
             if found != expected {
-                return Err(DecodeError::BufferLength { index: 0, found, expected });
+                return Err(DecodeError::BufferLength {
+                    index: 0,
+                    found,
+                    expected,
+                });
             }
-            let canonical = strides.clone().map(|given| array::canonical_strides(shape, given, dtype.size()));
+            let canonical = strides
+                .clone()
+                .map(|given| array::canonical_strides(shape, given, dtype.size()));
             if canonical.transpose()?.flatten() != *strides {
                 return Err(DecodeError::NotCanonical);
             }
@@ -251,25 +308,47 @@ impl Summary {
     ) -> Result<Message<'static>, DecodeError> {
         let body = match self.skeleton {
             Skeleton::Bytes => Body::Bytes(buffers.next().unwrap_or_default()),
-            Skeleton::Array { dtype, shape, strides } => {
-                Body::Array(Array::build(dtype, shape, strides, buffers.next().unwrap_or_default())?)
-            }
-            Skeleton::Frame { rows, mut columns, metadata } => {
+            Skeleton::Array {
+                dtype,
+                shape,
+                strides,
+            } => Body::Array(Array::build(
+                dtype,
+                shape,
+                strides,
+                buffers.next().unwrap_or_default(),
+            )?),
+            Skeleton::Frame {
+                rows,
+                mut columns,
+                metadata,
+            } => {
                 for column in &mut columns {
                     fill(&mut column.data, &mut buffers);
                 }
-                let frame = Frame { rows, columns, metadata, rebased: 0 };
+                let frame = Frame {
+                    rows,
+                    columns,
+                    metadata,
+                    rebased: 0,
+                };
                 frame.validate()?;
                 Body::Frame(frame)
             }
         };
-        Ok(Message { body, attributes: self.attributes })
+        Ok(Message {
+            body,
+            attributes: self.attributes,
+        })
     }
 }
 
 fn count_buffers(data: &Data<'_>) -> usize {
     let own = data.format.storage().buffers();
-    own + data.dictionary.as_ref().map_or(0, |dictionary| count_buffers(&dictionary.values))
+    own + data
+        .dictionary
+        .as_ref()
+        .map_or(0, |dictionary| count_buffers(&dictionary.values))
 }
 
 fn fill(data: &mut Data<'static>, buffers: &mut impl Iterator<Item = Buffer<'static>>) {
@@ -307,21 +386,39 @@ impl HeaderReader<'_> {
         if entries != 0 || !self.input.is_at_end() {
             return Err(DecodeError::NotCanonical);
         }
-        Ok(Summary { skeleton, buffers, attributes })
+        Ok(Summary {
+            skeleton,
+            buffers,
+            attributes,
+        })
     }
 
     /// The next key of the header; unknown ones fail where another is expected.
     fn key(&mut self, entries: &mut usize) -> Result<&'static str, DecodeError> {
-        *entries =
-            entries.checked_sub(1).ok_or(DecodeError::Header { field: "header", expected: "more keys" })?;
+        *entries = entries.checked_sub(1).ok_or(DecodeError::Header {
+            field: "header",
+            expected: "more keys",
+        })?;
         let key = self.input.text("header key")?;
-        let known = [ATTRIBUTES, BUFFERS, COLUMNS, DTYPE, METADATA, ROWS, SHAPE, STRIDES];
-        let unknown = DecodeError::Header { field: "header key", expected: "a key of this version" };
+        let known = [
+            ATTRIBUTES, BUFFERS, COLUMNS, DTYPE, METADATA, ROWS, SHAPE, STRIDES,
+        ];
+        let unknown = DecodeError::Header {
+            field: "header key",
+            expected: "a key of this version",
+        };
         known.into_iter().find(|&name| name == key).ok_or(unknown)
     }
 
     fn expect(&self, key: &'static str, wanted: &'static str) -> Result<(), DecodeError> {
-        if key == wanted { Ok(()) } else { Err(DecodeError::Header { field: key, expected: wanted }) }
+        if key == wanted {
+            Ok(())
+        } else {
+            Err(DecodeError::Header {
+                field: key,
+                expected: wanted,
+            })
+        }
     }
 
     fn array(&mut self, entries: &mut usize) -> Result<Skeleton, DecodeError> {
@@ -330,7 +427,10 @@ impl HeaderReader<'_> {
         let dtype = if self.input.next_is_array() {
             self.record()?.into()
         } else {
-            self.input.text(DTYPE)?.parse::<crate::dtype::Scalar>()?.into()
+            self.input
+                .text(DTYPE)?
+                .parse::<crate::dtype::Scalar>()?
+                .into()
         };
         let key = self.key(entries)?;
         self.expect(key, SHAPE)?;
@@ -347,23 +447,33 @@ impl HeaderReader<'_> {
             for _ in 0..self.dimensions(STRIDES)? {
                 let step = self.input.int("stride")?;
                 let fits = isize::try_from(step);
-                steps.push(
-                    fits.map_err(|_| DecodeError::Header {
-                        field: STRIDES,
-                        expected: "addressable strides",
-                    })?,
-                );
+                steps.push(fits.map_err(|_| DecodeError::Header {
+                    field: STRIDES,
+                    expected: "addressable strides",
+                })?);
             }
             strides = Some(steps);
         }
-        Ok(Skeleton::Array { dtype, shape, strides })
+        Ok(Skeleton::Array {
+            dtype,
+            shape,
+            strides,
+        })
     }
 
     fn dimensions(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         let count = self.input.array(field)?;
         let max = Limits::DIMENSIONS as u64;
-        let over = DecodeError::OverLimit { what: "number of dimensions", value: count as u64, max };
-        if count > Limits::DIMENSIONS { Err(over) } else { Ok(count) }
+        let over = DecodeError::OverLimit {
+            what: "number of dimensions",
+            value: count as u64,
+            max,
+        };
+        if count > Limits::DIMENSIONS {
+            Err(over)
+        } else {
+            Ok(count)
+        }
     }
 
     fn record(&mut self) -> Result<RecordType, DecodeError> {
@@ -372,21 +482,36 @@ impl HeaderReader<'_> {
         let count = self.input.array("record fields")?;
         if count > Limits::FIELDS {
             let (value, max) = (count as u64, Limits::FIELDS as u64);
-            return Err(DecodeError::OverLimit { what: "number of fields", value, max });
+            return Err(DecodeError::OverLimit {
+                what: "number of fields",
+                value,
+                max,
+            });
         }
         let mut fields = Vec::with_capacity(count);
         for _ in 0..count {
             self.tuple("record field", 3)?;
             let name = self.input.name("field name")?.to_owned();
             let scalar = self.input.text("field type")?.parse()?;
-            fields.push(Field { name, scalar, offset: self.input.len("field offset")? });
+            fields.push(Field {
+                name,
+                scalar,
+                offset: self.input.len("field offset")?,
+            });
         }
         Ok(RecordType::new(fields, size)?)
     }
 
     fn tuple(&mut self, field: &'static str, len: usize) -> Result<(), DecodeError> {
-        let expected = DecodeError::Header { field, expected: "another number of items" };
-        if self.input.array(field)? == len { Ok(()) } else { Err(expected) }
+        let expected = DecodeError::Header {
+            field,
+            expected: "another number of items",
+        };
+        if self.input.array(field)? == len {
+            Ok(())
+        } else {
+            Err(expected)
+        }
     }
 
     fn frame(&mut self, entries: &mut usize) -> Result<Skeleton, DecodeError> {
@@ -395,7 +520,11 @@ impl HeaderReader<'_> {
         let count = self.input.array(COLUMNS)?;
         if count > Limits::COLUMNS {
             let (value, max) = (count as u64, Limits::COLUMNS as u64);
-            return Err(DecodeError::OverLimit { what: "number of columns", value, max });
+            return Err(DecodeError::OverLimit {
+                what: "number of columns",
+                value,
+                max,
+            });
         }
         // A column takes six bytes at least, so the room asked for is in proportion to what has come.
         let mut columns = Vec::with_capacity(count.min(self.input.left() / 6));
@@ -412,39 +541,82 @@ impl HeaderReader<'_> {
         let rows = self.input.len(ROWS)?;
         columns.iter_mut().for_each(|column| column.data.len = rows);
         check_names(&columns)?;
-        Ok(Skeleton::Frame { rows, columns, metadata })
+        Ok(Skeleton::Frame {
+            rows,
+            columns,
+            metadata,
+        })
     }
 
     fn column(&mut self) -> Result<Column<'static>, DecodeError> {
         let items = self.input.array("column")?;
         if !(4..=6).contains(&items) {
-            return Err(DecodeError::Header { field: "column", expected: "4 to 6 items" });
+            return Err(DecodeError::Header {
+                field: "column",
+                expected: "4 to 6 items",
+            });
         }
         let name = self.input.name("column name")?.to_owned();
         let format = self.input.text("column type")?.parse()?;
         let nullable = self.flag("nullable")?;
         let null_count = self.input.len("null count")?;
-        let dictionary = if items > 4 && !self.input.nil() { Some(self.dictionary(1)?) } else { None };
-        let metadata = if items > 5 { self.input.text_map("column metadata")? } else { BTreeMap::new() };
-        let data = Data { format, len: 0, null_count, buffers: Vec::new(), dictionary };
-        Ok(Column { name, nullable, metadata, data })
+        let dictionary = if items > 4 && !self.input.nil() {
+            Some(self.dictionary(1)?)
+        } else {
+            None
+        };
+        let metadata = if items > 5 {
+            self.input.text_map("column metadata")?
+        } else {
+            BTreeMap::new()
+        };
+        let data = Data {
+            format,
+            len: 0,
+            null_count,
+            buffers: Vec::new(),
+            dictionary,
+        };
+        Ok(Column {
+            name,
+            nullable,
+            metadata,
+            data,
+        })
     }
 
     fn dictionary(&mut self, depth: usize) -> Result<Box<Dictionary<'static>>, DecodeError> {
         if depth > Limits::DICTIONARY_DEPTH {
             let (value, max) = (depth as u64, Limits::DICTIONARY_DEPTH as u64);
-            return Err(DecodeError::OverLimit { what: "dictionary depth", value, max });
+            return Err(DecodeError::OverLimit {
+                what: "dictionary depth",
+                value,
+                max,
+            });
         }
         let items = self.input.array("dictionary")?;
         if !(4..=5).contains(&items) {
-            return Err(DecodeError::Header { field: "dictionary", expected: "4 or 5 items" });
+            return Err(DecodeError::Header {
+                field: "dictionary",
+                expected: "4 or 5 items",
+            });
         }
         let ordered = self.flag("ordered")?;
         let len = self.input.len("dictionary length")?;
         let format = self.input.text("dictionary type")?.parse()?;
         let null_count = self.input.len("null count")?;
-        let inner = if items == 5 { Some(self.dictionary(depth + 1)?) } else { None };
-        let values = Data { format, len, null_count, buffers: Vec::new(), dictionary: inner };
+        let inner = if items == 5 {
+            Some(self.dictionary(depth + 1)?)
+        } else {
+            None
+        };
+        let values = Data {
+            format,
+            len,
+            null_count,
+            buffers: Vec::new(),
+            dictionary: inner,
+        };
         Ok(Box::new(Dictionary { ordered, values }))
     }
 
@@ -452,15 +624,23 @@ impl HeaderReader<'_> {
         match self.input.uint(field)? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(DecodeError::Header { field, expected: "0 or 1" }),
+            _ => Err(DecodeError::Header {
+                field,
+                expected: "0 or 1",
+            }),
         }
     }
 }
 
 fn check_names(columns: &[Column<'_>]) -> Result<(), DecodeError> {
     let mut seen = HashSet::with_capacity(columns.len());
-    match columns.iter().find(|column| !seen.insert(column.name.as_str())) {
-        Some(twice) => Err(DecodeError::Name { name: twice.name.clone() }),
+    match columns
+        .iter()
+        .find(|column| !seen.insert(column.name.as_str()))
+    {
+        Some(twice) => Err(DecodeError::Name {
+            name: twice.name.clone(),
+        }),
         None => Ok(()),
     }
 }

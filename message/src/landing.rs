@@ -50,7 +50,11 @@ pub enum LandingError {
     NoMemory { len: usize },
     /// The landing's own budget is used up.
     #[error("{len} bytes are over the budget of {budget}, of which {used} are in use")]
-    Budget { len: usize, used: usize, budget: usize },
+    Budget {
+        len: usize,
+        used: usize,
+        budget: usize,
+    },
 }
 
 /// The landing on the heap. It keeps the last large region for the next message.
@@ -71,7 +75,11 @@ impl Heap {
 
 impl Landing for Heap {
     fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
-        let kept = if len < KEEP_FROM { None } else { lock(&self.spare).take() };
+        let kept = if len < KEEP_FROM {
+            None
+        } else {
+            lock(&self.spare).take()
+        };
         // A region four times too large would hide memory from the rest of the program for the sake of a few pages.
         let fits = |block: &Block| block.capacity() >= len && block.capacity() / 4 <= len;
         let mut block = match kept.filter(fits) {
@@ -79,7 +87,10 @@ impl Landing for Heap {
             None => Block::new(len).map_err(|_| LandingError::NoMemory { len })?,
         };
         block.len = len;
-        Ok(Box::new(HeapRegion { block: Some(block), spare: Arc::clone(&self.spare) }))
+        Ok(Box::new(HeapRegion {
+            block: Some(block),
+            spare: Arc::clone(&self.spare),
+        }))
     }
 
     /// Takes what is aligned for every element type (16 bytes; a decimal has the largest).
@@ -135,15 +146,24 @@ impl Region for HeapRegion {
 
 impl AsRef<[u8]> for HeapRegion {
     fn as_ref(&self) -> &[u8] {
-        self.block.as_ref().map_or(&[], |block| &block.memory[block.start..block.start + block.len])
+        self.block.as_ref().map_or(&[], |block| {
+            &block.memory[block.start..block.start + block.len]
+        })
     }
 }
 
 impl Drop for HeapRegion {
     fn drop(&mut self) {
-        if let Some(block) = self.block.take().filter(|block| block.capacity() >= KEEP_FROM) {
+        if let Some(block) = self
+            .block
+            .take()
+            .filter(|block| block.capacity() >= KEEP_FROM)
+        {
             let mut spare = lock(&self.spare);
-            if spare.as_ref().is_none_or(|kept| kept.capacity() <= block.capacity()) {
+            if spare
+                .as_ref()
+                .is_none_or(|kept| kept.capacity() <= block.capacity())
+            {
                 *spare = Some(block);
             }
         }
@@ -181,6 +201,9 @@ mod tests {
     #[test]
     fn an_impossible_region_is_an_error() {
         let len = usize::MAX / 2;
-        assert_eq!(Heap::new().land(len).err(), Some(LandingError::NoMemory { len }));
+        assert_eq!(
+            Heap::new().land(len).err(),
+            Some(LandingError::NoMemory { len })
+        );
     }
 }

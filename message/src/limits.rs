@@ -42,14 +42,23 @@ impl Limits {
 
     pub(crate) fn check(&self, preamble: &Preamble) -> Result<(), DecodeError> {
         if preamble.buffers > Self::BUFFERS {
-            return Err(DecodeError::TooManyBuffers { count: preamble.buffers, max: Self::BUFFERS });
+            return Err(DecodeError::TooManyBuffers {
+                count: preamble.buffers,
+                max: Self::BUFFERS,
+            });
         }
         let max = Self::header(preamble.buffers);
         if u64::from(preamble.header_len) > max {
-            return Err(DecodeError::HeaderTooLong { len: preamble.header_len.into(), max });
+            return Err(DecodeError::HeaderTooLong {
+                len: preamble.header_len.into(),
+                max,
+            });
         }
         if preamble.payload_len > self.payload {
-            return Err(DecodeError::PayloadTooLong { len: preamble.payload_len, max: self.payload });
+            return Err(DecodeError::PayloadTooLong {
+                len: preamble.payload_len,
+                max: self.payload,
+            });
         }
         Ok(())
     }
@@ -59,9 +68,19 @@ impl Limits {
 pub(crate) fn check_name(name: &str) -> Result<(), DecodeError> {
     if name.len() > Limits::NAME {
         let (value, max) = (name.len() as u64, Limits::NAME as u64);
-        return Err(DecodeError::OverLimit { what: "name length", value, max });
+        return Err(DecodeError::OverLimit {
+            what: "name length",
+            value,
+            max,
+        });
     }
-    if name.contains('\0') { Err(DecodeError::Name { name: name.to_owned() }) } else { Ok(()) }
+    if name.contains('\0') {
+        Err(DecodeError::Name {
+            name: name.to_owned(),
+        })
+    } else {
+        Ok(())
+    }
 }
 
 impl Default for Limits {

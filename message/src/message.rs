@@ -37,7 +37,10 @@ pub enum Body<'a> {
 impl<'a> Message<'a> {
     /// A message without attributes.
     pub fn new(body: impl Into<Body<'a>>) -> Self {
-        Self { body: body.into(), attributes: Attributes::new() }
+        Self {
+            body: body.into(),
+            attributes: Attributes::new(),
+        }
     }
 
     /// Adds an attribute, or replaces the one of that name.
@@ -100,7 +103,10 @@ impl<'a> Message<'a> {
 
     /// Bytes of all buffers and the padding behind each.
     pub fn payload_len(&self) -> u64 {
-        self.buffers().iter().filter_map(|buffer| align_up(buffer.len() as u64)).sum()
+        self.buffers()
+            .iter()
+            .filter_map(|buffer| align_up(buffer.len() as u64))
+            .sum()
     }
 
     /// Bytes that were copied to build the message, before any transport saw it.
@@ -115,7 +121,10 @@ impl<'a> Message<'a> {
             Body::Array(array) => Body::Array(array.into_owned_or_copy()),
             Body::Frame(frame) => Body::Frame(frame.into_owned_or_copy()),
         };
-        Message { body, attributes: self.attributes }
+        Message {
+            body,
+            attributes: self.attributes,
+        }
     }
 }
 

@@ -36,18 +36,24 @@ impl<'h> Reader<'h> {
             && let Some((text, rest)) = rest.split_at_checked(usize::from(marker & 0x1f))
         {
             self.rest = rest;
-            return std::str::from_utf8(text)
-                .map_err(|_| DecodeError::Header { field, expected: "UTF-8 text" });
+            return std::str::from_utf8(text).map_err(|_| DecodeError::Header {
+                field,
+                expected: "UTF-8 text",
+            });
         }
         match decode::read_str_from_slice(self.rest) {
             Ok((text, rest)) => {
                 self.rest = rest;
                 Ok(text)
             }
-            Err(DecodeStringError::InvalidUtf8(..)) => {
-                Err(DecodeError::Header { field, expected: "UTF-8 text" })
-            }
-            Err(_) => Err(DecodeError::Header { field, expected: "text" }),
+            Err(DecodeStringError::InvalidUtf8(..)) => Err(DecodeError::Header {
+                field,
+                expected: "UTF-8 text",
+            }),
+            Err(_) => Err(DecodeError::Header {
+                field,
+                expected: "text",
+            }),
         }
     }
 
@@ -63,12 +69,17 @@ impl<'h> Reader<'h> {
             self.rest = rest;
             return Ok(value.into());
         }
-        decode::read_int(&mut self.rest)
-            .map_err(|_| DecodeError::Header { field, expected: "an unsigned integer" })
+        decode::read_int(&mut self.rest).map_err(|_| DecodeError::Header {
+            field,
+            expected: "an unsigned integer",
+        })
     }
 
     pub(crate) fn int(&mut self, field: &'static str) -> Result<i64, DecodeError> {
-        decode::read_int(&mut self.rest).map_err(|_| DecodeError::Header { field, expected: "an integer" })
+        decode::read_int(&mut self.rest).map_err(|_| DecodeError::Header {
+            field,
+            expected: "an integer",
+        })
     }
 
     /// An unsigned integer that must fit this machine's lengths.
@@ -77,37 +88,69 @@ impl<'h> Reader<'h> {
         let max = isize::MAX as u64;
         match usize::try_from(value) {
             Ok(len) if value <= max => Ok(len),
-            _ => Err(DecodeError::OverLimit { what: field, value, max }),
+            _ => Err(DecodeError::OverLimit {
+                what: field,
+                value,
+                max,
+            }),
         }
     }
 
     pub(crate) fn array(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         let count = decode::read_array_len(&mut self.rest);
-        self.count(count.map_err(|_| DecodeError::Header { field, expected: "an array" })?, 1, field)
+        self.count(
+            count.map_err(|_| DecodeError::Header {
+                field,
+                expected: "an array",
+            })?,
+            1,
+            field,
+        )
     }
 
     pub(crate) fn map(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         let count = decode::read_map_len(&mut self.rest);
-        self.count(count.map_err(|_| DecodeError::Header { field, expected: "a map" })?, 2, field)
+        self.count(
+            count.map_err(|_| DecodeError::Header {
+                field,
+                expected: "a map",
+            })?,
+            2,
+            field,
+        )
     }
 
     /// Every item takes a byte at least, so a count over the bytes left is a lie.
-    fn count(&self, count: u32, bytes_each: usize, field: &'static str) -> Result<usize, DecodeError> {
+    fn count(
+        &self,
+        count: u32,
+        bytes_each: usize,
+        field: &'static str,
+    ) -> Result<usize, DecodeError> {
         let count = count as usize;
         if count > self.rest.len() / bytes_each {
-            return Err(DecodeError::Header { field, expected: "no more items than bytes" });
+            return Err(DecodeError::Header {
+                field,
+                expected: "no more items than bytes",
+            });
         }
         Ok(count)
     }
 
     pub(crate) fn next_is_array(&self) -> bool {
         let marker = self.rest.first().map(|&byte| Marker::from_u8(byte));
-        matches!(marker, Some(Marker::FixArray(_) | Marker::Array16 | Marker::Array32))
+        matches!(
+            marker,
+            Some(Marker::FixArray(_) | Marker::Array16 | Marker::Array32)
+        )
     }
 
     /// Consumes a nil, if one comes next.
     pub(crate) fn nil(&mut self) -> bool {
-        let is_nil = self.rest.first().is_some_and(|&byte| Marker::from_u8(byte) == Marker::Null);
+        let is_nil = self
+            .rest
+            .first()
+            .is_some_and(|&byte| Marker::from_u8(byte) == Marker::Null);
         if is_nil {
             let _ = self.rest.read_u8();
         }
@@ -115,7 +158,10 @@ impl<'h> Reader<'h> {
     }
 
     /// A map from text to text with rising keys.
-    pub(crate) fn text_map(&mut self, field: &'static str) -> Result<BTreeMap<String, String>, DecodeError> {
+    pub(crate) fn text_map(
+        &mut self,
+        field: &'static str,
+    ) -> Result<BTreeMap<String, String>, DecodeError> {
         let mut map = BTreeMap::new();
         for _ in 0..self.map(field)? {
             let key = self.name(field)?.to_owned();
@@ -173,11 +219,17 @@ impl Writer {
     }
 
     pub(crate) fn array(&mut self, count: usize) {
-        infallible!(encode::write_array_len(&mut self.bytes, u32::try_from(count).unwrap_or(u32::MAX)));
+        infallible!(encode::write_array_len(
+            &mut self.bytes,
+            u32::try_from(count).unwrap_or(u32::MAX)
+        ));
     }
 
     pub(crate) fn map(&mut self, count: usize) {
-        infallible!(encode::write_map_len(&mut self.bytes, u32::try_from(count).unwrap_or(u32::MAX)));
+        infallible!(encode::write_map_len(
+            &mut self.bytes,
+            u32::try_from(count).unwrap_or(u32::MAX)
+        ));
     }
 
     pub(crate) fn nil(&mut self) {

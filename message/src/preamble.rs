@@ -71,7 +71,8 @@ impl Flags {
     const REFERENCES: u16 = 2;
 
     fn to_wire(self) -> u16 {
-        (u16::from(self.checksums) * Self::CHECKSUMS) | (u16::from(self.references) * Self::REFERENCES)
+        (u16::from(self.checksums) * Self::CHECKSUMS)
+            | (u16::from(self.references) * Self::REFERENCES)
     }
 
     fn from_wire(flags: u16) -> Result<Self, DecodeError> {
@@ -79,7 +80,10 @@ impl Flags {
         if unknown != 0 || flags == Self::CHECKSUMS | Self::REFERENCES {
             return Err(DecodeError::UnknownFlags { flags });
         }
-        Ok(Self { checksums: flags & Self::CHECKSUMS != 0, references: flags & Self::REFERENCES != 0 })
+        Ok(Self {
+            checksums: flags & Self::CHECKSUMS != 0,
+            references: flags & Self::REFERENCES != 0,
+        })
     }
 }
 
@@ -105,7 +109,14 @@ pub struct Preamble {
 impl Preamble {
     /// A control record.
     pub fn control(kind: RecordKind, id: u32, argument: u64) -> Self {
-        Self { kind, flags: Flags::default(), header_len: 0, buffers: 0, payload_len: argument, id }
+        Self {
+            kind,
+            flags: Flags::default(),
+            header_len: 0,
+            buffers: 0,
+            payload_len: argument,
+            id,
+        }
     }
 
     /// The preamble's bytes, with the checksum over them and `header`.
@@ -131,10 +142,15 @@ impl Preamble {
     /// [`DecodeError::UnknownFlags`].
     pub fn decode(bytes: &[u8; PREAMBLE_LEN]) -> Result<Self, DecodeError> {
         if bytes[..4] != MAGIC {
-            return Err(DecodeError::ForeignProtocol { first: first_chunk(bytes) });
+            return Err(DecodeError::ForeignProtocol {
+                first: first_chunk(bytes),
+            });
         }
         if bytes[4] != VERSION {
-            return Err(DecodeError::Version { theirs: bytes[4], ours: VERSION });
+            return Err(DecodeError::Version {
+                theirs: bytes[4],
+                ours: VERSION,
+            });
         }
         let preamble = Self {
             kind: RecordKind::from_wire(bytes[5])?,
@@ -161,7 +177,11 @@ impl Preamble {
     pub fn check_sum(bytes: &[u8; PREAMBLE_LEN], header: &[u8]) -> Result<(), DecodeError> {
         let claimed = u32::from_le_bytes(chunk(bytes, 28));
         let computed = sum(bytes, header);
-        if claimed == computed { Ok(()) } else { Err(DecodeError::HeaderChecksum { claimed, computed }) }
+        if claimed == computed {
+            Ok(())
+        } else {
+            Err(DecodeError::HeaderChecksum { claimed, computed })
+        }
     }
 }
 
@@ -190,8 +210,18 @@ mod tests {
     use super::*;
 
     fn sample() -> Preamble {
-        let flags = Flags { checksums: true, references: false };
-        Preamble { kind: RecordKind::Array, flags, header_len: 3, buffers: 1, payload_len: 128, id: 7 }
+        let flags = Flags {
+            checksums: true,
+            references: false,
+        };
+        Preamble {
+            kind: RecordKind::Array,
+            flags,
+            header_len: 3,
+            buffers: 1,
+            payload_len: 128,
+            id: 7,
+        }
     }
 
     #[test]
@@ -207,7 +237,8 @@ mod tests {
         for bit in 0..PREAMBLE_LEN * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let found = Preamble::decode(&flipped).and_then(|_| Preamble::check_sum(&flipped, b"abc"));
+            let found =
+                Preamble::decode(&flipped).and_then(|_| Preamble::check_sum(&flipped, b"abc"));
             assert!(found.is_err(), "bit {bit}");
         }
     }

@@ -9,12 +9,16 @@
 use std::collections::BTreeMap;
 
 use numpush_message::{
-    Array, Body, Buffer, Column, Data, DecodeError, Decoder, Dictionary, Encoder, Flags, Format, Frame, Heap,
-    Landing, LandingError, Limits, Message, Preamble, Record, RecordKind, Region, Scalar,
+    Array, Body, Buffer, Column, Data, DecodeError, Decoder, Dictionary, Encoder, Flags, Format,
+    Frame, Heap, Landing, LandingError, Limits, Message, Preamble, Record, RecordKind, Region,
+    Scalar,
 };
 
 fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
-    let flags = Flags { checksums, references: false };
+    let flags = Flags {
+        checksums,
+        references: false,
+    };
     let encoder = Encoder::new(message, 1, flags).unwrap();
     let len = encoder.record_len();
     let bytes = encoder.copy_rest();
@@ -23,12 +27,18 @@ fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
 }
 
 /// Feeds `bytes` in pieces of the sizes that `piece` gives.
-fn decode(bytes: &[u8], mut piece: impl FnMut() -> usize) -> Result<Option<Message<'static>>, DecodeError> {
+fn decode(
+    bytes: &[u8],
+    mut piece: impl FnMut() -> usize,
+) -> Result<Option<Message<'static>>, DecodeError> {
     let (mut decoder, mut heap) = (Decoder::new(Limits::default()), Heap::new());
     let mut rest = bytes;
     while !rest.is_empty() {
         let spare = decoder.spare()?;
-        assert!(!spare.is_empty(), "a decoder always has room for the next byte");
+        assert!(
+            !spare.is_empty(),
+            "a decoder always has room for the next byte"
+        );
         let (now, later) = rest.split_at(spare.len().min(rest.len()).min(piece().max(1)));
         spare[..now.len()].copy_from_slice(now);
         if let Some(Record::Message(_, message)) = decoder.filled(now.len(), &mut heap)? {
@@ -47,7 +57,13 @@ fn array(len: usize) -> Message<'static> {
 
 fn data(format: Format, len: usize, nulls: usize, buffers: &[&[u8]]) -> Data<'static> {
     let buffers = buffers.iter().map(|bytes| Buffer::copy_of(bytes)).collect();
-    Data { format, len, null_count: nulls, buffers, dictionary: None }
+    Data {
+        format,
+        len,
+        null_count: nulls,
+        buffers,
+        dictionary: None,
+    }
 }
 
 fn frame() -> Frame<'static> {
@@ -55,43 +71,78 @@ fn frame() -> Frame<'static> {
         Format::Utf8,
         3,
         1,
-        &[&[0b101], &[0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0], "éabc".as_bytes()],
+        &[
+            &[0b101],
+            &[0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0],
+            "éabc".as_bytes(),
+        ],
     );
     let mut codes = data(Format::Int8, 3, 0, &[&[], &[1, 0, 1]]);
     let values = data(Format::LargeUtf8, 2, 0, &[&[], &[0; 8], &[]]);
     let mut values = Data {
-        buffers: vec![values.buffers[0].clone(), Buffer::copy_of(&le64(&[0, 1, 3])), Buffer::copy_of(b"abc")],
+        buffers: vec![
+            values.buffers[0].clone(),
+            Buffer::copy_of(&le64(&[0, 1, 3])),
+            Buffer::copy_of(b"abc"),
+        ],
         ..values
     };
     values.len = 2;
-    codes.dictionary = Some(Box::new(Dictionary { ordered: true, values }));
-    let column =
-        |name: &str, data| Column { name: name.into(), nullable: true, metadata: BTreeMap::new(), data };
+    codes.dictionary = Some(Box::new(Dictionary {
+        ordered: true,
+        values,
+    }));
+    let column = |name: &str, data| Column {
+        name: name.into(),
+        nullable: true,
+        metadata: BTreeMap::new(),
+        data,
+    };
     let mut columns = vec![column("text", text), column("code", codes)];
     columns[0].metadata.insert("unit".into(), "none".into());
     columns.push(column("flag", data(Format::Bool, 3, 0, &[&[], &[0b010]])));
     columns.push(column("none", data(Format::Null, 3, 3, &[])));
     let metadata = BTreeMap::from([("pandas".to_owned(), "{}".to_owned())]);
-    Frame { rows: 3, columns, metadata, rebased: 0 }
+    Frame {
+        rows: 3,
+        columns,
+        metadata,
+        rebased: 0,
+    }
 }
 
 fn le64(values: &[i64]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 /// Small, larger than what lands whole, and larger than a checksum chunk; each kind.
 fn samples() -> Vec<Message<'static>> {
-    let strided =
-        Array::with_strides("<i2".parse::<Scalar>().unwrap(), &[2, 3], &[-2, 4], vec![9; 12].into()).unwrap();
+    let strided = Array::with_strides(
+        "<i2".parse::<Scalar>().unwrap(),
+        &[2, 3],
+        &[-2, 4],
+        vec![9; 12].into(),
+    )
+    .unwrap();
     vec![
         array(0),
         array(100),
         array(70_000),
         array((1 << 20) + 77),
-        Message::from(strided).with_attribute("a", "1").with_attribute("b", "é"),
+        Message::from(strided)
+            .with_attribute("a", "1")
+            .with_attribute("b", "é"),
         Message::new(Body::Bytes(vec![5; 3].into())),
         Message::from(frame()),
-        Message::from(Frame { rows: 7, columns: vec![], metadata: BTreeMap::new(), rebased: 0 }),
+        Message::from(Frame {
+            rows: 7,
+            columns: vec![],
+            metadata: BTreeMap::new(),
+            rebased: 0,
+        }),
     ]
 }
 
@@ -112,8 +163,14 @@ fn any_split_gives_the_same_message() {
         for checksums in [false, true] {
             let bytes = encode(&message, checksums);
             let mut next = random(bytes.len() as u64);
-            assert_eq!(decode(&bytes, || usize::MAX).unwrap().as_ref(), Some(&message));
-            assert_eq!(decode(&bytes, || next() % 5000).unwrap().as_ref(), Some(&message));
+            assert_eq!(
+                decode(&bytes, || usize::MAX).unwrap().as_ref(),
+                Some(&message)
+            );
+            assert_eq!(
+                decode(&bytes, || next() % 5000).unwrap().as_ref(),
+                Some(&message)
+            );
             if bytes.len() < 10_000 {
                 assert_eq!(decode(&bytes, || 1).unwrap().as_ref(), Some(&message));
             }
@@ -126,8 +183,14 @@ fn any_split_gives_the_same_message() {
 #[test]
 fn buffers_land_aligned_and_in_place() {
     for message in samples() {
-        let received = decode(&encode(&message, false), || usize::MAX).unwrap().unwrap();
-        for buffer in received.buffers().into_iter().filter(|buffer| !buffer.is_empty()) {
+        let received = decode(&encode(&message, false), || usize::MAX)
+            .unwrap()
+            .unwrap();
+        for buffer in received
+            .buffers()
+            .into_iter()
+            .filter(|buffer| !buffer.is_empty())
+        {
             assert_eq!(buffer.as_ptr().addr() % numpush_message::ALIGNMENT, 0);
         }
     }
@@ -145,7 +208,11 @@ fn with_checksums_every_flipped_bit_is_found() {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let found = decode(&flipped, || usize::MAX);
-            assert!(!matches!(&found, Ok(Some(_))), "bit {bit} of {}: {found:?}", bytes.len());
+            assert!(
+                !matches!(&found, Ok(Some(_))),
+                "bit {bit} of {}: {found:?}",
+                bytes.len()
+            );
         }
     }
 }
@@ -167,7 +234,14 @@ fn every_truncation_is_found() {
 fn forged(kind: RecordKind, header: &[u8], buffers: u32, payload: &[u8]) -> Vec<u8> {
     let header_len = u32::try_from(header.len()).unwrap();
     let flags = Flags::default();
-    let preamble = Preamble { kind, flags, header_len, buffers, payload_len: payload.len() as u64, id: 1 };
+    let preamble = Preamble {
+        kind,
+        flags,
+        header_len,
+        buffers,
+        payload_len: payload.len() as u64,
+        id: 1,
+    };
     let mut bytes = Vec::from(preamble.encode(header));
     bytes.extend_from_slice(header);
     bytes.resize(bytes.len().next_multiple_of(64), 0);
@@ -199,16 +273,56 @@ impl ConcatBytes for [&[u8]] {
 fn headers_in_any_other_form_are_refused() {
     let (bufs, dtype, shape) = (text("bufs"), text("dtype"), text("shape"));
     let byte = text("|u1");
-    let good = header(&[&[0x83], &bufs, &[0x91, 3], &dtype, &byte, &shape, &[0x91, 3]]);
+    let good = header(&[
+        &[0x83],
+        &bufs,
+        &[0x91, 3],
+        &dtype,
+        &byte,
+        &shape,
+        &[0x91, 3],
+    ]);
     let payload = [&[1, 2, 3][..], &[0; 61]].as_slice().concat_bytes();
-    let read =
-        |header: &[u8], payload: &[u8]| decode(&forged(RecordKind::Array, header, 1, payload), || usize::MAX);
+    let read = |header: &[u8], payload: &[u8]| {
+        decode(&forged(RecordKind::Array, header, 1, payload), || {
+            usize::MAX
+        })
+    };
     assert!(read(&good, &payload).unwrap().is_some());
-    let long_integer = header(&[&[0x83], &bufs, &[0x91, 0xcc, 3], &dtype, &byte, &shape, &[0x91, 3]]);
-    assert_eq!(read(&long_integer, &payload), Err(DecodeError::NotCanonical));
-    let other_order = header(&[&[0x83], &bufs, &[0x91, 3], &shape, &[0x91, 3], &dtype, &byte]);
+    let long_integer = header(&[
+        &[0x83],
+        &bufs,
+        &[0x91, 0xcc, 3],
+        &dtype,
+        &byte,
+        &shape,
+        &[0x91, 3],
+    ]);
+    assert_eq!(
+        read(&long_integer, &payload),
+        Err(DecodeError::NotCanonical)
+    );
+    let other_order = header(&[
+        &[0x83],
+        &bufs,
+        &[0x91, 3],
+        &shape,
+        &[0x91, 3],
+        &dtype,
+        &byte,
+    ]);
     let tail = header(&[&good, &[0xc0]]);
-    let twice = header(&[&[0x84], &bufs, &[0x91, 3], &bufs, &[0x91, 3], &dtype, &byte, &shape, &[0x91, 3]]);
+    let twice = header(&[
+        &[0x84],
+        &bufs,
+        &[0x91, 3],
+        &bufs,
+        &[0x91, 3],
+        &dtype,
+        &byte,
+        &shape,
+        &[0x91, 3],
+    ]);
     let c_strides = header(&[
         &[0x84],
         &bufs,
@@ -220,18 +334,51 @@ fn headers_in_any_other_form_are_refused() {
         &text("strides"),
         &[0x91, 1],
     ]);
-    let object = header(&[&[0x83], &bufs, &[0x91, 3], &dtype, &text("|O"), &shape, &[0x91, 3]]);
+    let object = header(&[
+        &[0x83],
+        &bufs,
+        &[0x91, 3],
+        &dtype,
+        &text("|O"),
+        &shape,
+        &[0x91, 3],
+    ]);
     let bomb = header(&[&[0x83], &bufs, &[0xdd, 0xff, 0xff, 0xff, 0xff]]);
-    let huge = header(&[&[0x83], &bufs, &[0x91, 3], &dtype, &byte, &shape, &[0x91, 0xcf], &[0xff; 8]]);
+    let huge = header(&[
+        &[0x83],
+        &bufs,
+        &[0x91, 3],
+        &dtype,
+        &byte,
+        &shape,
+        &[0x91, 0xcf],
+        &[0xff; 8],
+    ]);
     let nested = vec![0x91; 1000];
-    for bad in [&other_order, &tail, &twice, &c_strides, &object, &bomb, &huge, &nested, &vec![]] {
+    for bad in [
+        &other_order,
+        &tail,
+        &twice,
+        &c_strides,
+        &object,
+        &bomb,
+        &huge,
+        &nested,
+        &vec![],
+    ] {
         let error = read(bad, &payload).unwrap_err();
         assert!(!error.to_string().is_empty(), "{bad:x?}");
     }
     let mut dirty = payload;
     dirty[63] = 1;
     assert_eq!(read(&good, &dirty), Err(DecodeError::Padding { index: 0 }));
-    assert!(matches!(read(&good, &[0; 128]), Err(DecodeError::PayloadLength { sum: 64, claimed: 128 })));
+    assert!(matches!(
+        read(&good, &[0; 128]),
+        Err(DecodeError::PayloadLength {
+            sum: 64,
+            claimed: 128
+        })
+    ));
 }
 
 #[test]
@@ -244,19 +391,42 @@ fn claims_are_refused_before_anything_is_allocated_for_them() {
     }
     let claim = |header_len, buffers, payload_len| {
         let flags = Flags::default();
-        let preamble = Preamble { kind: RecordKind::Array, flags, header_len, buffers, payload_len, id: 1 };
+        let preamble = Preamble {
+            kind: RecordKind::Array,
+            flags,
+            header_len,
+            buffers,
+            payload_len,
+            id: 1,
+        };
         let mut decoder = Decoder::new(Limits::default());
         let bytes = preamble.encode(&[]);
         decoder.spare().unwrap().copy_from_slice(&bytes);
         let result = decoder.filled(bytes.len(), &mut Never).map(|_| ());
         result.map(|()| decoder.spare().unwrap().len())
     };
-    assert!(matches!(claim(100, 1, 1 << 40), Err(DecodeError::PayloadTooLong { .. })));
-    assert!(matches!(claim(100, 1, u64::MAX), Err(DecodeError::PayloadTooLong { .. })));
-    assert!(matches!(claim(1 << 30, 1, 64), Err(DecodeError::HeaderTooLong { .. })));
-    assert!(matches!(claim(100, u32::MAX, 64), Err(DecodeError::TooManyBuffers { .. })));
+    assert!(matches!(
+        claim(100, 1, 1 << 40),
+        Err(DecodeError::PayloadTooLong { .. })
+    ));
+    assert!(matches!(
+        claim(100, 1, u64::MAX),
+        Err(DecodeError::PayloadTooLong { .. })
+    ));
+    assert!(matches!(
+        claim(1 << 30, 1, 64),
+        Err(DecodeError::HeaderTooLong { .. })
+    ));
+    assert!(matches!(
+        claim(100, u32::MAX, 64),
+        Err(DecodeError::TooManyBuffers { .. })
+    ));
     let most = u32::try_from(Limits::header(3000)).unwrap();
-    assert_eq!(claim(most, 3000, 1 << 29), Ok(64 << 10), "a header is read in steps of 64 KiB");
+    assert_eq!(
+        claim(most, 3000, 1 << 29),
+        Ok(64 << 10),
+        "a header is read in steps of 64 KiB"
+    );
 }
 
 #[test]
@@ -277,7 +447,10 @@ fn frames_that_contradict_themselves_are_refused() {
     };
     assert!(refuse(&|bad| set(bad, 0, 2, &[0xff, b'a', b'b', b'c', b'd'])).contains("UTF-8"));
     let inside = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0];
-    assert!(refuse(&|bad| set(bad, 0, 1, &inside)).contains("UTF-8"), "an offset inside a character");
+    assert!(
+        refuse(&|bad| set(bad, 0, 1, &inside)).contains("UTF-8"),
+        "an offset inside a character"
+    );
     let falling = [0, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0];
     assert!(refuse(&|bad| set(bad, 0, 1, &falling)).contains("offset 2"));
     let beyond = [0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 6, 0, 0, 0];
@@ -300,7 +473,10 @@ fn names_that_no_reader_takes_are_not_sent() {
     let error = |change: &dyn Fn(&mut Frame<'static>)| {
         let mut bad = frame();
         change(&mut bad);
-        Encoder::new(&Message::from(bad), 1, Flags::default()).map(drop).unwrap_err().to_string()
+        Encoder::new(&Message::from(bad), 1, Flags::default())
+            .map(drop)
+            .unwrap_err()
+            .to_string()
     };
     assert!(error(&|bad| bad.columns[1].name = "text".into()).contains("twice"));
     assert!(error(&|bad| bad.columns[1].name = "a\0b".into()).contains("NUL"));
@@ -310,7 +486,10 @@ fn names_that_no_reader_takes_are_not_sent() {
 #[test]
 fn random_damage_never_panics() {
     let mut next = random(42);
-    for message in samples().iter().filter(|message| message.payload_len() < 10_000) {
+    for message in samples()
+        .iter()
+        .filter(|message| message.payload_len() < 10_000)
+    {
         let bytes = encode(message, false);
         for _ in 0..4_000 {
             let mut damaged = bytes.clone();
@@ -327,8 +506,12 @@ fn random_damage_never_panics() {
 }
 
 fn mend(bytes: &mut [u8]) {
-    let Some(first) = bytes.first_chunk::<32>() else { return };
-    let Ok(preamble) = Preamble::decode(first) else { return };
+    let Some(first) = bytes.first_chunk::<32>() else {
+        return;
+    };
+    let Ok(preamble) = Preamble::decode(first) else {
+        return;
+    };
     let end = 32 + preamble.header_len as usize;
     if let Some(header) = bytes.get(32..end) {
         let mended = preamble.encode(header);

@@ -29,13 +29,31 @@ fn main() {
     let measured: Vec<(&str, f64)> = vec![
         ("std Mutex", time(|| drop(black_box(mutex.lock())))),
         ("std RwLock, read", time(|| drop(black_box(rwlock.read())))),
-        ("pthread mutex between processes", time(|| pthread_mutex_pair(&pthread_mutex))),
-        ("the same, robust: the floor of ours", time(|| pthread_mutex_pair(&pthread_robust))),
-        ("pthread rwlock between processes, read", time(|| pthread_read_pair(&pthread_rwlock))),
-        ("numpush mutex", time(|| drop(black_box(lock.mutex(attempt))))),
+        (
+            "pthread mutex between processes",
+            time(|| pthread_mutex_pair(&pthread_mutex)),
+        ),
+        (
+            "the same, robust: the floor of ours",
+            time(|| pthread_mutex_pair(&pthread_robust)),
+        ),
+        (
+            "pthread rwlock between processes, read",
+            time(|| pthread_read_pair(&pthread_rwlock)),
+        ),
+        (
+            "numpush mutex",
+            time(|| drop(black_box(lock.mutex(attempt)))),
+        ),
         ("numpush read", time(|| drop(black_box(lock.read(attempt))))),
-        ("numpush write, 16 slots", time(|| drop(black_box(lock.write(attempt))))),
-        ("numpush commit, 16 slots", time(|| drop(black_box(lock.commit(attempt))))),
+        (
+            "numpush write, 16 slots",
+            time(|| drop(black_box(lock.write(attempt)))),
+        ),
+        (
+            "numpush commit, 16 slots",
+            time(|| drop(black_box(lock.commit(attempt)))),
+        ),
     ];
     for (name, nanos) in measured {
         println!("{name:<40} {nanos:7.1} ns");
@@ -61,10 +79,14 @@ fn shared_mutex(robust: bool) -> Box<UnsafeCell<libc::pthread_mutex_t>> {
     // SAFETY: room for attributes, which this call initialises.
     unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) };
     // SAFETY: initialised above.
-    unsafe { libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+    unsafe {
+        libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED)
+    };
     if robust {
         // SAFETY: initialised above.
-        unsafe { libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST) };
+        unsafe {
+            libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST)
+        };
     }
     // SAFETY: both are initialised, and nobody uses the mutex yet.
     unsafe { libc::pthread_mutex_init(mutex.get(), attributes.as_ptr()) };
@@ -77,7 +99,9 @@ fn shared_rwlock() -> Box<UnsafeCell<libc::pthread_rwlock_t>> {
     // SAFETY: room for attributes, which this call initialises.
     unsafe { libc::pthread_rwlockattr_init(attributes.as_mut_ptr()) };
     // SAFETY: initialised above.
-    unsafe { libc::pthread_rwlockattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+    unsafe {
+        libc::pthread_rwlockattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED)
+    };
     // SAFETY: both are initialised, and nobody uses the lock yet.
     unsafe { libc::pthread_rwlock_init(lock.get(), attributes.as_ptr()) };
     lock

@@ -47,7 +47,12 @@ pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
 /// # Errors
 /// EOPNOTSUPP on file systems without unnamed files (NFS, overlays of old kernels), and what open(2) says.
 pub fn create_unnamed(folder: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o644).open(folder)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .mode(0o644)
+        .open(folder)
 }
 
 /// Gives an unnamed file its name; linkat(2).

@@ -5,7 +5,10 @@
 //! messages.
 //!
 //! Linux only. Each function names its manual page.
-#![expect(unsafe_code, reason = "system calls: the rest of the workspace forbids it")]
+#![expect(
+    unsafe_code,
+    reason = "system calls: the rest of the workspace forbids it"
+)]
 
 mod file;
 mod lock;
@@ -23,8 +26,8 @@ mod worker;
 
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
 pub use lock::{
-    Attempt, Block, Committing, Exclusive, Holder, Lock, LockError, LockState, MAX_HELD, Mutual, Place,
-    Poison, PoisonCause, Shared, forks,
+    Attempt, Block, Committing, Exclusive, Holder, Lock, LockError, LockState, MAX_HELD, Mutual,
+    Place, Poison, PoisonCause, Shared, forks,
 };
 pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_sealed};
 pub use memory::Memory;
@@ -32,11 +35,16 @@ pub use named::{NamedMemory, reap_names};
 pub use pages::{Claimed, Guarded, HUGE_PAGE, HugePages, Overlap, PageOptions, Pages, Pair};
 pub use part::{Division, division};
 pub use poll::{Ready, wait};
-pub use process::{Usage, available_memory, file_system_room, memory_limit, peak_memory, usage, user};
+pub use process::{
+    Usage, available_memory, file_system_room, memory_limit, peak_memory, usage, user,
+};
 pub use socket::{
-    Ancillary, Credentials, end_writing, keep_alive, peer_credentials, receive, receive_with_descriptor,
-    send, send_with_descriptor, set_receive_tick, set_send_tick, unacknowledged,
+    Ancillary, Credentials, end_writing, keep_alive, peer_credentials, receive,
+    receive_with_descriptor, send, send_with_descriptor, set_receive_tick, set_send_tick,
+    unacknowledged,
 };
 pub use transfer::{send_file, splice};
 pub use view::{PartGuard, ReadGuard, WriteGuard};
-pub use worker::{end_process, ignore_interrupt, is_hung_up, kill, take_standard_input, wait_for_hangup};
+pub use worker::{
+    end_process, ignore_interrupt, is_hung_up, kill, take_standard_input, wait_for_hangup,
+};

@@ -40,10 +40,17 @@ mod def {
         /// maps it.
         pub(super) unsafe fn new(file: impl AsFd, len: usize, writable: bool) -> io::Result<Self> {
             let Some(length) = NonZeroUsize::new(len) else {
-                return Ok(Self { ptr: NonNull::dangling(), len: 0, writable });
+                return Ok(Self {
+                    ptr: NonNull::dangling(),
+                    len: 0,
+                    writable,
+                });
             };
-            let protection =
-                if writable { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
+            let protection = if writable {
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE
+            } else {
+                ProtFlags::PROT_READ
+            };
             // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
             let ptr = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0) }?;
             Ok(Self { ptr, len, writable })
@@ -55,20 +62,31 @@ mod def {
         }
 
         pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
-            assert!(self.writable, "only writable mappings are borrowed for writing");
+            assert!(
+                self.writable,
+                "only writable mappings are borrowed for writing"
+            );
             // SAFETY: invariants 1 to 3; the borrow is exclusive.
             unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr().cast(), self.len) }
         }
 
         /// Asks the kernel to map every page now: madvise(2), MADV_POPULATE_WRITE (Linux 5.14).
         pub(super) fn populate(&self) -> io::Result<()> {
-            let advice = if self.writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
+            let advice = if self.writable {
+                libc::MADV_POPULATE_WRITE
+            } else {
+                libc::MADV_POPULATE_READ
+            };
             if self.len == 0 {
                 return Ok(());
             }
             // SAFETY: populating changes no byte, and the range is ours (1).
             let result = unsafe { libc::madvise(self.ptr.as_ptr(), self.len, advice) };
-            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+            if result == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
         }
     }
 
@@ -132,7 +150,8 @@ impl PeerMapping {
     pub fn new(memory: impl AsFd) -> io::Result<Self> {
         // FUTURE_WRITE also forbids to punch holes into it.
         let held = sealed_len(memory.as_fd(), NO_RESIZE | FUTURE_WRITE);
-        let len = held.or_else(|_| sealed_len(memory.as_fd(), NO_RESIZE | SealFlag::F_SEAL_WRITE))?;
+        let len =
+            held.or_else(|_| sealed_len(memory.as_fd(), NO_RESIZE | SealFlag::F_SEAL_WRITE))?;
         // SAFETY: the seals were just checked, and a seal is never taken off.
         unsafe { Mapping::new(memory, len, false) }.map(Self)
     }
@@ -157,7 +176,10 @@ impl FileMapping {
             return unsafe { Mapping::new(file, len, false) }.map(Self);
         }
         if !crate::file::is_immutable(file.as_fd())? {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file can be truncated"));
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the file can be truncated",
+            ));
         }
         let len = file_len(file.as_fd())?;
         // SAFETY: the kernel refuses to write or truncate an immutable file. Only a privileged user can take the
@@ -170,7 +192,10 @@ impl SharedMapping {
     /// Maps memory that was just made, is sealed against resizing and is mapped nowhere else.
     pub(crate) fn of_new(memory: impl AsFd, len: usize) -> io::Result<Self> {
         let sealed = sealed_len(memory.as_fd(), NO_RESIZE)?;
-        assert!(len <= sealed, "a mapping of {len} bytes over memory of {sealed}");
+        assert!(
+            len <= sealed,
+            "a mapping of {len} bytes over memory of {sealed}"
+        );
         // SAFETY: the seals were just checked; the caller made the memory and maps it once.
         unsafe { Mapping::new(memory, len, true) }.map(Self)
     }
@@ -221,12 +246,16 @@ pub(crate) fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usiz
     let seals = fcntl(memory.as_fd(), FcntlArg::F_GET_SEALS)
         .map_err(|_| refused("the descriptor is not sealable memory, so it could shrink"))?;
     if !SealFlag::from_bits_retain(seals).contains(wanted) {
-        return Err(refused("the memory lacks the seals that keep it from shrinking or changing"));
+        return Err(refused(
+            "the memory lacks the seals that keep it from shrinking or changing",
+        ));
     }
     let status = nix::sys::stat::fstat(&memory)?;
     // The first touch of a page that was never allocated takes memory, and is a SIGBUS if there is none.
     if status.st_blocks.saturating_mul(512) < status.st_size {
-        return Err(refused("the memory has holes, which would be allocated by reading them"));
+        return Err(refused(
+            "the memory has holes, which would be allocated by reading them",
+        ));
     }
     file_len(memory)
 }
@@ -243,10 +272,12 @@ mod tests {
 
     #[test]
     fn unsealed_memory_and_files_are_refused() {
-        let denied =
-            |result: io::Result<()>| assert_eq!(result.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        let denied = |result: io::Result<()>| {
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::PermissionDenied)
+        };
         let unsealed =
-            nix::sys::memfd::memfd_create(c"t", nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING).unwrap();
+            nix::sys::memfd::memfd_create(c"t", nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING)
+                .unwrap();
         denied(PeerMapping::new(&unsealed).map(drop));
         let file = std::fs::File::open("/proc/self/exe").unwrap();
         denied(PeerMapping::new(&file).map(drop));
@@ -262,9 +293,19 @@ mod tests {
         use nix::sys::memfd::{MFdFlags, memfd_create};
         let sparse = memfd_create(c"t", MFdFlags::MFD_ALLOW_SEALING).unwrap();
         nix::unistd::ftruncate(&sparse, 1 << 40).unwrap();
-        fcntl(&sparse, FcntlArg::F_ADD_SEALS(NO_RESIZE | FUTURE_WRITE | SealFlag::F_SEAL_WRITE)).unwrap();
-        assert_eq!(PeerMapping::new(&sparse).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(SealedMapping::new(&sparse).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        fcntl(
+            &sparse,
+            FcntlArg::F_ADD_SEALS(NO_RESIZE | FUTURE_WRITE | SealFlag::F_SEAL_WRITE),
+        )
+        .unwrap();
+        assert_eq!(
+            PeerMapping::new(&sparse).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
+        assert_eq!(
+            SealedMapping::new(&sparse).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
     }
 
     #[test]

@@ -27,7 +27,10 @@ impl Memory {
     pub fn new(len: usize) -> io::Result<Self> {
         let descriptor = allocate(len, "numpush")?;
         let mapping = SharedMapping::of_new(&descriptor, len)?;
-        Ok(Self { descriptor: Arc::new(descriptor), mapping })
+        Ok(Self {
+            descriptor: Arc::new(descriptor),
+            mapping,
+        })
     }
 
     /// The descriptor; who holds it can read the memory, now and later.
@@ -63,7 +66,10 @@ impl Memory {
     /// # Errors
     /// What fcntl(2) says.
     pub fn forbid_new_writers(&self) -> io::Result<()> {
-        add_seals(&*self.descriptor, SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE))
+        add_seals(
+            &*self.descriptor,
+            SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE),
+        )
     }
 
     /// Ends all writing, for everybody and for good.
@@ -71,7 +77,10 @@ impl Memory {
     /// # Errors
     /// EBUSY if somebody else still maps the memory for writing; what mmap(2) says.
     pub fn seal(self) -> io::Result<(Arc<OwnedFd>, SealedMapping)> {
-        let Self { descriptor, mapping } = self;
+        let Self {
+            descriptor,
+            mapping,
+        } = self;
         // The kernel refuses the seal while a writable mapping exists, ours included.
         drop(mapping);
         add_seals(&descriptor, SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL)?;
@@ -119,7 +128,13 @@ mod tests {
     #[test]
     fn nobody_resizes_memory() {
         let memory = Memory::new(8192).unwrap();
-        assert_eq!(nix::unistd::ftruncate(memory.descriptor(), 0), Err(nix::errno::Errno::EPERM));
-        assert_eq!(nix::unistd::ftruncate(memory.descriptor(), 1 << 20), Err(nix::errno::Errno::EPERM));
+        assert_eq!(
+            nix::unistd::ftruncate(memory.descriptor(), 0),
+            Err(nix::errno::Errno::EPERM)
+        );
+        assert_eq!(
+            nix::unistd::ftruncate(memory.descriptor(), 1 << 20),
+            Err(nix::errno::Errno::EPERM)
+        );
     }
 }

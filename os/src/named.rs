@@ -44,10 +44,18 @@ mod def {
         pub(super) fn new(file: &File, len: usize, writable: bool) -> io::Result<Self> {
             let length = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
             let read = ProtFlags::PROT_READ;
-            let protection = if writable { read | ProtFlags::PROT_WRITE } else { read };
+            let protection = if writable {
+                read | ProtFlags::PROT_WRITE
+            } else {
+                read
+            };
             // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
             let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0) }?;
-            Ok(Self { base: base.cast(), len, writable })
+            Ok(Self {
+                base: base.cast(),
+                len,
+                writable,
+            })
         }
 
         pub(super) fn len(&self) -> usize {
@@ -56,18 +64,27 @@ mod def {
 
         /// Every whole `T` of it.
         pub(super) fn cells<T: Pod>(&self) -> Option<&[Cell<T>]> {
-            let count = self.len.checked_div(size_of::<T>()).filter(|_| self.writable)?;
+            let count = self
+                .len
+                .checked_div(size_of::<T>())
+                .filter(|_| self.writable)?;
             // SAFETY: inside the mapping (1), which begins on a page; any bytes are a `T`; cells may change (2).
             Some(unsafe { std::slice::from_raw_parts(self.base.cast().as_ptr(), count) })
         }
 
         /// Copies bytes from `offset` on; what others write meanwhile may be in it or not.
         pub(super) fn copy_to(&self, offset: usize, bytes: &mut [u8]) {
-            assert!(offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len));
+            assert!(
+                offset
+                    .checked_add(bytes.len())
+                    .is_some_and(|end| end <= self.len)
+            );
             // SAFETY: inside the mapping, by the check above.
             let from = unsafe { self.base.add(offset) };
             // SAFETY: both are valid for so many bytes, and a private buffer does not overlap a mapping of ours.
-            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(from.as_ptr(), bytes.as_mut_ptr(), bytes.len())
+            };
         }
     }
 
@@ -105,7 +122,11 @@ impl NamedMemory {
         let path = path_of(name)?;
         let size = size_to_allocate(len)?;
         let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).mode(0o600);
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
+            .mode(0o600);
         let file = options.open(FOLDER)?;
         if size > 0 {
             fallocate(&file, FallocateFlags::empty(), 0, size)?;
@@ -113,7 +134,12 @@ impl NamedMemory {
         let mapping = def::Mapping::new(&file, len, true)?;
         let file = share(file)?;
         commit_file(&file, &path)?;
-        Ok(Self { mapping, name: name.to_owned(), file, owned: true })
+        Ok(Self {
+            mapping,
+            name: name.to_owned(),
+            file,
+            owned: true,
+        })
     }
 
     /// Opens what another program has made, for reading only if not `writable`. Pages that it has not touched are
@@ -125,7 +151,11 @@ impl NamedMemory {
     pub fn open(name: &str, writable: bool) -> io::Result<Self> {
         let path = path_of(name)?;
         // Allocation wants a descriptor that may write, whatever the mapping may.
-        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
         let size = file.metadata()?.len();
         let len = usize::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         let size = i64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
@@ -133,7 +163,12 @@ impl NamedMemory {
             fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, size)?;
         }
         let mapping = def::Mapping::new(&file, len, writable)?;
-        Ok(Self { mapping, name: name.to_owned(), file: share(file)?, owned: false })
+        Ok(Self {
+            mapping,
+            name: name.to_owned(),
+            file: share(file)?,
+            owned: false,
+        })
     }
 
     /// The name.
@@ -174,7 +209,9 @@ impl Drop for NamedMemory {
     fn drop(&mut self) {
         // Only if it is still the same memory: the name may have been taken away and given anew.
         let ours = self.file.metadata().map(|file| (file.dev(), file.ino()));
-        let Ok(path) = path_of(&self.name) else { return };
+        let Ok(path) = path_of(&self.name) else {
+            return;
+        };
         let named = std::fs::symlink_metadata(&path).map(|file| (file.dev(), file.ino()));
         if self.owned && ours.is_ok() && ours.ok() == named.ok() {
             let _ = std::fs::remove_file(path);
@@ -201,11 +238,16 @@ pub fn reap_names(prefix: &str) -> io::Result<Vec<String>> {
 }
 
 fn reap(path: &Path) -> io::Result<bool> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
     if !file.metadata()?.is_file() || file.metadata()?.uid() != crate::process::user() {
         return Ok(false);
     }
-    let Ok(locked) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(false) };
+    let Ok(locked) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+        return Ok(false);
+    };
     // Between the open and the lock the name may have become another's.
     let (held, named) = (locked.metadata()?, std::fs::symlink_metadata(path)?);
     let same = (held.dev(), held.ino()) == (named.dev(), named.ino());
@@ -222,9 +264,15 @@ fn share(file: File) -> io::Result<Flock<File>> {
 fn path_of(name: &str) -> io::Result<PathBuf> {
     // A leading slash is the POSIX spelling of the same name; shm_open(3).
     let plain = name.strip_prefix('/').unwrap_or(name);
-    let fits =
-        !plain.is_empty() && plain.len() <= 255 && !plain.contains(['/', '\0']) && !plain.starts_with('.');
-    if fits { Ok(Path::new(FOLDER).join(plain)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    let fits = !plain.is_empty()
+        && plain.len() <= 255
+        && !plain.contains(['/', '\0'])
+        && !plain.starts_with('.');
+    if fits {
+        Ok(Path::new(FOLDER).join(plain))
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +287,10 @@ mod tests {
     fn both_ends_see_the_same_cells() {
         let name = name("cells");
         let made = NamedMemory::create(&name, 4096).unwrap();
-        assert_eq!(NamedMemory::create(&name, 4096).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            NamedMemory::create(&name, 4096).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         let opened = NamedMemory::open(&name, true).unwrap();
         made.cells::<u32>().unwrap()[3].set(7);
         assert_eq!(opened.cells::<u32>().unwrap()[3].get(), 7);
@@ -249,7 +300,10 @@ mod tests {
         read_only.copy_to(12, &mut word);
         assert_eq!(u32::from_ne_bytes(word), 7);
         drop(made);
-        assert_eq!(NamedMemory::open(&name, true).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            NamedMemory::open(&name, true).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 
     #[test]

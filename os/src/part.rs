@@ -15,7 +15,10 @@ use crate::pages::{Guarded, Overlap};
 /// # Panics
 /// If there are no parts or the grain is zero.
 pub fn division(len: usize, parts: usize, number: usize, grain: usize) -> Range<usize> {
-    assert!(number < parts && grain > 0, "part {number} of {parts} in grains of {grain}");
+    assert!(
+        number < parts && grain > 0,
+        "part {number} of {parts} in grains of {grain}"
+    );
     let grains = len.div_ceil(grain);
     let (each, more) = (grains / parts, grains % parts);
     let start = each * number + number.min(more);
@@ -52,7 +55,10 @@ impl Guarded {
         let mut parts = Vec::with_capacity(all.len());
         for (one, division, items) in all {
             let bytes = one.range().len();
-            assert!(*items > 0 && bytes.is_multiple_of(*items), "{bytes} bytes of {items} items");
+            assert!(
+                *items > 0 && bytes.is_multiple_of(*items),
+                "{bytes} bytes of {items} items"
+            );
             let item = bytes / items;
             let base = one.part_pointer(whole, part, division.number)?;
             let Range { start, end } =
@@ -84,9 +90,17 @@ impl Guarded {
         shape: &D,
         axis: usize,
     ) -> Result<ArrayViewMut<'a, T, D>, Overlap> {
-        let elements = shape.slice().iter().try_fold(1_usize, |product, &len| product.checked_mul(len));
+        let elements = shape
+            .slice()
+            .iter()
+            .try_fold(1_usize, |product, &len| product.checked_mul(len));
         let bytes = elements.and_then(|elements| elements.checked_mul(size_of::<T>()));
-        assert_eq!(bytes, Some(self.range().len()), "an array of shape {:?}", shape.slice());
+        assert_eq!(
+            bytes,
+            Some(self.range().len()),
+            "an array of shape {:?}",
+            shape.slice()
+        );
         let base = self.part_pointer(whole, part, division.number)?.cast::<T>();
         assert!(base.is_aligned(), "elements at {base:?}");
         let Range { start, end } =
@@ -101,9 +115,16 @@ impl Guarded {
         let mut part_shape = shape.clone();
         part_shape[axis] = end - start;
         // SAFETY: inside the elements, or one behind the last of none.
-        let first = unsafe { base.add(if bytes == Some(0) { 0 } else { start * strides[axis] }) };
+        let first = unsafe {
+            base.add(if bytes == Some(0) {
+                0
+            } else {
+                start * strides[axis]
+            })
+        };
         // SAFETY: shape and strides are those of the whole, cut along one axis; aligned, by the check above.
-        let raw = unsafe { RawArrayViewMut::from_shape_ptr(part_shape.strides(strides), first.as_ptr()) };
+        let raw =
+            unsafe { RawArrayViewMut::from_shape_ptr(part_shape.strides(strides), first.as_ptr()) };
         // SAFETY: as for `part_bytes_mut`: nobody else touches the elements of this part, in no process, and the view
         // touches no others.
         Ok(unsafe { raw.deref_into_view_mut() })
@@ -119,11 +140,21 @@ mod tests {
 
     #[test]
     fn divisions_are_disjoint_and_whole() {
-        for (len, parts, grain) in [(10, 3, 1), (0, 2, 1), (2, 5, 1), (1000, 3, 64), (64, 2, 64), (7, 7, 2)] {
+        for (len, parts, grain) in [
+            (10, 3, 1),
+            (0, 2, 1),
+            (2, 5, 1),
+            (1000, 3, 64),
+            (64, 2, 64),
+            (7, 7, 2),
+        ] {
             let mut next = 0;
             for number in 0..parts {
                 let part = division(len, parts, number, grain);
-                assert!(part.start == next || part.is_empty(), "{part:?} of {len} in {parts}");
+                assert!(
+                    part.start == next || part.is_empty(),
+                    "{part:?} of {len} in {parts}"
+                );
                 assert!(part.start.is_multiple_of(grain) || part.is_empty());
                 next = next.max(part.end);
             }
@@ -134,7 +165,10 @@ mod tests {
     #[test]
     fn parts_of_columns_interleave_without_touching() {
         let pages = Pages::new(4096, PageOptions::default()).unwrap();
-        let (whole, parts) = (Block::new().unwrap(), [Block::new().unwrap(), Block::new().unwrap()]);
+        let (whole, parts) = (
+            Block::new().unwrap(),
+            [Block::new().unwrap(), Block::new().unwrap()],
+        );
         let guarded = pages.claim(0..12 * 8).unwrap().into_guarded(whole.lock());
         let mut held = whole.lock().write(Attempt::default()).unwrap();
         let epoch = held.hand_out_parts();
@@ -142,8 +176,13 @@ mod tests {
         let work = |block: &Block, number: usize| {
             let joined = whole.lock().join_parts(epoch, Attempt::default()).unwrap();
             let mut own = block.lock().write(Attempt::default()).unwrap();
-            let division = Division { parts: 2, number, grain: 1 };
-            let mut view = guarded.part_view_mut::<u64, _>(&joined, &mut own, division, &shape, 1)?;
+            let division = Division {
+                parts: 2,
+                number,
+                grain: 1,
+            };
+            let mut view =
+                guarded.part_view_mut::<u64, _>(&joined, &mut own, division, &shape, 1)?;
             assert_eq!(view.shape(), [3, 2]);
             view.fill(number as u64 + 1);
             Ok::<_, Overlap>(())
@@ -153,11 +192,15 @@ mod tests {
             scope.spawn(|| work(&parts[1], 1).unwrap());
         });
         // The lock of one part does not open another.
-        std::thread::scope(|scope| assert!(scope.spawn(|| work(&parts[0], 1)).join().unwrap().is_err()));
+        std::thread::scope(|scope| {
+            assert!(scope.spawn(|| work(&parts[0], 1)).join().unwrap().is_err())
+        });
         held.take_back_parts(None).unwrap();
         let bytes = guarded.bytes_exclusive(&held);
-        let row: Vec<u64> =
-            bytes[..32].chunks(8).map(|b| u64::from_ne_bytes(b.try_into().unwrap())).collect();
+        let row: Vec<u64> = bytes[..32]
+            .chunks(8)
+            .map(|b| u64::from_ne_bytes(b.try_into().unwrap()))
+            .collect();
         assert_eq!(row, [1, 1, 2, 2]);
     }
 }

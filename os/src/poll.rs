@@ -16,11 +16,20 @@ pub struct Ready {
 
 impl Ready {
     /// Reading only.
-    pub const READ: Self = Self { read: true, write: false };
+    pub const READ: Self = Self {
+        read: true,
+        write: false,
+    };
     /// Writing only.
-    pub const WRITE: Self = Self { read: false, write: true };
+    pub const WRITE: Self = Self {
+        read: false,
+        write: true,
+    };
     /// Either.
-    pub const BOTH: Self = Self { read: true, write: true };
+    pub const BOTH: Self = Self {
+        read: true,
+        write: true,
+    };
 
     /// True for reading, writing or both.
     pub fn any(self) -> bool {
@@ -34,9 +43,14 @@ impl Ready {
 ///
 /// # Errors
 /// What poll(2) says.
-pub fn wait(descriptors: &[(BorrowedFd<'_>, Ready)], deadline: Option<Instant>) -> io::Result<Vec<Ready>> {
-    let mut polled: Vec<PollFd<'_>> =
-        descriptors.iter().map(|(fd, want)| PollFd::new(*fd, events(*want))).collect();
+pub fn wait(
+    descriptors: &[(BorrowedFd<'_>, Ready)],
+    deadline: Option<Instant>,
+) -> io::Result<Vec<Ready>> {
+    let mut polled: Vec<PollFd<'_>> = descriptors
+        .iter()
+        .map(|(fd, want)| PollFd::new(*fd, events(*want)))
+        .collect();
     loop {
         match poll(&mut polled, timeout(deadline)) {
             Ok(0) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
@@ -45,7 +59,10 @@ pub fn wait(descriptors: &[(BorrowedFd<'_>, Ready)], deadline: Option<Instant>) 
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(polled.iter().map(|one| ready(one.revents().unwrap_or(PollFlags::empty()))).collect())
+    Ok(polled
+        .iter()
+        .map(|one| ready(one.revents().unwrap_or(PollFlags::empty())))
+        .collect())
 }
 
 fn events(want: Ready) -> PollFlags {
@@ -65,7 +82,9 @@ fn ready(events: PollFlags) -> Ready {
 
 /// Rounded up to whole milliseconds, so that the wait does not spin in the last one.
 fn timeout(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let Some(deadline) = deadline else {
+        return PollTimeout::NONE;
+    };
     let left = deadline.saturating_duration_since(Instant::now());
     let millis = left.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)

@@ -20,7 +20,10 @@ pub struct Usage {
 /// What getrusage(2) says.
 pub fn usage() -> io::Result<Usage> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    Ok(Usage { user: duration(usage.user_time()), system: duration(usage.system_time()) })
+    Ok(Usage {
+        user: duration(usage.user_time()),
+        system: duration(usage.system_time()),
+    })
 }
 
 /// Largest resident memory of this process so far in bytes (`VmHWM` of proc_pid_status(5)), shared pages included.
@@ -51,17 +54,25 @@ pub fn memory_limit() -> Option<(u64, u64)> {
         let (controllers, path) = (fields.next().unwrap_or(""), fields.next().unwrap_or("/"));
         let (root, limit, used) = match controllers {
             "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
-            _ if controllers.split(',').any(|name| name == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-            }
+            _ if controllers.split(',').any(|name| name == "memory") => (
+                "/sys/fs/cgroup/memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            ),
             _ => return Vec::new(),
         };
-        let above = Path::new(path).ancestors().map(|path| path.strip_prefix("/").unwrap_or(path));
+        let above = Path::new(path)
+            .ancestors()
+            .map(|path| path.strip_prefix("/").unwrap_or(path));
         let number = |file: &str, path: &Path| number_in(&Path::new(root).join(path).join(file));
-        above.filter_map(|path| number(limit, path).zip(number(used, path))).collect()
+        above
+            .filter_map(|path| number(limit, path).zip(number(used, path)))
+            .collect()
     });
     // Without a limit version 1 says the largest number of whole pages.
-    limits.filter(|(limit, _)| *limit < u64::MAX >> 8).min_by_key(|(limit, used)| limit.saturating_sub(*used))
+    limits
+        .filter(|(limit, _)| *limit < u64::MAX >> 8)
+        .min_by_key(|(limit, used)| limit.saturating_sub(*used))
 }
 
 /// Bytes of the file system at `path`, and how many of them are free; statvfs(3).
@@ -71,7 +82,10 @@ pub fn memory_limit() -> Option<(u64, u64)> {
 pub fn file_system_room(path: &Path) -> io::Result<(u64, u64)> {
     let room = nix::sys::statvfs::statvfs(path)?;
     let unit = room.fragment_size();
-    Ok((room.blocks().saturating_mul(unit), room.blocks_available().saturating_mul(unit)))
+    Ok((
+        room.blocks().saturating_mul(unit),
+        room.blocks_available().saturating_mul(unit),
+    ))
 }
 
 fn number_in(file: &Path) -> Option<u64> {
@@ -83,7 +97,8 @@ fn kib_line(file: &str, name: &str) -> io::Result<u64> {
     let text = std::fs::read_to_string(file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
 fn duration(time: TimeVal) -> Duration {

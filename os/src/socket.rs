@@ -5,7 +5,8 @@ use std::time::Duration;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recv, recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recv, recvmsg, sendmsg, setsockopt,
+    sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -46,7 +47,12 @@ pub fn send_with_descriptor(
     block: bool,
 ) -> io::Result<usize> {
     let descriptors = [descriptor.as_fd().as_raw_fd()];
-    send_message(socket, slices, &[ControlMessage::ScmRights(&descriptors)], block)
+    send_message(
+        socket,
+        slices,
+        &[ControlMessage::ScmRights(&descriptors)],
+        block,
+    )
 }
 
 fn send_message(
@@ -55,7 +61,12 @@ fn send_message(
     control: &[ControlMessage<'_>],
     block: bool,
 ) -> io::Result<usize> {
-    let flags = MsgFlags::MSG_NOSIGNAL | if block { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+    let flags = MsgFlags::MSG_NOSIGNAL
+        | if block {
+            MsgFlags::empty()
+        } else {
+            MsgFlags::MSG_DONTWAIT
+        };
     let socket = socket.as_fd().as_raw_fd();
     retry(|| sendmsg::<()>(socket, slices, control, flags, None))
 }
@@ -66,7 +77,11 @@ fn send_message(
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] if nothing came, and what recv(2) says.
 pub fn receive(socket: impl AsFd, bytes: &mut [u8], block: bool) -> io::Result<usize> {
-    let flags = if block { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+    let flags = if block {
+        MsgFlags::empty()
+    } else {
+        MsgFlags::MSG_DONTWAIT
+    };
     let socket = socket.as_fd().as_raw_fd();
     retry(|| recv(socket, bytes, flags))
 }
@@ -82,7 +97,12 @@ pub fn receive_with_descriptor(
 ) -> io::Result<(usize, Ancillary)> {
     // Room for exactly one: the kernel drops a surplus and says so, where room to spare would let it in.
     let mut control = cmsg_space!([std::os::fd::RawFd; 1]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | if block { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC
+        | if block {
+            MsgFlags::empty()
+        } else {
+            MsgFlags::MSG_DONTWAIT
+        };
     let socket = socket.as_fd().as_raw_fd();
     let mut slices = [IoSliceMut::new(bytes)];
     let received = loop {
@@ -91,11 +111,15 @@ pub fn receive_with_descriptor(
             result => break result?,
         }
     };
-    let mut ancillary =
-        Ancillary { descriptor: None, truncated: received.flags.contains(MsgFlags::MSG_CTRUNC) };
+    let mut ancillary = Ancillary {
+        descriptor: None,
+        truncated: received.flags.contains(MsgFlags::MSG_CTRUNC),
+    };
     if let Ok(messages) = received.cmsgs() {
         for message in messages {
-            let ControlMessageOwned::ScmRights(descriptors) = message else { continue };
+            let ControlMessageOwned::ScmRights(descriptors) = message else {
+                continue;
+            };
             for raw in descriptors {
                 // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
                 let owned = unsafe { OwnedFd::from_raw_fd(raw) };
@@ -122,7 +146,10 @@ fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {
 /// What getsockopt(2) says.
 pub fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
     let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
-    Ok(Credentials { pid: peer.pid(), uid: peer.uid() })
+    Ok(Credentials {
+        pid: peer.pid(),
+        uid: peer.uid(),
+    })
 }
 
 /// A blocking receive gives up after `tick` with [`io::ErrorKind::WouldBlock`]; socket(7), SO_RCVTIMEO.
@@ -130,7 +157,11 @@ pub fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
 /// # Errors
 /// What setsockopt(2) says.
 pub fn set_receive_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
-    Ok(setsockopt(&socket, sockopt::ReceiveTimeout, &time_value(tick))?)
+    Ok(setsockopt(
+        &socket,
+        sockopt::ReceiveTimeout,
+        &time_value(tick),
+    )?)
 }
 
 /// A blocking send gives up after `tick`, with what it has sent so far; socket(7), SO_SNDTIMEO.
@@ -138,7 +169,11 @@ pub fn set_receive_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
 /// # Errors
 /// What setsockopt(2) says.
 pub fn set_send_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
-    Ok(setsockopt(&socket, sockopt::SendTimeout, &time_value(tick))?)
+    Ok(setsockopt(
+        &socket,
+        sockopt::SendTimeout,
+        &time_value(tick),
+    )?)
 }
 
 fn time_value(time: Duration) -> TimeVal {
@@ -171,7 +206,10 @@ pub fn keep_alive(
 /// # Errors
 /// What shutdown(2) says.
 pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
-    Ok(nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write)?)
+    Ok(nix::sys::socket::shutdown(
+        socket.as_fd().as_raw_fd(),
+        nix::sys::socket::Shutdown::Write,
+    )?)
 }
 
 mod queue {

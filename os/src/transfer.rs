@@ -10,8 +10,14 @@ use nix::fcntl::SpliceFFlags;
 ///
 /// # Errors
 /// What sendfile(2) says; [`io::ErrorKind::WouldBlock`] if the socket does not block, or its send timeout passed.
-pub fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: usize) -> io::Result<usize> {
-    let mut offset = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+pub fn send_file(
+    socket: impl AsFd,
+    file: impl AsFd,
+    offset: u64,
+    count: usize,
+) -> io::Result<usize> {
+    let mut offset =
+        i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     loop {
         match nix::sys::sendfile::sendfile(&socket, &file, Some(&mut offset), count) {
             Err(nix::errno::Errno::EINTR) => {}
@@ -25,10 +31,22 @@ pub fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: usize) 
 ///
 /// # Errors
 /// What splice(2) says.
-pub fn splice(from: impl AsFd, offset: Option<u64>, to: impl AsFd, count: usize) -> io::Result<usize> {
+pub fn splice(
+    from: impl AsFd,
+    offset: Option<u64>,
+    to: impl AsFd,
+    count: usize,
+) -> io::Result<usize> {
     let mut offset = offset.map(u64::cast_signed);
     loop {
-        match nix::fcntl::splice(&from, offset.as_mut(), &to, None, count, SpliceFFlags::SPLICE_F_MOVE) {
+        match nix::fcntl::splice(
+            &from,
+            offset.as_mut(),
+            &to,
+            None,
+            count,
+            SpliceFFlags::SPLICE_F_MOVE,
+        ) {
             Err(nix::errno::Errno::EINTR) => {}
             result => return Ok(result?),
         }

@@ -53,7 +53,10 @@ impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
         let bytes: *const [u8] = Guarded::run(neighbours, &held);
         // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1).
         let bytes: &'a [u8] = unsafe { &*bytes };
-        Self { view: layout(elements(bytes)), held }
+        Self {
+            view: layout(elements(bytes)),
+            held,
+        }
     }
 
     /// A view of the last commit of `pair`, whose lock is `held`.
@@ -68,7 +71,10 @@ impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
         let bytes: *const [u8] = pair.bytes(&held);
         // SAFETY: valid while `pair` is borrowed and the lock is held, and both live in the guard (1).
         let bytes: &'a [u8] = unsafe { &*bytes };
-        Self { view: layout(elements(bytes)), held: SmallVec::from_buf([held]) }
+        Self {
+            view: layout(elements(bytes)),
+            held: SmallVec::from_buf([held]),
+        }
     }
 }
 
@@ -86,7 +92,10 @@ impl<'a, T: Pod, D: Dimension> WriteGuard<'a, T, D> {
         // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1). The
         // locks are private to the guard, so nobody makes a second borrow from them.
         let bytes: &'a mut [u8] = unsafe { &mut *bytes };
-        Self { view: layout(elements_mut(bytes)), held }
+        Self {
+            view: layout(elements_mut(bytes)),
+            held,
+        }
     }
 }
 
@@ -123,9 +132,14 @@ impl<'a, T: Pod, D: Dimension> PartGuard<'a, T, D> {
         let first = view.as_mut_ptr();
         // SAFETY: the same elements; valid while `guarded` is borrowed and both locks are held, and all three live in
         // the guard (1).
-        let view =
-            unsafe { ArrayViewMut::from_shape_ptr(ndarray::ShapeBuilder::strides(shape, strides), first) };
-        Ok(Self { view, _part: part, _whole: whole })
+        let view = unsafe {
+            ArrayViewMut::from_shape_ptr(ndarray::ShapeBuilder::strides(shape, strides), first)
+        };
+        Ok(Self {
+            view,
+            _part: part,
+            _whole: whole,
+        })
     }
 }
 
@@ -139,11 +153,19 @@ fn strides_of<T, D: Dimension>(view: &ArrayViewMut<'_, T, D>) -> D {
 
 fn elements<T: Pod>(bytes: &[u8]) -> &[T] {
     // No bytes may lie anywhere.
-    if bytes.is_empty() { &[] } else { bytemuck::cast_slice(bytes) }
+    if bytes.is_empty() {
+        &[]
+    } else {
+        bytemuck::cast_slice(bytes)
+    }
 }
 
 fn elements_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
-    if bytes.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(bytes) }
+    if bytes.is_empty() {
+        &mut []
+    } else {
+        bytemuck::cast_slice_mut(bytes)
+    }
 }
 
 impl<T, D: Dimension> Deref for ReadGuard<'_, T, D> {

@@ -35,7 +35,10 @@ pub fn wait_for_hangup(socket: impl AsFd) {
 
 /// True if the other side of a stream socket has closed it or died.
 pub fn is_hung_up(socket: impl AsFd) -> bool {
-    let mut polled = [PollFd::new(socket.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+    let mut polled = [PollFd::new(
+        socket.as_fd(),
+        PollFlags::from_bits_retain(libc::POLLRDHUP),
+    )];
     poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
@@ -51,5 +54,8 @@ pub fn end_process() -> ! {
 /// ESRCH if there is no such process, EPERM if it is somebody else's.
 pub fn kill(pid: u32) -> io::Result<()> {
     let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL)?)
+    Ok(nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        Signal::SIGKILL,
+    )?)
 }

@@ -46,7 +46,13 @@ impl From<io::Error> for Fault {
 
 impl Channel {
     pub(crate) fn new(socket: UnixStream) -> Self {
-        Self { socket, inbox: Vec::new(), outbox: Vec::new(), descriptor: None, eager: false }
+        Self {
+            socket,
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            descriptor: None,
+            eager: false,
+        }
     }
 
     /// Looks for a frame for [`LOOK`] before it sleeps for it: to be woken takes longer than a small task. It yields the
@@ -85,8 +91,10 @@ impl Channel {
 
     fn finish(&mut self, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
         let len = self.outbox.len() - PREFIX;
-        let prefix =
-            u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(Fault::Garbled("too long"))?;
+        let prefix = u32::try_from(len)
+            .ok()
+            .filter(|_| len <= MAX_FRAME)
+            .ok_or(Fault::Garbled("too long"))?;
         self.outbox[..PREFIX].copy_from_slice(&prefix.to_le_bytes());
         let mut sent = 0;
         while sent < self.outbox.len() {
@@ -135,7 +143,9 @@ impl Channel {
             let until = Instant::now() + LOOK;
             while Instant::now() < until {
                 match receive_with_descriptor(&self.socket, chunk, false) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        std::thread::yield_now()
+                    }
                     other => return other,
                 }
             }
@@ -172,7 +182,8 @@ mod tests {
         let long = vec![7_u8; 100_000];
         let file = std::fs::File::open("/dev/null").unwrap();
         let sender = std::thread::spawn(move || {
-            left.send("first", Some(std::os::fd::AsFd::as_fd(&file))).unwrap();
+            left.send("first", Some(std::os::fd::AsFd::as_fd(&file)))
+                .unwrap();
             left.send(&long, None).unwrap();
         });
         let (text, descriptor) = right.receive::<String>().unwrap();
@@ -186,6 +197,9 @@ mod tests {
     fn a_claim_of_a_long_frame_costs_nothing() {
         let (left, right) = UnixStream::pair().unwrap();
         io::Write::write_all(&mut &left, &u32::MAX.to_le_bytes()).unwrap();
-        assert!(matches!(Channel::new(right).receive::<String>(), Err(Fault::Garbled(_))));
+        assert!(matches!(
+            Channel::new(right).receive::<String>(),
+            Err(Fault::Garbled(_))
+        ));
     }
 }

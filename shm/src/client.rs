@@ -51,8 +51,15 @@ pub(crate) fn open(handle: &Handle) -> Result<Arc<Value>, Error> {
     }
     let client = client(handle)?;
     let opened = client.open(handle);
-    if matches!(opened, Err(Error::Io { .. } | Error::Protocol { .. } | Error::Stale { why: OWNER_GONE, .. }))
-    {
+    if matches!(
+        opened,
+        Err(Error::Io { .. }
+            | Error::Protocol { .. }
+            | Error::Stale {
+                why: OWNER_GONE,
+                ..
+            })
+    ) {
         forget(&client);
     }
     opened
@@ -61,7 +68,10 @@ pub(crate) fn open(handle: &Handle) -> Result<Arc<Value>, Error> {
 const OWNER_GONE: &str = "its owner has ended";
 
 fn stale(handle: &Handle, why: &'static str) -> Error {
-    Error::Stale { handle: handle.to_string(), why }
+    Error::Stale {
+        handle: handle.to_string(),
+        why,
+    }
 }
 
 static CLIENTS: Mutex<Vec<Arc<Client>>> = Mutex::new(Vec::new());
@@ -78,7 +88,11 @@ fn client(handle: &Handle) -> Result<Arc<Client>, Error> {
         return Ok(Arc::clone(client));
     }
     let state = State::new(connect(handle, PATIENCE)?);
-    let client = Arc::new(Client { owner: handle.owner.clone(), forks: forks(), state: Mutex::new(state) });
+    let client = Arc::new(Client {
+        owner: handle.owner.clone(),
+        forks: forks(),
+        state: Mutex::new(state),
+    });
     clients.push(Arc::clone(&client));
     Ok(client)
 }
@@ -95,7 +109,11 @@ fn connect(handle: &Handle, patience: Duration) -> Result<Channel, Error> {
     let credentials = peer_credentials(&socket).map_err(failed())?;
     if credentials.uid != user() {
         let (found, wanted) = (credentials.uid, user());
-        return Err(Error::ForeignUser { handle: handle.to_string(), found, wanted });
+        return Err(Error::ForeignUser {
+            handle: handle.to_string(),
+            found,
+            wanted,
+        });
     }
     set_receive_tick(&socket, patience).map_err(failed())?;
     set_send_tick(&socket, patience).map_err(failed())?;
@@ -113,11 +131,17 @@ impl Client {
             return Ok(value);
         }
         let reply = state.ask(handle, &Request::Open(handle.number))?;
-        let Reply::Opened { offer, gone } = reply.0 else { return Err(stale(handle, "its value is gone")) };
-        gone.iter().for_each(|memory| drop(state.kept.remove(memory)));
+        let Reply::Opened { offer, gone } = reply.0 else {
+            return Err(stale(handle, "its value is gone"));
+        };
+        gone.iter()
+            .for_each(|memory| drop(state.kept.remove(memory)));
         let opened = Value::open(offer, |memory| state.fetch(handle, memory));
         // From here on the owner keeps the value for us until this is dropped, which takes the state.
-        let lease = Lease { handle: handle.clone(), client: Arc::clone(self) };
+        let lease = Lease {
+            handle: handle.clone(),
+            client: Arc::clone(self),
+        };
         let (meta, spans) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -125,8 +149,17 @@ impl Client {
                 return Err(error);
             }
         };
-        let value = Arc::new(Value { meta, spans, origin: Origin::Leased(lease) });
-        state.kept.extend(value.ranges().into_iter().map(|(pages, _)| (pages.memory(), pages)));
+        let value = Arc::new(Value {
+            meta,
+            spans,
+            origin: Origin::Leased(lease),
+        });
+        state.kept.extend(
+            value
+                .ranges()
+                .into_iter()
+                .map(|(pages, _)| (pages.memory(), pages)),
+        );
         state.open.retain(|_, weak| weak.strong_count() > 0);
         state.open.insert(handle.number, Arc::downgrade(&value));
         Ok(value)
@@ -135,7 +168,11 @@ impl Client {
 
 impl State {
     fn new(channel: Channel) -> Self {
-        Self { channel, open: HashMap::new(), kept: HashMap::new() }
+        Self {
+            channel,
+            open: HashMap::new(),
+            kept: HashMap::new(),
+        }
     }
 
     /// The descriptor of a memory of the owner's.
@@ -146,17 +183,25 @@ impl State {
         }
     }
 
-    fn ask(&mut self, handle: &Handle, request: &Request) -> Result<(Reply, Option<OwnedFd>), Error> {
+    fn ask(
+        &mut self,
+        handle: &Handle,
+        request: &Request,
+    ) -> Result<(Reply, Option<OwnedFd>), Error> {
         let sent = self.channel.send(request, None);
-        sent.and_then(|()| self.channel.receive()).map_err(|fault| match fault {
-            Fault::Closed => stale(handle, OWNER_GONE),
-            Fault::Io(error) if error.kind() == std::io::ErrorKind::WouldBlock => Error::Io {
-                operation: "wait for the owner of a shared value",
-                source: std::io::ErrorKind::TimedOut.into(),
-            },
-            Fault::Io(_) => stale(handle, OWNER_GONE),
-            Fault::Garbled(what) => Error::Protocol { peer: handle.owner.clone(), what },
-        })
+        sent.and_then(|()| self.channel.receive())
+            .map_err(|fault| match fault {
+                Fault::Closed => stale(handle, OWNER_GONE),
+                Fault::Io(error) if error.kind() == std::io::ErrorKind::WouldBlock => Error::Io {
+                    operation: "wait for the owner of a shared value",
+                    source: std::io::ErrorKind::TimedOut.into(),
+                },
+                Fault::Io(_) => stale(handle, OWNER_GONE),
+                Fault::Garbled(what) => Error::Protocol {
+                    peer: handle.owner.clone(),
+                    what,
+                },
+            })
     }
 }
 
@@ -164,7 +209,11 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if self.client.forks == forks() {
             // An owner that is gone needs not be told.
-            let _ = self.client.state().channel.send(&Request::Release(self.handle.number), None);
+            let _ = self
+                .client
+                .state()
+                .channel
+                .send(&Request::Release(self.handle.number), None);
         }
     }
 }
@@ -176,10 +225,16 @@ pub(crate) fn fetch(handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
 
 /// What the owner at an abstract socket has, if it says so within `patience`.
 pub(crate) fn report(owner: &str, patience: Duration) -> Result<HostReport, Error> {
-    let handle = Handle { owner: owner.to_owned(), number: 0 };
+    let handle = Handle {
+        owner: owner.to_owned(),
+        number: 0,
+    };
     let mut state = State::new(connect(&handle, patience)?);
     match state.ask(&handle, &Request::Report)?.0 {
         Reply::Report(report) => Ok(report),
-        _ => Err(Error::Protocol { peer: owner.to_owned(), what: "no report" }),
+        _ => Err(Error::Protocol {
+            peer: owner.to_owned(),
+            what: "no report",
+        }),
     }
 }

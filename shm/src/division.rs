@@ -56,15 +56,25 @@ pub(crate) fn divide(
     let blocks = blocks.map_err(Error::io("make the locks of parts"))?;
     let mut held = value.lock().write(Attempt::default())?;
     let epoch = held.hand_out_parts();
-    let locks: Vec<(Lock, LockOffer)> =
-        blocks.iter().map(|block| (block.lock(), LockOffer::new(block))).collect();
-    let divided = Rc::new(Divided { held, blocks, bytes });
+    let locks: Vec<(Lock, LockOffer)> = blocks
+        .iter()
+        .map(|block| (block.lock(), LockOffer::new(block)))
+        .collect();
+    let divided = Rc::new(Divided {
+        held,
+        blocks,
+        bytes,
+    });
     let share = |(number, (lock, offer)): (usize, (Lock, LockOffer))| Share {
         value: Arc::clone(value),
         lock,
         offer,
         epoch,
-        division: Division { parts, number, grain },
+        division: Division {
+            parts,
+            number,
+            grain,
+        },
         _divided: Some(Rc::clone(&divided)),
     };
     Ok(locks.into_iter().enumerate().map(share).collect())
@@ -81,7 +91,11 @@ impl Share {
     }
 
     pub(crate) fn offer(&self) -> Result<ShareOffer, Error> {
-        let Division { parts, number, grain } = self.division;
+        let Division {
+            parts,
+            number,
+            grain,
+        } = self.division;
         Ok(ShareOffer {
             handle: self.value.handle()?,
             lock: self.offer,
@@ -93,14 +107,35 @@ impl Share {
     }
 
     pub(crate) fn open(offer: ShareOffer) -> Result<Self, Error> {
-        let ShareOffer { handle, lock: lock_offer, epoch, parts, number, grain } = offer;
+        let ShareOffer {
+            handle,
+            lock: lock_offer,
+            epoch,
+            parts,
+            number,
+            grain,
+        } = offer;
         if number >= parts || grain == 0 {
-            return Err(Error::Protocol { peer: handle.owner, what: "a part that is not there" });
+            return Err(Error::Protocol {
+                peer: handle.owner,
+                what: "a part that is not there",
+            });
         }
         let value = client::open(&handle)?;
         let lock = open_lock(lock_offer, &mut |memory| client::fetch(&handle, memory))?;
-        let division = Division { parts, number, grain };
-        Ok(Self { value, lock, offer: lock_offer, epoch, division, _divided: None })
+        let division = Division {
+            parts,
+            number,
+            grain,
+        };
+        Ok(Self {
+            value,
+            lock,
+            offer: lock_offer,
+            epoch,
+            division,
+            _divided: None,
+        })
     }
 }
 
@@ -110,7 +145,10 @@ impl Drop for Divided {
         let _ = self.held.take_back_parts(None);
         let unfinished = |(block, bytes): (&Block, &Range<usize>)| {
             let poison = block.lock().state().poison?;
-            Some(numpush_os::Poison { dirty: bytes.clone(), ..poison })
+            Some(numpush_os::Poison {
+                dirty: bytes.clone(),
+                ..poison
+            })
         };
         let mut all = self.blocks.iter().zip(&self.bytes).filter_map(unfinished);
         if let Some(first) = all.next() {

@@ -7,15 +7,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum DtypeText {
     Scalar(String),
-    Record { fields: Vec<(String, String, usize)>, size: usize },
+    Record {
+        fields: Vec<(String, String, usize)>,
+        size: usize,
+    },
 }
 
 impl From<&Dtype> for DtypeText {
     fn from(dtype: &Dtype) -> Self {
         match dtype {
             Dtype::Record(record) => {
-                let field = |field: &Field| (field.name.clone(), field.scalar.to_string(), field.offset);
-                Self::Record { fields: record.fields().iter().map(field).collect(), size: record.size() }
+                let field =
+                    |field: &Field| (field.name.clone(), field.scalar.to_string(), field.offset);
+                Self::Record {
+                    fields: record.fields().iter().map(field).collect(),
+                    size: record.size(),
+                }
             }
             plain => Self::Scalar(plain.to_string()),
         }
@@ -29,7 +36,11 @@ impl DtypeText {
             Self::Scalar(text) => text.parse().ok().map(Dtype::Scalar),
             Self::Record { fields, size } => {
                 let field = |(name, typestr, offset): &(String, String, usize)| {
-                    Some(Field { name: name.clone(), scalar: typestr.parse().ok()?, offset: *offset })
+                    Some(Field {
+                        name: name.clone(),
+                        scalar: typestr.parse().ok()?,
+                        offset: *offset,
+                    })
                 };
                 let fields = fields.iter().map(field).collect::<Option<Vec<_>>>()?;
                 RecordType::new(fields, *size).ok().map(Dtype::Record)

@@ -17,7 +17,10 @@ pub enum Error {
     NoRoom(#[from] LandingError),
     /// The kernel refused.
     #[error("{operation}")]
-    Io { operation: &'static str, source: io::Error },
+    Io {
+        operation: &'static str,
+        source: io::Error,
+    },
     /// A handle whose value is gone: its owner let it go, or has ended.
     #[error("stale handle {handle}: {why}")]
     Stale { handle: String, why: &'static str },
@@ -26,7 +29,11 @@ pub enum Error {
     Handle { text: String },
     /// The owner of a handle runs as somebody else.
     #[error("handle {handle} is served by user {found}, not by {wanted}")]
-    ForeignUser { handle: String, found: u32, wanted: u32 },
+    ForeignUser {
+        handle: String,
+        found: u32,
+        wanted: u32,
+    },
     /// The other side does not speak our protocol.
     #[error("{peer} sent something else than was agreed: {what}")]
     Protocol { peer: String, what: &'static str },
@@ -41,9 +48,14 @@ pub enum Error {
     Shape(#[from] DecodeError),
     /// Another kind of value.
     #[error("the handle is of {found}, not of {wanted}")]
-    Kind { found: &'static str, wanted: &'static str },
+    Kind {
+        found: &'static str,
+        wanted: &'static str,
+    },
     /// Bytes that did not land in an arena.
-    #[error("the message's buffers lie outside every arena: receive them with `listener.landing(arena)`")]
+    #[error(
+        "the message's buffers lie outside every arena: receive them with `listener.landing(arena)`"
+    )]
     NotShared,
     /// Somebody else still reads the bytes without a lock, or has the value open.
     #[error("the memory is still in use elsewhere: {what}")]
@@ -53,10 +65,18 @@ pub enum Error {
     Body { wanted: &'static str },
     /// A row, column or part that is not there.
     #[error("{what} {} to {} are not within {len}", .range.start, .range.end)]
-    Range { what: &'static str, range: Range<usize>, len: usize },
+    Range {
+        what: &'static str,
+        range: Range<usize>,
+        len: usize,
+    },
     /// A division into no parts, or along an axis that is not there.
     #[error("cannot divide axis {axis} of an array of shape {shape:?} into {parts} parts")]
-    Division { axis: usize, parts: usize, shape: Vec<usize> },
+    Division {
+        axis: usize,
+        parts: usize,
+        shape: Vec<usize>,
+    },
     /// Only the process that made a value can do this.
     #[error("only the process that made the value can {what}")]
     NotOwner { what: &'static str },

@@ -39,11 +39,18 @@ impl FromStr for Handle {
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
             let (owner, number) = text.strip_prefix("shm:")?.rsplit_once('/')?;
-            let plain = owner.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+            let plain = owner
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
             let fits = !owner.is_empty() && owner.len() <= MAX_OWNER && plain;
-            fits.then_some(Self { owner: owner.to_owned(), number: number.parse().ok()? })
+            fits.then_some(Self {
+                owner: owner.to_owned(),
+                number: number.parse().ok()?,
+            })
         };
-        parse().ok_or_else(|| Error::Handle { text: text.chars().take(200).collect() })
+        parse().ok_or_else(|| Error::Handle {
+            text: text.chars().take(200).collect(),
+        })
     }
 }
 
@@ -91,18 +98,36 @@ mod tests {
 
     #[test]
     fn handles_survive_as_text() {
-        let handle = Handle { owner: "numpush-shm.12.ab".into(), number: 7 };
+        let handle = Handle {
+            owner: "numpush-shm.12.ab".into(),
+            number: 7,
+        };
         assert_eq!(handle.to_string(), "shm:numpush-shm.12.ab/7");
         assert_eq!(handle.to_string().parse::<Handle>().unwrap(), handle);
     }
 
     #[test]
     fn other_text_is_refused() {
-        for text in
-            ["", "shm:", "shm:/7", "shm:a/", "shm:a/x", "shm:a b/1", "tcp://a/1", "shm:a\0/1", "shm:a/-1"]
-        {
-            assert!(matches!(text.parse::<Handle>(), Err(Error::Handle { .. })), "{text:?}");
+        for text in [
+            "",
+            "shm:",
+            "shm:/7",
+            "shm:a/",
+            "shm:a/x",
+            "shm:a b/1",
+            "tcp://a/1",
+            "shm:a\0/1",
+            "shm:a/-1",
+        ] {
+            assert!(
+                matches!(text.parse::<Handle>(), Err(Error::Handle { .. })),
+                "{text:?}"
+            );
         }
-        assert!(format!("shm:{}/1", "a".repeat(108)).parse::<Handle>().is_err());
+        assert!(
+            format!("shm:{}/1", "a".repeat(108))
+                .parse::<Handle>()
+                .is_err()
+        );
     }
 }

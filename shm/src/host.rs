@@ -79,12 +79,17 @@ pub(crate) fn name() -> Result<String, Error> {
     let name = format!("{PREFIX}{}.{nonce:016x}", std::process::id());
     let failed = Error::io("listen for processes that open shared values");
     let address = SocketAddr::from_abstract_name(&name);
-    let listener = address.and_then(|address| UnixListener::bind_addr(&address)).map_err(failed)?;
+    let listener = address
+        .and_then(|address| UnixListener::bind_addr(&address))
+        .map_err(failed)?;
     let thread = std::thread::Builder::new().name("numpush-host".into());
     thread
         .spawn(move || listen(&listener))
         .map_err(Error::io("start the thread that serves shared values"))?;
-    *host = Some(Host { name: name.clone(), forks: forks() });
+    *host = Some(Host {
+        name: name.clone(),
+        forks: forks(),
+    });
     Ok(name)
 }
 
@@ -93,7 +98,8 @@ static HOST: Mutex<Option<Host>> = Mutex::new(None);
 /// True if `owner` is this process.
 pub(crate) fn is_ours(owner: &str) -> bool {
     let host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
-    host.as_ref().is_some_and(|host| host.name == owner && host.forks == forks())
+    host.as_ref()
+        .is_some_and(|host| host.name == owner && host.forks == forks())
 }
 
 /// Processes that have value `number` open.
@@ -117,16 +123,23 @@ fn listen(listener: &UnixListener) {
             std::thread::sleep(Duration::from_millis(50));
             continue;
         };
-        let Ok(credentials) = peer_credentials(&socket) else { continue };
+        let Ok(credentials) = peer_credentials(&socket) else {
+            continue;
+        };
         let mut peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|peer| peer.strong_count() > 0);
         if credentials.uid != user() || peers.len() >= MAX_PEERS {
             continue;
         }
-        let peer = Arc::new(Peer { pid: credentials.pid.unsigned_abs(), leases: Mutex::default() });
+        let peer = Arc::new(Peer {
+            pid: credentials.pid.unsigned_abs(),
+            leases: Mutex::default(),
+        });
         peers.push(Arc::downgrade(&peer));
         drop(peers);
-        let thread = std::thread::Builder::new().name("numpush-peer".into()).stack_size(256 << 10);
+        let thread = std::thread::Builder::new()
+            .name("numpush-peer".into())
+            .stack_size(256 << 10);
         // Without a thread the peer sees a closed socket, and says that its owner does not answer.
         let _ = thread.spawn(move || serve(socket, &peer));
     }
@@ -154,11 +167,17 @@ fn answer(
 ) -> Result<(), Fault> {
     match request {
         Request::Open(number) => {
-            let Some(value) = registry().find(number) else { return channel.send(&Reply::Gone, None) };
-            let Ok(offer) = value.offer() else { return channel.send(&Reply::Gone, None) };
+            let Some(value) = registry().find(number) else {
+                return channel.send(&Reply::Gone, None);
+            };
+            let Ok(offer) = value.offer() else {
+                return channel.send(&Reply::Gone, None);
+            };
             peer.leases().entry(number).or_insert((value, 0)).1 += 1;
-            let gone =
-                fetched.extract_if(|_, pages| pages.strong_count() == 0).map(|(memory, _)| memory).collect();
+            let gone = fetched
+                .extract_if(|_, pages| pages.strong_count() == 0)
+                .map(|(memory, _)| memory)
+                .collect();
             channel.send(&Reply::Opened { offer, gone }, None)
         }
         Request::Memory(memory) => {
@@ -166,8 +185,9 @@ fn answer(
             if let Some(pages) = &pages {
                 fetched.insert(memory, Arc::downgrade(pages));
             }
-            let descriptor =
-                pages.map(|pages| Arc::clone(pages.descriptor())).or_else(|| Lock::descriptor(memory));
+            let descriptor = pages
+                .map(|pages| Arc::clone(pages.descriptor()))
+                .or_else(|| Lock::descriptor(memory));
             match descriptor {
                 Some(descriptor) => channel.send(&Reply::Memory, Some(descriptor.as_fd())),
                 None => channel.send(&Reply::Gone, None),

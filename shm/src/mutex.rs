@@ -32,7 +32,14 @@ impl SharedMutex {
     /// [`Error::Io`] if no memory for locks can be had.
     pub fn new() -> Result<Self, Error> {
         let nothing = Arena::shared().allocate(0)?;
-        Ok(Self { value: Value::new(Meta::Mutex, vec![nothing.claimed], Locks::One, vec![nothing.home])? })
+        Ok(Self {
+            value: Value::new(
+                Meta::Mutex,
+                vec![nothing.claimed],
+                Locks::One,
+                vec![nothing.home],
+            )?,
+        })
     }
 
     /// Opens the mutex behind a handle.
@@ -46,7 +53,10 @@ impl SharedMutex {
     pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         match value.meta {
             Meta::Mutex => Ok(Self { value }),
-            _ => Err(Error::Kind { found: value.meta.kind(), wanted: "a mutex" }),
+            _ => Err(Error::Kind {
+                found: value.meta.kind(),
+                wanted: "a mutex",
+            }),
         }
     }
 
@@ -77,7 +87,13 @@ impl SharedMutex {
     fn attempt(&self, timeout: Option<Duration>) -> Result<SharedMutexGuard<'_>, Error> {
         // The one span has the one lock.
         let lock = self.value.guarded()[0].lock();
-        Ok(SharedMutexGuard { held: lock.mutex(Attempt { timeout, accept_poison: false })?, _mutex: self })
+        Ok(SharedMutexGuard {
+            held: lock.mutex(Attempt {
+                timeout,
+                accept_poison: false,
+            })?,
+            _mutex: self,
+        })
     }
 }
 
@@ -98,9 +114,15 @@ mod tests {
         let mutex = SharedMutex::new().unwrap();
         let held = mutex.lock().unwrap();
         assert!(!held.owner_died());
-        assert!(matches!(mutex.lock(), Err(Error::Lock(LockError::WouldDeadlock))));
+        assert!(matches!(
+            mutex.lock(),
+            Err(Error::Lock(LockError::WouldDeadlock))
+        ));
         let other = std::thread::scope(|scope| {
-            scope.spawn(|| mutex.lock_for(Duration::from_millis(5)).is_err()).join().unwrap()
+            scope
+                .spawn(|| mutex.lock_for(Duration::from_millis(5)).is_err())
+                .join()
+                .unwrap()
         });
         assert!(other);
         drop(held);

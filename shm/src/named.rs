@@ -33,7 +33,9 @@ impl NamedSegment {
     pub fn create(name: &str, len: usize) -> Result<Self, Error> {
         let full = format!("{PREFIX}{name}");
         let made = NamedMemory::create(&full, len);
-        Ok(Self { memory: made.map_err(|error| explain(error, full, "make named shared memory"))? })
+        Ok(Self {
+            memory: made.map_err(|error| explain(error, full, "make named shared memory"))?,
+        })
     }
 
     /// Opens the memory called `name`, exactly as its maker calls it.
@@ -42,7 +44,10 @@ impl NamedSegment {
     /// [`Error::Name`] if there is none; [`Error::Io`] if /dev/shm does not have the pages it promises.
     pub fn open(name: &str) -> Result<Self, Error> {
         let opened = NamedMemory::open(name, true);
-        Ok(Self { memory: opened.map_err(|error| explain(error, name.into(), "open named shared memory"))? })
+        Ok(Self {
+            memory: opened
+                .map_err(|error| explain(error, name.into(), "open named shared memory"))?,
+        })
     }
 
     /// As [`Self::open`], but the kernel lets nobody write through it.
@@ -51,7 +56,10 @@ impl NamedSegment {
     /// As [`Self::open`].
     pub fn open_read_only(name: &str) -> Result<Self, Error> {
         let opened = NamedMemory::open(name, false);
-        Ok(Self { memory: opened.map_err(|error| explain(error, name.into(), "open named shared memory"))? })
+        Ok(Self {
+            memory: opened
+                .map_err(|error| explain(error, name.into(), "open named shared memory"))?,
+        })
     }
 
     /// The name by which other programs open it.
@@ -84,10 +92,18 @@ impl NamedSegment {
     ) -> Result<Option<ArrayView<'_, Cell<T>, D>>, Error> {
         let shape = shape.into_dimension();
         let bytes = byte_len::<T>(shape.slice())?;
-        let too_short = || Error::Range { what: "bytes", range: 0..bytes, len: self.len() };
-        let Some(cells) = self.cells::<T>() else { return Ok(None) };
+        let too_short = || Error::Range {
+            what: "bytes",
+            range: 0..bytes,
+            len: self.len(),
+        };
+        let Some(cells) = self.cells::<T>() else {
+            return Ok(None);
+        };
         let elements = cells.get(..shape.size()).ok_or_else(too_short)?;
-        ArrayView::from_shape(shape, elements).map(Some).map_err(|_| too_short())
+        ArrayView::from_shape(shape, elements)
+            .map(Some)
+            .map_err(|_| too_short())
     }
 
     /// Copies bytes from `offset` on.
@@ -95,9 +111,15 @@ impl NamedSegment {
     /// # Errors
     /// [`Error::Range`] if there are not so many.
     pub fn copy_to(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
-        let end = offset.checked_add(bytes.len()).filter(|&end| end <= self.len());
+        let end = offset
+            .checked_add(bytes.len())
+            .filter(|&end| end <= self.len());
         let range = || offset..offset.saturating_add(bytes.len());
-        end.ok_or_else(|| Error::Range { what: "bytes", range: range(), len: self.len() })?;
+        end.ok_or_else(|| Error::Range {
+            what: "bytes",
+            range: range(),
+            len: self.len(),
+        })?;
         self.memory.copy_to(offset, bytes);
         Ok(())
     }
@@ -110,12 +132,22 @@ impl NamedSegment {
 
 fn explain(error: io::Error, name: String, operation: &'static str) -> Error {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::Name { name, why: "the name is taken" },
-        io::ErrorKind::NotFound => Error::Name { name, why: "there is none of that name" },
-        io::ErrorKind::InvalidInput => {
-            Error::Name { name, why: "a name has no slash, and memory at least a byte" }
-        }
-        _ => Error::Io { operation, source: error },
+        io::ErrorKind::AlreadyExists => Error::Name {
+            name,
+            why: "the name is taken",
+        },
+        io::ErrorKind::NotFound => Error::Name {
+            name,
+            why: "there is none of that name",
+        },
+        io::ErrorKind::InvalidInput => Error::Name {
+            name,
+            why: "a name has no slash, and memory at least a byte",
+        },
+        _ => Error::Io {
+            operation,
+            source: error,
+        },
     }
 }
 

@@ -66,15 +66,23 @@ impl HostReport {
             pid: std::process::id(),
             command: command(std::process::id()),
             answers: true,
-            values: values.filter_map(|(number, value)| ValueReport::new(number, &value)).collect(),
+            values: values
+                .filter_map(|(number, value)| ValueReport::new(number, &value))
+                .collect(),
         }
     }
 }
 
 impl ValueReport {
     fn new(number: u64, value: &Value) -> Option<Self> {
-        let Origin::Owned(owned) = &value.origin else { return None };
-        let resident = value.ranges().iter().filter_map(|(pages, range)| pages.resident(range).ok()).sum();
+        let Origin::Owned(owned) = &value.origin else {
+            return None;
+        };
+        let resident = value
+            .ranges()
+            .iter()
+            .filter_map(|(pages, range)| pages.resident(range).ok())
+            .sum();
         Some(Self {
             handle: value.handle().ok()?.to_string(),
             what: describe(&value.meta),
@@ -96,9 +104,16 @@ impl LockReport {
         Self {
             writer: state.writer.map(who),
             readers: state.readers.into_iter().map(who).collect(),
-            poison: state.poison.filter(|_| !inside).map(|poison| poison.to_string()),
+            poison: state
+                .poison
+                .filter(|_| !inside)
+                .map(|poison| poison.to_string()),
             partitioned: state.partitioned,
-            waiting: state.waiting.into_iter().filter(|&pid| is_alive(pid)).collect(),
+            waiting: state
+                .waiting
+                .into_iter()
+                .filter(|&pid| is_alive(pid))
+                .collect(),
             deaths: state.deaths,
         }
     }
@@ -107,7 +122,10 @@ impl LockReport {
 fn describe(meta: &Meta) -> String {
     match meta {
         Meta::Array(meta) => {
-            let dtype = meta.dtype.parse().map_or_else(|| "?".into(), |dtype| dtype.to_string());
+            let dtype = meta
+                .dtype
+                .parse()
+                .map_or_else(|| "?".into(), |dtype| dtype.to_string());
             format!("array {dtype} {:?}", meta.shape)
         }
         Meta::Frame(meta) => format!("frame {} rows, {} columns", meta.rows, meta.columns.len()),
@@ -124,7 +142,10 @@ fn is_alive(pid: u32) -> bool {
 /// The command of a process, as far as it can be read.
 fn command(pid: u32) -> String {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<_> = line.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+    let words: Vec<_> = line
+        .split(|&byte| byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
     words.join(" ").trim().chars().take(200).collect()
 }
 
@@ -135,7 +156,8 @@ fn command(pid: u32) -> String {
 /// # Errors
 /// [`Error::Io`] if that cannot be read. Processes of other users, and those that have just ended, are left out.
 pub fn hosts() -> Result<Vec<HostReport>, Error> {
-    let text = std::fs::read_to_string("/proc/net/unix").map_err(Error::io("read /proc/net/unix"))?;
+    let text =
+        std::fs::read_to_string("/proc/net/unix").map_err(Error::io("read /proc/net/unix"))?;
     let mut names: Vec<&str> = text
         .lines()
         .filter_map(|line| line.split_whitespace().last()?.strip_prefix('@'))
@@ -155,7 +177,12 @@ fn report(name: &str) -> Option<HostReport> {
         Ok(report) => Some(report),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::TimedOut => {
             let pid = name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()?;
-            Some(HostReport { pid, command: command(pid), answers: false, values: Vec::new() })
+            Some(HostReport {
+                pid,
+                command: command(pid),
+                answers: false,
+                values: Vec::new(),
+            })
         }
         Err(_) => None,
     }

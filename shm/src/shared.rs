@@ -77,7 +77,9 @@ impl Shared {
                 let held = frame.read()?;
                 Ok(with(&Message::from(held.frame()?)))
             }
-            Self::Graph(_) | Self::Mutex(_) => Err(Error::Body { wanted: "array or dataframe" }),
+            Self::Graph(_) | Self::Mutex(_) => Err(Error::Body {
+                wanted: "array or dataframe",
+            }),
         }
     }
 }

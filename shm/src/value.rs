@@ -99,11 +99,18 @@ pub(crate) struct LockOffer {
 impl LockOffer {
     pub(crate) fn new(block: &Block) -> Self {
         let Place { index, generation } = block.place();
-        Self { memory: block.memory(), index, generation }
+        Self {
+            memory: block.memory(),
+            index,
+            generation,
+        }
     }
 
     fn place(self) -> Place {
-        Place { index: self.index, generation: self.generation }
+        Place {
+            index: self.index,
+            generation: self.generation,
+        }
     }
 }
 
@@ -115,7 +122,11 @@ impl Value {
         locks: Locks,
         homes: Vec<Arc<Home>>,
     ) -> Result<Arc<Self>, Error> {
-        let count = if locks == Locks::Each { claims.len() } else { 1 };
+        let count = if locks == Locks::Each {
+            claims.len()
+        } else {
+            1
+        };
         let blocks: Result<Vec<Block>, _> = (0..count).map(|_| Block::new()).collect();
         let blocks = Arc::new(blocks.map_err(Error::io("make a lock"))?);
         let lock = |at: usize| blocks[if locks == Locks::Each { at } else { 0 }].lock();
@@ -125,10 +136,19 @@ impl Value {
     }
 
     /// Makes a value of two buffers in one run of bytes.
-    pub(crate) fn new_pair(meta: Meta, claim: Claimed, home: Arc<Home>) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new_pair(
+        meta: Meta,
+        claim: Claimed,
+        home: Arc<Home>,
+    ) -> Result<Arc<Self>, Error> {
         let block = Block::new().map_err(Error::io("make a lock"))?;
         let spans = Spans::Pair(claim.into_pair(block.lock()));
-        Ok(Self::register(meta, spans, Arc::new(vec![block]), vec![home]))
+        Ok(Self::register(
+            meta,
+            spans,
+            Arc::new(vec![block]),
+            vec![home],
+        ))
     }
 
     /// Makes a version of `self` with other bytes under the same locks.
@@ -139,14 +159,34 @@ impl Value {
         homes: Vec<Arc<Home>>,
     ) -> Result<Arc<Self>, Error> {
         let owned = self.owned("change its columns")?;
-        Ok(Self::register(meta, Spans::Guarded(spans), Arc::clone(&owned.blocks), homes))
+        Ok(Self::register(
+            meta,
+            Spans::Guarded(spans),
+            Arc::clone(&owned.blocks),
+            homes,
+        ))
     }
 
-    fn register(meta: Meta, spans: Spans, blocks: Arc<Vec<Block>>, homes: Vec<Arc<Home>>) -> Arc<Self> {
+    fn register(
+        meta: Meta,
+        spans: Spans,
+        blocks: Arc<Vec<Block>>,
+        homes: Vec<Arc<Home>>,
+    ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let owned = Owned { blocks, homes, number, born: Instant::now(), forks: forks() };
-        let value = Arc::new(Self { meta, spans, origin: Origin::Owned(owned) });
+        let owned = Owned {
+            blocks,
+            homes,
+            number,
+            born: Instant::now(),
+            forks: forks(),
+        };
+        let value = Arc::new(Self {
+            meta,
+            spans,
+            origin: Origin::Owned(owned),
+        });
         registry().insert(number, Arc::downgrade(&value));
         value
     }
@@ -190,9 +230,10 @@ impl Value {
     /// The memory the bytes lie in, and where.
     pub(crate) fn ranges(&self) -> Vec<(Arc<Pages>, std::ops::Range<usize>)> {
         match &self.spans {
-            Spans::Guarded(spans) => {
-                spans.iter().map(|span| (Arc::clone(span.pages()), span.range().clone())).collect()
-            }
+            Spans::Guarded(spans) => spans
+                .iter()
+                .map(|span| (Arc::clone(span.pages()), span.range().clone()))
+                .collect(),
             Spans::Pair(pair) => vec![(Arc::clone(pair.pages()), pair.range().clone())],
         }
     }
@@ -210,11 +251,16 @@ impl Value {
     }
 
     /// Joins those who have `spans`, for another version of the value.
-    pub(crate) fn joined(&self, spans: impl IntoIterator<Item = usize>) -> Result<Vec<Guarded>, Error> {
+    pub(crate) fn joined(
+        &self,
+        spans: impl IntoIterator<Item = usize>,
+    ) -> Result<Vec<Guarded>, Error> {
         let join = |at: usize| {
             let span = &self.guarded()[at];
             let joined = span.pages().guard(span.range().clone(), span.lock());
-            joined.map_err(|_| Error::InUse { what: "its bytes are claimed in this process" })
+            joined.map_err(|_| Error::InUse {
+                what: "its bytes are claimed in this process",
+            })
         };
         spans.into_iter().map(join).collect()
     }
@@ -225,7 +271,10 @@ impl Value {
             Origin::Leased(lease) => Ok(lease.handle.clone()),
             Origin::Owned(_) => {
                 let number = self.owned("hand it out")?.number;
-                Ok(Handle { owner: host::name()?, number })
+                Ok(Handle {
+                    owner: host::name()?,
+                    number,
+                })
             }
         }
     }
@@ -233,7 +282,12 @@ impl Value {
     pub(crate) fn offer(&self) -> Result<Offer, Error> {
         let owned = self.owned("offer it")?;
         let locks: Vec<LockOffer> = owned.blocks.iter().map(LockOffer::new).collect();
-        let lock_of = |lock: Lock| owned.blocks.iter().position(|block| block.lock().id() == lock.id());
+        let lock_of = |lock: Lock| {
+            owned
+                .blocks
+                .iter()
+                .position(|block| block.lock().id() == lock.id())
+        };
         let span = |pages: &Arc<Pages>, range: &std::ops::Range<usize>, lock| SpanOffer {
             memory: pages.memory(),
             start: range.start,
@@ -241,12 +295,20 @@ impl Value {
             lock: lock_of(lock).unwrap_or(usize::MAX),
         };
         let (spans, paired) = match &self.spans {
-            Spans::Guarded(all) => {
-                (all.iter().map(|one| span(one.pages(), one.range(), one.lock())).collect(), false)
-            }
+            Spans::Guarded(all) => (
+                all.iter()
+                    .map(|one| span(one.pages(), one.range(), one.lock()))
+                    .collect(),
+                false,
+            ),
             Spans::Pair(pair) => (vec![span(pair.pages(), pair.range(), pair.lock())], true),
         };
-        Ok(Offer { meta: self.meta.clone(), spans, locks, paired })
+        Ok(Offer {
+            meta: self.meta.clone(),
+            spans,
+            locks,
+            paired,
+        })
     }
 
     /// Opens what was offered; `fetch` gets the descriptor of a memory that this process does not map.
@@ -254,7 +316,10 @@ impl Value {
         offer: Offer,
         mut fetch: impl FnMut(u64) -> Result<OwnedFd, Error>,
     ) -> Result<(Meta, Spans), Error> {
-        let garbled = |what| Error::Protocol { peer: "the owner".into(), what };
+        let garbled = |what| Error::Protocol {
+            peer: "the owner".into(),
+            what,
+        };
         let mut locks = Vec::with_capacity(offer.locks.len());
         for lock in offer.locks {
             locks.push(open_lock(lock, &mut fetch)?);
@@ -268,15 +333,26 @@ impl Value {
         };
         let mut open_span = |span: &SpanOffer| {
             let pages = pages_of(span.memory)?;
-            let end = span.start.checked_add(span.len).filter(|&end| end <= pages.len());
+            let end = span
+                .start
+                .checked_add(span.len)
+                .filter(|&end| end <= pages.len());
             let range = span.start..end.ok_or_else(|| garbled("bytes outside the memory"))?;
-            let lock = *locks.get(span.lock).ok_or_else(|| garbled("a lock that is not there"))?;
+            let lock = *locks
+                .get(span.lock)
+                .ok_or_else(|| garbled("a lock that is not there"))?;
             Ok::<_, Error>((pages, range, lock))
         };
-        let in_use = |_| Error::InUse { what: "its bytes are claimed in this process" };
+        let in_use = |_| Error::InUse {
+            what: "its bytes are claimed in this process",
+        };
         let spans = if offer.paired {
-            let (pages, range, lock) =
-                open_span(offer.spans.first().ok_or_else(|| garbled("a value without bytes"))?)?;
+            let (pages, range, lock) = open_span(
+                offer
+                    .spans
+                    .first()
+                    .ok_or_else(|| garbled("a value without bytes"))?,
+            )?;
             Spans::Pair(pages.pair(range, lock).map_err(in_use)?)
         } else {
             let open = |span| {
@@ -292,12 +368,21 @@ impl Value {
     pub(crate) fn into_claims(value: Arc<Self>) -> Result<Parts, Error> {
         value.owned("take it from its locks")?;
         let value = alone(value)?;
-        let Self { meta, spans, origin } = value;
+        let Self {
+            meta,
+            spans,
+            origin,
+        } = value;
         let (Spans::Guarded(spans), Origin::Owned(owned)) = (spans, origin) else {
-            return Err(Error::InUse { what: "it has two buffers" });
+            return Err(Error::InUse {
+                what: "it has two buffers",
+            });
         };
-        let claims: Result<Vec<Claimed>, _> = spans.into_iter().map(Guarded::into_claimed).collect();
-        let claims = claims.map_err(|_| Error::InUse { what: "another version of it has the same bytes" })?;
+        let claims: Result<Vec<Claimed>, _> =
+            spans.into_iter().map(Guarded::into_claimed).collect();
+        let claims = claims.map_err(|_| Error::InUse {
+            what: "another version of it has the same bytes",
+        })?;
         Ok((meta, claims, owned.homes.clone()))
     }
 }
@@ -320,7 +405,9 @@ fn alone(value: Arc<Value>) -> Result<Value, Error> {
             Err(value) => value,
         };
         if Instant::now() > until {
-            return Err(Error::InUse { what: "another handle or process has it open" });
+            return Err(Error::InUse {
+                what: "another handle or process has it open",
+            });
         }
         std::thread::yield_now();
     }
@@ -360,12 +447,17 @@ pub(crate) struct Registered(MutexGuard<'static, Option<Registry>>);
 
 impl Registered {
     pub(crate) fn find(&self, number: u64) -> Option<Arc<Value>> {
-        self.0.as_ref().and_then(|map| map.get(&number)).and_then(Weak::upgrade)
+        self.0
+            .as_ref()
+            .and_then(|map| map.get(&number))
+            .and_then(Weak::upgrade)
     }
 
     pub(crate) fn all(&self) -> Vec<(u64, Arc<Value>)> {
         let map = self.0.iter().flatten();
-        let mut all: Vec<_> = map.filter_map(|(number, weak)| Some((*number, weak.upgrade()?))).collect();
+        let mut all: Vec<_> = map
+            .filter_map(|(number, weak)| Some((*number, weak.upgrade()?)))
+            .collect();
         all.sort_by_key(|(number, _)| *number);
         all
     }

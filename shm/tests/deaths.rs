@@ -16,7 +16,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
-use numpush_shm::{Arena, Error, Handle, LockError, NamedSegment, SharedArray, SharedMutex, hosts, reap};
+use numpush_shm::{
+    Arena, Error, Handle, LockError, NamedSegment, SharedArray, SharedMutex, hosts, reap,
+};
 use support::not_run;
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
@@ -35,7 +37,9 @@ fn wait_for_a_word() {
 
 #[test]
 fn role() {
-    let Ok(role) = std::env::var(ROLE) else { return };
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
     let handle = || std::env::var(HANDLE).unwrap().parse::<Handle>().unwrap();
     let array = || SharedArray::<u64, Ix1>::open(&handle()).unwrap();
     match role.as_str() {
@@ -85,7 +89,8 @@ fn role() {
             wait_for_a_word();
         }
         "name" => {
-            let segment = NamedSegment::create(&format!("test-killed-{}", std::process::id()), 4096).unwrap();
+            let segment =
+                NamedSegment::create(&format!("test-killed-{}", std::process::id()), 4096).unwrap();
             say(segment.name());
             wait_for_a_word();
         }
@@ -105,18 +110,34 @@ impl Peer {
     }
 
     fn start_by(mut command: Command, role: &str, handle: Option<&Handle>) -> Self {
-        command.args(["--exact", "role", "--nocapture"]).env(ROLE, role);
+        command
+            .args(["--exact", "role", "--nocapture"])
+            .env(ROLE, role);
         command.envs(handle.map(|handle| (HANDLE, handle.to_string())));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (
+            child.stdin.take().unwrap(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
+        Self {
+            child,
+            input,
+            output,
+        }
     }
 
     /// The next line that is a word of the role's and not of the test harness.
     fn hears(&mut self, like: &str) -> String {
         loop {
             let mut line = String::new();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "the peer ended before it said {like:?}");
+            assert!(
+                self.output.read_line(&mut line).unwrap() > 0,
+                "the peer ended before it said {like:?}"
+            );
             if line.starts_with(like) {
                 return line.trim().to_owned();
             }
@@ -129,7 +150,10 @@ impl Peer {
     }
 
     fn signal(&self, name: &str) {
-        let done = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        let done = Command::new("kill")
+            .args([name, &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(done.success());
     }
 }
@@ -182,7 +206,13 @@ fn exit_is_a_death_too() {
 /// Thread numbers mean nothing across pid namespaces; the kernel compares them in that of the dying thread.
 #[test]
 fn a_writer_in_another_pid_namespace_dies_like_any_other() {
-    let wrapper = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
+    let wrapper = [
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+    ];
     let allowed = Command::new("unshare").args(wrapper).arg("true").output();
     if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
         not_run(&format!("no pid namespace can be made here: {allowed:?}"));
@@ -227,8 +257,17 @@ fn a_stopped_holder_is_named_and_nothing_is_stolen() {
     let mut peer = Peer::start("write", Some(&array.handle().unwrap()));
     peer.hears("held");
     peer.signal("-STOP");
-    let error = array.read_for(Duration::from_millis(50)).map(|guard| guard.len()).unwrap_err();
-    let Error::Lock(LockError::Timeout { holder: Some(holder), .. }) = &error else { panic!("{error}") };
+    let error = array
+        .read_for(Duration::from_millis(50))
+        .map(|guard| guard.len())
+        .unwrap_err();
+    let Error::Lock(LockError::Timeout {
+        holder: Some(holder),
+        ..
+    }) = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(holder.pid, peer.child.id());
     peer.signal("-CONT");
     let pid = peer.child.id();
@@ -242,8 +281,16 @@ fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
     let handle = array.handle().unwrap();
     let mut peer = Peer::start("open", Some(&handle));
     peer.hears("open");
-    let report = hosts().unwrap().into_iter().find(|host| host.pid == std::process::id()).unwrap();
-    let value = report.values.iter().find(|value| value.handle == handle.to_string()).unwrap();
+    let report = hosts()
+        .unwrap()
+        .into_iter()
+        .find(|host| host.pid == std::process::id())
+        .unwrap();
+    let value = report
+        .values
+        .iter()
+        .find(|value| value.handle == handle.to_string())
+        .unwrap();
     assert_eq!(value.open_in, [peer.child.id()]);
     drop(array);
     assert!(arena.usage().used > 0, "the peer has it open");
@@ -253,7 +300,10 @@ fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
         assert!(Instant::now() < until, "a dead process keeps its value");
         std::thread::yield_now();
     }
-    assert!(matches!(SharedArray::<u64, Ix1>::open(&handle), Err(Error::Stale { .. })));
+    assert!(matches!(
+        SharedArray::<u64, Ix1>::open(&handle),
+        Err(Error::Stale { .. })
+    ));
 }
 
 #[test]
@@ -261,7 +311,13 @@ fn a_stopped_owner_is_told_and_holds_up_nobody() {
     let mut owner = Peer::start("own", None);
     let handle: Handle = owner.hears("shm:").parse().unwrap();
     let pid = owner.child.id();
-    let of_owner = || hosts().unwrap().into_iter().find(|host| host.pid == pid).unwrap();
+    let of_owner = || {
+        hosts()
+            .unwrap()
+            .into_iter()
+            .find(|host| host.pid == pid)
+            .unwrap()
+    };
     assert_eq!(of_owner().values[0].handle, handle.to_string());
     owner.signal("-STOP");
     // Each thread stops when it comes to it.
@@ -269,7 +325,11 @@ fn a_stopped_owner_is_told_and_holds_up_nobody() {
         let status = std::fs::read_to_string(task.path().join("status")).unwrap();
         status.contains("State:\tT")
     };
-    let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap);
+    let tasks = || {
+        std::fs::read_dir(format!("/proc/{pid}/task"))
+            .unwrap()
+            .map(Result::unwrap)
+    };
     while !tasks().all(is_stopped) {
         std::thread::yield_now();
     }
@@ -283,17 +343,28 @@ fn a_stopped_owner_is_told_and_holds_up_nobody() {
 fn another_user_opens_nothing() {
     let program = std::env::current_exe().unwrap();
     let as_nobody = ["--reuid=65534", "--clear-groups", "test", "-x"];
-    let allowed = Command::new("setpriv").args(as_nobody).arg(&program).output();
+    let allowed = Command::new("setpriv")
+        .args(as_nobody)
+        .arg(&program)
+        .output();
     if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        not_run(&format!("only root can act as another user, who must reach {}", program.display()));
+        not_run(&format!(
+            "only root can act as another user, who must reach {}",
+            program.display()
+        ));
         return;
     }
     let (_arena, array) = shared();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--clear-groups"]).arg(program);
+    command
+        .args(["--reuid=65534", "--clear-groups"])
+        .arg(program);
     let mut peer = Peer::start_by(command, "foreign", Some(&array.handle().unwrap()));
     let refused = peer.hears("refused");
-    assert!(refused.ends_with("is served by user 0, not by 65534"), "{refused}");
+    assert!(
+        refused.ends_with("is served by user 0, not by 65534"),
+        "{refused}"
+    );
     peer.hears("closed");
 }
 
@@ -308,7 +379,10 @@ fn a_value_outlives_its_owner_where_it_is_open() {
     array.write().unwrap().fill(4);
     drop(array);
     let stale = SharedArray::<u64, Ix1>::open(&handle).unwrap_err();
-    assert!(stale.to_string().ends_with("its owner has ended"), "{stale}");
+    assert!(
+        stale.to_string().ends_with("its owner has ended"),
+        "{stale}"
+    );
 }
 
 #[test]
@@ -317,7 +391,10 @@ fn names_of_killed_processes_are_reaped_and_those_of_living_ones_are_not() {
     let (of_dead, of_living) = (dead.hears("np."), living.hears("np."));
     dead.kill();
     let reaped = reap().unwrap();
-    assert!(reaped.contains(&of_dead) && !reaped.contains(&of_living), "{reaped:?}");
+    assert!(
+        reaped.contains(&of_dead) && !reaped.contains(&of_living),
+        "{reaped:?}"
+    );
     assert!(NamedSegment::open(&of_living).is_ok());
     drop(living);
     assert!(reap().unwrap().contains(&of_living));

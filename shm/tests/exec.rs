@@ -33,7 +33,10 @@ fn main() {
         .spawn()
         .unwrap();
     assert!(peer.wait().unwrap().success());
-    match array.read_for(Duration::from_secs(60)).map(|guard| guard.len()) {
+    match array
+        .read_for(Duration::from_secs(60))
+        .map(|guard| guard.len())
+    {
         Err(Error::Lock(LockError::Poisoned(poison))) => assert_eq!(poison.pid, peer.id()),
         other => panic!("{other:?}"),
     }

@@ -31,34 +31,51 @@ fn scale(mut part: Part<f64, Ix1>, factor: f64) {
 #[test]
 fn work() {
     Tasks::new().with(scale).serve();
-    let Ok(role) = std::env::var(ROLE) else { return };
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
     let arena = Arena::new(32 << 20);
-    let arrays: Vec<SharedArray<f64, Ix1>> =
-        (0..10_000).map(|_| SharedArray::zeros(&arena, 256).unwrap()).collect();
-    arrays.iter().for_each(|array| array.write().unwrap().fill(1.0));
+    let arrays: Vec<SharedArray<f64, Ix1>> = (0..10_000)
+        .map(|_| SharedArray::zeros(&arena, 256).unwrap())
+        .collect();
+    arrays
+        .iter()
+        .for_each(|array| array.write().unwrap().fill(1.0));
     let shared = SharedArray::<f64, Ix1>::zeros(&arena, 1 << 20).unwrap();
     shared.write().unwrap().fill(1.0);
     let committed = CommitArray::<f64, Ix1>::zeros(&arena, 1 << 10).unwrap();
     committed.commit(|next| next.fill(2.0)).unwrap();
-    let options = PoolOptions { arguments: ["--exact", "work", "--nocapture"].map(String::from).into() };
+    let options = PoolOptions {
+        arguments: ["--exact", "work", "--nocapture"].map(String::from).into(),
+    };
     let pool = Pool::with(2, options.clone()).unwrap();
-    pool.map(scale, shared.partition(Axis(0), 4).unwrap(), &3.0).unwrap();
+    pool.map(scale, shared.partition(Axis(0), 4).unwrap(), &3.0)
+        .unwrap();
     assert_eq!(shared.read().unwrap()[(1 << 20) - 1], 3.0);
     drop(pool);
     if role == "small-shm" {
-        let error = NamedSegment::create(&format!("limit-{}", std::process::id()), 1 << 20).unwrap_err();
+        let error =
+            NamedSegment::create(&format!("limit-{}", std::process::id()), 1 << 20).unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error}");
     }
     if role == "cgroup" {
         // The group has 96 MiB: an arena of all that is available ends with an error, not with a signal.
         let greedy = Arena::shared();
-        let taken: Vec<_> =
-            (0..100).map_while(|_| SharedArray::<f64, Ix1>::zeros(&greedy, 1 << 20).ok()).collect();
-        assert!((1..14).contains(&taken.len()), "{} arrays of 8 MiB", taken.len());
+        let taken: Vec<_> = (0..100)
+            .map_while(|_| SharedArray::<f64, Ix1>::zeros(&greedy, 1 << 20).ok())
+            .collect();
+        assert!(
+            (1..14).contains(&taken.len()),
+            "{} arrays of 8 MiB",
+            taken.len()
+        );
     }
     if role == "descriptors" {
         let error = Pool::with(100, options).unwrap_err();
-        assert!(matches!(error, PoolError::Spawn { workers: 100, .. }), "{error}");
+        assert!(
+            matches!(error, PoolError::Spawn { workers: 100, .. }),
+            "{error}"
+        );
         // What there is goes on.
         assert_eq!(shared.read().unwrap()[0], 3.0);
     }
@@ -72,7 +89,10 @@ fn this_program() -> PathBuf {
 /// Runs `work` behind `wrapper`, which ends with the program and its arguments.
 fn works_under(role: &str, wrapper: &[&str]) {
     let program = this_program();
-    let mut words = wrapper.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let mut words = wrapper
+        .iter()
+        .map(|word| (*word).to_owned())
+        .collect::<Vec<_>>();
     words.push(program.to_string_lossy().into_owned());
     let output = Command::new(&words[0])
         .args(&words[1..])
@@ -80,9 +100,16 @@ fn works_under(role: &str, wrapper: &[&str]) {
         .env(ROLE, role)
         .output()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(output.status.signal(), None, "{out}{err}");
-    assert!(output.status.success() && out.contains("worked"), "{}: {out}{err}", output.status);
+    assert!(
+        output.status.success() && out.contains("worked"),
+        "{}: {out}{err}",
+        output.status
+    );
 }
 
 /// True if `command` can be run here; says so loudly if not.
@@ -90,7 +117,10 @@ fn can(command: &[&str]) -> bool {
     let done = Command::new(command[0]).args(&command[1..]).output();
     let can = done.as_ref().is_ok_and(|output| output.status.success());
     if !can {
-        not_run(&format!("`{}` is not allowed on this machine: {done:?}", command.join(" ")));
+        not_run(&format!(
+            "`{}` is not allowed on this machine: {done:?}",
+            command.join(" ")
+        ));
     }
     can
 }
@@ -109,13 +139,31 @@ fn with_64_descriptors() {
 fn with_a_dev_shm_of_64_kib() {
     if can(&["unshare", "--user", "--map-root-user", "--mount", "true"]) {
         let mount = "mount -t tmpfs -o size=64k np /dev/shm && exec \"$0\" \"$@\"";
-        works_under("small-shm", &["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]);
+        works_under(
+            "small-shm",
+            &[
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                mount,
+            ],
+        );
     }
 }
 
 #[test]
 fn in_a_user_and_pid_namespace() {
-    let wrapper = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
+    let wrapper = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+    ];
     if can(&wrapper.iter().copied().chain(["true"]).collect::<Vec<_>>()) {
         works_under("namespace", &wrapper);
     }
@@ -126,17 +174,27 @@ fn in_a_control_group_of_96_mib() {
     // Version 1 or version 2, whichever the machine has.
     let name = format!("numpush-test-{}", std::process::id());
     let (folder, limit) = if PathBuf::from("/sys/fs/cgroup/memory").exists() {
-        (PathBuf::from("/sys/fs/cgroup/memory").join(name), "memory.limit_in_bytes")
+        (
+            PathBuf::from("/sys/fs/cgroup/memory").join(name),
+            "memory.limit_in_bytes",
+        )
     } else {
         (PathBuf::from("/sys/fs/cgroup").join(name), "memory.max")
     };
-    let made = fs::create_dir(&folder).and_then(|()| fs::write(folder.join(limit), (96 << 20).to_string()));
+    let made = fs::create_dir(&folder)
+        .and_then(|()| fs::write(folder.join(limit), (96 << 20).to_string()));
     if let Err(error) = made {
-        not_run(&format!("no control group can be made at {}: {error}", folder.display()));
+        not_run(&format!(
+            "no control group can be made at {}: {error}",
+            folder.display()
+        ));
         let _ = fs::remove_dir(&folder);
         return;
     }
-    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", folder.display());
+    let enter = format!(
+        "echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"",
+        folder.display()
+    );
     let result = std::panic::catch_unwind(|| works_under("cgroup", &["sh", "-c", &enter]));
     let _ = fs::remove_dir(&folder);
     result.unwrap();

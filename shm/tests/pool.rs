@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1, Ix2};
 use numpush_shm::{
-    Arena, CommitArray, Error, LockError, Part, Pool, PoolError, PoolOptions, SharedArray, TaskError, Tasks,
+    Arena, CommitArray, Error, LockError, Part, Pool, PoolError, PoolOptions, SharedArray,
+    TaskError, Tasks,
 };
 
 fn scale(mut part: Part<f64, Ix2>, factor: f64) {
@@ -71,28 +72,51 @@ fn unserved(_: u64) {}
 
 #[test]
 fn worker() {
-    let tasks = Tasks::new().with(scale).with(square).with(add).with(pid).with(fail).with(die);
-    tasks.with(die_in_part).with(increment).with(commit).with(sleep).with(swallow).with(produce).serve();
+    let tasks = Tasks::new()
+        .with(scale)
+        .with(square)
+        .with(add)
+        .with(pid)
+        .with(fail)
+        .with(die);
+    tasks
+        .with(die_in_part)
+        .with(increment)
+        .with(commit)
+        .with(sleep)
+        .with(swallow)
+        .with(produce)
+        .serve();
 }
 
 fn pool(workers: usize) -> Pool {
-    let arguments = ["--exact", "worker", "--nocapture"].map(String::from).into();
+    let arguments = ["--exact", "worker", "--nocapture"]
+        .map(String::from)
+        .into();
     Pool::with(workers, PoolOptions { arguments }).unwrap()
 }
 
 fn is_alive(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+    status
+        .lines()
+        .any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 #[test]
 fn results_come_in_the_order_of_the_items() {
     let pool = pool(2);
-    assert_eq!(pool.map(square, 0..100, &()).unwrap(), (0..100).map(|n| n * n).collect::<Vec<u64>>());
+    assert_eq!(
+        pool.map(square, 0..100, &()).unwrap(),
+        (0..100).map(|n| n * n).collect::<Vec<u64>>()
+    );
     assert_eq!(pool.starmap(add, [(1, 2), (3, 4)]).unwrap(), [3, 7]);
     assert_eq!(pool.apply(add, (20, 22)).unwrap(), 42);
     assert_eq!(pool.map(square, [0; 0], &()).unwrap(), [0; 0]);
-    let mut numbers: Vec<usize> = pool.map_unordered(square, 0..10, &()).map(|(number, _)| number).collect();
+    let mut numbers: Vec<usize> = pool
+        .map_unordered(square, 0..10, &())
+        .map(|(number, _)| number)
+        .collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..10).collect::<Vec<_>>());
     assert_eq!(pool.idle_workers().len(), 2);
@@ -101,10 +125,14 @@ fn results_come_in_the_order_of_the_items() {
 #[test]
 fn parts_are_written_by_workers_at_the_same_time() {
     let pool = pool(2);
-    let shared =
-        SharedArray::copy_of(&Arena::new(1 << 24), &ndarray::Array2::<f64>::ones((100, 30))).unwrap();
+    let shared = SharedArray::copy_of(
+        &Arena::new(1 << 24),
+        &ndarray::Array2::<f64>::ones((100, 30)),
+    )
+    .unwrap();
     for (axis, parts) in [(0, 8), (1, 3)] {
-        pool.map(scale, shared.partition(Axis(axis), parts).unwrap(), &2.0).unwrap();
+        pool.map(scale, shared.partition(Axis(axis), parts).unwrap(), &2.0)
+            .unwrap();
     }
     assert!(shared.read().unwrap().iter().all(|&value| value == 4.0));
 }
@@ -114,11 +142,16 @@ fn writers_in_several_processes_lose_nothing() {
     let pool = pool(2);
     let arena = Arena::new(1 << 24);
     let shared = SharedArray::<f64, Ix2>::zeros(&arena, (16, 16)).unwrap();
-    pool.map(increment, [shared.clone(), shared.clone(), shared.clone()], &200)
-        .unwrap_or_else(|error| panic!("{error}"));
+    pool.map(
+        increment,
+        [shared.clone(), shared.clone(), shared.clone()],
+        &200,
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
     assert!(shared.read().unwrap().iter().all(|&value| value == 600.0));
     let committed = CommitArray::<u64, Ix1>::zeros(&arena, 100).unwrap();
-    pool.map(commit, [committed.clone(), committed.clone()], &300).unwrap();
+    pool.map(commit, [committed.clone(), committed.clone()], &300)
+        .unwrap();
     assert_eq!(committed.commits().unwrap(), 600);
     assert!(committed.read().unwrap().iter().all(|&value| value == 600));
 }
@@ -128,7 +161,12 @@ fn a_panic_comes_back_with_message_and_place() {
     let pool = pool(1);
     let before = pool.idle_workers();
     let error = pool.apply(fail, ("sums".to_owned(),)).unwrap_err();
-    let TaskError::Panicked { message, location, .. } = &error else { panic!("{error}") };
+    let TaskError::Panicked {
+        message, location, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(message, "cannot do sums");
     assert!(location.contains("shm/tests/pool.rs:"), "{location}");
     assert_eq!(pool.idle_workers(), before, "the worker goes on");
@@ -139,20 +177,30 @@ fn a_worker_that_dies_is_replaced_and_its_lock_reported() {
     let pool = pool(2);
     let shared = SharedArray::<f64, Ix2>::zeros(&Arena::new(1 << 24), (4, 4)).unwrap();
     let error = pool.apply(die, (shared.clone(), 7.0)).unwrap_err();
-    let TaskError::Died { held, how, .. } = &error else { panic!("{error}") };
+    let TaskError::Died { held, how, .. } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(how, "was killed by signal 6");
     assert_eq!(held.len(), 1, "{error}");
     assert_eq!(
         (held[0].handle.clone(), held[0].dirty.clone()),
         (shared.handle().unwrap().to_string(), Some(0..128))
     );
-    assert!(matches!(shared.read(), Err(Error::Lock(LockError::Poisoned(_)))));
+    assert!(matches!(
+        shared.read(),
+        Err(Error::Lock(LockError::Poisoned(_)))
+    ));
     let mut repair = shared.repair().unwrap();
-    assert_eq!(repair[[0, 0]], 7.0, "what the dead worker wrote is there to see");
+    assert_eq!(
+        repair[[0, 0]],
+        7.0,
+        "what the dead worker wrote is there to see"
+    );
     repair.fill(0.0);
     repair.clear_poison();
     drop(repair);
-    pool.map(increment, [shared.clone(), shared.clone()], &10).unwrap();
+    pool.map(increment, [shared.clone(), shared.clone()], &10)
+        .unwrap();
     assert_eq!(shared.read().unwrap()[[3, 3]], 20.0);
     assert_eq!(pool.idle_workers().len(), 2);
 }
@@ -164,7 +212,9 @@ fn a_worker_that_dies_in_its_part_poisons_that_part() {
     let results = pool.map_each(die_in_part, shared.partition(Axis(0), 4).unwrap(), &4);
     let died: Vec<bool> = results.iter().map(Result::is_err).collect();
     assert_eq!(died, [false, false, true, false], "the others go on");
-    let Err(Error::Lock(LockError::Poisoned(poison))) = shared.read() else { panic!("not poisoned") };
+    let Err(Error::Lock(LockError::Poisoned(poison))) = shared.read() else {
+        panic!("not poisoned")
+    };
     assert_eq!(poison.dirty, 4 * 16..6 * 16);
 }
 
@@ -191,7 +241,13 @@ fn workers_end_with_their_pool_even_in_a_task() {
         while pool.idle_workers().len() == 2 {
             std::thread::yield_now();
         }
-        numpush_os::kill(*workers.iter().find(|pid| !pool.idle_workers().contains(pid)).unwrap()).unwrap();
+        numpush_os::kill(
+            *workers
+                .iter()
+                .find(|pid| !pool.idle_workers().contains(pid))
+                .unwrap(),
+        )
+        .unwrap();
         task.join().unwrap()
     });
     assert!(matches!(running, Err(TaskError::Died { .. })));
@@ -209,7 +265,9 @@ fn what_cannot_be_run_is_an_error() {
     let stale = SharedArray::<f64, Ix2>::zeros(&Arena::new(1 << 20), (2, 2)).unwrap();
     let handle = stale.handle().unwrap();
     drop(stale);
-    let error = pool.apply(increment_by_handle, (handle, 1_usize)).unwrap_err();
+    let error = pool
+        .apply(increment_by_handle, (handle, 1_usize))
+        .unwrap_err();
     assert!(error.to_string().contains("not among the tasks"), "{error}");
     assert!(matches!(Pool::new(0), Err(PoolError::Empty)));
 }
@@ -219,9 +277,17 @@ fn what_is_too_long_is_an_error_and_the_worker_goes_on() {
     let pool = pool(1);
     let before = pool.workers();
     let error = pool.apply(swallow, ("x".repeat(65 << 20),)).unwrap_err();
-    assert!(error.to_string().contains("over the limit of 67108864 bytes"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("over the limit of 67108864 bytes"),
+        "{error}"
+    );
     let error = pool.apply(produce, (65 << 20,)).unwrap_err();
-    assert!(error.to_string().contains("results are over the limit"), "{error}");
+    assert!(
+        error.to_string().contains("results are over the limit"),
+        "{error}"
+    );
     assert_eq!(pool.apply(produce, (3,)).unwrap(), "xxx");
     assert_eq!(pool.workers(), before);
 }
@@ -258,16 +324,36 @@ fn workers_end_with_the_process_of_their_pool() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let said =
-            lines.find_map(|line| Some(line.strip_prefix("workers: [")?.trim_end_matches(']').to_owned()));
-        let workers: Vec<u32> = said.unwrap().split(", ").map(|pid| pid.parse().unwrap()).collect();
+        let mut lines = BufReader::new(owner.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        let said = lines.find_map(|line| {
+            Some(
+                line.strip_prefix("workers: [")?
+                    .trim_end_matches(']')
+                    .to_owned(),
+            )
+        });
+        let workers: Vec<u32> = said
+            .unwrap()
+            .split(", ")
+            .map(|pid| pid.parse().unwrap())
+            .collect();
         assert!(workers.iter().all(|&pid| is_alive(pid)));
-        assert!(Command::new("kill").args([signal, &owner.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &owner.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         owner.wait().unwrap();
         let until = Instant::now() + Duration::from_secs(60);
         while workers.iter().any(|&pid| is_alive(pid)) {
-            assert!(Instant::now() < until, "workers outlive a pool ended by {signal}");
+            assert!(
+                Instant::now() < until,
+                "workers outlive a pool ended by {signal}"
+            );
             std::thread::yield_now();
         }
     }
@@ -282,7 +368,12 @@ fn idle_workers_use_no_processor() {
         let of = |pid: &u32| {
             let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
             let fields = text.rsplit_once(") ").unwrap().1;
-            fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()
+            fields
+                .split(' ')
+                .skip(11)
+                .take(2)
+                .map(|ticks| ticks.parse::<u64>().unwrap())
+                .sum::<u64>()
         };
         pool.workers().iter().map(of).sum()
     };
@@ -291,5 +382,9 @@ fn idle_workers_use_no_processor() {
     let before = ticks();
     std::thread::sleep(Duration::from_millis(500));
     // A tick of 10 ms is booked whole on whoever runs when it ends.
-    assert!(ticks() - before <= 1, "{} ticks in half a second", ticks() - before);
+    assert!(
+        ticks() - before <= 1,
+        "{} ticks in half a second",
+        ticks() - before
+    );
 }

@@ -18,14 +18,26 @@ use support::not_run;
 
 fn python(program: &str, arguments: &[&str]) -> Option<Child> {
     let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
-    let has_numpy = Command::new(&python).args(["-c", "import numpy"]).stderr(Stdio::null()).status();
+    let has_numpy = Command::new(&python)
+        .args(["-c", "import numpy"])
+        .stderr(Stdio::null())
+        .status();
     if !has_numpy.is_ok_and(|status| status.success()) {
-        assert!(std::env::var("NUMPUSH_PYTHON").is_err(), "NUMPUSH_PYTHON has no numpy");
-        not_run(&format!("{python} has no numpy; tests/run sets up one that has"));
+        assert!(
+            std::env::var("NUMPUSH_PYTHON").is_err(),
+            "NUMPUSH_PYTHON has no numpy"
+        );
+        not_run(&format!(
+            "{python} has no numpy; tests/run sets up one that has"
+        ));
         return None;
     }
     let mut command = Command::new(python);
-    command.args(["-c", program]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .args(["-c", program])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     Some(command.spawn().unwrap())
 }
 
@@ -43,9 +55,13 @@ def attach(name):
 
 #[test]
 fn python_works_on_what_we_made() {
-    let segment = NamedSegment::create(&format!("test-ours-{}", std::process::id()), 3 * 4 * 8).unwrap();
+    let segment =
+        NamedSegment::create(&format!("test-ours-{}", std::process::id()), 3 * 4 * 8).unwrap();
     let array = segment.array::<f64, Ix2>((3, 4)).unwrap().unwrap();
-    array.iter().enumerate().for_each(|(at, cell)| cell.set(at as f64));
+    array
+        .iter()
+        .enumerate()
+        .for_each(|(at, cell)| cell.set(at as f64));
     let program = format!(
         "{ATTACH}
 memory = attach(sys.argv[1])
@@ -57,13 +73,18 @@ del array
 memory.close()
 "
     );
-    let Some(mut child) = python(&program, &[segment.name()]) else { return };
+    let Some(mut child) = python(&program, &[segment.name()]) else {
+        return;
+    };
     assert!(child.wait().unwrap().success());
     assert_eq!(array[[1, 2]].get(), 12.0);
     assert_eq!(array[[2, 3]].get(), -1.0);
     let name = segment.name().to_owned();
     drop(segment);
-    assert!(NamedSegment::open(&name).is_err(), "the name goes with its maker");
+    assert!(
+        NamedSegment::open(&name).is_err(),
+        "the name goes with its maker"
+    );
 }
 
 #[test]
@@ -81,14 +102,21 @@ del array
 memory.close()
 memory.unlink()
 ";
-    let Some(mut child) = python(program, &[]) else { return };
+    let Some(mut child) = python(program, &[]) else {
+        return;
+    };
     let mut name = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut name).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut name)
+        .unwrap();
     let segment = NamedSegment::open(name.trim()).unwrap();
     let array = segment.array::<f64, Ix2>((256, 512)).unwrap().unwrap();
     assert!(array.iter().all(|cell| cell.get() == 3.0));
     array[[255, 511]].set(4.0);
-    assert!(segment.array::<f64, Ix2>((256, 513)).is_err(), "a row too many");
+    assert!(
+        segment.array::<f64, Ix2>((256, 513)).is_err(),
+        "a row too many"
+    );
     let read_only = NamedSegment::open_read_only(name.trim()).unwrap();
     assert!(read_only.cells::<f64>().is_none());
     child.stdin.take().unwrap().write_all(b"go on\n").unwrap();

@@ -1,5 +1,9 @@
 //! What the tests of this folder share.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test program uses a part of it"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -14,14 +18,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An array of `len` bytes that tells `seed` in every byte.
 pub(crate) fn bytes(len: usize, seed: u8) -> Message<'static> {
-    let data: Vec<u8> = (0..251).cycle().take(len).map(|byte: u8| byte.wrapping_add(seed)).collect();
+    let data: Vec<u8> = (0..251)
+        .cycle()
+        .take(len)
+        .map(|byte: u8| byte.wrapping_add(seed))
+        .collect();
     Message::from(Array::new(u8::SCALAR, &[len], data.into()).unwrap())
 }
 
 /// An array of every element type there is, in the order given by `strides` or C.
 pub(crate) fn every_dtype() -> Vec<Message<'static>> {
-    let plain =
-        "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 >c16 |S5 <U3 >U2 <M8[ns] <m8[25s]";
+    let plain = "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 >c16 |S5 <U3 >U2 <M8[ns] <m8[25s]";
     let array = |typestr: &str| {
         let scalar: Scalar = typestr.parse().unwrap();
         let data: Vec<u8> = [0, 1].into_iter().cycle().take(6 * scalar.size).collect();
@@ -71,7 +78,10 @@ impl Peer {
         let mark = format!("{word}: ");
         loop {
             let mut line = String::new();
-            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the peer ended before it said {word:?}");
+            assert!(
+                self.lines.read_line(&mut line).unwrap() > 0,
+                "the peer ended before it said {word:?}"
+            );
             if let Some((_, said)) = line.split_once(&mark) {
                 return said.trim().to_owned();
             }
@@ -101,7 +111,10 @@ impl Drop for Peer {
 pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !done() {
-        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain for: {what}");
+        assert!(
+            Instant::now() < until,
+            "waited {PATIENCE:?} in vain for: {what}"
+        );
         std::thread::yield_now();
     }
 }

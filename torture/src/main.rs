@@ -59,7 +59,13 @@ fn main() -> ExitCode {
     tasks::serve();
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(random::seed);
-    let Args { kills, mode, victims, kib, .. } = args;
+    let Args {
+        kills,
+        mode,
+        victims,
+        kib,
+        ..
+    } = args;
     println!("mode {mode:?}, {kills} kills, {victims} victims, {kib} KiB, seed {seed}");
     let started = Instant::now();
     let random = Random::new(seed);
@@ -73,5 +79,9 @@ fn main() -> ExitCode {
         ..Outcome::default()
     });
     println!("{outcome} in {:.1} s", started.elapsed().as_secs_f64());
-    if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if outcome.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

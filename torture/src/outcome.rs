@@ -34,14 +34,36 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills, reads, writes, poisoned, dirty, torn, lost, stuck, .. } = self;
-        let Self { leaked_descriptors, leaked_bytes, leaked_names, fault, .. } = self;
+        let Self {
+            kills,
+            reads,
+            writes,
+            poisoned,
+            dirty,
+            torn,
+            lost,
+            stuck,
+            ..
+        } = self;
+        let Self {
+            leaked_descriptors,
+            leaked_bytes,
+            leaked_names,
+            fault,
+            ..
+        } = self;
         write!(
             f,
             "{kills} kills, {reads} reads, {writes} writes, {poisoned} poisoned ({dirty} really torn): "
         )?;
-        write!(f, "undetected torn {torn}, lost commits {lost}, stuck {stuck}, leaked descriptors ")?;
-        write!(f, "{leaked_descriptors}, bytes {leaked_bytes}, names {leaked_names}")?;
+        write!(
+            f,
+            "undetected torn {torn}, lost commits {lost}, stuck {stuck}, leaked descriptors "
+        )?;
+        write!(
+            f,
+            "{leaked_descriptors}, bytes {leaked_bytes}, names {leaked_names}"
+        )?;
         if let Some(fault) = fault {
             write!(f, ", fault: {fault}")?;
         }
@@ -57,8 +79,12 @@ pub(crate) struct Inventory {
 
 impl Inventory {
     pub(crate) fn take() -> Self {
-        let count = |path: &str| std::fs::read_dir(path).map_or(0, |entries| entries.count() as u64);
-        Self { descriptors: count("/proc/self/fd"), names: count("/dev/shm") }
+        let count =
+            |path: &str| std::fs::read_dir(path).map_or(0, |entries| entries.count() as u64);
+        Self {
+            descriptors: count("/proc/self/fd"),
+            names: count("/dev/shm"),
+        }
     }
 
     /// Notes what has been added since, when the threads that close the connections of the dead have done so.

@@ -23,7 +23,12 @@ pub(crate) fn serve() {
 }
 
 /// Runs rounds of tasks while another thread kills workers, until `kills` of them are dead.
-pub(crate) fn torture(kills: u64, workers: usize, kib: usize, mut random: Random) -> Result<Outcome, Error> {
+pub(crate) fn torture(
+    kills: u64,
+    workers: usize,
+    kib: usize,
+    mut random: Random,
+) -> Result<Outcome, Error> {
     let failed = |error: numpush::shm::PoolError| Error::Io {
         operation: "start a pool",
         source: std::io::Error::other(error),
@@ -47,7 +52,13 @@ pub(crate) fn torture(kills: u64, workers: usize, kib: usize, mut random: Random
                 }
             }
         });
-        let result = rounds(&pool, &shared, workers, || killed.load(Ordering::Relaxed) < kills, &mut outcome);
+        let result = rounds(
+            &pool,
+            &shared,
+            workers,
+            || killed.load(Ordering::Relaxed) < kills,
+            &mut outcome,
+        );
         done.store(true, Ordering::Relaxed);
         result
     })?;
@@ -71,9 +82,13 @@ fn rounds(
         round += 1;
         let results = pool.map_each(set, shared.partition(Axis(0), workers * 2)?, &round);
         outcome.writes += results.len() as u64;
-        let died = results.iter().filter(|result| matches!(result, Err(TaskError::Died { .. }))).count();
-        if let Some(Err(error)) =
-            results.iter().find(|result| !matches!(result, Ok(()) | Err(TaskError::Died { .. })))
+        let died = results
+            .iter()
+            .filter(|result| matches!(result, Err(TaskError::Died { .. })))
+            .count();
+        if let Some(Err(error)) = results
+            .iter()
+            .find(|result| !matches!(result, Ok(()) | Err(TaskError::Died { .. })))
         {
             outcome.fault = Some(error.to_string());
             return Ok(());

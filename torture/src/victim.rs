@@ -34,16 +34,30 @@ impl Count {
     pub(crate) const LEN: usize = 40;
 
     fn say(&self) {
-        let words = [self.reads, self.writes, self.poisoned, self.dirty, self.commits];
+        let words = [
+            self.reads,
+            self.writes,
+            self.poisoned,
+            self.dirty,
+            self.commits,
+        ];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(&bytes).and_then(|()| out.flush());
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let mut words = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
+        let mut words = bytes
+            .chunks_exact(8)
+            .map(|word| word.try_into().map_or(0, u64::from_le_bytes));
         let mut next = || words.next().unwrap_or(0);
-        Self { reads: next(), writes: next(), poisoned: next(), dirty: next(), commits: next() }
+        Self {
+            reads: next(),
+            writes: next(),
+            poisoned: next(),
+            dirty: next(),
+            commits: next(),
+        }
     }
 }
 
@@ -65,10 +79,16 @@ impl From<Error> for End {
 #[expect(clippy::print_stderr, reason = "a victim that cannot work says so")]
 pub(crate) fn run(role: &str) -> ExitCode {
     let ended = match role.split_once(' ') {
-        Some(("commit", handle)) => handle.parse().map_err(End::from).and_then(|handle| commit(&handle)),
+        Some(("commit", handle)) => handle
+            .parse()
+            .map_err(End::from)
+            .and_then(|handle| commit(&handle)),
         Some((role, handle)) => {
             let writes = role != "readers";
-            handle.parse().map_err(End::from).and_then(|handle| in_place(&handle, writes))
+            handle
+                .parse()
+                .map_err(End::from)
+                .and_then(|handle| in_place(&handle, writes))
         }
         None => return ExitCode::FAILURE,
     };

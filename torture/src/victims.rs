@@ -49,7 +49,10 @@ pub(crate) fn torture(
         Shared::InPlace(array) => format!("in-place {}", array.handle()?),
         Shared::Commit(array) => format!("commit {}", array.handle()?),
     };
-    let failed = |source| Error::Io { operation: "start a victim", source };
+    let failed = |source| Error::Io {
+        operation: "start a victim",
+        source,
+    };
     let inventory = Inventory::take();
     let mut outcome = Outcome::default();
     let writer = Writer::start(&shared, mode);
@@ -141,7 +144,11 @@ fn check(shared: Shared, newest: u64, outcome: &mut Outcome) -> Result<(), Error
 impl Victim {
     fn start(role: &str) -> std::io::Result<Self> {
         let mut command = Command::new("/proc/self/exe");
-        let mut child = command.env(VARIABLE, role).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command
+            .env(VARIABLE, role)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let output = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
         Ok(Self { child, output })
     }
@@ -162,7 +169,12 @@ impl Victim {
         outcome.writes += last.writes;
         outcome.poisoned += last.poisoned;
         outcome.dirty += last.dirty;
-        match self.child.wait().ok().and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok())
+        match self
+            .child
+            .wait()
+            .ok()
+            .and_then(|status| status.code())
+            .and_then(|code| u8::try_from(code).ok())
         {
             Some(TORN) => outcome.torn += 1,
             Some(LOST) => outcome.lost += 1,

@@ -11,8 +11,14 @@ use std::process::Command;
 
 fn survives(mode: &str, kills: &str) {
     let torture = env!("CARGO_BIN_EXE_numpush-torture");
-    let output = Command::new(torture).args(["--mode", mode, "--kills", kills]).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(torture)
+        .args(["--mode", mode, "--kills", kills])
+        .output()
+        .unwrap();
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     println!("{out}");
     assert!(output.status.success(), "{}: {out}{err}", output.status);
     assert!(out.contains(&format!("{kills} kills, ")), "{out}");

@@ -14,16 +14,29 @@ pub enum Error {
     Message(#[source] DecodeError),
     /// Caller: the message is larger than the side named takes; nothing was sent.
     #[error("payload of {len} bytes is over the {limit} bytes that {whose} accepts in one message")]
-    TooLarge { len: u64, limit: u64, whose: &'static str },
+    TooLarge {
+        len: u64,
+        limit: u64,
+        whose: &'static str,
+    },
     /// Caller: the medium cannot do it.
     #[error("{transport} cannot {operation}")]
-    Unsupported { transport: &'static str, operation: &'static str },
+    Unsupported {
+        transport: &'static str,
+        operation: &'static str,
+    },
     /// Caller: the endpoint is not one this transport takes.
     #[error("endpoint {address:?}: {fault}")]
-    Address { address: String, fault: &'static str },
+    Address {
+        address: String,
+        fault: &'static str,
+    },
     /// Nothing happened for as long as the caller would wait. Nothing is lost: call again.
     #[error("{operation} timed out after {after:?}")]
-    Timeout { operation: &'static str, after: Duration },
+    Timeout {
+        operation: &'static str,
+        after: Duration,
+    },
     /// A record began and did not go on in time.
     #[error("{peer} sent a part of a message and then too little for {after:?}")]
     Stalled { peer: String, after: Duration },
@@ -47,17 +60,29 @@ pub enum Error {
     Handshake { peer: String, source: Box<Self> },
     /// The peer runs as a user that may not connect.
     #[error("{peer} runs as user {uid}, and only user {allowed} may connect")]
-    ForeignUser { peer: String, uid: u32, allowed: u32 },
+    ForeignUser {
+        peer: String,
+        uid: u32,
+        allowed: u32,
+    },
     /// An earlier error has ended this link.
     #[error("the link with {peer} has failed before")]
     Broken { peer: String },
     /// The kernel said no.
     #[error("{operation} {endpoint}")]
-    Io { operation: &'static str, endpoint: String, source: io::Error },
+    Io {
+        operation: &'static str,
+        endpoint: String,
+        source: io::Error,
+    },
     /// The ZeroMQ library said no.
     #[cfg(feature = "zmq")]
     #[error("ZeroMQ could not {operation} {endpoint}")]
-    Zmq { operation: &'static str, endpoint: String, source: Box<zeromq::ZmqError> },
+    Zmq {
+        operation: &'static str,
+        endpoint: String,
+        source: Box<zeromq::ZmqError>,
+    },
 }
 
 /// Why a peer will not go on.
@@ -115,11 +140,18 @@ impl Error {
     pub fn is_harmless(&self) -> bool {
         matches!(
             self,
-            Self::Timeout { .. } | Self::TooLarge { .. } | Self::Message(_) | Self::Unsupported { .. }
+            Self::Timeout { .. }
+                | Self::TooLarge { .. }
+                | Self::Message(_)
+                | Self::Unsupported { .. }
         )
     }
 
     pub(crate) fn io(operation: &'static str, endpoint: &str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { operation, endpoint: endpoint.to_owned(), source }
+        move |source| Self::Io {
+            operation,
+            endpoint: endpoint.to_owned(),
+            source,
+        }
     }
 }

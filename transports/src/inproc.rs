@@ -27,7 +27,10 @@ use crate::transfer::{Path, Reason, Transfer};
 pub fn connect(name: &str, options: &Options) -> Result<Box<dyn Link>, Error> {
     let hall = connect_until(name, options.connect_timeout, || {
         let listeners = lock(&LISTENERS);
-        listeners.get(name).and_then(Weak::upgrade).ok_or_else(|| io::ErrorKind::NotFound.into())
+        listeners
+            .get(name)
+            .and_then(Weak::upgrade)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     })?;
     let (there, back) = (Arc::new(Lane::default()), Arc::new(Lane::default()));
     let theirs = Arc::clone(&there);
@@ -53,12 +56,21 @@ pub fn listen(name: &str, options: &Options) -> Result<Box<dyn Acceptor>, Error>
     let mut listeners = lock(&LISTENERS);
     listeners.retain(|_, hall| hall.strong_count() > 0);
     if listeners.contains_key(name) {
-        return Err(Error::io("listen on", name)(io::ErrorKind::AddrInUse.into()));
+        return Err(Error::io("listen on", name)(
+            io::ErrorKind::AddrInUse.into(),
+        ));
     }
     let (arrived, change) = (Mutex::default(), Condvar::new());
-    let hall = Arc::new(Hall { options: options.clone(), arrived, change });
+    let hall = Arc::new(Hall {
+        options: options.clone(),
+        arrived,
+        change,
+    });
     listeners.insert(name.to_owned(), Arc::downgrade(&hall));
-    Ok(Box::new(Listener { name: name.to_owned(), hall }))
+    Ok(Box::new(Listener {
+        name: name.to_owned(),
+        hall,
+    }))
 }
 
 static LISTENERS: LazyLock<Mutex<HashMap<String, Weak<Hall>>>> = LazyLock::new(Mutex::default);
@@ -118,42 +130,73 @@ impl Inproc {
                 return result;
             }
             if pace::passed(deadline) {
-                return Err(Error::Timeout { operation, after: timeout.unwrap_or_default() });
+                return Err(Error::Timeout {
+                    operation,
+                    after: timeout.unwrap_or_default(),
+                });
             }
             state = wait(&lane.change, state, deadline);
         }
     }
 
     fn gone(&self) -> Error {
-        Error::Disconnected { peer: self.peer().to_owned(), missing: 0 }
+        Error::Disconnected {
+            peer: self.peer().to_owned(),
+            missing: 0,
+        }
     }
 }
 
 impl Link for Inproc {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         let bytes = message.payload_len();
-        for (limit, whose) in [(self.options.max_message, "this side"), (self.peer_max, "the peer")] {
+        for (limit, whose) in [
+            (self.options.max_message, "this side"),
+            (self.peer_max, "the peer"),
+        ] {
             if bytes > limit {
-                return Err(Error::TooLarge { len: bytes, limit, whose });
+                return Err(Error::TooLarge {
+                    len: bytes,
+                    limit,
+                    whose,
+                });
             }
         }
         // Every limit of the wire holds here too: a program must not break when its endpoint changes.
         Encoder::new(message, 0, Flags::default()).map_err(Error::Message)?;
-        let borrowed = message.buffers().into_iter().filter(|buffer| buffer.is_borrowed());
+        let borrowed = message
+            .buffers()
+            .into_iter()
+            .filter(|buffer| buffer.is_borrowed());
         let borrowed: u64 = borrowed.map(|buffer| buffer.len() as u64).sum();
-        let reason = if borrowed > 0 { Reason::Borrowed } else { Reason::OnlyWay };
+        let reason = if borrowed > 0 {
+            Reason::Borrowed
+        } else {
+            Reason::OnlyWay
+        };
         let copied = message.prepared() + borrowed;
-        let transfer = Transfer { bytes, copied, system_calls: 0, path: Path::Handover, reason };
+        let transfer = Transfer {
+            bytes,
+            copied,
+            system_calls: 0,
+            path: Path::Handover,
+            reason,
+        };
         let window = self.options.window;
         self.wait_for(&self.out, "send", self.options.send_timeout, |state| {
             if state.receiver_gone {
                 return Some(Err(self.gone()));
             }
-            (state.messages.is_empty() || state.bytes.saturating_add(bytes) <= window).then_some(Ok(()))
+            (state.messages.is_empty() || state.bytes.saturating_add(bytes) <= window)
+                .then_some(Ok(()))
         })?;
         let received = Received {
             message: message.clone().into_owned_or_copy(),
-            transfer: Transfer { copied: 0, reason: Reason::OnlyWay, ..transfer },
+            transfer: Transfer {
+                copied: 0,
+                reason: Reason::OnlyWay,
+                ..transfer
+            },
         };
         let mut state = lock(&self.out.state);
         state.messages.push_back(received);
@@ -169,18 +212,28 @@ impl Link for Inproc {
                 return Some(Ok(received));
             }
             if state.closed {
-                return Some(Err(Error::Closed { peer: self.peer().to_owned() }));
+                return Some(Err(Error::Closed {
+                    peer: self.peer().to_owned(),
+                }));
             }
             state.sender_gone.then(|| Err(self.gone()))
         })
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        self.wait_for(&self.out, "flush", self.options.send_timeout, |state| match state {
-            LaneState { messages, .. } if messages.is_empty() => Some(Ok(())),
-            LaneState { receiver_gone: true, .. } => Some(Err(self.gone())),
-            _ => None,
-        })
+        self.wait_for(
+            &self.out,
+            "flush",
+            self.options.send_timeout,
+            |state| match state {
+                LaneState { messages, .. } if messages.is_empty() => Some(Ok(())),
+                LaneState {
+                    receiver_gone: true,
+                    ..
+                } => Some(Err(self.gone())),
+                _ => None,
+            },
+        )
     }
 
     fn close(&mut self) -> Result<(), Error> {
@@ -234,7 +287,10 @@ impl Acceptor for Listener {
                 return Ok(Box::new(link));
             }
             if pace::passed(deadline) {
-                return Err(Error::Timeout { operation: "accept", after: timeout.unwrap_or_default() });
+                return Err(Error::Timeout {
+                    operation: "accept",
+                    after: timeout.unwrap_or_default(),
+                });
             }
             arrived = wait(&self.hall.change, arrived, deadline);
         }
@@ -248,12 +304,19 @@ impl Acceptor for Listener {
     }
 }
 
-fn wait<'g, T>(change: &Condvar, guard: MutexGuard<'g, T>, deadline: Option<Instant>) -> MutexGuard<'g, T> {
+fn wait<'g, T>(
+    change: &Condvar,
+    guard: MutexGuard<'g, T>,
+    deadline: Option<Instant>,
+) -> MutexGuard<'g, T> {
     match deadline {
         None => change.wait(guard).unwrap_or_else(PoisonError::into_inner),
         Some(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
-            change.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+            change
+                .wait_timeout(guard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
         }
     }
 }
@@ -265,12 +328,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for Inproc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inproc").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Inproc")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Listener")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -62,7 +62,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 impl<D: Door> Listener<D> {
     pub(crate) fn new(door: D, options: Options, landings: Landings) -> Self {
-        Self { door, options, landings, pending: VecDeque::new(), paused: None }
+        Self {
+            door,
+            options,
+            landings,
+            pending: VecDeque::new(),
+            paused: None,
+        }
     }
 
     /// Takes a connection from the door and greets it.
@@ -84,7 +90,10 @@ impl<D: Door> Listener<D> {
                 if matches!(error, Error::ForeignUser { .. }) {
                     let _ = os::send(&socket, &[IoSlice::new(&refuse(Refusal::User))], false);
                 }
-                return Err(Error::Handshake { peer, source: Box::new(error) });
+                return Err(Error::Handshake {
+                    peer,
+                    source: Box::new(error),
+                });
             }
         };
         // A fresh socket has room for 32 bytes; if not, the peer is gone, and reading tells.
@@ -101,21 +110,38 @@ impl<D: Door> Listener<D> {
         if self.pending.len() > MAX_PENDING
             && let Some(oldest) = self.pending.pop_front()
         {
-            let _ = os::send(&oldest.socket, &[IoSlice::new(&refuse(Refusal::Busy))], false);
+            let _ = os::send(
+                &oldest.socket,
+                &[IoSlice::new(&refuse(Refusal::Busy))],
+                false,
+            );
         }
         Ok(())
     }
 
     /// Reads the greeting of one pending peer; its link, if that was all.
     fn proceed(&mut self, index: usize) -> Result<Option<Box<dyn Link>>, Error> {
-        let Some(pending) = self.pending.get_mut(index) else { return Ok(None) };
+        let Some(pending) = self.pending.get_mut(index) else {
+            return Ok(None);
+        };
         let result = match pending.greeting.read(&pending.socket, &pending.peer) {
             Ok(None) if Instant::now() < pending.deadline => return Ok(None),
-            Ok(None) => Err(Error::Timeout { operation: "handshake", after: pace::HANDSHAKE }),
+            Ok(None) => Err(Error::Timeout {
+                operation: "handshake",
+                after: pace::HANDSHAKE,
+            }),
             result => result,
         };
-        let Some(done) = self.pending.remove(index) else { return Ok(None) };
-        let Pending { socket, medium, peer, ours, .. } = done;
+        let Some(done) = self.pending.remove(index) else {
+            return Ok(None);
+        };
+        let Pending {
+            socket,
+            medium,
+            peer,
+            ours,
+            ..
+        } = done;
         let theirs = match result {
             Ok(Some(theirs)) => theirs,
             Ok(None) => return Ok(None),
@@ -123,11 +149,22 @@ impl<D: Door> Listener<D> {
                 if matches!(error, Error::Rubbish { .. }) {
                     let _ = os::send(&socket, &[IoSlice::new(&refuse(Refusal::Rubbish))], false);
                 }
-                return Err(Error::Handshake { peer, source: Box::new(error) });
+                return Err(Error::Handshake {
+                    peer,
+                    source: Box::new(error),
+                });
             }
         };
         let landing = self.landings.make();
-        let link = Stream::greeted(socket, medium, peer, ours, theirs, self.options.clone(), landing)?;
+        let link = Stream::greeted(
+            socket,
+            medium,
+            peer,
+            ours,
+            theirs,
+            self.options.clone(),
+            landing,
+        )?;
         Ok(Some(Box::new(link)))
     }
 
@@ -135,8 +172,16 @@ impl<D: Door> Listener<D> {
     fn wait(&mut self, deadline: Option<Instant>) -> Result<Vec<Ready>, Error> {
         let oldest = self.pending.iter().map(|pending| pending.deadline).min();
         let until = pace::nearer(pace::nearer(deadline, oldest), self.paused);
-        let door = if self.paused.is_some() { Ready::default() } else { Ready::READ };
-        let mut wanted: Vec<_> = self.pending.iter().map(|one| (one.socket.as_fd(), Ready::READ)).collect();
+        let door = if self.paused.is_some() {
+            Ready::default()
+        } else {
+            Ready::READ
+        };
+        let mut wanted: Vec<_> = self
+            .pending
+            .iter()
+            .map(|one| (one.socket.as_fd(), Ready::READ))
+            .collect();
         wanted.push((self.door.descriptor(), door));
         let ready = os::wait(&wanted, until).map_err(Error::io("wait at", &self.door.address()));
         if pace::passed(self.paused) {
@@ -153,7 +198,10 @@ impl<D: Door> Acceptor for Listener<D> {
             let ready = self.wait(deadline)?;
             // From the back: a handshake that ends takes its place along.
             for index in (0..self.pending.len()).rev() {
-                let due = self.pending.get(index).is_some_and(|pending| Instant::now() >= pending.deadline);
+                let due = self
+                    .pending
+                    .get(index)
+                    .is_some_and(|pending| Instant::now() >= pending.deadline);
                 if (due || ready.get(index).is_some_and(|ready| ready.read))
                     && let Some(link) = self.proceed(index)?
                 {
@@ -164,7 +212,10 @@ impl<D: Door> Acceptor for Listener<D> {
                 self.admit()?;
             }
             if pace::passed(deadline) {
-                return Err(Error::Timeout { operation: "accept", after: timeout.unwrap_or_default() });
+                return Err(Error::Timeout {
+                    operation: "accept",
+                    after: timeout.unwrap_or_default(),
+                });
             }
         }
     }
@@ -180,7 +231,9 @@ impl<D: Door> Acceptor for Listener<D> {
 
 impl<D: Door> fmt::Debug for Listener<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("address", &self.door.address()).finish_non_exhaustive()
+        f.debug_struct("Listener")
+            .field("address", &self.door.address())
+            .finish_non_exhaustive()
     }
 }
 

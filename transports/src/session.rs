@@ -20,15 +20,17 @@ impl Hello {
     const SEGMENTS: u32 = 2;
 
     pub(crate) fn encode(self) -> [u8; PREAMBLE_LEN] {
-        let bits =
-            (u32::from(self.checksums) * Self::CHECKSUMS) | (u32::from(self.segments) * Self::SEGMENTS);
+        let bits = (u32::from(self.checksums) * Self::CHECKSUMS)
+            | (u32::from(self.segments) * Self::SEGMENTS);
         control(RecordKind::Hello, bits, self.max_message)
     }
 
     /// Reads the peer's first record.
     pub(crate) fn decode(bytes: &[u8; PREAMBLE_LEN], peer: &str) -> Result<Self, Error> {
-        let preamble =
-            Preamble::decode(bytes).map_err(|source| Error::Rubbish { peer: peer.to_owned(), source })?;
+        let preamble = Preamble::decode(bytes).map_err(|source| Error::Rubbish {
+            peer: peer.to_owned(),
+            source,
+        })?;
         match preamble.kind {
             RecordKind::Hello => Ok(Self {
                 max_message: preamble.payload_len,
@@ -36,10 +38,14 @@ impl Hello {
                 checksums: preamble.id & Self::CHECKSUMS != 0,
                 segments: preamble.id & Self::SEGMENTS != 0,
             }),
-            RecordKind::Refuse => {
-                Err(Error::Refused { peer: peer.to_owned(), reason: Refusal::from_wire(preamble.id) })
-            }
-            _ => Err(Error::Session { peer: peer.to_owned(), fault: "its first record is no hello" }),
+            RecordKind::Refuse => Err(Error::Refused {
+                peer: peer.to_owned(),
+                reason: Refusal::from_wire(preamble.id),
+            }),
+            _ => Err(Error::Session {
+                peer: peer.to_owned(),
+                fault: "its first record is no hello",
+            }),
         }
     }
 }

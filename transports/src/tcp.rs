@@ -33,10 +33,20 @@ use crate::transfer::{Reason, Transfer};
 /// # Errors
 /// [`Error::Io`] if nobody listens for as long as the connect timeout, or the name is unknown;
 /// [`Error::Handshake`] if something else than numpush answers.
-pub fn connect(address: &str, options: &Options, landing: Box<dyn Landing>) -> Result<Box<dyn Link>, Error> {
-    let socket =
-        connect_until(address, options.connect_timeout, || connect_any(address, options.connect_timeout))?;
-    let peer = format!("tcp://{}", socket.peer_addr().map_err(Error::io("connect to", address))?);
+pub fn connect(
+    address: &str,
+    options: &Options,
+    landing: Box<dyn Landing>,
+) -> Result<Box<dyn Link>, Error> {
+    let socket = connect_until(address, options.connect_timeout, || {
+        connect_any(address, options.connect_timeout)
+    })?;
+    let peer = format!(
+        "tcp://{}",
+        socket
+            .peer_addr()
+            .map_err(Error::io("connect to", address))?
+    );
     let (medium, hello) = set_up(&socket, options).map_err(Error::io("set up", &peer))?;
     let link = Stream::open(socket.into(), medium, peer, hello, options.clone(), landing)?;
     Ok(Box::new(link))
@@ -46,9 +56,15 @@ pub fn connect(address: &str, options: &Options, landing: Box<dyn Landing>) -> R
 ///
 /// # Errors
 /// [`Error::Io`] if the address is not ours or taken.
-pub fn listen(address: &str, options: &Options, landings: Landings) -> Result<Box<dyn Acceptor>, Error> {
+pub fn listen(
+    address: &str,
+    options: &Options,
+    landings: Landings,
+) -> Result<Box<dyn Acceptor>, Error> {
     let listener = TcpListener::bind(address).map_err(Error::io("listen on", address))?;
-    listener.set_nonblocking(true).map_err(Error::io("listen on", address))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(Error::io("listen on", address))?;
     Ok(Box::new(Listener::new(listener, options.clone(), landings)))
 }
 
@@ -75,8 +91,18 @@ fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(Tcp, Hello)> {
         Checksums::Off => false,
         Checksums::Auto => !same_host,
     };
-    let hello = Hello { max_message: options.max_message, checksums, segments: false };
-    Ok((Tcp { same_host, sendfile: options.sendfile }, hello))
+    let hello = Hello {
+        max_message: options.max_message,
+        checksums,
+        segments: false,
+    };
+    Ok((
+        Tcp {
+            same_host,
+            sendfile: options.sendfile,
+        },
+        hello,
+    ))
 }
 
 fn is_same_host(peer: IpAddr, local: IpAddr) -> bool {
@@ -95,13 +121,21 @@ impl Door for TcpListener {
         Ok((socket.into(), format!("tcp://{peer}")))
     }
 
-    fn examine(&self, socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Tcp, Hello), Error> {
+    fn examine(
+        &self,
+        socket: &OwnedFd,
+        peer: &str,
+        options: &Options,
+    ) -> Result<(Tcp, Hello), Error> {
         let socket = socket.try_clone().map_err(Error::io("set up", peer))?;
         set_up(&TcpStream::from(socket), options).map_err(Error::io("set up", peer))
     }
 
     fn address(&self) -> String {
-        self.local_addr().map_or_else(|_| "tcp://?".to_owned(), |address| format!("tcp://{address}"))
+        self.local_addr().map_or_else(
+            |_| "tcp://?".to_owned(),
+            |address| format!("tcp://{address}"),
+        )
     }
 }
 
@@ -129,9 +163,13 @@ impl Medium for Tcp {
 
     fn plan(&mut self, message: &Message<'_>, _: u32, _: bool) -> Plan {
         let buffers = message.buffers();
-        let mut backings = buffers.iter().filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
+        let mut backings = buffers
+            .iter()
+            .filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
         let largest = backings.clone().map(|(len, _)| len as u64).max();
-        if backings.any(|(len, backing)| len as u64 >= SMALL && self.prefers_sendfile(backing.stability)) {
+        if backings
+            .any(|(len, backing)| len as u64 >= SMALL && self.prefers_sendfile(backing.stability))
+        {
             return Plan::SendFile;
         }
         Plan::Write(match largest {
@@ -154,7 +192,12 @@ impl Medium for Tcp {
     ) -> Result<(Message<'static>, Transfer), DecodeError> {
         // A TCP peer was told that we take no segments.
         let segment = record.id;
-        Err(DecodeError::Reference { segment, offset: 0, len: record.payload_len, size: 0 })
+        Err(DecodeError::Reference {
+            segment,
+            offset: 0,
+            len: record.payload_len,
+            size: 0,
+        })
     }
 
     fn released(&mut self, _: u32) {}

@@ -111,8 +111,17 @@ impl Reason {
 
 impl fmt::Display for Transfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes, copied, system_calls, path, reason } = self;
+        let Self {
+            bytes,
+            copied,
+            system_calls,
+            path,
+            reason,
+        } = self;
         let (path, reason) = (path.name(), reason.name());
-        write!(f, "{bytes} bytes by {path} ({reason}), {copied} copied by us, {system_calls} system calls")
+        write!(
+            f,
+            "{bytes} bytes by {path} ({reason}), {copied} copied by us, {system_calls} system calls"
+        )
     }
 }

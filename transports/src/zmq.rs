@@ -22,11 +22,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use numpush_message::{Buffer, DecodeError, Encoder, Flags, Landing, Limits, Message, PREAMBLE_LEN, Summary};
+use numpush_message::{
+    Buffer, DecodeError, Encoder, Flags, Landing, Limits, Message, PREAMBLE_LEN, Summary,
+};
 use tokio::runtime::{Builder, Runtime};
 use zeromq::{
-    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, Socket as _, SocketRecv as _, SocketSend as _,
-    SubSocket, ZmqError, ZmqMessage,
+    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, Socket as _, SocketRecv as _,
+    SocketSend as _, SubSocket, ZmqError, ZmqMessage,
 };
 
 use crate::contract::{Acceptor, Caps, Landings, Link, Received};
@@ -66,7 +68,9 @@ pub fn connect(
 ) -> Result<Box<dyn Link>, Error> {
     let mut link = Zmq::new(endpoint, pattern, options, landing)?;
     let runtime = &link.runtime;
-    let socket = link.socket.as_mut().ok_or_else(|| Error::Broken { peer: endpoint.to_owned() })?;
+    let socket = link.socket.as_mut().ok_or_else(|| Error::Broken {
+        peer: endpoint.to_owned(),
+    })?;
     let attempt = async {
         let deadline = Instant::now() + options.connect_timeout;
         let mut pause = Duration::from_millis(1);
@@ -80,7 +84,9 @@ pub fn connect(
             pause = (pause * 2).min(Duration::from_millis(50));
         }
     };
-    runtime.block_on(attempt).map_err(zmq_error("connect to", endpoint))?;
+    runtime
+        .block_on(attempt)
+        .map_err(zmq_error("connect to", endpoint))?;
     Ok(Box::new(link))
 }
 
@@ -98,26 +104,44 @@ pub fn listen(
     if !trusted && !is_local(endpoint) {
         let fault = "a ZeroMQ listener takes only loopback addresses: any peer could abort the process. Add ?trusted=1 \
                      if every machine that can reach it is trusted";
-        return Err(Error::Address { address: endpoint.to_owned(), fault });
+        return Err(Error::Address {
+            address: endpoint.to_owned(),
+            fault,
+        });
     }
     let mut link = Zmq::new(endpoint, pattern, options, landings.make())?;
     let runtime = &link.runtime;
-    let socket = link.socket.as_mut().ok_or_else(|| Error::Broken { peer: endpoint.to_owned() })?;
-    let bound = runtime.block_on(socket.bind(endpoint)).map_err(zmq_error("listen on", endpoint))?;
+    let socket = link.socket.as_mut().ok_or_else(|| Error::Broken {
+        peer: endpoint.to_owned(),
+    })?;
+    let bound = runtime
+        .block_on(socket.bind(endpoint))
+        .map_err(zmq_error("listen on", endpoint))?;
     link.path = endpoint.strip_prefix("ipc://").map(Into::into);
     let address = format!("zmq+{bound}");
     link.endpoint.clone_from(&address);
-    Ok(Box::new(Listener { address, link: Some(link) }))
+    Ok(Box::new(Listener {
+        address,
+        link: Some(link),
+    }))
 }
 
 fn is_local(endpoint: &str) -> bool {
-    let Some(address) = endpoint.strip_prefix("tcp://") else { return endpoint.starts_with("ipc://") };
+    let Some(address) = endpoint.strip_prefix("tcp://") else {
+        return endpoint.starts_with("ipc://");
+    };
     let resolved = address.to_socket_addrs();
-    resolved.is_ok_and(|mut addresses| addresses.all(|address| address.ip().to_canonical().is_loopback()))
+    resolved.is_ok_and(|mut addresses| {
+        addresses.all(|address| address.ip().to_canonical().is_loopback())
+    })
 }
 
 fn zmq_error(operation: &'static str, endpoint: &str) -> impl FnOnce(ZmqError) -> Error {
-    move |source| Error::Zmq { operation, endpoint: endpoint.to_owned(), source: Box::new(source) }
+    move |source| Error::Zmq {
+        operation,
+        endpoint: endpoint.to_owned(),
+        source: Box::new(source),
+    }
 }
 
 enum Socket {
@@ -214,14 +238,19 @@ impl Zmq {
         options: &Options,
         landing: Box<dyn Landing>,
     ) -> Result<Self, Error> {
-        let runtime =
-            Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("numpush-zmq").build();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .thread_name("numpush-zmq")
+            .build();
         let runtime = runtime.map_err(Error::io("start the runtime of", endpoint))?;
         let guard = runtime.enter();
         let mut socket = Socket::new(pattern);
         drop(guard);
         if let Socket::Sub(socket) = &mut socket {
-            runtime.block_on(socket.subscribe("")).map_err(zmq_error("subscribe to", endpoint))?;
+            runtime
+                .block_on(socket.subscribe(""))
+                .map_err(zmq_error("subscribe to", endpoint))?;
         }
         let (endpoint, options, queue) = (endpoint.to_owned(), options.clone(), Arc::default());
         Ok(Self {
@@ -246,14 +275,19 @@ impl Zmq {
             Pattern::Req => "a ZeroMQ REQ socket",
             Pattern::Rep => "a ZeroMQ REP socket",
         };
-        Error::Unsupported { transport, operation }
+        Error::Unsupported {
+            transport,
+            operation,
+        }
     }
 
     /// Frames of a message, and how many bytes were copied to make them.
     fn frames(&self, message: &Message<'_>) -> Result<(Vec<Bytes>, u64), Error> {
         let encoder = Encoder::new(message, self.sent, Flags::default()).map_err(Error::Message)?;
         let header = PREAMBLE_LEN + encoder.preamble().header_len as usize;
-        let mut frames = vec![Bytes::copy_from_slice(encoder.head().get(..header).unwrap_or(&[]))];
+        let mut frames = vec![Bytes::copy_from_slice(
+            encoder.head().get(..header).unwrap_or(&[]),
+        )];
         let mut copied = 0;
         for &buffer in encoder.buffers() {
             if buffer.is_borrowed() {
@@ -261,20 +295,28 @@ impl Zmq {
             }
             let buffer = buffer.clone().into_owned_or_copy();
             self.queue.add(buffer.len() as u64);
-            frames.push(Bytes::from_owner(Queued { buffer, queue: Arc::clone(&self.queue) }));
+            frames.push(Bytes::from_owner(Queued {
+                buffer,
+                queue: Arc::clone(&self.queue),
+            }));
         }
         Ok((frames, copied))
     }
 
     /// Gives the message to the runtime, once there is a peer to take it.
     fn hand_over(&mut self, frames: Vec<Bytes>, deadline: Option<Instant>) -> Result<(), Error> {
-        let mut message = ZmqMessage::try_from(frames).map_err(|_| self.unsupported("send nothing"))?;
+        let mut message =
+            ZmqMessage::try_from(frames).map_err(|_| self.unsupported("send nothing"))?;
         let mut pause = Pause::new();
         loop {
             let Some(socket) = &mut self.socket else {
-                return Err(Error::Broken { peer: self.endpoint.clone() });
+                return Err(Error::Broken {
+                    peer: self.endpoint.clone(),
+                });
             };
-            let sent = self.runtime.block_on(async { until(deadline, socket.send(message)).await });
+            let sent = self
+                .runtime
+                .block_on(async { until(deadline, socket.send(message)).await });
             match sent {
                 None => return Err(self.timeout("send")),
                 Some(None) => return Err(self.unsupported("send")),
@@ -291,15 +333,24 @@ impl Zmq {
 
     fn timeout(&self, operation: &'static str) -> Error {
         let send = self.options.send_timeout;
-        let timeout = if operation == "recv" { self.options.recv_timeout } else { send };
-        Error::Timeout { operation, after: timeout.unwrap_or_default() }
+        let timeout = if operation == "recv" {
+            self.options.recv_timeout
+        } else {
+            send
+        };
+        Error::Timeout {
+            operation,
+            after: timeout.unwrap_or_default(),
+        }
     }
 
     /// Makes the message of its frames.
     fn open(&mut self, frames: &[Bytes]) -> Result<Received, DecodeError> {
         let limits = Limits::default().with_payload(self.options.max_message);
         let Some((head, rest)) = frames.split_first() else {
-            return Err(DecodeError::Truncated { missing: PREAMBLE_LEN as u64 });
+            return Err(DecodeError::Truncated {
+                missing: PREAMBLE_LEN as u64,
+            });
         };
         let (preamble, summary) = Summary::parse(head, &limits)?;
         if preamble.flags != Flags::default() {
@@ -307,10 +358,15 @@ impl Zmq {
         }
         let len = PREAMBLE_LEN + preamble.header_len as usize;
         if head.len() > len {
-            return Err(DecodeError::TrailingBytes { count: (head.len() - len) as u64 });
+            return Err(DecodeError::TrailingBytes {
+                count: (head.len() - len) as u64,
+            });
         }
-        let mut transfer =
-            Transfer { bytes: preamble.payload_len, path: Path::Frames, ..Transfer::default() };
+        let mut transfer = Transfer {
+            bytes: preamble.payload_len,
+            path: Path::Frames,
+            ..Transfer::default()
+        };
         transfer.reason = Reason::Aligned;
         let mut buffers = Vec::with_capacity(rest.len());
         for frame in rest {
@@ -324,16 +380,31 @@ impl Zmq {
             transfer.copied += frame.len() as u64;
             transfer.reason = Reason::Landing;
         }
-        Ok(Received { message: summary.resolve(buffers)?, transfer })
+        Ok(Received {
+            message: summary.resolve(buffers)?,
+            transfer,
+        })
     }
 
     /// Waits until the runtime has written out what it was given.
-    fn drain(&self, operation: &'static str, leave: u64, deadline: Option<Instant>) -> Result<(), Error> {
+    fn drain(
+        &self,
+        operation: &'static str,
+        leave: u64,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
         let mut bytes = self.queue.lock();
         while *bytes > leave {
             let step = pace::nearer(deadline, Some(Instant::now() + Duration::from_secs(1)));
-            let left = step.map_or(Duration::ZERO, |step| step.saturating_duration_since(Instant::now()));
-            bytes = self.queue.change.wait_timeout(bytes, left).unwrap_or_else(PoisonError::into_inner).0;
+            let left = step.map_or(Duration::ZERO, |step| {
+                step.saturating_duration_since(Instant::now())
+            });
+            bytes = self
+                .queue
+                .change
+                .wait_timeout(bytes, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             if pace::passed(deadline) {
                 return Err(self.timeout(operation));
             }
@@ -357,14 +428,22 @@ impl Link for Zmq {
         }
         let (bytes, limit) = (message.payload_len(), self.options.max_message);
         if bytes > limit {
-            return Err(Error::TooLarge { len: bytes, limit, whose: "this side" });
+            return Err(Error::TooLarge {
+                len: bytes,
+                limit,
+                whose: "this side",
+            });
         }
         let deadline = pace::deadline(self.options.send_timeout);
         self.drain("send", self.options.window.saturating_sub(bytes), deadline)?;
         let (frames, copied) = self.frames(message)?;
         self.hand_over(frames, deadline)?;
         self.sent = self.sent.wrapping_add(1);
-        let reason = if copied > 0 { Reason::Borrowed } else { Reason::OnlyWay };
+        let reason = if copied > 0 {
+            Reason::Borrowed
+        } else {
+            Reason::OnlyWay
+        };
         Ok(Transfer {
             bytes,
             copied: copied + message.prepared(),
@@ -377,16 +456,23 @@ impl Link for Zmq {
     fn recv(&mut self) -> Result<Received, Error> {
         let deadline = pace::deadline(self.options.recv_timeout);
         let Some(socket) = &mut self.socket else {
-            return Err(Error::Broken { peer: self.endpoint.clone() });
+            return Err(Error::Broken {
+                peer: self.endpoint.clone(),
+            });
         };
-        let received = self.runtime.block_on(async { until(deadline, socket.recv()).await });
+        let received = self
+            .runtime
+            .block_on(async { until(deadline, socket.recv()).await });
         match received {
             None => Err(self.timeout("recv")),
             Some(None) => Err(self.unsupported("receive")),
             Some(Some(Err(error))) => Err(zmq_error("receive from", &self.endpoint)(error)),
             Some(Some(Ok(message))) => {
                 let frames = message.into_vec();
-                self.open(&frames).map_err(|source| Error::Rubbish { peer: self.endpoint.clone(), source })
+                self.open(&frames).map_err(|source| Error::Rubbish {
+                    peer: self.endpoint.clone(),
+                    source,
+                })
             }
         }
     }
@@ -487,7 +573,10 @@ impl Acceptor for Listener {
                 std::thread::park();
             },
         }
-        Err(Error::Timeout { operation: "accept", after: timeout.unwrap_or_default() })
+        Err(Error::Timeout {
+            operation: "accept",
+            after: timeout.unwrap_or_default(),
+        })
     }
 
     fn set_landings(&mut self, landings: Landings) {
@@ -503,13 +592,20 @@ impl Acceptor for Listener {
 
 impl fmt::Debug for Zmq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pattern, endpoint, .. } = self;
-        f.debug_struct("Zmq").field("pattern", pattern).field("endpoint", endpoint).finish_non_exhaustive()
+        let Self {
+            pattern, endpoint, ..
+        } = self;
+        f.debug_struct("Zmq")
+            .field("pattern", pattern)
+            .field("endpoint", endpoint)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }

@@ -98,7 +98,9 @@ impl Way {
         let small = matches!(load, Load::Array(bytes) if bytes < 64 << 10);
         Some(match (self, kind) {
             (Self::Unix | Self::UnixSegment, _) if small => Self::BareUnix,
-            (Self::Tcp | Self::TcpChecksums | Self::TcpSegment | Self::TcpSendfile, _) => Self::BareTcp,
+            (Self::Tcp | Self::TcpChecksums | Self::TcpSegment | Self::TcpSendfile, _) => {
+                Self::BareTcp
+            }
             (Self::Unix | Self::UnixSegment, Kind::RoundTrip) => Self::BareUnix,
             (Self::Unix | Self::File | Self::FileMap, Kind::Throughput) => Self::MemcpyWarm,
             (Self::ZmqTcp | Self::ZmqIpc, Kind::Throughput) => Self::BareZmqFrames,
@@ -157,13 +159,22 @@ const THROUGHPUT: [Way; 20] = [
     Way::Pyzmq,
 ];
 
-const ROUND_TRIP: [Way; 6] =
-    [Way::BareTcp, Way::Tcp, Way::BareUnix, Way::Unix, Way::UnixSegment, Way::Inproc];
+const ROUND_TRIP: [Way; 6] = [
+    Way::BareTcp,
+    Way::Tcp,
+    Way::BareUnix,
+    Way::Unix,
+    Way::UnixSegment,
+    Way::Inproc,
+];
 
 /// Every case, sizes rising.
 pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
-    let sizes: &[usize] =
-        if quick { &[64, 1 << 20, 64 << 20] } else { &[64, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20] };
+    let sizes: &[usize] = if quick {
+        &[64, 1 << 20, 64 << 20]
+    } else {
+        &[64, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20]
+    };
     let budget: usize = if quick { 128 << 20 } else { 1 << 30 };
     let most = if quick { 2_000 } else { 20_000 };
     let mut cases = Vec::new();
@@ -171,28 +182,54 @@ pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
         for way in THROUGHPUT {
             let count = (budget / bytes).clamp(if quick { 2 } else { 4 }, most);
             // A file a message, and a link that polls: fewer of them say as much.
-            let count = if way == Way::File { count.min(most / 10) } else { count };
-            if matches!(way, Way::TcpSendfile | Way::BareSendfile | Way::BareSplice) && bytes < 1 << 20 {
+            let count = if way == Way::File {
+                count.min(most / 10)
+            } else {
+                count
+            };
+            if matches!(way, Way::TcpSendfile | Way::BareSendfile | Way::BareSplice)
+                && bytes < 1 << 20
+            {
                 continue;
             }
-            cases.push(Case { way, load: Load::Array(bytes), kind: Kind::Throughput, count });
+            cases.push(Case {
+                way,
+                load: Load::Array(bytes),
+                kind: Kind::Throughput,
+                count,
+            });
         }
     }
     for way in ROUND_TRIP {
         let count = if quick { 2_000 } else { 10_000 };
-        cases.push(Case { way, load: Load::Array(64), kind: Kind::RoundTrip, count });
+        cases.push(Case {
+            way,
+            load: Load::Array(64),
+            kind: Kind::RoundTrip,
+            count,
+        });
     }
     let largest = sizes.last().copied().unwrap_or(1 << 20);
     for bytes in [1 << 20, largest] {
         let way = Way::UnixSegment;
         let count = if quick { 1_000 } else { 3_000 };
-        cases.push(Case { way, load: Load::Array(bytes), kind: Kind::RoundTrip, count });
+        cases.push(Case {
+            way,
+            load: Load::Array(bytes),
+            kind: Kind::RoundTrip,
+            count,
+        });
     }
     if frame {
         let ours = THROUGHPUT
             .into_iter()
             .filter(|way| !way.is_floor() && !matches!(way, Way::FileMap | Way::TcpSendfile));
-        cases.extend(ours.map(|way| Case { way, load: Load::Frame, kind: Kind::Throughput, count: 10 }));
+        cases.extend(ours.map(|way| Case {
+            way,
+            load: Load::Frame,
+            kind: Kind::Throughput,
+            count: 10,
+        }));
     }
     cases
 }

@@ -57,13 +57,19 @@ pub(crate) fn send_descriptor(
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(broken)
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(broken)
 }
 
 pub(crate) fn zmq_receiver(peer: &Peer) -> Result<(), Failure> {
     let runtime = runtime()?;
     let mut socket = PullSocket::new();
-    let bound = runtime.block_on(socket.bind("tcp://127.0.0.1:0")).map_err(broken)?;
+    let bound = runtime
+        .block_on(socket.bind("tcp://127.0.0.1:0"))
+        .map_err(broken)?;
     say(&format!("at {bound}"));
     measured(peer, &mut |last| {
         let message = runtime.block_on(socket.recv()).map_err(broken)?;
@@ -126,11 +132,20 @@ else:
 pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, Failure> {
     let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
     let numbers = [size, warm, count].map(|number| number.to_string());
-    let has_zmq = Command::new(&python).args(["-c", "import zmq"]).stderr(Stdio::null()).status();
+    let has_zmq = Command::new(&python)
+        .args(["-c", "import zmq"])
+        .stderr(Stdio::null())
+        .status();
     if !has_zmq.is_ok_and(|status| status.success()) {
-        return Err(Failure::Bench(format!("{python} has no pyzmq: name one with NUMPUSH_PYTHON")));
+        return Err(Failure::Bench(format!(
+            "{python} has no pyzmq: name one with NUMPUSH_PYTHON"
+        )));
     }
-    let mut pull = Started::new(Command::new(&python).args(["-c", PYZMQ, "pull", "-"]).args(&numbers))?;
+    let mut pull = Started::new(
+        Command::new(&python)
+            .args(["-c", PYZMQ, "pull", "-"])
+            .args(&numbers),
+    )?;
     let line = pull.line()?;
     let address = line.strip_prefix("at ").unwrap_or(&line);
     let mut push = Command::new(&python)
@@ -140,7 +155,10 @@ pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, Failu
         .spawn()
         .map_err(broken)?;
     pull.line()?;
-    let mut go = push.stdin.take().ok_or_else(|| Failure::Bench("the sender has no input".into()))?;
+    let mut go = push
+        .stdin
+        .take()
+        .ok_or_else(|| Failure::Bench("the sender has no input".into()))?;
     let began = Instant::now();
     go.write_all(b"go\n").map_err(broken)?;
     pull.line()?;

@@ -40,7 +40,11 @@ pub(crate) struct Bench {
 /// The dataframe of the project's own tests, if the source is still where it was built.
 const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/flights.parquet");
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the table, and what is being measured")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table, and what is being measured"
+)]
 pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
     let frame = args.frame.clone().unwrap_or_else(|| FLIGHTS.into());
     let frame = if frame.exists() || args.frame.is_some() {
@@ -50,7 +54,11 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
         None
     };
     let cases = case::all(args.quick, frame.is_some());
-    let wanted = |case: &&Case| args.only.as_ref().is_none_or(|only| case.name().contains(only.as_str()));
+    let wanted = |case: &&Case| {
+        args.only
+            .as_ref()
+            .is_none_or(|only| case.name().contains(only.as_str()))
+    };
     let cases: Vec<&Case> = cases.iter().filter(wanted).collect();
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1);
     let mut rows: Vec<Row> = cases.iter().map(|case| Row::new(case)).collect();

@@ -143,11 +143,17 @@ fn account(received: &Received, last: &mut Account) {
 
 /// Reads a byte of every page of every buffer.
 pub(crate) fn touch(message: &Message<'_>) {
-    message.buffers().into_iter().for_each(|buffer| touch_pages(buffer));
+    message
+        .buffers()
+        .into_iter()
+        .for_each(|buffer| touch_pages(buffer));
 }
 
 pub(crate) fn touch_pages(bytes: &[u8]) {
-    let sum = bytes.iter().step_by(4096).fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    let sum = bytes
+        .iter()
+        .step_by(4096)
+        .fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     std::hint::black_box(sum);
 }
 
@@ -162,7 +168,10 @@ pub(crate) fn cpu() -> f64 {
     numpush_os::usage().map_or(0.0, |usage| (usage.user + usage.system).as_secs_f64())
 }
 
-#[expect(clippy::print_stdout, reason = "how the peer talks to the process that started it")]
+#[expect(
+    clippy::print_stdout,
+    reason = "how the peer talks to the process that started it"
+)]
 pub(crate) fn say(line: &str) {
     println!("{line}");
 }
@@ -180,8 +189,14 @@ pub(crate) struct Started {
 impl Started {
     pub(crate) fn new(command: &mut Command) -> Result<Self, Failure> {
         let mut child = command.stdout(Stdio::piped()).spawn().map_err(broken)?;
-        let lines = child.stdout.take().ok_or_else(|| Failure::Bench("the peer has no output".into()))?;
-        Ok(Self { child, lines: BufReader::new(lines) })
+        let lines = child
+            .stdout
+            .take()
+            .ok_or_else(|| Failure::Bench("the peer has no output".into()))?;
+        Ok(Self {
+            child,
+            lines: BufReader::new(lines),
+        })
     }
 
     /// The next line the peer says.
@@ -190,7 +205,9 @@ impl Started {
         let count = self.lines.read_line(&mut line).map_err(broken)?;
         if count == 0 {
             let status = self.child.wait().map_err(broken)?;
-            return Err(Failure::Bench(format!("the receiving process ended early ({status})")));
+            return Err(Failure::Bench(format!(
+                "the receiving process ended early ({status})"
+            )));
         }
         Ok(line.trim().to_owned())
     }

@@ -17,7 +17,11 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(case: &Case) -> Self {
-        Self { case: *case, samples: Vec::new(), missing: None }
+        Self {
+            case: *case,
+            samples: Vec::new(),
+            missing: None,
+        }
     }
 
     fn rate(&self) -> Option<f64> {
@@ -34,7 +38,10 @@ impl Row {
     fn cpu(&self) -> Option<f64> {
         let per_byte = |sample: &Sample| {
             let bytes = sample.payload as f64 * self.case.count as f64;
-            sample.cpu.filter(|_| bytes > 1e8).map(|cpu| cpu / bytes * 1e9)
+            sample
+                .cpu
+                .filter(|_| bytes > 1e8)
+                .map(|cpu| cpu / bytes * 1e9)
         };
         median(self.samples.iter().filter_map(per_byte))
     }
@@ -88,9 +95,19 @@ impl Report {
         };
         let mut last = String::new();
         for row in &self.rows {
-            let kind = if row.case.kind == Kind::RoundTrip { ", there and back" } else { "" };
-            let heading =
-                format!("{}{kind}", if kind.is_empty() { loads(row) } else { "round trips".to_owned() });
+            let kind = if row.case.kind == Kind::RoundTrip {
+                ", there and back"
+            } else {
+                ""
+            };
+            let heading = format!(
+                "{}{kind}",
+                if kind.is_empty() {
+                    loads(row)
+                } else {
+                    "round trips".to_owned()
+                }
+            );
             if heading != last {
                 let _ = writeln!(
                     out,
@@ -116,12 +133,21 @@ impl Report {
                 row.missing.as_deref().unwrap_or("no round was run")
             );
         }
-        let number =
-            |value: Option<f64>, digits: usize| value.map_or(String::new(), |v| format!("{v:.digits$}"));
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or(String::new(), |v| format!("{v:.digits$}"))
+        };
         let rate = row.rate().map(|rate| rate / 1e9);
-        let digits = if rate.is_some_and(|rate| rate < 0.1) { 4 } else { 2 };
-        let copies = row.copies().map_or(String::new(), |(s, r)| format!("{s:.1}/{r:.1}"));
-        let ratio = self.ratio(row).map_or(String::new(), |(ratio, floor)| format!("{ratio:.2} of {floor}"));
+        let digits = if rate.is_some_and(|rate| rate < 0.1) {
+            4
+        } else {
+            2
+        };
+        let copies = row
+            .copies()
+            .map_or(String::new(), |(s, r)| format!("{s:.1}/{r:.1}"));
+        let ratio = self.ratio(row).map_or(String::new(), |(ratio, floor)| {
+            format!("{ratio:.2} of {floor}")
+        });
         format!(
             "{name:<32}{:>9}{:>10}{:>10}{copies:>12}{:>9}{:>10}  {ratio}",
             number(rate, digits),

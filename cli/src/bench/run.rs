@@ -37,9 +37,11 @@ pub(crate) fn measure(case: &Case, frame: Option<&Message<'static>>) -> Result<S
         ..Sample::default()
     };
     match case.way {
-        Way::MemcpyWarm | Way::MemcpyFresh => {
-            Ok(rate(floor::memcpy(size, case.count, case.way == Way::MemcpyFresh)))
-        }
+        Way::MemcpyWarm | Way::MemcpyFresh => Ok(rate(floor::memcpy(
+            size,
+            case.count,
+            case.way == Way::MemcpyFresh,
+        ))),
         Way::Pyzmq => Ok(rate(floor::pyzmq(size, WARM, case.count)?)),
         Way::Inproc => inproc(case, &load(case, frame)?),
         Way::BareSendfile | Way::BareSplice => by_file(case, size),
@@ -54,10 +56,19 @@ const WARM: usize = 2;
 
 /// The message a case sends, from where the case wants it to lie.
 fn load(case: &Case, frame: Option<&Message<'static>>) -> Result<Message<'static>, Failure> {
-    let in_segment = matches!(case.way, Way::TcpSegment | Way::TcpSendfile | Way::UnixSegment);
+    let in_segment = matches!(
+        case.way,
+        Way::TcpSegment | Way::TcpSendfile | Way::UnixSegment
+    );
     let Load::Array(bytes) = case.load else {
-        let frame = frame.cloned().ok_or_else(|| Failure::Bench("no dataframe".into()))?;
-        return if in_segment { reopened(&frame) } else { Ok(frame) };
+        let frame = frame
+            .cloned()
+            .ok_or_else(|| Failure::Bench("no dataframe".into()))?;
+        return if in_segment {
+            reopened(&frame)
+        } else {
+            Ok(frame)
+        };
     };
     let buffer = if in_segment {
         let mut segment = Segment::new(bytes).map_err(numpush::Error::from)?;
@@ -66,8 +77,13 @@ fn load(case: &Case, frame: Option<&Message<'static>>) -> Result<Message<'static
     } else {
         Buffer::from(vec![7; bytes])
     };
-    let float: Scalar = "<f8".parse().map_err(numpush::DecodeError::from).map_err(numpush::Error::from)?;
-    Ok(Message::from(Array::new(float, &[bytes / 8], buffer).map_err(numpush::Error::from)?))
+    let float: Scalar = "<f8"
+        .parse()
+        .map_err(numpush::DecodeError::from)
+        .map_err(numpush::Error::from)?;
+    Ok(Message::from(
+        Array::new(float, &[bytes / 8], buffer).map_err(numpush::Error::from)?,
+    ))
 }
 
 /// The message's record in sealed memory.
@@ -93,11 +109,25 @@ fn reopened(message: &Message<'_>) -> Result<Message<'static>, Failure> {
 
 fn start(case: &Case, address: &str, size: usize) -> Result<Started, Failure> {
     let program = std::env::current_exe().map_err(broken)?;
-    let way = clap::ValueEnum::to_possible_value(&case.way).map(|value| value.get_name().to_owned());
+    let way =
+        clap::ValueEnum::to_possible_value(&case.way).map(|value| value.get_name().to_owned());
     let numbers = [size, WARM, case.count].map(|number| number.to_string());
     let mut command = Command::new(program);
-    command.args(["bench-peer", "--way", &way.unwrap_or_default(), "--address", address]);
-    command.args(["--size", &numbers[0], "--warm", &numbers[1], "--count", &numbers[2]]);
+    command.args([
+        "bench-peer",
+        "--way",
+        &way.unwrap_or_default(),
+        "--address",
+        address,
+    ]);
+    command.args([
+        "--size",
+        &numbers[0],
+        "--warm",
+        &numbers[1],
+        "--count",
+        &numbers[2],
+    ]);
     if case.kind == Kind::RoundTrip {
         command.arg("--echo");
     }
@@ -152,7 +182,10 @@ fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, Failure> {
         }
         Ok(())
     })?;
-    Ok(Sample { sent: last, ..sample })
+    Ok(Sample {
+        sent: last,
+        ..sample
+    })
 }
 
 fn turn(connection: &mut Connection, message: &Message<'_>) -> Result<Transfer, Failure> {
@@ -215,7 +248,11 @@ fn bare(case: &Case, size: usize) -> Result<Sample, Failure> {
             Ok(Transfer::default())
         };
         let sample = trips(case, turn, Some(&mut started))?;
-        return Ok(Sample { sent: None, payload: size as u64, ..sample });
+        return Ok(Sample {
+            sent: None,
+            payload: size as u64,
+            ..sample
+        });
     }
     timed(case, &mut started, |count| {
         for _ in 0..count {
@@ -227,8 +264,17 @@ fn bare(case: &Case, size: usize) -> Result<Sample, Failure> {
 
 /// sendfile or splice from sealed memory, in a loop.
 fn by_file(case: &Case, size: usize) -> Result<Sample, Failure> {
-    let buffer = load(&Case { way: Way::TcpSegment, ..*case }, None)?;
-    let backing = buffer.buffers().first().and_then(|buffer| buffer.backing().cloned());
+    let buffer = load(
+        &Case {
+            way: Way::TcpSegment,
+            ..*case
+        },
+        None,
+    )?;
+    let backing = buffer
+        .buffers()
+        .first()
+        .and_then(|buffer| buffer.backing().cloned());
     let backing = backing.ok_or_else(|| Failure::Bench("a segment without a descriptor".into()))?;
     let mut started = start(case, "-", size)?;
     let address = address_of(&mut started)?;
@@ -250,7 +296,9 @@ fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, Failure> {
         let mut last = Transfer::default();
         loop {
             let received = match connection.recv() {
-                Err(numpush::Error::Transport(numpush::TransportError::Closed { .. })) => return Ok(last),
+                Err(numpush::Error::Transport(numpush::TransportError::Closed { .. })) => {
+                    return Ok(last);
+                }
                 result => result?,
             };
             last = received.transfer;
@@ -275,19 +323,32 @@ fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, Failure> {
         connection.flush()?;
         let seconds = began.elapsed().as_secs_f64();
         let rate = Some(last.bytes as f64 * case.count as f64 / seconds);
-        Sample { rate, sent: Some(last), payload: last.bytes, ..Sample::default() }
+        Sample {
+            rate,
+            sent: Some(last),
+            payload: last.bytes,
+            ..Sample::default()
+        }
     };
     connection.close()?;
-    let transfer = receiver.join().map_err(|_| Failure::Bench("the receiving thread panicked".into()))??;
+    let transfer = receiver
+        .join()
+        .map_err(|_| Failure::Bench("the receiving thread panicked".into()))??;
     let (copied, bytes) = (transfer.copied, transfer.bytes);
-    sample.received = Some(Account { copied, bytes, ..Account::default() });
+    sample.received = Some(Account {
+        copied,
+        bytes,
+        ..Account::default()
+    });
     Ok(sample)
 }
 
 /// The receiver maps a file that cannot change: memory of ours, sealed, by its name in /proc.
 fn mapped(case: &Case, message: &Message<'static>) -> Result<Sample, Failure> {
     let record = record(message)?;
-    let backing = record.backing().ok_or_else(|| Failure::Bench("a segment without a descriptor".into()))?;
+    let backing = record
+        .backing()
+        .ok_or_else(|| Failure::Bench("a segment without a descriptor".into()))?;
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&*backing.file);
     let path = format!("/proc/{}/fd/{descriptor}", std::process::id());
     let mut started = start(case, &path, 0)?;
@@ -304,7 +365,11 @@ struct Place {
 impl Place {
     fn new(way: Way) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("numpush-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "numpush-bench-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(&name);
         let shown = path.display();
         let (endpoint, is_folder) = match way {
@@ -315,7 +380,10 @@ impl Place {
             Way::ZmqTcp => ("zmq+tcp://127.0.0.1:0".to_owned(), false),
             _ => ("tcp://127.0.0.1:0".to_owned(), false),
         };
-        Self { endpoint, folder: is_folder.then_some(path) }
+        Self {
+            endpoint,
+            folder: is_folder.then_some(path),
+        }
     }
 }
 

@@ -40,7 +40,11 @@ impl Format {
         if path == Path::new("-") {
             return Ok(Self::Np);
         }
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let extension = path
+            .extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         Ok(match extension.as_str() {
             "npy" => Self::Npy,
             "npz" => Self::Npz,
@@ -51,7 +55,10 @@ impl Format {
             _ => {
                 let fault = "its extension tells no format: take .npy, .npz, .parquet, .arrow, .feather, .csv or .np, \
                              or name one with --format";
-                return Err(Failure::Format { path: path.to_owned(), fault: fault.to_owned() });
+                return Err(Failure::Format {
+                    path: path.to_owned(),
+                    fault: fault.to_owned(),
+                });
             }
         })
     }
@@ -62,16 +69,22 @@ pub(crate) fn read(path: &Path, named: Option<Format>) -> Result<Vec<Message<'st
     let format = Format::of(path, named)?;
     let is_input = path == Path::new("-");
     if format == Format::Np && !is_input {
-        let received = numpush::file::read(path, &mut Heap::new(), u64::MAX).map_err(numpush::Error::from)?;
+        let received =
+            numpush::file::read(path, &mut Heap::new(), u64::MAX).map_err(numpush::Error::from)?;
         return Ok(vec![received.message]);
     }
-    let source = if is_input { slurp(path)? } else { Source::File(open(path)?) };
+    let source = if is_input {
+        slurp(path)?
+    } else {
+        Source::File(open(path)?)
+    };
     match format {
         Format::Npy => Ok(vec![npy::read(path, source)?]),
         Format::Npz => npz::read(path, source),
         Format::Parquet | Format::Arrow | Format::Csv => {
             let batch = table::read(path, format, source)?;
-            let frame = Frame::from_batch(&batch).map_err(|error| Failure::Numpush(error.into()))?;
+            let frame =
+                Frame::from_batch(&batch).map_err(|error| Failure::Numpush(error.into()))?;
             Ok(vec![Message::from(frame)])
         }
         Format::Np => stream(path, source),
@@ -79,10 +92,16 @@ pub(crate) fn read(path: &Path, named: Option<Format>) -> Result<Vec<Message<'st
 }
 
 /// Writes messages to a file that is whole or not there at all.
-pub(crate) fn write(path: &Path, format: Format, messages: &[Message<'static>]) -> Result<(), Failure> {
+pub(crate) fn write(
+    path: &Path,
+    format: Format,
+    messages: &[Message<'static>],
+) -> Result<(), Failure> {
     if path == Path::new("-") {
         let bytes = encode(path, format, messages)?;
-        return std::io::stdout().write_all(&bytes).map_err(Failure::file(path, "cannot write"));
+        return std::io::stdout()
+            .write_all(&bytes)
+            .map_err(Failure::file(path, "cannot write"));
     }
     if let (Format::Np, [message]) = (format, messages) {
         numpush::file::write(path, message, true).map_err(numpush::Error::from)?;
@@ -94,15 +113,20 @@ pub(crate) fn write(path: &Path, format: Format, messages: &[Message<'static>]) 
         std::process::id()
     ));
     let result = write_to(&draft, path, format, messages);
-    let result =
-        result.and_then(|()| std::fs::rename(&draft, path).map_err(Failure::file(path, "cannot write")));
+    let result = result
+        .and_then(|()| std::fs::rename(&draft, path).map_err(Failure::file(path, "cannot write")));
     if result.is_err() {
         let _ = std::fs::remove_file(&draft);
     }
     result
 }
 
-fn write_to(draft: &Path, path: &Path, format: Format, messages: &[Message<'static>]) -> Result<(), Failure> {
+fn write_to(
+    draft: &Path,
+    path: &Path,
+    format: Format,
+    messages: &[Message<'static>],
+) -> Result<(), Failure> {
     let mut file = File::create(draft).map_err(Failure::file(path, "cannot write"))?;
     put(path, format, messages, &mut file)
 }
@@ -121,7 +145,10 @@ fn put(
 ) -> Result<(), Failure> {
     let one = || match messages {
         [one] => Ok(one),
-        _ => Err(Failure::Format { path: path.to_owned(), fault: "holds one message only".into() }),
+        _ => Err(Failure::Format {
+            path: path.to_owned(),
+            fault: "holds one message only".into(),
+        }),
     };
     match format {
         Format::Npy => npy::write(path, one()?, out),
@@ -135,14 +162,20 @@ fn put(
                     fault: format!("{what} cannot be written there: take .npy or .np"),
                 }
             })?;
-            let batch = frame.to_batch().map_err(|error| Failure::Numpush(error.into()))?;
+            let batch = frame
+                .to_batch()
+                .map_err(|error| Failure::Numpush(error.into()))?;
             table::write(path, format, &batch, out)
         }
         Format::Np => {
-            let flags = numpush::Flags { checksums: true, references: false };
-            let encoder =
-                numpush::Encoder::new(one()?, 0, flags).map_err(|error| Failure::Numpush(error.into()))?;
-            out.write_all(&encoder.copy_rest()).map_err(Failure::file(path, "cannot write"))?;
+            let flags = numpush::Flags {
+                checksums: true,
+                references: false,
+            };
+            let encoder = numpush::Encoder::new(one()?, 0, flags)
+                .map_err(|error| Failure::Numpush(error.into()))?;
+            out.write_all(&encoder.copy_rest())
+                .map_err(Failure::file(path, "cannot write"))?;
             Ok(())
         }
     }
@@ -160,14 +193,18 @@ pub(crate) fn open(path: &Path) -> Result<File, Failure> {
 
 fn slurp(path: &Path) -> Result<Source, Failure> {
     let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).map_err(Failure::file(path, "cannot read"))?;
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .map_err(Failure::file(path, "cannot read"))?;
     Ok(Source::Memory(bytes))
 }
 
 /// Messages one after another, as on a wire.
 fn stream(path: &Path, source: Source) -> Result<Vec<Message<'static>>, Failure> {
     let fault = |error| Failure::Numpush(numpush::Error::Decode(error));
-    let (Source::Memory(bytes), mut messages) = (source, Vec::new()) else { return Ok(Vec::new()) };
+    let (Source::Memory(bytes), mut messages) = (source, Vec::new()) else {
+        return Ok(Vec::new());
+    };
     let mut decoder = numpush::Decoder::new(Limits::default().with_payload(u64::MAX));
     let (mut rest, mut heap) = (bytes.as_slice(), Heap::new());
     while !rest.is_empty() {
@@ -183,7 +220,10 @@ fn stream(path: &Path, source: Source) -> Result<Vec<Message<'static>>, Failure>
     }
     if !decoder.is_idle() || messages.is_empty() {
         let fault = format!("{} bytes of a message are missing", decoder.missing());
-        return Err(Failure::Format { path: path.to_owned(), fault });
+        return Err(Failure::Format {
+            path: path.to_owned(),
+            fault,
+        });
     }
     Ok(messages)
 }
@@ -194,12 +234,18 @@ pub(crate) fn land(
     from: &mut impl Read,
     len: usize,
 ) -> Result<numpush::Buffer<'static>, Failure> {
-    let mut region = Heap::new().land(len).map_err(Failure::file(path, "cannot read"))?;
-    from.read_exact(region.bytes()).map_err(Failure::file(path, "ends before its data do"))?;
+    let mut region = Heap::new()
+        .land(len)
+        .map_err(Failure::file(path, "cannot read"))?;
+    from.read_exact(region.bytes())
+        .map_err(Failure::file(path, "ends before its data do"))?;
     Ok(region.finish())
 }
 
 /// A fault of the file at `path`.
 pub(crate) fn fault<T>(path: &Path, fault: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure::Format { path: PathBuf::from(path), fault: fault.into() })
+    Err(Failure::Format {
+        path: PathBuf::from(path),
+        fault: fault.into(),
+    })
 }

@@ -27,7 +27,10 @@ pub(super) fn read(path: &Path, source: Source) -> Result<Message<'static>, Fail
 pub(super) fn read_from(path: &Path, from: &mut impl Read) -> Result<Message<'static>, Failure> {
     let layout = Layout::read(path, from)?;
     let item = layout.dtype.size();
-    let len = layout.shape.iter().try_fold(item, |len, &axis| len.checked_mul(axis));
+    let len = layout
+        .shape
+        .iter()
+        .try_fold(item, |len, &axis| len.checked_mul(axis));
     let Some(len) = len.filter(|&len| isize::try_from(len).is_ok()) else {
         return fault(path, format!("shape {:?} is too large", layout.shape));
     };
@@ -43,39 +46,69 @@ pub(super) fn read_from(path: &Path, from: &mut impl Read) -> Result<Message<'st
     } else {
         Array::new(layout.dtype, &layout.shape, data)
     };
-    Ok(Message::from(array.map_err(|error| Failure::Numpush(error.into()))?))
+    Ok(Message::from(
+        array.map_err(|error| Failure::Numpush(error.into()))?,
+    ))
 }
 
-pub(super) fn write(path: &Path, message: &Message<'static>, out: &mut impl Write) -> Result<(), Failure> {
+pub(super) fn write(
+    path: &Path,
+    message: &Message<'static>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let Some(array) = message.array() else {
         let what = crate::ledger::describe(message);
-        return fault(path, format!("{what} cannot be written there: take .parquet, .arrow, .csv or .np"));
+        return fault(
+            path,
+            format!("{what} cannot be written there: take .parquet, .arrow, .csv or .np"),
+        );
     };
-    let fortran =
-        array.strides().is_some_and(|strides| is_fortran(array.shape(), strides, array.dtype().size()));
-    let array = if fortran { array.clone() } else { array.clone().into_c_order_or_copy() };
+    let fortran = array
+        .strides()
+        .is_some_and(|strides| is_fortran(array.shape(), strides, array.dtype().size()));
+    let array = if fortran {
+        array.clone()
+    } else {
+        array.clone().into_c_order_or_copy()
+    };
     let shape: String = array.shape().iter().map(|len| format!("{len}, ")).collect();
     let order = if fortran { "True" } else { "False" };
     let descr = describe(array.dtype());
-    let mut header =
-        format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': ({}), }}", shape.trim_end());
+    let mut header = format!(
+        "{{'descr': {descr}, 'fortran_order': {order}, 'shape': ({}), }}",
+        shape.trim_end()
+    );
     if array.shape().len() > 1 {
         header = header.replace(", ), }", "), }").replace(",), }", "), }");
     }
     // Version 2 has a four-byte length, for records with many fields.
-    let (version, prefix) = if header.len() < 65_000 { (1, 10) } else { (2, 12) };
+    let (version, prefix) = if header.len() < 65_000 {
+        (1, 10)
+    } else {
+        (2, 12)
+    };
     let padding = (64 - (prefix + header.len() + 1) % 64) % 64;
     header.push_str(&" ".repeat(padding));
     header.push('\n');
     let mut head = Vec::from(*MAGIC);
     head.extend_from_slice(&[version, 0]);
     if version == 1 {
-        head.extend_from_slice(&u16::try_from(header.len()).unwrap_or(u16::MAX).to_le_bytes());
+        head.extend_from_slice(
+            &u16::try_from(header.len())
+                .unwrap_or(u16::MAX)
+                .to_le_bytes(),
+        );
     } else {
-        head.extend_from_slice(&u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
+        head.extend_from_slice(
+            &u32::try_from(header.len())
+                .unwrap_or(u32::MAX)
+                .to_le_bytes(),
+        );
     }
     head.extend_from_slice(header.as_bytes());
-    let written = out.write_all(&head).and_then(|()| out.write_all(array.data()));
+    let written = out
+        .write_all(&head)
+        .and_then(|()| out.write_all(array.data()));
     written.map_err(Failure::file(path, "cannot write"))
 }
 
@@ -116,35 +149,53 @@ impl Layout {
     pub(crate) fn read(path: &Path, from: &mut impl Read) -> Result<Self, Failure> {
         let short = "ends inside its header";
         let mut prefix = [0; 8];
-        from.read_exact(&mut prefix).map_err(Failure::file(path, short))?;
+        from.read_exact(&mut prefix)
+            .map_err(Failure::file(path, short))?;
         if !prefix.starts_with(MAGIC) {
             return fault(path, "is no npy file: it does not begin with \\x93NUMPY");
         }
         let mut len = [0; 4];
         let bytes = if prefix[6] == 1 { 2 } else { 4 };
-        from.read_exact(&mut len[..bytes]).map_err(Failure::file(path, short))?;
+        from.read_exact(&mut len[..bytes])
+            .map_err(Failure::file(path, short))?;
         let len = u32::from_le_bytes(len) as usize;
         if len > 1 << 20 {
-            return fault(path, format!("header of {len} bytes is longer than the limit of 1048576"));
+            return fault(
+                path,
+                format!("header of {len} bytes is longer than the limit of 1048576"),
+            );
         }
         let mut header = vec![0; len];
-        from.read_exact(&mut header).map_err(Failure::file(path, short))?;
+        from.read_exact(&mut header)
+            .map_err(Failure::file(path, short))?;
         let text = String::from_utf8_lossy(&header);
         match Literal::parse(&text).and_then(|literal| Self::from_literal(&literal)) {
             Some(Ok(layout)) => Ok(layout),
             Some(Err(error)) => Err(Failure::Numpush(numpush::Error::Decode(error.into()))),
-            None => fault(path, format!("has a header we cannot read: {}", text.trim())),
+            None => fault(
+                path,
+                format!("has a header we cannot read: {}", text.trim()),
+            ),
         }
     }
 
     fn from_literal(literal: &Literal) -> Option<Result<Self, numpush::DtypeError>> {
-        let shape = literal.entry("shape")?.items()?.iter().map(Literal::number).collect::<Option<_>>()?;
+        let shape = literal
+            .entry("shape")?
+            .items()?
+            .iter()
+            .map(Literal::number)
+            .collect::<Option<_>>()?;
         let fortran = matches!(literal.entry("fortran_order")?, Literal::True);
         let dtype = match literal.entry("descr")? {
             Literal::Text(typestr) => typestr.parse::<Scalar>().map(Dtype::from),
             fields => record(fields.items()?)?,
         };
-        Some(dtype.map(|dtype| Self { dtype, shape, fortran }))
+        Some(dtype.map(|dtype| Self {
+            dtype,
+            shape,
+            fortran,
+        }))
     }
 }
 
@@ -153,14 +204,20 @@ fn record(entries: &[Literal]) -> Option<Result<Dtype, numpush::DtypeError>> {
     for entry in entries {
         let [Literal::Text(name), Literal::Text(typestr)] = entry.items()? else {
             // Nested records and sub-arrays.
-            return Some(Err(numpush::DtypeError::Unsupported { typestr: format!("{entry:?}") }));
+            return Some(Err(numpush::DtypeError::Unsupported {
+                typestr: format!("{entry:?}"),
+            }));
         };
         if let Some(bytes) = typestr.strip_prefix("|V").filter(|_| name.is_empty()) {
             at += bytes.parse::<usize>().ok()?;
             continue;
         }
         match typestr.parse::<Scalar>() {
-            Ok(scalar) => fields.push(Field { name: name.clone(), scalar, offset: at }),
+            Ok(scalar) => fields.push(Field {
+                name: name.clone(),
+                scalar,
+                offset: at,
+            }),
             Err(error) => return Some(Err(error)),
         }
         at += fields.last().map_or(0, |field| field.scalar.size);
@@ -188,16 +245,29 @@ impl Literal {
     }
 
     fn entry(&self, name: &str) -> Option<&Self> {
-        let Self::Map(entries) = self else { return None };
-        entries.iter().find(|(key, _)| *key == Self::Text(name.to_owned())).map(|(_, value)| value)
+        let Self::Map(entries) = self else {
+            return None;
+        };
+        entries
+            .iter()
+            .find(|(key, _)| *key == Self::Text(name.to_owned()))
+            .map(|(_, value)| value)
     }
 
     fn items(&self) -> Option<&[Self]> {
-        if let Self::Items(items) = self { Some(items) } else { None }
+        if let Self::Items(items) = self {
+            Some(items)
+        } else {
+            None
+        }
     }
 
     fn number(&self) -> Option<usize> {
-        if let Self::Number(number) = self { Some(*number) } else { None }
+        if let Self::Number(number) = self {
+            Some(*number)
+        } else {
+            None
+        }
     }
 }
 
@@ -212,8 +282,10 @@ fn value(rest: &mut &str, depth: u8) -> Option<Literal> {
             *rest = &rest[end + 1..];
             Some(Literal::Text(text))
         }
-        '(' | '[' => sequence(rest, if first == '(' { ')' } else { ']' }, |rest| value(rest, depth + 1))
-            .map(Literal::Items),
+        '(' | '[' => sequence(rest, if first == '(' { ')' } else { ']' }, |rest| {
+            value(rest, depth + 1)
+        })
+        .map(Literal::Items),
         '{' => {
             let pair = |rest: &mut &str| {
                 let key = value(rest, depth + 1)?;
@@ -223,7 +295,9 @@ fn value(rest: &mut &str, depth: u8) -> Option<Literal> {
             sequence(rest, '}', pair).map(Literal::Map)
         }
         '0'..='9' => {
-            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len());
             let number = rest[..end].parse().ok()?;
             // Python 2 wrote long integers with an L.
             let behind = &rest[end..];
@@ -231,8 +305,11 @@ fn value(rest: &mut &str, depth: u8) -> Option<Literal> {
             Some(Literal::Number(number))
         }
         _ => {
-            let (literal, word) =
-                if first == 'T' { (Literal::True, "True") } else { (Literal::False, "False") };
+            let (literal, word) = if first == 'T' {
+                (Literal::True, "True")
+            } else {
+                (Literal::False, "False")
+            };
             *rest = rest.strip_prefix(word)?;
             Some(literal)
         }
@@ -240,7 +317,11 @@ fn value(rest: &mut &str, depth: u8) -> Option<Literal> {
 }
 
 /// Items between an opening bracket and `close`, separated by commas.
-fn sequence<T>(rest: &mut &str, close: char, item: impl Fn(&mut &str) -> Option<T>) -> Option<Vec<T>> {
+fn sequence<T>(
+    rest: &mut &str,
+    close: char,
+    item: impl Fn(&mut &str) -> Option<T>,
+) -> Option<Vec<T>> {
     *rest = &rest[1..];
     let mut items = Vec::new();
     loop {
@@ -269,22 +350,37 @@ mod tests {
 
     #[test]
     fn headers_numpy_writes_are_read() {
-        let plain =
-            layout("{'descr': '<f8', 'fortran_order': True, 'shape': (3, 4), }  \n").unwrap().unwrap();
-        assert_eq!((plain.dtype.to_string(), plain.shape, plain.fortran), ("<f8".into(), vec![3, 4], true));
-        let point = layout("{'descr': '|b1', 'fortran_order': False, 'shape': (), }").unwrap().unwrap();
+        let plain = layout("{'descr': '<f8', 'fortran_order': True, 'shape': (3, 4), }  \n")
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (plain.dtype.to_string(), plain.shape, plain.fortran),
+            ("<f8".into(), vec![3, 4], true)
+        );
+        let point = layout("{'descr': '|b1', 'fortran_order': False, 'shape': (), }")
+            .unwrap()
+            .unwrap();
         assert!(point.shape.is_empty());
-        let record =
-            "{'descr': [('x', '<f4'), ('', '|V4'), ('y', '<i8')], 'fortran_order': False, 'shape': (2,), }";
+        let record = "{'descr': [('x', '<f4'), ('', '|V4'), ('y', '<i8')], 'fortran_order': False, 'shape': (2,), }";
         assert_eq!(layout(record).unwrap().unwrap().dtype.size(), 16);
     }
 
     #[test]
     fn objects_and_nonsense_are_refused() {
-        assert!(layout("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }").unwrap().is_err());
-        for text in
-            ["", "{", "[1, 2", "{'descr': '<f8'}", "{'shape': (-1,)}", "((((((((1))))))))", "os.system('x')"]
-        {
+        assert!(
+            layout("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }")
+                .unwrap()
+                .is_err()
+        );
+        for text in [
+            "",
+            "{",
+            "[1, 2",
+            "{'descr': '<f8'}",
+            "{'shape': (-1,)}",
+            "((((((((1))))))))",
+            "os.system('x')",
+        ] {
             assert!(layout(text).is_none(), "{text}");
         }
     }

@@ -21,8 +21,12 @@ fn read_from(path: &Path, from: impl Read + Seek) -> Result<Vec<Message<'static>
     let mut archive = ZipArchive::new(from).map_err(Failure::file(path, "is no npz file"))?;
     let mut messages = Vec::new();
     for index in 0..archive.len() {
-        let mut member = archive.by_index(index).map_err(Failure::file(path, "cannot read"))?;
-        let name = member.name().map_err(Failure::file(path, "has a member without a name"))?;
+        let mut member = archive
+            .by_index(index)
+            .map_err(Failure::file(path, "cannot read"))?;
+        let name = member
+            .name()
+            .map_err(Failure::file(path, "has a member without a name"))?;
         let name = name.trim_end_matches(".npy").to_owned();
         messages.push(npy::read_from(path, &mut member)?.with_attribute("name", name));
     }
@@ -37,12 +41,21 @@ pub(super) fn write(
 ) -> Result<(), Failure> {
     let mut archive = ZipWriter::new(out);
     for (index, message) in messages.iter().enumerate() {
-        let name = message.attributes.get("name").cloned().unwrap_or_else(|| format!("arr_{index}"));
-        let options =
-            SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored).large_file(true);
-        archive.start_file(format!("{name}.npy"), options).map_err(Failure::file(path, "cannot write"))?;
+        let name = message
+            .attributes
+            .get("name")
+            .cloned()
+            .unwrap_or_else(|| format!("arr_{index}"));
+        let options = SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .large_file(true);
+        archive
+            .start_file(format!("{name}.npy"), options)
+            .map_err(Failure::file(path, "cannot write"))?;
         npy::write(path, message, &mut archive)?;
     }
-    archive.finish().map_err(Failure::file(path, "cannot write"))?;
+    archive
+        .finish()
+        .map_err(Failure::file(path, "cannot write"))?;
     Ok(())
 }

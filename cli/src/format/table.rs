@@ -33,13 +33,24 @@ pub(super) fn read(path: &Path, format: Format, source: Source) -> Result<Record
 
 fn parquet<T: ChunkReader + 'static>(from: T) -> Result<RecordBatch, ArrowError> {
     let metadata = ArrowReaderMetadata::load(&from, ArrowReaderOptions::new())?;
-    let schema = Arc::new(with_zones(metadata.schema(), metadata.metadata().file_metadata()));
+    let schema = Arc::new(with_zones(
+        metadata.schema(),
+        metadata.metadata().file_metadata(),
+    ));
     let options = ArrowReaderOptions::new().with_schema(Arc::clone(&schema));
     let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?;
     // One batch of all rows: the reader then fills each column in place.
-    let rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(1 << 20).max(1);
+    let rows = usize::try_from(metadata.metadata().file_metadata().num_rows())
+        .unwrap_or(1 << 20)
+        .max(1);
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(from, metadata);
-    together(schema, builder.with_batch_size(rows).build()?.collect::<Result<_, _>>()?)
+    together(
+        schema,
+        builder
+            .with_batch_size(rows)
+            .build()?
+            .collect::<Result<_, _>>()?,
+    )
 }
 
 /// The schema with the time zones that its writer had.
@@ -47,24 +58,42 @@ fn parquet<T: ChunkReader + 'static>(from: T) -> Result<RecordBatch, ArrowError>
 /// Parquet itself knows only UTC. The zone stands in the writer's Arrow schema, which the reader follows only where
 /// the resolution was kept; a writer that had seconds stored milliseconds.
 fn with_zones(schema: &Schema, file: &FileMetaData) -> Schema {
-    let Some(written) = written_schema(file) else { return schema.clone() };
+    let Some(written) = written_schema(file) else {
+        return schema.clone();
+    };
     let zone = |field: &FieldRef| {
-        let there = written.field_with_name(field.name()).ok()?.data_type().clone();
+        let there = written
+            .field_with_name(field.name())
+            .ok()?
+            .data_type()
+            .clone();
         match (field.data_type(), there) {
-            (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(_, zone @ Some(_))) => {
-                Some(field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, zone)))
-            }
+            (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(_, zone @ Some(_))) => Some(
+                field
+                    .as_ref()
+                    .clone()
+                    .with_data_type(DataType::Timestamp(*unit, zone)),
+            ),
             _ => None,
         }
     };
-    let fields = schema.fields().iter().map(|field| zone(field).map_or_else(|| Arc::clone(field), Arc::new));
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|field| zone(field).map_or_else(|| Arc::clone(field), Arc::new));
     Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
 fn written_schema(file: &FileMetaData) -> Option<Schema> {
     let entries = file.key_value_metadata()?;
-    let encoded = entries.iter().find(|entry| entry.key == "ARROW:schema")?.value.as_ref()?;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    let encoded = entries
+        .iter()
+        .find(|entry| entry.key == "ARROW:schema")?
+        .value
+        .as_ref()?;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .ok()?;
     arrow_ipc::convert::try_schema_from_ipc_buffer(&bytes).ok()
 }
 
@@ -79,7 +108,9 @@ fn csv(mut from: impl Read + Seek) -> Result<RecordBatch, ArrowError> {
     let (schema, _) = format.infer_schema(&mut from, None)?;
     from.rewind()?;
     let schema = Arc::new(schema);
-    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&schema)).with_header(true).build(from)?;
+    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&schema))
+        .with_header(true)
+        .build(from)?;
     together(schema, reader.collect::<Result<_, _>>()?)
 }
 

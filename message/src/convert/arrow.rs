@@ -22,7 +22,10 @@ pub enum ArrowError {
     Unsupported { column: String, data_type: DataType },
     /// Arrow refused what we built.
     #[error("arrow refuses column {column:?}")]
-    Array { column: String, source: arrow_schema::ArrowError },
+    Array {
+        column: String,
+        source: arrow_schema::ArrowError,
+    },
     /// Arrow refused the columns together.
     #[error("arrow refuses the record batch")]
     Batch(#[from] arrow_schema::ArrowError),
@@ -51,7 +54,12 @@ impl Frame<'static> {
                 data,
             });
         }
-        Ok(Self { rows: batch.num_rows(), columns, metadata: sorted(schema.metadata()), rebased })
+        Ok(Self {
+            rows: batch.num_rows(),
+            columns,
+            metadata: sorted(schema.metadata()),
+            rebased,
+        })
     }
 
     /// The frame as a record batch over the same buffers; nothing is copied.
@@ -64,9 +72,15 @@ impl Frame<'static> {
         let mut fields = Vec::with_capacity(self.columns.len());
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
-            let data = export(&column.data)
-                .map_err(|source| ArrowError::Array { column: column.name.clone(), source })?;
-            let ordered = column.data.dictionary.as_ref().is_some_and(|dictionary| dictionary.ordered);
+            let data = export(&column.data).map_err(|source| ArrowError::Array {
+                column: column.name.clone(),
+                source,
+            })?;
+            let ordered = column
+                .data
+                .dictionary
+                .as_ref()
+                .is_some_and(|dictionary| dictionary.ordered);
             let field = Field::new(&column.name, data.data_type().clone(), column.nullable)
                 .with_dict_is_ordered(ordered)
                 .with_metadata(column.metadata.clone());
@@ -75,15 +89,26 @@ impl Frame<'static> {
         }
         let schema = Schema::new_with_metadata(fields, self.metadata.clone());
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        Ok(RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            Arc::new(schema),
+            arrays,
+            &options,
+        )?)
     }
 }
 
 fn sorted(metadata: &Metadata) -> BTreeMap<String, String> {
-    metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    metadata
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
-fn import(array: &ArrayData, field: &Field, rebased: &mut u64) -> Result<Data<'static>, ArrowError> {
+fn import(
+    array: &ArrayData,
+    field: &Field,
+    rebased: &mut u64,
+) -> Result<Data<'static>, ArrowError> {
     let (codes, dictionary) = match array.data_type() {
         DataType::Dictionary(codes, _) => {
             let values = import(&array.child_data()[0], field, rebased)?;
@@ -97,7 +122,11 @@ fn import(array: &ArrayData, field: &Field, rebased: &mut u64) -> Result<Data<'s
         data_type: array.data_type().clone(),
     })?;
     let (offset, len) = (array.offset(), array.len());
-    let null_count = if format == Format::Null { len } else { array.null_count() };
+    let null_count = if format == Format::Null {
+        len
+    } else {
+        array.null_count()
+    };
     let validity = match array.nulls().filter(|nulls| nulls.null_count() > 0) {
         Some(nulls) => bits(nulls.inner(), rebased),
         None => Buffer::default(),
@@ -109,12 +138,21 @@ fn import(array: &ArrayData, field: &Field, rebased: &mut u64) -> Result<Data<'s
             vec![validity, bits(&values, rebased)]
         }
         Storage::Fixed(size) => {
-            vec![validity, share(array.buffers()[0].slice_with_length(offset * size, len * size))]
+            vec![
+                validity,
+                share(array.buffers()[0].slice_with_length(offset * size, len * size)),
+            ]
         }
         Storage::Variable { offset: 4, .. } => variable::<i32>(array, validity, rebased),
         Storage::Variable { .. } => variable::<i64>(array, validity, rebased),
     };
-    Ok(Data { format, len, null_count, buffers, dictionary })
+    Ok(Data {
+        format,
+        len,
+        null_count,
+        buffers,
+        dictionary,
+    })
 }
 
 /// The bits as whole bytes from the first one on, with zeros behind the last.
@@ -131,7 +169,9 @@ fn bits(bits: &BooleanBuffer, rebased: &mut u64) -> Buffer<'static> {
     let mut copy = vec![0_u8; bytes];
     for (at, byte) in copy.iter_mut().enumerate() {
         let rows = at * 8..bits.len().min(at * 8 + 8);
-        *byte = rows.enumerate().fold(0, |byte, (bit, row)| byte | u8::from(bits.value(row)) << bit);
+        *byte = rows.enumerate().fold(0, |byte, (bit, row)| {
+            byte | u8::from(bits.value(row)) << bit
+        });
     }
     copy.into()
 }
@@ -166,7 +206,8 @@ fn variable<O: Offset>(
     }
     let typed = &offsets.typed_data::<O>()[array.offset()..array.offset() + entries];
     let (first, last) = (typed[0], typed[entries - 1]);
-    let values = array.buffers()[1].slice_with_length(first.as_usize(), last.as_usize() - first.as_usize());
+    let values =
+        array.buffers()[1].slice_with_length(first.as_usize(), last.as_usize() - first.as_usize());
     let offsets = if first.as_usize() == 0 {
         share(offsets.slice_with_length(array.offset() * size_of::<O>(), size_of_val(typed)))
     } else {
@@ -184,7 +225,11 @@ fn share(buffer: ArrowBuffer) -> Buffer<'static> {
             self.0.as_slice()
         }
     }
-    if buffer.is_empty() { Buffer::default() } else { Buffer::owner(Owner(buffer)) }
+    if buffer.is_empty() {
+        Buffer::default()
+    } else {
+        Buffer::owner(Owner(buffer))
+    }
 }
 
 fn export(data: &Data<'static>) -> Result<ArrayData, arrow_schema::ArrowError> {
@@ -195,11 +240,16 @@ fn export(data: &Data<'static>) -> Result<ArrayData, arrow_schema::ArrowError> {
         None => ArrayData::builder(codes),
         Some(dictionary) => {
             let values = export(&dictionary.values)?;
-            let data_type = DataType::Dictionary(Box::new(codes), Box::new(values.data_type().clone()));
+            let data_type =
+                DataType::Dictionary(Box::new(codes), Box::new(values.data_type().clone()));
             ArrayData::builder(data_type).add_child_data(values)
         }
     };
-    builder.len(data.len).null_bit_buffer(validity).buffers(buffers.collect()).build()
+    builder
+        .len(data.len)
+        .null_bit_buffer(validity)
+        .buffers(buffers.collect())
+        .build()
 }
 
 fn lend(buffer: &Buffer<'static>) -> ArrowBuffer {
@@ -265,7 +315,9 @@ fn type_of(format: &Format) -> DataType {
         Format::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
         Format::Date32 => DataType::Date32,
         Format::Date64 => DataType::Date64,
-        Format::Time(unit @ (Resolution::Second | Resolution::Milli)) => DataType::Time32(unit_of(*unit)),
+        Format::Time(unit @ (Resolution::Second | Resolution::Milli)) => {
+            DataType::Time32(unit_of(*unit))
+        }
         Format::Time(unit) => DataType::Time64(unit_of(*unit)),
         Format::Timestamp(unit, zone) => DataType::Timestamp(unit_of(*unit), zone.clone()),
         Format::Duration(unit) => DataType::Duration(unit_of(*unit)),
@@ -294,17 +346,31 @@ fn unit_of(resolution: Resolution) -> TimeUnit {
 mod tests {
     use super::*;
     use arrow_array::types::Int8Type;
-    use arrow_array::{BooleanArray, DictionaryArray, Float64Array, Int32Array, NullArray, StringArray};
+    use arrow_array::{
+        BooleanArray, DictionaryArray, Float64Array, Int32Array, NullArray, StringArray,
+    };
 
     fn batch() -> RecordBatch {
         let rows = 40_usize;
-        let text: StringArray = (0..rows).map(|i| (i % 7 != 3).then(|| format!("é{i}"))).collect();
-        let flags: BooleanArray = (0..rows).map(|i| (i % 5 != 0).then_some(i % 2 == 0)).collect();
-        let codes: DictionaryArray<Int8Type> =
-            (0..rows).map(|i| (i != 9).then_some(["a", "b"][i % 2])).collect();
+        let text: StringArray = (0..rows)
+            .map(|i| (i % 7 != 3).then(|| format!("é{i}")))
+            .collect();
+        let flags: BooleanArray = (0..rows)
+            .map(|i| (i % 5 != 0).then_some(i % 2 == 0))
+            .collect();
+        let codes: DictionaryArray<Int8Type> = (0..rows)
+            .map(|i| (i != 9).then_some(["a", "b"][i % 2]))
+            .collect();
         let arrays: Vec<(&str, ArrayRef)> = vec![
             ("i", Arc::new((0..40).map(Some).collect::<Int32Array>())),
-            ("g", Arc::new((0..rows).map(|i| (i % 3 > 0).then_some(i as f64)).collect::<Float64Array>())),
+            (
+                "g",
+                Arc::new(
+                    (0..rows)
+                        .map(|i| (i % 3 > 0).then_some(i as f64))
+                        .collect::<Float64Array>(),
+                ),
+            ),
             ("u", Arc::new(text)),
             ("b", Arc::new(flags)),
             ("d", Arc::new(codes)),
@@ -336,12 +402,17 @@ mod tests {
             assert_eq!(frame.columns[1].data.buffers[1].len(), len * 8);
         }
         let aligned = Frame::from_batch(&batch.slice(8, 16)).unwrap();
-        assert_eq!(aligned.rebased, 17 * 4, "only the offsets of the text column");
+        assert_eq!(
+            aligned.rebased,
+            17 * 4,
+            "only the offsets of the text column"
+        );
     }
 
     #[test]
     fn nested_types_are_refused_by_name() {
-        let list = arrow_array::ListArray::new_null(Arc::new(Field::new("item", DataType::Int8, true)), 2);
+        let list =
+            arrow_array::ListArray::new_null(Arc::new(Field::new("item", DataType::Int8, true)), 2);
         let batch = RecordBatch::try_from_iter([("deep", Arc::new(list) as ArrayRef)]).unwrap();
         let error = Frame::from_batch(&batch).unwrap_err().to_string();
         assert!(error.contains("deep") && error.contains("List"), "{error}");

@@ -29,10 +29,15 @@ impl<'a> Array<'a> {
     /// [`NotDense`] if they do not (every second column, say): see [`Self::gather`].
     pub fn view<T: Element, D: Dimension>(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
         let none: &'a [T] = &[];
-        let elements = if array.is_empty() { Some(none) } else { array.as_slice_memory_order() };
-        let bytes = elements
-            .map(bytemuck::cast_slice)
-            .ok_or_else(|| NotDense { shape: array.shape().into(), strides: array.strides().into() })?;
+        let elements = if array.is_empty() {
+            Some(none)
+        } else {
+            array.as_slice_memory_order()
+        };
+        let bytes = elements.map(bytemuck::cast_slice).ok_or_else(|| NotDense {
+            shape: array.shape().into(),
+            strides: array.strides().into(),
+        })?;
         from_parts(array, Buffer::borrowed(bytes))
     }
 
@@ -64,8 +69,11 @@ impl<'a> Array<'a> {
         D: Dimension + 'static,
     {
         let layout = Array::view(&array)?;
-        let (shape, strides, dtype) =
-            (layout.shape().to_owned(), layout.strides().map(<[_]>::to_owned), layout.dtype().clone());
+        let (shape, strides, dtype) = (
+            layout.shape().to_owned(),
+            layout.strides().map(<[_]>::to_owned),
+            layout.dtype().clone(),
+        );
         let data = Buffer::owner(Owned(array));
         let array = match strides {
             Some(strides) => Array::with_strides(dtype, &shape, &strides, data),
@@ -87,7 +95,10 @@ impl<'a> Array<'a> {
     /// Never: an array holds as many elements as its shape says.
     pub fn elements<T: Element>(&self) -> Result<ArrayViewD<'_, T>, ViewError> {
         if *self.dtype() != Dtype::Scalar(T::SCALAR) {
-            return Err(ViewError::Dtype { found: self.dtype().clone(), wanted: T::SCALAR });
+            return Err(ViewError::Dtype {
+                found: self.dtype().clone(),
+                wanted: T::SCALAR,
+            });
         }
         let data = self.data();
         let elements: &[T] = match checked::try_cast_slice(data) {
@@ -98,7 +109,10 @@ impl<'a> Array<'a> {
                 return Err(ViewError::BitPattern { wanted: T::SCALAR });
             }
             Err(_) => {
-                return Err(ViewError::Misaligned { address: data.as_ptr().addr(), align: align_of::<T>() });
+                return Err(ViewError::Misaligned {
+                    address: data.as_ptr().addr(),
+                    align: align_of::<T>(),
+                });
             }
         };
         let order = self.memory_order();
@@ -107,9 +121,13 @@ impl<'a> Array<'a> {
             clippy::expect_used,
             reason = "`Array` holds as many elements as its shape says, checked when built"
         )]
-        let mut view = ArrayViewD::from_shape(IxDyn(&shape), elements).expect("shape fits the elements");
+        let mut view =
+            ArrayViewD::from_shape(IxDyn(&shape), elements).expect("shape fits the elements");
         let mut places = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(place, &axis)| places[axis] = place);
+        order
+            .iter()
+            .enumerate()
+            .for_each(|(place, &axis)| places[axis] = place);
         view = view.permuted_axes(IxDyn(&places));
         for (axis, &step) in self.strides().unwrap_or(&[]).iter().enumerate() {
             if step < 0 {
@@ -126,8 +144,10 @@ fn from_parts<'a, T: Element, D: Dimension>(
 ) -> Result<Array<'a>, NotDense> {
     let item = isize::try_from(size_of::<T>()).unwrap_or(isize::MAX);
     let strides: Vec<isize> = array.strides().iter().map(|step| step * item).collect();
-    Array::with_strides(T::SCALAR, array.shape(), &strides, data)
-        .map_err(|_| NotDense { shape: array.shape().into(), strides: array.strides().into() })
+    Array::with_strides(T::SCALAR, array.shape(), &strides, data).map_err(|_| NotDense {
+        shape: array.shape().into(),
+        strides: array.strides().into(),
+    })
 }
 
 struct Elements<T>(Vec<T>);
@@ -142,7 +162,9 @@ struct Owned<S: Data, D: Dimension>(ArrayBase<S, D>);
 
 impl<T: Element, S: Data<Elem = T>, D: Dimension> AsRef<[u8]> for Owned<S, D> {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_slice_memory_order().map_or(&[], bytemuck::cast_slice)
+        self.0
+            .as_slice_memory_order()
+            .map_or(&[], bytemuck::cast_slice)
     }
 }
 
@@ -164,9 +186,14 @@ mod tests {
         let mut both = swapped;
         both.invert_axis(Axis(0));
         both.invert_axis(Axis(2));
-        for view in
-            [cube.view(), flipped, swapped, both, cube.slice(s![1..2, .., ..]), cube.slice(s![..0, .., ..])]
-        {
+        for view in [
+            cube.view(),
+            flipped,
+            swapped,
+            both,
+            cube.slice(s![1..2, .., ..]),
+            cube.slice(s![..0, .., ..]),
+        ] {
             let array = Array::view(&view).unwrap();
             assert_eq!(array.elements::<i32>().unwrap(), view.into_dyn());
             let memory = cube.as_slice().unwrap().as_ptr_range();
@@ -175,7 +202,10 @@ mod tests {
         let fortran = ndarray::Array2::<f64>::ones((3, 5).f());
         assert_eq!(Array::view(&fortran).unwrap().strides(), Some(&[8, 24][..]));
         let point = ndarray::arr0(7_u16);
-        assert_eq!(Array::view(&point).unwrap().elements::<u16>().unwrap(), point.view().into_dyn());
+        assert_eq!(
+            Array::view(&point).unwrap().elements::<u16>().unwrap(),
+            point.view().into_dyn()
+        );
     }
 
     #[test]
@@ -183,7 +213,10 @@ mod tests {
         let cube = cube();
         let gaps = cube.slice(s![.., .., ..;2]);
         assert_eq!(Array::view(&gaps).unwrap_err().shape, [2, 3, 2]);
-        assert_eq!(Array::gather(&gaps).elements::<i32>().unwrap(), gaps.into_dyn());
+        assert_eq!(
+            Array::gather(&gaps).elements::<i32>().unwrap(),
+            gaps.into_dyn()
+        );
         let row = ndarray::arr1(&[1, 2]);
         let repeated = row.broadcast((3, 2)).unwrap();
         assert!(Array::view(&repeated).is_err());
@@ -200,8 +233,14 @@ mod tests {
     #[test]
     fn a_wrong_type_is_named() {
         let array = Array::new("<f8".parse::<Scalar>().unwrap(), &[1], vec![0; 8].into()).unwrap();
-        assert_eq!(array.elements::<i64>().unwrap_err().to_string(), "array of <f8 cannot be viewed as <i8");
+        assert_eq!(
+            array.elements::<i64>().unwrap_err().to_string(),
+            "array of <f8 cannot be viewed as <i8"
+        );
         let wrong = Array::new("|b1".parse::<Scalar>().unwrap(), &[1], vec![2].into()).unwrap();
-        assert!(matches!(wrong.elements::<bool>(), Err(ViewError::BitPattern { .. })));
+        assert!(matches!(
+            wrong.elements::<bool>(),
+            Err(ViewError::BitPattern { .. })
+        ));
     }
 }

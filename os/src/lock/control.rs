@@ -39,7 +39,10 @@ const fn abi() -> u32 {
     let libc_kind = if cfg!(target_env = "musl") { 2 } else { 1 };
     let endian = if cfg!(target_endian = "big") { 1 } else { 0 };
     #[expect(clippy::cast_possible_truncation, reason = "sizes under a cache line")]
-    let (mutex, pointer) = (size_of::<libc::pthread_mutex_t>() as u32, size_of::<usize>() as u32);
+    let (mutex, pointer) = (
+        size_of::<libc::pthread_mutex_t>() as u32,
+        size_of::<usize>() as u32,
+    );
     libc_kind << 24 | endian << 16 | mutex << 8 | pointer
 }
 
@@ -87,13 +90,21 @@ mod def {
             let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0) }?;
             // SAFETY: populating changes no byte of the range, which was just mapped.
             let result = unsafe { libc::madvise(base.as_ptr(), len, libc::MADV_POPULATE_WRITE) };
-            if result == 0 { Ok(base.cast()) } else { Err(io::Error::last_os_error()) }
+            if result == 0 {
+                Ok(base.cast())
+            } else {
+                Err(io::Error::last_os_error())
+            }
         }
 
         /// # Safety
         /// `base` came from [`Self::map`] with at least `table_len(slots, blocks)` bytes.
         pub(super) unsafe fn new(base: NonNull<u8>, slots: usize, blocks: u32) -> Self {
-            Self { base, slots, blocks }
+            Self {
+                base,
+                slots,
+                blocks,
+            }
         }
 
         /// # Safety
@@ -151,13 +162,19 @@ impl Control {
         let header = unsafe { Table::header(base) };
         header.version.store(VERSION, Ordering::Relaxed);
         header.abi.store(abi(), Ordering::Relaxed);
-        header.slots.store(u32::try_from(slots).unwrap_or(u32::MAX), Ordering::Relaxed);
+        header
+            .slots
+            .store(u32::try_from(slots).unwrap_or(u32::MAX), Ordering::Relaxed);
         header.blocks.store(blocks, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         // SAFETY: mapped above with the length of this table.
         let table = unsafe { Table::new(base, slots, blocks) };
         let memory = inode(&*descriptor)?;
-        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor, memory }));
+        let control: &'static Self = Box::leak(Box::new(Self {
+            table,
+            descriptor,
+            memory,
+        }));
         attached().insert(memory, control);
         Ok(control)
     }
@@ -178,12 +195,15 @@ impl Control {
         let base = Table::map(&descriptor, len)?;
         // SAFETY: mapped by the line above.
         let header = unsafe { Table::header(base) };
-        if header.magic.load(Ordering::Acquire) != MAGIC || header.version.load(Ordering::Relaxed) != VERSION
+        if header.magic.load(Ordering::Acquire) != MAGIC
+            || header.version.load(Ordering::Relaxed) != VERSION
         {
             return Err(refused("the memory holds no locks of this version"));
         }
         if header.abi.load(Ordering::Relaxed) != abi() {
-            return Err(refused("the locks were made by a program with another C library or word size"));
+            return Err(refused(
+                "the locks were made by a program with another C library or word size",
+            ));
         }
         let slots = header.slots.load(Ordering::Relaxed) as usize;
         let blocks = header.blocks.load(Ordering::Relaxed);
@@ -193,7 +213,11 @@ impl Control {
         // SAFETY: mapped above, and the numbers were just checked against the length.
         let table = unsafe { Table::new(base, slots, blocks) };
         let descriptor = Arc::new(descriptor);
-        let control: &'static Self = Box::leak(Box::new(Self { table, descriptor, memory }));
+        let control: &'static Self = Box::leak(Box::new(Self {
+            table,
+            descriptor,
+            memory,
+        }));
         attached.insert(memory, control);
         Ok(control)
     }
@@ -241,7 +265,11 @@ struct Supply {
     free: Vec<(&'static Control, u32)>,
 }
 
-static SUPPLY: Mutex<Supply> = Mutex::new(Supply { forks: 0, controls: Vec::new(), free: Vec::new() });
+static SUPPLY: Mutex<Supply> = Mutex::new(Supply {
+    forks: 0,
+    controls: Vec::new(),
+    free: Vec::new(),
+});
 
 /// A lock that this process made and owns. Dropped, it is retired: whoever still knows it is told so, and its memory
 /// is used for the next.
@@ -272,7 +300,11 @@ impl Block {
         let forks = forks();
         if supply.forks != forks {
             // These are the parent's, which hands them out itself.
-            *supply = Supply { forks, controls: Vec::new(), free: Vec::new() };
+            *supply = Supply {
+                forks,
+                controls: Vec::new(),
+                free: Vec::new(),
+            };
         }
         let (control, index) = match supply.free.pop() {
             Some(free) => free,
@@ -280,7 +312,12 @@ impl Block {
         };
         let (head, slots) = control.table.block(index);
         let generation = head.begin();
-        Ok(Self { control, index, lock: Lock::new(head, slots, generation), forks })
+        Ok(Self {
+            control,
+            index,
+            lock: Lock::new(head, slots, generation),
+            forks,
+        })
     }
 
     /// The lock.
@@ -300,7 +337,10 @@ impl Block {
 
     /// Where it lies in there.
     pub fn place(&self) -> Place {
-        Place { index: self.index, generation: self.lock.generation() }
+        Place {
+            index: self.index,
+            generation: self.lock.generation(),
+        }
     }
 }
 
@@ -311,7 +351,11 @@ impl Drop for Block {
             return;
         }
         self.lock.retire();
-        SUPPLY.lock().unwrap_or_else(PoisonError::into_inner).free.push((self.control, self.index));
+        SUPPLY
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .free
+            .push((self.control, self.index));
     }
 }
 
@@ -323,7 +367,11 @@ impl Supply {
             control.table.initialise(index)?;
         }
         self.controls.push(control);
-        self.free.extend((1..control.table.blocks).rev().map(|index| (control, index)));
+        self.free.extend(
+            (1..control.table.blocks)
+                .rev()
+                .map(|index| (control, index)),
+        );
         Ok((control, 0))
     }
 }
@@ -337,7 +385,9 @@ impl Lock {
 
     /// The descriptor of memory with locks that this process maps.
     pub fn descriptor(memory: u64) -> Option<Arc<OwnedFd>> {
-        attached().get(memory).map(|control| Arc::clone(&control.descriptor))
+        attached()
+            .get(memory)
+            .map(|control| Arc::clone(&control.descriptor))
     }
 
     /// The lock at `place` of the memory behind `descriptor`, which another process made. The memory stays mapped
@@ -348,7 +398,10 @@ impl Lock {
     pub fn attach(descriptor: OwnedFd, place: Place) -> io::Result<Self> {
         let control = Control::attach(descriptor)?;
         if place.index >= control.table.blocks {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no such lock in the memory"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "there is no such lock in the memory",
+            ));
         }
         Ok(control.lock(place.index, place.generation))
     }
@@ -363,24 +416,46 @@ mod tests {
         let block = Block::new().unwrap();
         let lock = Lock::attach(block.descriptor().try_clone().unwrap(), block.place()).unwrap();
         assert_eq!(lock.id(), block.lock().id());
-        let beyond = Place { index: 1 << 20, generation: 1 };
+        let beyond = Place {
+            index: 1 << 20,
+            generation: 1,
+        };
         assert!(Lock::attach(block.descriptor().try_clone().unwrap(), beyond).is_err());
     }
 
     #[test]
     fn other_memory_is_no_locks() {
         let memory = allocate(4096, "t").unwrap();
-        assert!(Lock::attach(memory, Place { index: 0, generation: 1 }).is_err());
+        assert!(
+            Lock::attach(
+                memory,
+                Place {
+                    index: 0,
+                    generation: 1
+                }
+            )
+            .is_err()
+        );
         let memory = allocate(4096, "t").unwrap();
         add_seals(&memory, SealFlag::F_SEAL_SEAL).unwrap();
-        let error = Lock::attach(memory, Place { index: 0, generation: 1 }).unwrap_err();
+        let error = Lock::attach(
+            memory,
+            Place {
+                index: 0,
+                generation: 1,
+            },
+        )
+        .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
     fn many_locks_take_few_descriptors() {
         let blocks: Vec<Block> = (0..10_000).map(|_| Block::new().unwrap()).collect();
-        let mut controls: Vec<_> = blocks.iter().map(|block| Arc::as_ptr(block.descriptor())).collect();
+        let mut controls: Vec<_> = blocks
+            .iter()
+            .map(|block| Arc::as_ptr(block.descriptor()))
+            .collect();
         controls.sort();
         controls.dedup();
         assert!(controls.len() < 12, "{} control mappings", controls.len());

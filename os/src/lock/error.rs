@@ -9,16 +9,25 @@ use crate::lock::robust::Holder;
 pub enum LockError {
     /// It is held by somebody who is alive; a lock is never stolen.
     #[error("timed out after {after:?}: {}", holder_text(.holder))]
-    Timeout { after: std::time::Duration, holder: Option<Holder> },
+    Timeout {
+        after: std::time::Duration,
+        holder: Option<Holder>,
+    },
     /// The last writer did not finish: it died or it panicked. Ask for the same lock with repair to go on.
     #[error("poisoned: {0}")]
     Poisoned(Poison),
     /// This thread holds the lock already; to wait for itself would take for ever.
-    #[error("this thread holds the lock already, and a second guard would wait for the first for ever")]
+    #[error(
+        "this thread holds the lock already, and a second guard would wait for the first for ever"
+    )]
     WouldDeadlock,
     /// The thread would hold more locks than the kernel cleans up when it dies.
     #[error("{wanted} more mutexes over the {held} this thread holds are over the limit of {max}")]
-    TooMany { held: usize, wanted: usize, max: usize },
+    TooMany {
+        held: usize,
+        wanted: usize,
+        max: usize,
+    },
     /// The value the lock belonged to is gone.
     #[error("the shared value behind the lock is gone")]
     Retired,
@@ -52,7 +61,11 @@ impl std::fmt::Display for Poison {
             PoisonCause::Panicked => "panicked",
         };
         let Range { start, end } = &self.dirty;
-        write!(f, "process {} {cause} while it wrote bytes {start} to {end}", self.pid)
+        write!(
+            f,
+            "process {} {cause} while it wrote bytes {start} to {end}",
+            self.pid
+        )
     }
 }
 

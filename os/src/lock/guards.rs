@@ -25,8 +25,17 @@ pub struct Shared {
 impl Shared {
     pub(super) fn new(lock: Lock, slot: &'static Robust, parts: u64) -> Self {
         slot.sign();
-        slot.reads.store(lock.head.commit.active.load(Ordering::Acquire), Ordering::Release);
-        Self { lock, slot, parts, forks: forks(), not_send: PhantomData }
+        slot.reads.store(
+            lock.head.commit.active.load(Ordering::Acquire),
+            Ordering::Release,
+        );
+        Self {
+            lock,
+            slot,
+            parts,
+            forks: forks(),
+            not_send: PhantomData,
+        }
     }
 
     /// The lock that is held.
@@ -47,7 +56,9 @@ impl Shared {
     /// The epoch of the parts that are handed out, if any are and may be worked on.
     pub(crate) fn parts(&self) -> Option<u64> {
         let parts = self.lock.head.epoch.parts.load(Ordering::Acquire);
-        (parts != 0).then_some(self.parts).filter(|&epoch| epoch != 0)
+        (parts != 0)
+            .then_some(self.parts)
+            .filter(|&epoch| epoch != 0)
     }
 
     /// Commits so far; the last bit says which of two buffers they are in. Both the buffer of this number and that of
@@ -81,7 +92,14 @@ pub struct Exclusive {
 impl Exclusive {
     pub(super) fn new(lock: Lock, poison: Option<Poison>) -> Self {
         let unwound = std::thread::panicking();
-        Self { lock, poison, partitioned: false, unwound, forks: forks(), not_send: PhantomData }
+        Self {
+            lock,
+            poison,
+            partitioned: false,
+            unwound,
+            forks: forks(),
+            not_send: PhantomData,
+        }
     }
 
     /// The lock that is held.
@@ -108,7 +126,10 @@ impl Exclusive {
     /// Leaves the lock poisoned when it is let go.
     pub fn set_poison(&mut self, poison: Poison) {
         let words = &self.lock.head.epoch;
-        words.cause.store(u32::from(poison.cause == PoisonCause::Panicked), Ordering::Relaxed);
+        words.cause.store(
+            u32::from(poison.cause == PoisonCause::Panicked),
+            Ordering::Relaxed,
+        );
         words.writer.store(poison.pid, Ordering::Relaxed);
         self.store_dirty(&poison.dirty);
         self.poison = Some(poison);
@@ -124,7 +145,9 @@ impl Exclusive {
 
     fn store_dirty(&self, range: &std::ops::Range<usize>) {
         let words = &self.lock.head.epoch;
-        words.dirty_start.store(range.start as u64, Ordering::Relaxed);
+        words
+            .dirty_start
+            .store(range.start as u64, Ordering::Relaxed);
         words.dirty_end.store(range.end as u64, Ordering::Relaxed);
     }
 
@@ -150,7 +173,10 @@ impl Exclusive {
         let mut wait = Wait::new(self.lock, timeout);
         for (taken, slot) in self.lock.slots.iter().enumerate() {
             if let Err(error) = self.lock.take(slot, &mut wait) {
-                self.lock.slots[..taken].iter().rev().for_each(Robust::unlock);
+                self.lock.slots[..taken]
+                    .iter()
+                    .rev()
+                    .for_each(Robust::unlock);
                 return Err(error);
             }
         }
@@ -190,7 +216,12 @@ pub struct Committing {
 
 impl Committing {
     pub(super) fn new(lock: Lock, active: u64) -> Self {
-        Self { lock, active, forks: forks(), not_send: PhantomData }
+        Self {
+            lock,
+            active,
+            forks: forks(),
+            not_send: PhantomData,
+        }
     }
 
     /// The lock that is held.
@@ -233,7 +264,12 @@ pub struct Mutual {
 
 impl Mutual {
     pub(super) fn new(lock: Lock, owner_died: bool) -> Self {
-        Self { lock, owner_died, forks: forks(), not_send: PhantomData }
+        Self {
+            lock,
+            owner_died,
+            forks: forks(),
+            not_send: PhantomData,
+        }
     }
 
     /// True if the holder before died with it.

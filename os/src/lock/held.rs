@@ -44,7 +44,11 @@ pub(crate) fn enter(lock: usize, mutexes: usize) -> Result<(), LockError> {
             return Err(LockError::WouldDeadlock);
         }
         if sum + mutexes > MAX_HELD {
-            return Err(LockError::TooMany { held: sum, wanted: mutexes, max: MAX_HELD });
+            return Err(LockError::TooMany {
+                held: sum,
+                wanted: mutexes,
+                max: MAX_HELD,
+            });
         }
         held.locks[count].set(lock);
         held.count.set(count + 1);
@@ -57,7 +61,10 @@ pub(crate) fn enter(lock: usize, mutexes: usize) -> Result<(), LockError> {
 pub(crate) fn leave(lock: usize, mutexes: usize) {
     HELD.with(|held| {
         let count = held.count.get();
-        if let Some(at) = held.locks[..count].iter().rposition(|other| other.get() == lock) {
+        if let Some(at) = held.locks[..count]
+            .iter()
+            .rposition(|other| other.get() == lock)
+        {
             held.locks[at].set(held.locks[count - 1].get());
             held.count.set(count - 1);
             held.mutexes.set(held.mutexes.get() - mutexes);
@@ -74,9 +81,19 @@ mod tests {
     fn more_locks_than_the_kernel_cleans_up_are_refused() {
         let blocks: Vec<Block> = (0..=MAX_HELD).map(|_| Block::new().unwrap()).collect();
         let read = |block: &Block| block.lock().read(Attempt::default());
-        let mut held: Vec<_> = blocks[..MAX_HELD].iter().map(|block| read(block).unwrap()).collect();
+        let mut held: Vec<_> = blocks[..MAX_HELD]
+            .iter()
+            .map(|block| read(block).unwrap())
+            .collect();
         let error = read(&blocks[MAX_HELD]).unwrap_err();
-        assert_eq!(error, LockError::TooMany { held: MAX_HELD, wanted: 1, max: MAX_HELD });
+        assert_eq!(
+            error,
+            LockError::TooMany {
+                held: MAX_HELD,
+                wanted: 1,
+                max: MAX_HELD
+            }
+        );
         held.pop();
         assert!(read(&blocks[MAX_HELD]).is_ok());
     }

@@ -30,7 +30,10 @@ pub(crate) struct Robust {
     pub(crate) reads: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Robust>() == 64, "a mutex has a cache line of its own");
+const _: () = assert!(
+    size_of::<Robust>() == 64,
+    "a mutex has a cache line of its own"
+);
 
 // SAFETY: the mutex is made for use by many threads, and every other field is atomic.
 unsafe impl Sync for Robust {}
@@ -75,9 +78,13 @@ impl Robust {
         // SAFETY: room for the attributes; each call below gets what this one initialised.
         check(unsafe { libc::pthread_mutexattr_init(attributes) })?;
         // SAFETY: initialised above.
-        check(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) })?;
+        check(unsafe {
+            libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED)
+        })?;
         // SAFETY: initialised above.
-        check(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
+        check(unsafe {
+            libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
+        })?;
         // SAFETY: the caller's pointer is valid; UnsafeCell has the layout of what is in it, and it is the first field.
         let result = unsafe { libc::pthread_mutex_init(mutex.cast(), attributes) };
         // SAFETY: initialised above, and not used again.
@@ -107,14 +114,17 @@ impl Robust {
     fn lock_until(&'static self, deadline: Duration) -> libc::c_int {
         let until = timespec(deadline);
         // SAFETY: invariants 1 and 2; `until` lives as long as the call.
-        unsafe { pthread_mutex_clocklock(self.mutex.get(), libc::CLOCK_MONOTONIC, &raw const until) }
+        unsafe {
+            pthread_mutex_clocklock(self.mutex.get(), libc::CLOCK_MONOTONIC, &raw const until)
+        }
     }
 
     #[cfg(not(target_env = "gnu"))]
     fn lock_until(&'static self, deadline: Duration) -> libc::c_int {
         let left = deadline.saturating_sub(now());
-        let until =
-            timespec(clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from) + left);
+        let until = timespec(
+            clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from) + left,
+        );
         // SAFETY: invariants 1 and 2; `until` lives as long as the call.
         unsafe { libc::pthread_mutex_timedlock(self.mutex.get(), &raw const until) }
     }
@@ -162,18 +172,27 @@ impl Robust {
         (pid != 0).then(|| Holder {
             pid,
             tid: self.tid.load(Ordering::Relaxed),
-            held_for: Duration::from_nanos(coarse_nanos().saturating_sub(self.since.load(Ordering::Relaxed))),
+            held_for: Duration::from_nanos(
+                coarse_nanos().saturating_sub(self.since.load(Ordering::Relaxed)),
+            ),
         })
     }
 }
 
 fn check(result: libc::c_int) -> std::io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(result)) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::from_raw_os_error(result))
+    }
 }
 
 fn timespec(time: Duration) -> libc::timespec {
     let seconds = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
-    libc::timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() }
+    libc::timespec {
+        tv_sec: seconds,
+        tv_nsec: time.subsec_nanos().into(),
+    }
 }
 
 /// Time since some start, the same for every process of the machine.
@@ -184,7 +203,10 @@ pub(crate) fn now() -> Duration {
 /// The same in nanoseconds, to 4 ms, for a fraction of the price: it is paid by every lock.
 #[inline]
 fn coarse_nanos() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the kernel writes one timespec, or nothing.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()

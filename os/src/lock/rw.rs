@@ -64,12 +64,25 @@ pub(super) const CLOSING: u64 = u64::MAX;
 impl Head {
     /// Begins a life of the lock and gives its number.
     pub(crate) fn begin(&self) -> u64 {
-        let Epoch { epoch, parts, gate, cause, deaths, avoid, .. } = &self.epoch;
+        let Epoch {
+            epoch,
+            parts,
+            gate,
+            cause,
+            deaths,
+            avoid,
+            ..
+        } = &self.epoch;
         epoch.store((epoch.load(Ordering::Relaxed) + 1) & !1, Ordering::Relaxed);
-        [gate, cause, deaths, avoid].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        [gate, cause, deaths, avoid]
+            .iter()
+            .for_each(|word| word.store(0, Ordering::Relaxed));
         parts.store(0, Ordering::Relaxed);
         self.commit.active.store(0, Ordering::Relaxed);
-        self.waiting.0.iter().for_each(|waiter| waiter.store(0, Ordering::Relaxed));
+        self.waiting
+            .0
+            .iter()
+            .for_each(|waiter| waiter.store(0, Ordering::Relaxed));
         self.epoch.generation.fetch_add(1, Ordering::AcqRel) + 1
     }
 }
@@ -114,7 +127,11 @@ pub struct LockState {
 
 impl Lock {
     pub(crate) fn new(head: &'static Head, slots: &'static [Robust], generation: u64) -> Self {
-        Self { head, slots, generation }
+        Self {
+            head,
+            slots,
+            generation,
+        }
     }
 
     /// A number that no other lock of this process has.
@@ -159,7 +176,9 @@ impl Lock {
         let mutexes = self.slots.len() + 1;
         held::enter(self.id(), mutexes)?;
         let entered = self.enter_exclusive(attempt);
-        entered.map(|poison| Exclusive::new(self, poison)).inspect_err(|_| held::leave(self.id(), mutexes))
+        entered
+            .map(|poison| Exclusive::new(self, poison))
+            .inspect_err(|_| held::leave(self.id(), mutexes))
     }
 
     /// Takes the lock as a plain mutex, which guards no bytes: what it guards is the caller's, and its to repair.
@@ -177,7 +196,9 @@ impl Lock {
         let checked = taken.and_then(|taken| {
             self.note(taken);
             writer.sign();
-            self.check_generation().inspect_err(|_| self.unlock_writer()).map(|()| taken == Taken::OwnerDied)
+            self.check_generation()
+                .inspect_err(|_| self.unlock_writer())
+                .map(|()| taken == Taken::OwnerDied)
         });
         let owner_died = checked.inspect_err(|_| held::leave(self.id(), 1))?;
         Ok(Mutual::new(self, owner_died))
@@ -193,7 +214,9 @@ impl Lock {
         let entered = self.lock_writer(&mut wait).and_then(|()| {
             // A reader that is still in the buffer read before the last commit ends in a slot we pass.
             let current = self.head.commit.active.load(Ordering::Acquire);
-            let drained = self.check_generation().and_then(|()| self.drain(&mut wait, Some(current)));
+            let drained = self
+                .check_generation()
+                .and_then(|()| self.drain(&mut wait, Some(current)));
             drained.inspect_err(|_| self.unlock_writer())
         });
         entered.inspect_err(|_| held::leave(self.id(), 2))?;
@@ -209,21 +232,28 @@ impl Lock {
         held::enter(self.id(), 1)?;
         let mut wait = Wait::new(self, attempt.timeout);
         let joined = self.take_slot(&mut wait).and_then(|slot| {
-            let current =
-                self.check_generation().is_ok() && self.head.epoch.parts.load(Ordering::Acquire) == epoch;
+            let current = self.check_generation().is_ok()
+                && self.head.epoch.parts.load(Ordering::Acquire) == epoch;
             if current {
                 return Ok(slot);
             }
             slot.unlock();
             Err(LockError::Retired)
         });
-        joined.map(|slot| Shared::new(self, slot, epoch)).inspect_err(|_| held::leave(self.id(), 1))
+        joined
+            .map(|slot| Shared::new(self, slot, epoch))
+            .inspect_err(|_| held::leave(self.id(), 1))
     }
 
     /// What the lock looks like now.
     pub fn state(self) -> LockState {
         let words = &self.head.epoch;
-        let waiting = self.head.waiting.0.iter().map(|pid| pid.load(Ordering::Relaxed));
+        let waiting = self
+            .head
+            .waiting
+            .0
+            .iter()
+            .map(|pid| pid.load(Ordering::Relaxed));
         LockState {
             writer: self.head.writer.holder(),
             readers: self.slots.iter().filter_map(Robust::holder).collect(),
@@ -240,17 +270,26 @@ impl Lock {
 
     pub(super) fn poison(self) -> Poison {
         let words = &self.head.epoch;
-        let offset = |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let offset =
+            |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let panicked = words.cause.load(Ordering::Relaxed) == 1;
         Poison {
-            cause: if panicked { PoisonCause::Panicked } else { PoisonCause::Died },
+            cause: if panicked {
+                PoisonCause::Panicked
+            } else {
+                PoisonCause::Died
+            },
             pid: words.writer.load(Ordering::Relaxed),
             dirty: offset(&words.dirty_start)..offset(&words.dirty_end),
         }
     }
 
     fn check_generation(self) -> Result<(), LockError> {
-        if self.is_retired() { Err(LockError::Retired) } else { Ok(()) }
+        if self.is_retired() {
+            Err(LockError::Retired)
+        } else {
+            Ok(())
+        }
     }
 
     fn enter_shared(self, attempt: Attempt) -> Result<&'static Robust, LockError> {
@@ -328,7 +367,8 @@ impl Lock {
         } else {
             // Its maker is dead; its workers may live, and only when they have left are the parts gone.
             words.parts.store(CLOSING, Ordering::SeqCst);
-            self.drain(wait, None).inspect(|()| words.parts.store(0, Ordering::Release))
+            self.drain(wait, None)
+                .inspect(|()| words.parts.store(0, Ordering::Release))
         };
         words.gate.store(0, Ordering::Release);
         self.unlock_writer();
@@ -358,14 +398,21 @@ impl Lock {
     ///
     /// A holder notes what it reads after it has the slot. What is noted before that is of an earlier holder, and so
     /// not later: the note says `commit` only if the holder came when that was published, or will look and find it.
-    fn drain_slot(self, slot: &'static Robust, commit: u64, wait: &mut Wait) -> Result<(), LockError> {
+    fn drain_slot(
+        self,
+        slot: &'static Robust,
+        commit: u64,
+        wait: &mut Wait,
+    ) -> Result<(), LockError> {
         loop {
             let taken = slot.try_lock();
             if taken.is_none() && slot.reads.load(Ordering::Acquire) == commit {
                 return Ok(());
             }
             // Looks again soon: the holder may have been between taking the slot and noting what it reads.
-            if let Some(taken) = taken.map_or_else(|| wait.a_moment_for(slot), |taken| Ok(Some(taken)))? {
+            if let Some(taken) =
+                taken.map_or_else(|| wait.a_moment_for(slot), |taken| Ok(Some(taken)))?
+            {
                 self.note(taken);
                 slot.unlock();
                 return Ok(());
@@ -407,7 +454,10 @@ impl Lock {
         wait: &mut Wait,
     ) -> Result<&'static Robust, LockError> {
         let count = self.slots.len();
-        for at in (1..count).map(|step| (first + step) & (count - 1)).filter(|at| at + 1 != avoid) {
+        for at in (1..count)
+            .map(|step| (first + step) & (count - 1))
+            .filter(|at| at + 1 != avoid)
+        {
             if let Some(taken) = self.slots[at].try_lock() {
                 self.note(taken);
                 return Ok(&self.slots[at]);
@@ -444,7 +494,11 @@ pub(super) struct Wait {
 
 impl Wait {
     pub(super) fn new(lock: Lock, timeout: Option<Duration>) -> Self {
-        Self { lock, timeout, deadline: None }
+        Self {
+            lock,
+            timeout,
+            deadline: None,
+        }
     }
 
     #[cold]
@@ -468,18 +522,28 @@ impl Wait {
 
     fn deadline(&mut self) -> Option<Duration> {
         let timeout = self.timeout?;
-        Some(*self.deadline.get_or_insert_with(|| now().saturating_add(timeout)))
+        Some(
+            *self
+                .deadline
+                .get_or_insert_with(|| now().saturating_add(timeout)),
+        )
     }
 
     fn timed_out(&self, mutex: &Robust) -> LockError {
-        LockError::Timeout { after: self.timeout.unwrap_or_default(), holder: mutex.holder() }
+        LockError::Timeout {
+            after: self.timeout.unwrap_or_default(),
+            holder: mutex.holder(),
+        }
     }
 
     /// Calls `wait` with this process among those that wait.
     fn announced<R>(&self, wait: impl FnOnce() -> R) -> R {
         let pid = this_thread().pid;
-        let free =
-            |entry: &&AtomicU32| entry.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let free = |entry: &&AtomicU32| {
+            entry
+                .compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
         let entry = self.lock.head.waiting.0.iter().find(free);
         let result = wait();
         if let Some(entry) = entry {

@@ -52,7 +52,10 @@ impl Pages {
     /// process that made the memory.
     pub fn claim(self: &Arc<Self>, range: Range<usize>) -> Result<Claimed, Overlap> {
         self.take(&range, Right::Own)?;
-        Ok(Claimed { pages: Arc::clone(self), range })
+        Ok(Claimed {
+            pages: Arc::clone(self),
+            range,
+        })
     }
 
     /// Joins those who touch the bytes under `lock`.
@@ -61,7 +64,11 @@ impl Pages {
     /// [`Overlap`] if somebody in this process has one of them by another right.
     pub fn guard(self: &Arc<Self>, range: Range<usize>, lock: Lock) -> Result<Guarded, Overlap> {
         self.take(&range, Right::Lock(lock.id()))?;
-        Ok(Guarded { pages: Arc::clone(self), range, lock })
+        Ok(Guarded {
+            pages: Arc::clone(self),
+            range,
+            lock,
+        })
     }
 
     /// Joins those who read and commit the bytes, two buffers of one length, under `lock`.
@@ -70,11 +77,17 @@ impl Pages {
     /// As [`Self::guard`].
     pub fn pair(self: &Arc<Self>, range: Range<usize>, lock: Lock) -> Result<Pair, Overlap> {
         self.take(&range, Right::Pair(lock.id()))?;
-        Ok(Pair { pages: Arc::clone(self), range, lock })
+        Ok(Pair {
+            pages: Arc::clone(self),
+            range,
+            lock,
+        })
     }
 
     fn take(&self, range: &Range<usize>, right: Right) -> Result<(), Overlap> {
-        let overlap = || Overlap { range: range.clone() };
+        let overlap = || Overlap {
+            range: range.clone(),
+        };
         if range.start > range.end || range.end > self.len() {
             return Err(overlap());
         }
@@ -94,7 +107,14 @@ impl Pages {
         if before.is_some_and(|(_, claim)| claim.end > range.start) {
             return Err(overlap());
         }
-        claims.ranges.insert(range.start, Claim { end: range.end, right, count: 1 });
+        claims.ranges.insert(
+            range.start,
+            Claim {
+                end: range.end,
+                right,
+                count: 1,
+            },
+        );
         Ok(())
     }
 
@@ -114,7 +134,11 @@ impl Pages {
             return true;
         }
         let mut claims = self.claims();
-        let Some(claim) = claims.ranges.get_mut(&range.start).filter(|claim| claim.count == 1) else {
+        let Some(claim) = claims
+            .ranges
+            .get_mut(&range.start)
+            .filter(|claim| claim.count == 1)
+        else {
             return false;
         };
         claim.right = right;
@@ -174,18 +198,38 @@ impl Claimed {
     /// # Panics
     /// If there are fewer bytes.
     pub fn split(self, at: usize) -> (Self, Self) {
-        assert!(at <= self.range.len(), "a split of {} bytes at {at}", self.range.len());
+        assert!(
+            at <= self.range.len(),
+            "a split of {} bytes at {at}",
+            self.range.len()
+        );
         let (pages, range) = self.forget();
         let middle = range.start + at;
         let mut claims = pages.claims();
         claims.ranges.remove(&range.start);
         let parts = [range.start..middle, middle..range.end];
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            claims.ranges.insert(part.start, Claim { end: part.end, right: Right::Own, count: 1 });
+            claims.ranges.insert(
+                part.start,
+                Claim {
+                    end: part.end,
+                    right: Right::Own,
+                    count: 1,
+                },
+            );
         }
         drop(claims);
         let [first, second] = parts;
-        (Self { pages: Arc::clone(&pages), range: first }, Self { pages, range: second })
+        (
+            Self {
+                pages: Arc::clone(&pages),
+                range: first,
+            },
+            Self {
+                pages,
+                range: second,
+            },
+        )
     }
 
     /// The parts, without giving the claim back.

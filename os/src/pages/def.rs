@@ -46,7 +46,13 @@ impl Pages {
             None => NonNull::<u64>::dangling().cast(),
         };
         let memory = inode(&descriptor)?;
-        Ok(Self { base, len, descriptor: Arc::new(descriptor), memory, claims: Mutex::default() })
+        Ok(Self {
+            base,
+            len,
+            descriptor: Arc::new(descriptor),
+            memory,
+            claims: Mutex::default(),
+        })
     }
 
     /// # Safety
@@ -103,7 +109,11 @@ impl Pages {
         let start = unsafe { self.base.add(range.start) };
         // SAFETY: the range is mapped; none of the advices we give changes a byte.
         let result = unsafe { libc::madvise(start.as_ptr().cast(), range.len(), advice) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Prefers memory of NUMA node `node` for what is not allocated yet; mbind(2), MPOL_PREFERRED.
@@ -113,9 +123,21 @@ impl Pages {
         let bits = u64::BITS as usize;
         // SAFETY: the range is ours (1); the kernel reads one word of the mask.
         let result = unsafe {
-            libc::syscall(libc::SYS_mbind, self.base, self.len, MPOL_PREFERRED, &raw const mask, bits, 0)
+            libc::syscall(
+                libc::SYS_mbind,
+                self.base,
+                self.len,
+                MPOL_PREFERRED,
+                &raw const mask,
+                bits,
+                0,
+            )
         };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Where the bytes of `range` are.

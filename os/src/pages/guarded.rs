@@ -77,9 +77,15 @@ impl Guarded {
 
     pub(crate) fn assert_disjoint(all: &[&Self]) {
         let place = |one: &&Self| (one.pages.pointer(&one.range).addr().get(), one.range.len());
-        let mut places: Vec<(usize, usize)> = all.iter().map(place).filter(|(_, len)| *len > 0).collect();
+        let mut places: Vec<(usize, usize)> =
+            all.iter().map(place).filter(|(_, len)| *len > 0).collect();
         places.sort_unstable();
-        assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "bytes borrowed twice");
+        assert!(
+            places
+                .windows(2)
+                .all(|pair| pair[0].0 + pair[0].1 <= pair[1].0),
+            "bytes borrowed twice"
+        );
     }
 
     /// The bytes of neighbours, one run of memory, while each one's lock is held for reading.
@@ -88,7 +94,10 @@ impl Guarded {
     /// If a lock is another one, or if they are no neighbours.
     pub fn run<'a>(neighbours: &'a [Self], held: &'a [Shared]) -> &'a [u8] {
         assert_eq!(neighbours.len(), held.len(), "a lock for each");
-        let locked = neighbours.iter().zip(held).all(|(one, held)| held.guards(one.lock));
+        let locked = neighbours
+            .iter()
+            .zip(held)
+            .all(|(one, held)| held.guards(one.lock));
         assert!(locked, "the lock of other bytes");
         let (pages, range) = run_of(neighbours);
         // SAFETY: every lock is held as for `bytes`, and the run is what they guard together.
@@ -101,7 +110,10 @@ impl Guarded {
     /// If a lock is another one, or if they are no neighbours.
     pub fn run_mut<'a>(neighbours: &'a [Self], held: &'a mut [Exclusive]) -> &'a mut [u8] {
         assert_eq!(neighbours.len(), held.len(), "a lock for each");
-        let locked = neighbours.iter().zip(&*held).all(|(one, held)| held.guards(one.lock));
+        let locked = neighbours
+            .iter()
+            .zip(&*held)
+            .all(|(one, held)| held.guards(one.lock));
         assert!(locked, "the lock of other bytes");
         let (pages, range) = run_of(neighbours);
         // SAFETY: every lock is held as for `bytes_mut`, and the run is what they guard together.
@@ -117,7 +129,10 @@ impl Guarded {
             return Err(self);
         }
         let range = std::mem::take(&mut self.range);
-        Ok(Claimed { pages: Arc::clone(&self.pages), range })
+        Ok(Claimed {
+            pages: Arc::clone(&self.pages),
+            range,
+        })
     }
 
     /// Part `number` of the bytes, to write while the part's own lock is held, beside workers on the other parts.
@@ -134,14 +149,20 @@ impl Guarded {
         number: usize,
     ) -> Result<std::ptr::NonNull<u8>, Overlap> {
         assert!(whole.lock().is(self.lock), "the lock of other bytes");
-        let epoch = whole.parts().ok_or_else(|| Overlap { range: self.range.clone() })?;
+        let epoch = whole.parts().ok_or_else(|| Overlap {
+            range: self.range.clone(),
+        })?;
         let key = (self.lock.id(), epoch, number);
         let part = (part.lock().id(), number);
         let mut claims = self.pages.claims();
         // Parts of earlier epochs are gone for good.
-        claims.parts.retain(|(lock, other, _), _| *lock != key.0 || *other == epoch);
+        claims
+            .parts
+            .retain(|(lock, other, _), _| *lock != key.0 || *other == epoch);
         if *claims.parts.entry(key).or_insert(part) != part {
-            return Err(Overlap { range: self.range.clone() });
+            return Err(Overlap {
+                range: self.range.clone(),
+            });
         }
         Ok(self.pages.pointer(&self.range))
     }
@@ -152,9 +173,9 @@ fn run_of(neighbours: &[Guarded]) -> (&Pages, Range<usize>) {
     let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
         panic!("a run of at least one");
     };
-    let joined = neighbours
-        .windows(2)
-        .all(|pair| pair[0].range.end == pair[1].range.start && Arc::ptr_eq(&pair[0].pages, &pair[1].pages));
+    let joined = neighbours.windows(2).all(|pair| {
+        pair[0].range.end == pair[1].range.start && Arc::ptr_eq(&pair[0].pages, &pair[1].pages)
+    });
     assert!(joined, "bytes that are no neighbours");
     (&first.pages, first.range.start..last.range.end)
 }

@@ -54,7 +54,8 @@ impl Pages {
     /// # Errors
     /// [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what memfd_create(2) and mbind(2) say.
     pub fn new(len: usize, options: PageOptions) -> io::Result<Arc<Self>> {
-        let reserved = options.huge == HugePages::Reserved && len > 0 && len.is_multiple_of(HUGE_PAGE);
+        let reserved =
+            options.huge == HugePages::Reserved && len > 0 && len.is_multiple_of(HUGE_PAGE);
         if reserved && let Ok(pages) = Self::shaped(len, MFdFlags::MFD_HUGETLB, options) {
             return register(pages);
         }
@@ -136,12 +137,27 @@ impl Pages {
         let start = format!("{:x}-", self.pointer(&(0..0)).addr());
         let text = std::fs::read_to_string("/proc/self/smaps")?;
         // A mapping's lines are those with a colon behind a word, up to the next mapping's first.
-        let is_fact = |line: &&str| line.split_once(':').is_some_and(|(name, _)| !name.contains(' '));
-        let lines = text.lines().skip_while(|line| !line.starts_with(&start)).skip(1).take_while(is_fact);
+        let is_fact = |line: &&str| {
+            line.split_once(':')
+                .is_some_and(|(name, _)| !name.contains(' '))
+        };
+        let lines = text
+            .lines()
+            .skip_while(|line| !line.starts_with(&start))
+            .skip(1)
+            .take_while(is_fact);
         let kib = lines.filter_map(|line| {
             let (name, value) = line.split_once(':')?;
-            let counts = matches!(name, "ShmemPmdMapped" | "Shared_Hugetlb" | "Private_Hugetlb");
-            value.trim().trim_end_matches(" kB").parse::<u64>().ok().filter(|_| counts)
+            let counts = matches!(
+                name,
+                "ShmemPmdMapped" | "Shared_Hugetlb" | "Private_Hugetlb"
+            );
+            value
+                .trim()
+                .trim_end_matches(" kB")
+                .parse::<u64>()
+                .ok()
+                .filter(|_| counts)
         });
         Ok(kib.sum::<u64>() * 1024)
     }
@@ -153,7 +169,10 @@ struct MappedGuard(MutexGuard<'static, Option<Mapped>>);
 
 impl MappedGuard {
     fn get(&self, memory: u64) -> Option<Arc<Pages>> {
-        self.0.as_ref().and_then(|map| map.get(&memory)).and_then(Weak::upgrade)
+        self.0
+            .as_ref()
+            .and_then(|map| map.get(&memory))
+            .and_then(Weak::upgrade)
     }
 }
 

@@ -78,18 +78,39 @@ fn the_same_memory_is_mapped_once() {
 #[test]
 fn huge_pages_are_asked_for_and_never_required() {
     for huge in [HugePages::System, HugePages::Advise, HugePages::Reserved] {
-        let pages = Pages::new(4 << 20, PageOptions { huge, ..PageOptions::default() }).unwrap();
-        println!("{huge:?}: {} bytes in huge pages", pages.huge_bytes().unwrap());
+        let pages = Pages::new(
+            4 << 20,
+            PageOptions {
+                huge,
+                ..PageOptions::default()
+            },
+        )
+        .unwrap();
+        println!(
+            "{huge:?}: {} bytes in huge pages",
+            pages.huge_bytes().unwrap()
+        );
         assert!(pages.huge_bytes().unwrap() <= 4 << 20);
         pages.claim(0..4 << 20).unwrap().bytes_mut().fill(1);
         // Another process maps it as well.
-        drop((Pages::attach(pages.descriptor().try_clone().unwrap()).unwrap(), pages));
+        drop((
+            Pages::attach(pages.descriptor().try_clone().unwrap()).unwrap(),
+            pages,
+        ));
     }
 }
 
 #[test]
 fn a_node_is_preferred_where_there_are_nodes() {
-    let on = |node| Pages::new(1 << 20, PageOptions { node: Some(node), ..PageOptions::default() });
+    let on = |node| {
+        Pages::new(
+            1 << 20,
+            PageOptions {
+                node: Some(node),
+                ..PageOptions::default()
+            },
+        )
+    };
     match on(0) {
         Ok(pages) => pages.claim(0..1 << 20).unwrap().bytes_mut().fill(1),
         Err(error) => {

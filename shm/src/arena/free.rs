@@ -62,7 +62,14 @@ mod tests {
 
     #[test]
     fn neighbours_are_joined_in_every_order() {
-        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        for order in [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ] {
             let mut runs = FreeRuns::whole(300);
             let starts = [0, 1, 2].map(|_| runs.take(100).unwrap());
             assert_eq!(runs.take(1), None);

@@ -27,7 +27,10 @@ impl Region for Landing {
         let mut all = LANDED.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(address, Arc::downgrade(&allocation));
         drop(all);
-        Buffer::owner(Landed { allocation, address })
+        Buffer::owner(Landed {
+            allocation,
+            address,
+        })
     }
 }
 
@@ -45,7 +48,10 @@ impl AsRef<[u8]> for Landed {
 
 impl Drop for Landed {
     fn drop(&mut self) {
-        LANDED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.address);
+        LANDED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.address);
     }
 }
 

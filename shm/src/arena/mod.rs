@@ -76,26 +76,46 @@ const LARGEST_SHARED: usize = 64 << 20;
 impl Arena {
     /// An arena of at most `budget` bytes. It takes them from the system as they are needed.
     pub fn new(budget: usize) -> Self {
-        Self::with(ArenaOptions { budget, ..ArenaOptions::default() })
+        Self::with(ArenaOptions {
+            budget,
+            ..ArenaOptions::default()
+        })
     }
 
     /// An arena with options of the caller's.
     pub fn with(options: ArenaOptions) -> Self {
-        let state = State { forks: forks(), used: 0, reserved: 0, segments: Vec::new() };
-        Self { inner: Arc::new(Inner { options, state: Mutex::new(state) }) }
+        let state = State {
+            forks: forks(),
+            used: 0,
+            reserved: 0,
+            segments: Vec::new(),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                state: Mutex::new(state),
+            }),
+        }
     }
 
     /// The arena of this process, with three quarters of the memory that was available when it was first asked for.
     pub fn shared() -> Self {
         static SHARED: OnceLock<Arena> = OnceLock::new();
-        SHARED.get_or_init(|| Self::with(ArenaOptions::default())).clone()
+        SHARED
+            .get_or_init(|| Self::with(ArenaOptions::default()))
+            .clone()
     }
 
     /// What it has and uses.
     pub fn usage(&self) -> ArenaUse {
         let state = self.inner.state();
         let (used, reserved, segments) = (state.used, state.reserved, state.segments.len());
-        ArenaUse { used, reserved, budget: self.inner.options.budget, segments }
+        ArenaUse {
+            used,
+            reserved,
+            budget: self.inner.options.budget,
+            segments,
+        }
     }
 
     /// Bytes of it in huge pages.
@@ -103,15 +123,25 @@ impl Arena {
     /// # Errors
     /// [`Error::Io`] if /proc is not there.
     pub fn huge_bytes(&self) -> Result<u64, Error> {
-        let segments: Vec<Arc<Pages>> =
-            self.inner.state().segments.iter().map(|segment| Arc::clone(&segment.pages)).collect();
+        let segments: Vec<Arc<Pages>> = self
+            .inner
+            .state()
+            .segments
+            .iter()
+            .map(|segment| Arc::clone(&segment.pages))
+            .collect();
         let bytes: Result<Vec<u64>, _> = segments.iter().map(|pages| pages.huge_bytes()).collect();
-        bytes.map(|bytes| bytes.iter().sum()).map_err(Error::io("read /proc/self/smaps"))
+        bytes
+            .map(|bytes| bytes.iter().sum())
+            .map_err(Error::io("read /proc/self/smaps"))
     }
 
     /// Takes `len` bytes. Their contents do not matter: those of an earlier value, or zeros.
     pub(crate) fn allocate(&self, len: usize) -> Result<Allocation, LandingError> {
-        let rounded = len.max(1).checked_next_multiple_of(ALIGNMENT).ok_or(LandingError::NoMemory { len })?;
+        let rounded = len
+            .max(1)
+            .checked_next_multiple_of(ALIGNMENT)
+            .ok_or(LandingError::NoMemory { len })?;
         let mut state = self.inner.state();
         let (pages, start) = match state.take(rounded) {
             Some(taken) => taken,
@@ -120,13 +150,23 @@ impl Arena {
         state.used += rounded;
         drop(state);
         let range = start..start + rounded;
-        let home = Home { arena: Arc::clone(&self.inner), pages: Arc::clone(&pages), range, forks: forks() };
+        let home = Home {
+            arena: Arc::clone(&self.inner),
+            pages: Arc::clone(&pages),
+            range,
+            forks: forks(),
+        };
         #[expect(
             clippy::expect_used,
             reason = "a free run is claimed by nobody: claims end before their home does"
         )]
-        let claimed = pages.claim(start..start + len).expect("free bytes are unclaimed");
-        Ok(Allocation { claimed, home: Arc::new(home) })
+        let claimed = pages
+            .claim(start..start + len)
+            .expect("free bytes are unclaimed");
+        Ok(Allocation {
+            claimed,
+            home: Arc::new(home),
+        })
     }
 
     /// Copies `bytes` into it: the claim on them, and where they go back to.
@@ -148,7 +188,11 @@ impl Default for ArenaOptions {
     fn default() -> Self {
         let available = available_memory().unwrap_or(1 << 30);
         let budget = usize::try_from(available / 4 * 3).unwrap_or(usize::MAX);
-        Self { budget, keep: budget / 4, pages: PageOptions::default() }
+        Self {
+            budget,
+            keep: budget / 4,
+            pages: PageOptions::default(),
+        }
     }
 }
 
@@ -158,7 +202,12 @@ impl Inner {
         let forks = forks();
         if state.forks != forks {
             // The parent hands these segments out; ours begin anew.
-            *state = State { forks, used: 0, reserved: 0, segments: Vec::new() };
+            *state = State {
+                forks,
+                used: 0,
+                reserved: 0,
+                segments: Vec::new(),
+            };
         }
         state
     }
@@ -173,9 +222,21 @@ impl State {
     }
 
     /// Makes a segment and takes the first `len` bytes of it.
-    fn grow(&mut self, len: usize, options: &ArenaOptions) -> Result<(Arc<Pages>, usize), LandingError> {
-        let over = |state: &Self| LandingError::Budget { len, used: state.used, budget: options.budget };
-        if self.used.checked_add(len).is_none_or(|total| total > options.budget) {
+    fn grow(
+        &mut self,
+        len: usize,
+        options: &ArenaOptions,
+    ) -> Result<(Arc<Pages>, usize), LandingError> {
+        let over = |state: &Self| LandingError::Budget {
+            len,
+            used: state.used,
+            budget: options.budget,
+        };
+        if self
+            .used
+            .checked_add(len)
+            .is_none_or(|total| total > options.budget)
+        {
             return Err(over(self));
         }
         if self.reserved + len > options.budget {
@@ -188,22 +249,39 @@ impl State {
         }
         let generous = self.reserved.clamp(SMALLEST_SEGMENT, LARGEST_SHARED);
         // A page more or less is no matter for values that have a segment to themselves.
-        let grain = if options.pages.huge == HugePages::Reserved { HUGE_PAGE } else { 4096 };
+        let grain = if options.pages.huge == HugePages::Reserved {
+            HUGE_PAGE
+        } else {
+            4096
+        };
         let exact = len.next_multiple_of(grain).min(room);
-        let size = if len <= generous / 2 { generous.min(room) } else { exact };
+        let size = if len <= generous / 2 {
+            generous.min(room)
+        } else {
+            exact
+        };
         let attempt = |size| Pages::new(size, options.pages);
-        let pages = attempt(size).or_else(|_| attempt(exact)).map_err(|_| LandingError::NoMemory { len })?;
+        let pages = attempt(size)
+            .or_else(|_| attempt(exact))
+            .map_err(|_| LandingError::NoMemory { len })?;
         let size = pages.len();
         let mut free = FreeRuns::whole(size);
         let start = free.take(len).unwrap_or(0);
         self.reserved += size;
-        self.segments.push(Segment { pages: Arc::clone(&pages), free });
+        self.segments.push(Segment {
+            pages: Arc::clone(&pages),
+            free,
+        });
         Ok((pages, start))
     }
 
     fn give(&mut self, pages: &Arc<Pages>, range: &Range<usize>, keep: usize) {
         self.used -= range.len();
-        if let Some(segment) = self.segments.iter_mut().find(|segment| Arc::ptr_eq(&segment.pages, pages)) {
+        if let Some(segment) = self
+            .segments
+            .iter_mut()
+            .find(|segment| Arc::ptr_eq(&segment.pages, pages))
+        {
             segment.free.give(range.start, range.len());
         }
         if self.reserved - self.used > keep {
@@ -294,10 +372,20 @@ mod tests {
         let arena = Arena::new(8 << 20);
         let first = arena.allocate(5 << 20).unwrap();
         let error = arena.allocate(4 << 20).unwrap_err();
-        assert_eq!(error, LandingError::Budget { len: 4 << 20, used: 5 << 20, budget: 8 << 20 });
+        assert_eq!(
+            error,
+            LandingError::Budget {
+                len: 4 << 20,
+                used: 5 << 20,
+                budget: 8 << 20
+            }
+        );
         drop(first);
         // The empty segment of five makes room for one of eight.
-        assert_eq!(arena.allocate(8 << 20).unwrap().claimed.as_ref().len(), 8 << 20);
+        assert_eq!(
+            arena.allocate(8 << 20).unwrap().claimed.as_ref().len(),
+            8 << 20
+        );
         assert!(arena.allocate(usize::MAX).is_err());
     }
 
@@ -315,8 +403,18 @@ mod tests {
 
     #[test]
     fn what_is_over_the_keep_goes_back_to_the_system() {
-        let arena = Arena::with(ArenaOptions { budget: 1 << 30, keep: 1 << 20, ..ArenaOptions::default() });
+        let arena = Arena::with(ArenaOptions {
+            budget: 1 << 30,
+            keep: 1 << 20,
+            ..ArenaOptions::default()
+        });
         drop(arena.allocate(70 << 20).unwrap());
-        assert_eq!(arena.usage(), ArenaUse { budget: 1 << 30, ..ArenaUse::default() });
+        assert_eq!(
+            arena.usage(),
+            ArenaUse {
+                budget: 1 << 30,
+                ..ArenaUse::default()
+            }
+        );
     }
 }

@@ -27,7 +27,12 @@ impl AnyArray {
     /// As [`SharedArray::from_message`].
     pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
         let (meta, claim, home) = claim_array(message)?;
-        Self::new(Value::new(value::Meta::Array(meta), vec![claim], Locks::One, vec![home])?)
+        Self::new(Value::new(
+            value::Meta::Array(meta),
+            vec![claim],
+            Locks::One,
+            vec![home],
+        )?)
     }
 
     /// Opens the array behind a handle.
@@ -40,19 +45,32 @@ impl AnyArray {
 
     pub(crate) fn new(value: Arc<Value>) -> Result<Self, Error> {
         let value::Meta::Array(meta) = &value.meta else {
-            return Err(Error::Kind { found: value.meta.kind(), wanted: "an array" });
+            return Err(Error::Kind {
+                found: value.meta.kind(),
+                wanted: "an array",
+            });
         };
         let (dtype, shape) = (meta.dtype()?, meta.shape.clone());
         // Text of another process is checked against the bytes that came with it.
-        let len = shape.iter().try_fold(dtype.size(), |product, &len| product.checked_mul(len));
-        let buffers = if matches!(value.spans, value::Spans::Pair(_)) { 2 } else { 1 };
+        let len = shape
+            .iter()
+            .try_fold(dtype.size(), |product, &len| product.checked_mul(len));
+        let buffers = if matches!(value.spans, value::Spans::Pair(_)) {
+            2
+        } else {
+            1
+        };
         if len.and_then(|len| len.checked_mul(buffers)) != Some(value.len()) {
             return Err(Error::Protocol {
                 peer: "the owner".into(),
                 what: "a shape that does not fit its bytes",
             });
         }
-        Ok(Self { value, dtype, shape })
+        Ok(Self {
+            value,
+            dtype,
+            shape,
+        })
     }
 
     /// The element type.
@@ -79,7 +97,10 @@ impl AnyArray {
     /// [`Error::Dtype`] and [`Error::Axes`].
     pub fn typed<T: Element + Pod, D: Dimension>(self) -> Result<SharedArray<T, D>, Error> {
         if let value::Spans::Pair(_) = self.value.spans {
-            return Err(Error::Kind { found: "a commit array", wanted: "an array" });
+            return Err(Error::Kind {
+                found: "a commit array",
+                wanted: "an array",
+            });
         }
         SharedArray::from_value(self.value)
     }
@@ -104,7 +125,10 @@ impl AnyArray {
     /// As [`SharedArray::write`]; [`Error::Kind`] for a commit array, which is not written in place.
     pub fn write(&self) -> Result<WriteGuard<'_, u8, Ix1>, Error> {
         if let value::Spans::Pair(_) = &self.value.spans {
-            return Err(Error::Kind { found: "a commit array", wanted: "an array" });
+            return Err(Error::Kind {
+                found: "a commit array",
+                wanted: "an array",
+            });
         }
         let spans = self.value.guarded();
         let held = lock_exclusive(spans, Attempt::default(), 0..self.value.len())?;
@@ -117,7 +141,10 @@ impl AnyArray {
     /// [`Error::Shape`] if the guard is another array's.
     pub fn array<'a>(&self, guard: &'a ReadGuard<'_, u8, Ix1>) -> Result<Array<'a>, Error> {
         let value::Meta::Array(meta) = &self.value.meta else {
-            return Err(Error::Kind { found: self.value.meta.kind(), wanted: "an array" });
+            return Err(Error::Kind {
+                found: self.value.meta.kind(),
+                wanted: "an array",
+            });
         };
         meta.array(Buffer::borrowed(guard.as_slice().unwrap_or(&[])))
     }
@@ -129,15 +156,26 @@ impl AnyArray {
     /// As [`SharedArray::read`]; [`Error::Io`] if the memory cannot be had.
     pub fn snapshot(&self) -> Result<Message<'static>, Error> {
         let value::Meta::Array(meta) = &self.value.meta else {
-            return Err(Error::Kind { found: self.value.meta.kind(), wanted: "an array" });
+            return Err(Error::Kind {
+                found: self.value.meta.kind(),
+                wanted: "an array",
+            });
         };
         let held = self.read()?;
-        let mut memory = Memory::new(held.len()).map_err(Error::io("make memory for a snapshot"))?;
-        memory.as_mut_slice().copy_from_slice(held.as_slice().unwrap_or(&[]));
+        let mut memory =
+            Memory::new(held.len()).map_err(Error::io("make memory for a snapshot"))?;
+        memory
+            .as_mut_slice()
+            .copy_from_slice(held.as_slice().unwrap_or(&[]));
         drop(held);
         let (file, mapping) = memory.seal().map_err(Error::io("seal a snapshot"))?;
-        let backing = Backing { file, offset: 0, stability: Stability::Sealed };
-        meta.array(Buffer::owner(mapping).with_backing(backing)).map(Message::from)
+        let backing = Backing {
+            file,
+            offset: 0,
+            stability: Stability::Sealed,
+        };
+        meta.array(Buffer::owner(mapping).with_backing(backing))
+            .map(Message::from)
     }
 
     /// The array as a message that owns its bytes: it is shared no more. Copies nothing.
@@ -147,8 +185,11 @@ impl AnyArray {
     pub fn into_message(self) -> Result<Message<'static>, Error> {
         let (meta, claims, homes) = Value::into_claims(self.value)?;
         let (value::Meta::Array(meta), Ok([claim])) = (meta, <[_; 1]>::try_from(claims)) else {
-            return Err(Error::InUse { what: "it has row locks" });
+            return Err(Error::InUse {
+                what: "it has row locks",
+            });
         };
-        meta.array(freeze(claim, homes.first().cloned())).map(Message::from)
+        meta.array(freeze(claim, homes.first().cloned()))
+            .map(Message::from)
     }
 }

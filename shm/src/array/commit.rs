@@ -47,11 +47,21 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
 
     fn build(arena: &Arena, shape: &[usize], fill: impl FnOnce(&mut [u8])) -> Result<Self, Error> {
         let len = byte_len::<T>(shape)?;
-        let both = len.checked_mul(2).ok_or(numpush_message::LandingError::NoMemory { len })?;
+        let both = len
+            .checked_mul(2)
+            .ok_or(numpush_message::LandingError::NoMemory { len })?;
         let mut allocation = arena.allocate_zeros(both)?;
         fill(&mut allocation.claimed.bytes_mut()[..len]);
-        let meta = Meta { dtype: dtype::<T>(), shape: shape.into(), strides: None };
-        Self::from_value(Value::new_pair(value::Meta::Array(meta), allocation.claimed, allocation.home)?)
+        let meta = Meta {
+            dtype: dtype::<T>(),
+            shape: shape.into(),
+            strides: None,
+        };
+        Self::from_value(Value::new_pair(
+            value::Meta::Array(meta),
+            allocation.claimed,
+            allocation.home,
+        )?)
     }
 
     /// Opens the array behind a handle.
@@ -64,7 +74,10 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
 
     fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         let (value::Meta::Array(meta), Spans::Pair(pair)) = (&value.meta, &value.spans) else {
-            return Err(Error::Kind { found: value.meta.kind(), wanted: "a commit array" });
+            return Err(Error::Kind {
+                found: value.meta.kind(),
+                wanted: "a commit array",
+            });
         };
         let (found, wanted) = (meta.dtype()?, Dtype::Scalar(T::SCALAR));
         if found != wanted {
@@ -77,13 +90,19 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
             });
         }
         let layout = Layout::new(meta, size_of::<T>())?;
-        Ok(Self { value, layout, elements: PhantomData })
+        Ok(Self {
+            value,
+            layout,
+            elements: PhantomData,
+        })
     }
 
     fn pair(&self) -> &Pair {
         match &self.value.spans {
             Spans::Pair(pair) => pair,
-            Spans::Guarded(_) => unreachable!("a commit array has two buffers: `from_value` looked"),
+            Spans::Guarded(_) => {
+                unreachable!("a commit array has two buffers: `from_value` looked")
+            }
         }
     }
 
@@ -106,7 +125,9 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
     /// [`Error::Lock`], never with poison.
     pub fn read(&self) -> Result<ReadGuard<'_, T, D>, Error> {
         let held = self.pair().lock().read(Attempt::default())?;
-        Ok(ReadGuard::of_pair(self.pair(), held, |elements| self.layout.view(elements)))
+        Ok(ReadGuard::of_pair(self.pair(), held, |elements| {
+            self.layout.view(elements)
+        }))
     }
 
     /// Number of commits so far.
@@ -139,7 +160,10 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
         timeout: Option<Duration>,
         write: impl FnOnce(&ArrayView<'_, T, D>, &mut ArrayViewMut<'_, T, D>),
     ) -> Result<u64, Error> {
-        let mut held = self.pair().lock().commit(Attempt { timeout, accept_poison: false })?;
+        let mut held = self.pair().lock().commit(Attempt {
+            timeout,
+            accept_poison: false,
+        })?;
         let (last, next) = self.pair().both(&mut held);
         let (last, next) = (bytemuck::cast_slice(last), bytemuck::cast_slice_mut(next));
         write(&self.layout.view(last), &mut self.layout.view_mut(next));
@@ -149,12 +173,21 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
 
 impl<T, D: Clone> Clone for CommitArray<T, D> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), layout: self.layout.clone(), elements: PhantomData }
+        Self {
+            value: Arc::clone(&self.value),
+            layout: self.layout.clone(),
+            elements: PhantomData,
+        }
     }
 }
 
 impl<T, D: fmt::Debug> fmt::Debug for CommitArray<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CommitArray<{}>({:?})", std::any::type_name::<T>(), self.layout.shape)
+        write!(
+            f,
+            "CommitArray<{}>({:?})",
+            std::any::type_name::<T>(),
+            self.layout.shape
+        )
     }
 }

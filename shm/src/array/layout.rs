@@ -20,15 +20,29 @@ impl<D: Dimension> Layout<D> {
     pub(crate) fn new(meta: &Meta, item: usize) -> Result<Self, Error> {
         let axes = meta.shape.len();
         if D::NDIM.is_some_and(|wanted| wanted != axes) {
-            return Err(Error::Axes { shape: meta.shape.clone(), wanted: D::NDIM.unwrap_or(0) });
+            return Err(Error::Axes {
+                shape: meta.shape.clone(),
+                wanted: D::NDIM.unwrap_or(0),
+            });
         }
         let shape = dimension::<D>(&meta.shape);
         let Some(strides) = &meta.strides else {
-            return Ok(Self { shape, steps: None, inverted: Vec::new() });
+            return Ok(Self {
+                shape,
+                steps: None,
+                inverted: Vec::new(),
+            });
         };
-        let steps: Vec<usize> = strides.iter().map(|stride| stride.unsigned_abs() / item).collect();
+        let steps: Vec<usize> = strides
+            .iter()
+            .map(|stride| stride.unsigned_abs() / item)
+            .collect();
         let inverted = (0..axes).filter(|&axis| strides[axis] < 0).collect();
-        Ok(Self { shape, steps: Some(dimension::<D>(&steps)), inverted })
+        Ok(Self {
+            shape,
+            steps: Some(dimension::<D>(&steps)),
+            inverted,
+        })
     }
 
     pub(crate) fn is_c_order(&self) -> bool {
@@ -38,20 +52,28 @@ impl<D: Dimension> Layout<D> {
     pub(crate) fn view<'x, T>(&self, elements: &'x [T]) -> ArrayView<'x, T, D> {
         let mut view = match &self.steps {
             None => ArrayView::from_shape(self.shape.clone(), elements),
-            Some(steps) => ArrayView::from_shape(self.shape.clone().strides(steps.clone()), elements),
+            Some(steps) => {
+                ArrayView::from_shape(self.shape.clone().strides(steps.clone()), elements)
+            }
         }
         .unwrap_or_else(|error| fail(&error));
-        self.inverted.iter().for_each(|&axis| view.invert_axis(Axis(axis)));
+        self.inverted
+            .iter()
+            .for_each(|&axis| view.invert_axis(Axis(axis)));
         view
     }
 
     pub(crate) fn view_mut<'x, T>(&self, elements: &'x mut [T]) -> ArrayViewMut<'x, T, D> {
         let mut view = match &self.steps {
             None => ArrayViewMut::from_shape(self.shape.clone(), elements),
-            Some(steps) => ArrayViewMut::from_shape(self.shape.clone().strides(steps.clone()), elements),
+            Some(steps) => {
+                ArrayViewMut::from_shape(self.shape.clone().strides(steps.clone()), elements)
+            }
         }
         .unwrap_or_else(|error| fail(&error));
-        self.inverted.iter().for_each(|&axis| view.invert_axis(Axis(axis)));
+        self.inverted
+            .iter()
+            .for_each(|&axis| view.invert_axis(Axis(axis)));
         view
     }
 

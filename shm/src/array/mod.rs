@@ -19,7 +19,8 @@ use bytemuck::Pod;
 use ndarray::{ArrayRef, Axis, Dimension, IntoDimension};
 use numpush_message::{Array, Body, Buffer, Dtype, Element, Message};
 use numpush_os::{
-    Attempt, Claimed, Exclusive, Guarded, LockError, Poison, ReadGuard, Shared, WriteGuard, division,
+    Attempt, Claimed, Exclusive, Guarded, LockError, Poison, ReadGuard, Shared, WriteGuard,
+    division,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -69,7 +70,11 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         let shape = shape.into_dimension();
         let len = byte_len::<T>(shape.slice())?;
         let allocation = arena.allocate_zeros(len)?;
-        let meta = Meta { dtype: dtype::<T>(), shape: shape.slice().into(), strides: None };
+        let meta = Meta {
+            dtype: dtype::<T>(),
+            shape: shape.slice().into(),
+            strides: None,
+        };
         let value = Value::new(
             value::Meta::Array(meta),
             vec![allocation.claimed],
@@ -87,7 +92,11 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         let len = byte_len::<T>(array.shape())?;
         let mut allocation = arena.allocate(len)?;
         layout::fill(allocation.claimed.bytes_mut(), array);
-        let meta = Meta { dtype: dtype::<T>(), shape: array.shape().into(), strides: None };
+        let meta = Meta {
+            dtype: dtype::<T>(),
+            shape: array.shape().into(),
+            strides: None,
+        };
         let value = Value::new(
             value::Meta::Array(meta),
             vec![allocation.claimed],
@@ -116,7 +125,10 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
 
     pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         let value::Meta::Array(meta) = &value.meta else {
-            return Err(Error::Kind { found: value.meta.kind(), wanted: "an array" });
+            return Err(Error::Kind {
+                found: value.meta.kind(),
+                wanted: "an array",
+            });
         };
         let found = meta.dtype()?;
         let wanted = Dtype::Scalar(T::SCALAR);
@@ -124,7 +136,11 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
             return Err(Error::Dtype { found, wanted });
         }
         let layout = Layout::new(meta, size_of::<T>())?;
-        Ok(Self { value, layout, elements: PhantomData })
+        Ok(Self {
+            value,
+            layout,
+            elements: PhantomData,
+        })
     }
 
     /// Gives every `rows / locks` rows a lock of their own, so that writers of other rows need not wait for each
@@ -138,12 +154,17 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         let rows = shape.first().copied().unwrap_or(0);
         let parts = locks.min(rows);
         if parts == 0 || !self.layout.is_c_order() || locks > MAX_ROW_LOCKS {
-            return Err(Error::Division { axis: 0, parts: locks, shape });
+            return Err(Error::Division {
+                axis: 0,
+                parts: locks,
+                shape,
+            });
         }
         let row = self.value.len() / rows;
         let (meta, claims, homes) = Value::into_claims(self.value)?;
-        let [claim]: [Claimed; 1] =
-            claims.try_into().map_err(|_| Error::InUse { what: "it has row locks already" })?;
+        let [claim]: [Claimed; 1] = claims.try_into().map_err(|_| Error::InUse {
+            what: "it has row locks already",
+        })?;
         let mut pieces = Vec::with_capacity(parts);
         let mut rest = claim;
         for number in 0..parts - 1 {
@@ -186,7 +207,10 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// As [`Self::read`]; [`LockError::Timeout`] names who holds the lock.
     pub fn read_for(&self, timeout: Duration) -> Result<ReadGuard<'_, T, D>, Error> {
-        self.read_spans(Attempt { timeout: Some(timeout), accept_poison: false })
+        self.read_spans(Attempt {
+            timeout: Some(timeout),
+            accept_poison: false,
+        })
     }
 
     /// As [`Self::read`], but also when a writer did not finish; the guard says so.
@@ -194,7 +218,10 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// As [`Self::read`], without poison.
     pub fn read_poisoned(&self) -> Result<ReadGuard<'_, T, D>, Error> {
-        self.read_spans(Attempt { timeout: None, accept_poison: true })
+        self.read_spans(Attempt {
+            timeout: None,
+            accept_poison: true,
+        })
     }
 
     /// Locks the array for writing, alone, and waits as long as others are inside.
@@ -210,7 +237,10 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// As [`Self::write`]; [`LockError::Timeout`] names who holds the lock.
     pub fn write_for(&self, timeout: Duration) -> Result<WriteGuard<'_, T, D>, Error> {
-        self.write_spans(Attempt { timeout: Some(timeout), accept_poison: false })
+        self.write_spans(Attempt {
+            timeout: Some(timeout),
+            accept_poison: false,
+        })
     }
 
     /// As [`Self::write`], but also when the last writer did not finish. The guard says what that left behind; the
@@ -219,19 +249,26 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// As [`Self::write`], without poison.
     pub fn repair(&self) -> Result<WriteGuard<'_, T, D>, Error> {
-        self.write_spans(Attempt { timeout: None, accept_poison: true })
+        self.write_spans(Attempt {
+            timeout: None,
+            accept_poison: true,
+        })
     }
 
     fn read_spans(&self, attempt: Attempt) -> Result<ReadGuard<'_, T, D>, Error> {
         let spans = self.value.guarded();
         let held = lock_shared(spans, attempt)?;
-        Ok(ReadGuard::new(spans, held, |elements| self.layout.view(elements)))
+        Ok(ReadGuard::new(spans, held, |elements| {
+            self.layout.view(elements)
+        }))
     }
 
     fn write_spans(&self, attempt: Attempt) -> Result<WriteGuard<'_, T, D>, Error> {
         let spans = self.value.guarded();
         let held = lock_exclusive(spans, attempt, 0..self.value.len())?;
-        Ok(WriteGuard::new(spans, held, |elements| self.layout.view_mut(elements)))
+        Ok(WriteGuard::new(spans, held, |elements| {
+            self.layout.view_mut(elements)
+        }))
     }
 
     /// Locks `rows` for reading. Without [row locks](Self::with_row_locks) that locks all of them.
@@ -241,7 +278,9 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     pub fn read_rows(&self, rows: Range<usize>) -> Result<ReadGuard<'_, T, D>, Error> {
         let (spans, first) = self.spans_of(&rows)?;
         let held = lock_shared(spans, Attempt::default())?;
-        Ok(ReadGuard::new(spans, held, |elements| self.layout.rows(elements, first, &rows)))
+        Ok(ReadGuard::new(spans, held, |elements| {
+            self.layout.rows(elements, first, &rows)
+        }))
     }
 
     /// Locks `rows` for writing. Without [row locks](Self::with_row_locks) that locks all of them.
@@ -253,19 +292,29 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         let row = self.value.len() / self.shape()[0].max(1);
         let dirty = (rows.start - first) * row..(rows.end - first) * row;
         let held = lock_exclusive(spans, Attempt::default(), dirty)?;
-        Ok(WriteGuard::new(spans, held, |elements| self.layout.rows_mut(elements, first, &rows)))
+        Ok(WriteGuard::new(spans, held, |elements| {
+            self.layout.rows_mut(elements, first, &rows)
+        }))
     }
 
     /// The spans that hold `rows`, and the first row in them.
     fn spans_of(&self, rows: &Range<usize>) -> Result<(&[Guarded], usize), Error> {
         let len = self.shape().first().copied().unwrap_or(0);
         if rows.start >= rows.end || rows.end > len || !self.layout.is_c_order() {
-            return Err(Error::Range { what: "rows", range: rows.clone(), len });
+            return Err(Error::Range {
+                what: "rows",
+                range: rows.clone(),
+                len,
+            });
         }
         let spans = self.value.guarded();
         let place = |number| division(len, spans.len(), number, 1);
-        let first = (0..spans.len()).find(|&number| place(number).end > rows.start).unwrap_or(0);
-        let last = (first..spans.len()).find(|&number| place(number).end >= rows.end).unwrap_or(first);
+        let first = (0..spans.len())
+            .find(|&number| place(number).end > rows.start)
+            .unwrap_or(0);
+        let last = (first..spans.len())
+            .find(|&number| place(number).end >= rows.end)
+            .unwrap_or(first);
         Ok((&spans[first..=last], place(first).start))
     }
 
@@ -301,7 +350,10 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Panics
     /// Never: it is an array.
     pub fn into_any(self) -> AnyArray {
-        #[expect(clippy::expect_used, reason = "the value was an array when `self` was made")]
+        #[expect(
+            clippy::expect_used,
+            reason = "the value was an array when `self` was made"
+        )]
         AnyArray::new(self.value).expect("an array")
     }
 }
@@ -328,7 +380,9 @@ pub(crate) fn freeze(claim: Claimed, home: Option<Arc<Home>>) -> Buffer<'static>
 
 /// The claim on the bytes of `buffer`, which landed in an arena and which nobody else has.
 pub(crate) fn claim_array(message: Message<'static>) -> Result<(Meta, Claimed, Arc<Home>), Error> {
-    let Body::Array(array) = message.body else { return Err(Error::Body { wanted: "array" }) };
+    let Body::Array(array) = message.body else {
+        return Err(Error::Body { wanted: "array" });
+    };
     let (allocation, offset) = landed(array.data()).ok_or(Error::NotShared)?;
     let meta = Meta {
         dtype: array.dtype().into(),
@@ -337,8 +391,9 @@ pub(crate) fn claim_array(message: Message<'static>) -> Result<(Meta, Claimed, A
     };
     let len = array.data().len();
     drop(array);
-    let allocation = Arc::try_unwrap(allocation)
-        .map_err(|_| Error::InUse { what: "a clone of the message's buffers reads it" })?;
+    let allocation = Arc::try_unwrap(allocation).map_err(|_| Error::InUse {
+        what: "a clone of the message's buffers reads it",
+    })?;
     let (_, claim) = allocation.claimed.split(offset);
     let (claim, _) = claim.split(len);
     Ok((meta, claim, allocation.home))
@@ -346,9 +401,10 @@ pub(crate) fn claim_array(message: Message<'static>) -> Result<(Meta, Claimed, A
 
 impl Meta {
     pub(crate) fn dtype(&self) -> Result<Dtype, Error> {
-        self.dtype
-            .parse()
-            .ok_or_else(|| Error::Protocol { peer: "the owner".into(), what: "an unknown element type" })
+        self.dtype.parse().ok_or_else(|| Error::Protocol {
+            peer: "the owner".into(),
+            what: "an unknown element type",
+        })
     }
 
     /// The array over `data`.
@@ -367,7 +423,9 @@ pub(crate) fn dtype<T: Element>() -> DtypeText {
 
 /// Bytes of an array of `T`, if they fit an address space.
 pub(crate) fn byte_len<T: Element>(shape: &[usize]) -> Result<usize, Error> {
-    let bytes = shape.iter().try_fold(size_of::<T>(), |product, &len| product.checked_mul(len.max(1)));
+    let bytes = shape.iter().try_fold(size_of::<T>(), |product, &len| {
+        product.checked_mul(len.max(1))
+    });
     let fits = bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
     if !fits {
         // The data model has the words for it.
@@ -386,19 +444,29 @@ impl Deadline {
 
     fn left(&self, attempt: Attempt) -> Attempt {
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        Attempt { timeout: self.0.map(left), ..attempt }
+        Attempt {
+            timeout: self.0.map(left),
+            ..attempt
+        }
     }
 }
 
 fn lock_shared(spans: &[Guarded], attempt: Attempt) -> Result<SmallVec<[Shared; 1]>, Error> {
     if let [one] = spans {
-        return Ok(SmallVec::from_buf([one.lock().read(attempt).map_err(|error| placed(error, 0, one))?]));
+        return Ok(SmallVec::from_buf([one
+            .lock()
+            .read(attempt)
+            .map_err(|error| placed(error, 0, one))?]));
     }
     let deadline = Deadline::new(attempt);
     let mut offset = 0;
     let mut held = SmallVec::with_capacity(spans.len());
     for span in spans {
-        held.push(span.lock().read(deadline.left(attempt)).map_err(|error| placed(error, offset, span))?);
+        held.push(
+            span.lock()
+                .read(deadline.left(attempt))
+                .map_err(|error| placed(error, offset, span))?,
+        );
         offset += span.range().len();
     }
     Ok(held)
@@ -415,8 +483,10 @@ fn lock_exclusive(
     let mut held = SmallVec::with_capacity(spans.len());
     for span in spans {
         let len = span.range().len();
-        let mut lock =
-            span.lock().write(deadline.left(attempt)).map_err(|error| placed(error, offset, span))?;
+        let mut lock = span
+            .lock()
+            .write(deadline.left(attempt))
+            .map_err(|error| placed(error, offset, span))?;
         let inside = |at: usize| at.saturating_sub(offset).min(len);
         lock.set_dirty(inside(dirty.start)..inside(dirty.end));
         held.push(lock);
@@ -439,7 +509,11 @@ fn placed(error: LockError, offset: usize, span: &Guarded) -> LockError {
 
 impl<T, D: Clone> Clone for SharedArray<T, D> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), layout: self.layout.clone(), elements: PhantomData }
+        Self {
+            value: Arc::clone(&self.value),
+            layout: self.layout.clone(),
+            elements: PhantomData,
+        }
     }
 }
 
@@ -453,7 +527,12 @@ impl<T: Element + Pod, D: Dimension> TryFrom<Message<'static>> for SharedArray<T
 
 impl<T, D: fmt::Debug> fmt::Debug for SharedArray<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SharedArray<{}>({:?})", std::any::type_name::<T>(), self.layout.shape)
+        write!(
+            f,
+            "SharedArray<{}>({:?})",
+            std::any::type_name::<T>(),
+            self.layout.shape
+        )
     }
 }
 

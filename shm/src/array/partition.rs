@@ -42,9 +42,15 @@ impl<T: Element + Pod, D: Dimension> Partition<T, D> {
     pub(super) fn new(array: &SharedArray<T, D>, axis: Axis, parts: usize) -> Result<Self, Error> {
         let shape = array.shape();
         let one_lock = array.value.guarded().len() == 1;
-        let Some(&len) = shape.get(axis.0).filter(|_| parts > 0 && one_lock && array.layout.is_c_order())
+        let Some(&len) = shape
+            .get(axis.0)
+            .filter(|_| parts > 0 && one_lock && array.layout.is_c_order())
         else {
-            return Err(Error::Division { axis: axis.0, parts, shape: shape.into() });
+            return Err(Error::Division {
+                axis: axis.0,
+                parts,
+                shape: shape.into(),
+            });
         };
         let parts = parts.min(len.max(1));
         // Behind the first axis the bytes of all parts interleave.
@@ -57,8 +63,15 @@ impl<T: Element + Pod, D: Dimension> Partition<T, D> {
             _ => 0..array.byte_len(),
         };
         let shares = divide(&array.value, 1, (0..parts).map(bytes).collect())?;
-        let part = |share| Part { share, layout: array.layout.clone(), axis: axis.0, elements: PhantomData };
-        Ok(Self { parts: shares.into_iter().map(part).collect::<Vec<_>>().into_iter() })
+        let part = |share| Part {
+            share,
+            layout: array.layout.clone(),
+            axis: axis.0,
+            elements: PhantomData,
+        };
+        Ok(Self {
+            parts: shares.into_iter().map(part).collect::<Vec<_>>().into_iter(),
+        })
     }
 }
 
@@ -72,7 +85,11 @@ impl<T: Element + Pod, D: Dimension> Part<T, D> {
 
     /// The part's range of indices along the divided axis.
     pub fn range(&self) -> Range<usize> {
-        let numpush_os::Division { parts, number, grain } = self.share.division;
+        let numpush_os::Division {
+            parts,
+            number,
+            grain,
+        } = self.share.division;
         division(self.layout.shape[self.axis], parts, number, grain)
     }
 
@@ -95,14 +112,26 @@ impl<T: Element + Pod, D: Dimension> Part<T, D> {
     /// # Errors
     /// As [`Self::write`], without poison.
     pub fn repair(&mut self) -> Result<PartGuard<'_, T, D>, Error> {
-        self.guard(Attempt { timeout: None, accept_poison: true })
+        self.guard(Attempt {
+            timeout: None,
+            accept_poison: true,
+        })
     }
 
     fn guard(&self, attempt: Attempt) -> Result<PartGuard<'_, T, D>, Error> {
         let (whole, part) = self.share.lock(attempt)?;
         let division = self.share.division;
-        PartGuard::new(&self.share.value.guarded()[0], whole, part, division, &self.layout.shape, self.axis)
-            .map_err(|_| Error::InUse { what: "the part is open under another lock" })
+        PartGuard::new(
+            &self.share.value.guarded()[0],
+            whole,
+            part,
+            division,
+            &self.layout.shape,
+            self.axis,
+        )
+        .map_err(|_| Error::InUse {
+            what: "the part is open under another lock",
+        })
     }
 }
 
@@ -123,7 +152,11 @@ impl<T, D> ExactSizeIterator for Partition<T, D> {}
 impl<T: Element + Pod, D: Dimension> Serialize for Part<T, D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let share = self.share.offer().map_err(serde::ser::Error::custom)?;
-        Offer { share, axis: self.axis }.serialize(serializer)
+        Offer {
+            share,
+            axis: self.axis,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -132,21 +165,32 @@ impl<'de, T: Element + Pod, D: Dimension> Deserialize<'de> for Part<T, D> {
         let Offer { share, axis } = Offer::deserialize(deserializer)?;
         let failed = serde::de::Error::custom::<Error>;
         let share = Share::open(share).map_err(failed)?;
-        let array = SharedArray::<T, D>::from_value(std::sync::Arc::clone(&share.value)).map_err(failed)?;
-        let is_whole = matches!(share.value.spans, value::Spans::Guarded(ref spans) if spans.len() == 1);
+        let array =
+            SharedArray::<T, D>::from_value(std::sync::Arc::clone(&share.value)).map_err(failed)?;
+        let is_whole =
+            matches!(share.value.spans, value::Spans::Guarded(ref spans) if spans.len() == 1);
         if axis >= array.shape().len() || !is_whole || !array.layout.is_c_order() {
             return Err(failed(Error::Protocol {
                 peer: "the owner".into(),
                 what: "a part of an array without it",
             }));
         }
-        Ok(Self { share, layout: array.layout, axis, elements: PhantomData })
+        Ok(Self {
+            share,
+            layout: array.layout,
+            axis,
+            elements: PhantomData,
+        })
     }
 }
 
 impl<T, D: fmt::Debug> fmt::Debug for Part<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numpush_os::Division { parts, number, .. } = self.share.division;
-        write!(f, "Part({number} of {parts} along axis {} of {:?})", self.axis, self.layout.shape)
+        write!(
+            f,
+            "Part({number} of {parts} along axis {} of {:?})",
+            self.axis, self.layout.shape
+        )
     }
 }

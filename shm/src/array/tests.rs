@@ -28,7 +28,10 @@ fn a_landed_message_becomes_an_array_without_a_copy() {
     let message = Message::from(fortran);
     let kept = message.clone();
     drop(buffer);
-    assert!(matches!(SharedArray::<u16, Ix2>::from_message(message), Err(Error::InUse { .. })));
+    assert!(matches!(
+        SharedArray::<u16, Ix2>::from_message(message),
+        Err(Error::InUse { .. })
+    ));
     let shared = SharedArray::<u16, Ix2>::from_message(kept).unwrap();
     shared.write().unwrap()[[1, 0]] = 5;
     let read = shared.read().unwrap();
@@ -37,19 +40,33 @@ fn a_landed_message_becomes_an_array_without_a_copy() {
     assert_eq!(read.strides(), [1, 2]);
     drop(read);
     let message = shared.into_message().unwrap();
-    assert_eq!(message.array().unwrap().elements::<u16>().unwrap()[[1, 0]], 5);
+    assert_eq!(
+        message.array().unwrap().elements::<u16>().unwrap()[[1, 0]],
+        5
+    );
     drop(message);
     assert_eq!(arena.usage().used, 0);
 }
 
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
-    let shared = SharedArray::<f64, Ix2>::zeros(&arena(), (3, 4)).unwrap().into_any();
+    let shared = SharedArray::<f64, Ix2>::zeros(&arena(), (3, 4))
+        .unwrap()
+        .into_any();
     let error = shared.clone().typed::<f32, Ix2>().unwrap_err();
-    assert_eq!(error.to_string(), "a shared array of <f8 cannot be used as <f4");
+    assert_eq!(
+        error.to_string(),
+        "a shared array of <f8 cannot be used as <f4"
+    );
     let error = shared.typed::<f64, Ix1>().unwrap_err();
-    assert_eq!(error.to_string(), "a shared array of shape [3, 4] cannot be used with 1 axes");
-    assert!(matches!(SharedArray::<f64, Ix1>::zeros(&arena(), 1 << 30), Err(Error::NoRoom(_))));
+    assert_eq!(
+        error.to_string(),
+        "a shared array of shape [3, 4] cannot be used with 1 axes"
+    );
+    assert!(matches!(
+        SharedArray::<f64, Ix1>::zeros(&arena(), 1 << 30),
+        Err(Error::NoRoom(_))
+    ));
     assert!(SharedArray::<f64, Ix2>::zeros(&arena(), (1 << 40, 1 << 40)).is_err());
 }
 
@@ -57,11 +74,20 @@ fn what_does_not_fit_is_refused_by_name() {
 fn a_thread_is_not_let_wait_for_itself() {
     let shared = SharedArray::<f64, Ix1>::zeros(&arena(), 4).unwrap();
     let read = shared.read().unwrap();
-    assert!(matches!(shared.read(), Err(Error::Lock(LockError::WouldDeadlock))));
-    assert!(matches!(shared.write(), Err(Error::Lock(LockError::WouldDeadlock))));
+    assert!(matches!(
+        shared.read(),
+        Err(Error::Lock(LockError::WouldDeadlock))
+    ));
+    assert!(matches!(
+        shared.write(),
+        Err(Error::Lock(LockError::WouldDeadlock))
+    ));
     drop(read);
     let _write = shared.write().unwrap();
-    assert!(matches!(shared.read(), Err(Error::Lock(LockError::WouldDeadlock))));
+    assert!(matches!(
+        shared.read(),
+        Err(Error::Lock(LockError::WouldDeadlock))
+    ));
 }
 
 #[test]
@@ -69,9 +95,23 @@ fn a_timeout_names_the_holder() {
     let shared = SharedArray::<f64, Ix1>::zeros(&arena(), 4).unwrap();
     let _held = shared.write().unwrap();
     let waited = std::thread::scope(|scope| {
-        scope.spawn(|| shared.read_for(Duration::from_millis(20)).map(drop).unwrap_err()).join().unwrap()
+        scope
+            .spawn(|| {
+                shared
+                    .read_for(Duration::from_millis(20))
+                    .map(drop)
+                    .unwrap_err()
+            })
+            .join()
+            .unwrap()
     });
-    let Error::Lock(LockError::Timeout { holder: Some(holder), .. }) = waited else { panic!("{waited}") };
+    let Error::Lock(LockError::Timeout {
+        holder: Some(holder),
+        ..
+    }) = waited
+    else {
+        panic!("{waited}")
+    };
     assert_eq!(holder.pid, std::process::id());
 }
 
@@ -84,8 +124,13 @@ fn a_panic_poisons_until_it_is_repaired() {
     }));
     assert!(panicked.is_err());
     let error = shared.read().unwrap_err();
-    let Error::Lock(LockError::Poisoned(poison)) = error else { panic!("{error}") };
-    assert_eq!((poison.cause, poison.dirty), (numpush_os::PoisonCause::Panicked, 0..32));
+    let Error::Lock(LockError::Poisoned(poison)) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (poison.cause, poison.dirty),
+        (numpush_os::PoisonCause::Panicked, 0..32)
+    );
     assert!(shared.read_poisoned().unwrap().poison().is_some());
     drop(shared.repair().unwrap());
     assert!(shared.write().is_err(), "a guard alone does not clear it");
@@ -99,11 +144,17 @@ fn a_panic_poisons_until_it_is_repaired() {
 
 #[test]
 fn rows_with_locks_of_their_own_do_not_exclude_each_other() {
-    let shared = SharedArray::<u32, Ix2>::zeros(&arena(), (10, 3)).unwrap().with_row_locks(4).unwrap();
+    let shared = SharedArray::<u32, Ix2>::zeros(&arena(), (10, 3))
+        .unwrap()
+        .with_row_locks(4)
+        .unwrap();
     std::thread::scope(|scope| {
         let mut top = shared.write_rows(0..3).unwrap();
         let shared = &shared;
-        scope.spawn(|| shared.write_rows(7..10).unwrap().fill(2)).join().unwrap();
+        scope
+            .spawn(|| shared.write_rows(7..10).unwrap().fill(2))
+            .join()
+            .unwrap();
         top.fill(1);
         let busy = scope.spawn(|| shared.write_for(Duration::from_millis(10)).is_err());
         assert!(busy.join().unwrap(), "the whole waits for the rows");
@@ -128,13 +179,22 @@ fn parts_are_written_at_the_same_time_and_are_the_whole() {
         let covered: usize = held.iter().map(|part| part.range().len()).sum();
         assert_eq!(covered, shared.shape()[axis]);
         // Parts of this thread's own partition: it holds the array's lock already.
-        assert!(matches!(shared.read(), Err(Error::Lock(LockError::WouldDeadlock))));
+        assert!(matches!(
+            shared.read(),
+            Err(Error::Lock(LockError::WouldDeadlock))
+        ));
         drop(held);
         assert_eq!(shared.read().unwrap().sum(), 0);
     }
     let shared = SharedArray::<u64, Ix2>::zeros(&arena(), (5, 7)).unwrap();
-    assert!(matches!(shared.partition(Axis(2), 2), Err(Error::Division { axis: 2, .. })));
-    assert!(matches!(shared.partition(Axis(0), 0), Err(Error::Division { parts: 0, .. })));
+    assert!(matches!(
+        shared.partition(Axis(2), 2),
+        Err(Error::Division { axis: 2, .. })
+    ));
+    assert!(matches!(
+        shared.partition(Axis(0), 0),
+        Err(Error::Division { parts: 0, .. })
+    ));
 }
 
 #[test]
@@ -162,7 +222,13 @@ fn an_array_is_opened_by_its_handle_until_it_is_gone() {
     again.write().unwrap()[0] = 5.0;
     assert_eq!(shared.read().unwrap()[0], 5.0);
     drop((shared, again));
-    assert!(matches!(SharedArray::<f64, Ix1>::open(&handle), Err(Error::Stale { .. })));
+    assert!(matches!(
+        SharedArray::<f64, Ix1>::open(&handle),
+        Err(Error::Stale { .. })
+    ));
     let nobody: Handle = "shm:numpush-shm.1.0000/1".parse().unwrap();
-    assert!(matches!(SharedArray::<f64, Ix1>::open(&nobody), Err(Error::Stale { .. })));
+    assert!(matches!(
+        SharedArray::<f64, Ix1>::open(&nobody),
+        Err(Error::Stale { .. })
+    ));
 }

@@ -12,7 +12,9 @@ pub struct Bits<'a>(pub(super) &'a [u8]);
 impl Bits<'_> {
     /// The bit of `row`.
     pub fn get(&self, row: usize) -> bool {
-        self.0.get(row / 8).is_none_or(|byte| byte >> (row % 8) & 1 == 1)
+        self.0
+            .get(row / 8)
+            .is_none_or(|byte| byte >> (row % 8) & 1 == 1)
     }
 }
 
@@ -63,7 +65,10 @@ impl FlagsMut<'_> {
     /// If there is no such row.
     pub fn get(&self, row: usize) -> Option<bool> {
         assert!(row < self.len, "row {row} of {}", self.len);
-        self.validity.as_ref().is_none_or(|bits| bits.get(row)).then(|| self.values.get(row))
+        self.validity
+            .as_ref()
+            .is_none_or(|bits| bits.get(row))
+            .then(|| self.values.get(row))
     }
 
     /// Sets `row` to a value, or to null.
@@ -88,7 +93,10 @@ impl FlagsMut<'_> {
 
 fn no_bitmap(name: &str) -> Error {
     let fault = "has no validity bitmap: it was made without nulls".into();
-    Error::Column { name: name.into(), fault }
+    Error::Column {
+        name: name.into(),
+        fault,
+    }
 }
 
 /// A column of numbers, to write, with its validity.
@@ -125,7 +133,10 @@ impl<T: Pod> ColumnMut<'_, T> {
     }
 
     fn is_valid(&self, row: usize) -> bool {
-        self.validity.as_deref().map(Bits).is_none_or(|bits| bits.get(row))
+        self.validity
+            .as_deref()
+            .map(Bits)
+            .is_none_or(|bits| bits.get(row))
     }
 
     /// Sets `row` to a value, or to null.
@@ -164,7 +175,10 @@ pub struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     pub(super) fn new(name: &str, data: Data<'a>) -> Result<Self, Error> {
-        let texts = data.dictionary.as_ref().map_or(&data, |dictionary| &dictionary.values);
+        let texts = data
+            .dictionary
+            .as_ref()
+            .map_or(&data, |dictionary| &dictionary.values);
         if !matches!(texts.format, Format::Utf8 | Format::LargeUtf8) {
             return Err(Error::Column {
                 name: name.into(),
@@ -206,7 +220,9 @@ impl<'a> Texts<'a> {
 }
 
 fn is_valid(data: &Data<'_>, row: usize) -> bool {
-    data.buffers.first().is_none_or(|bits| bits.is_empty() || Bits(bits).get(row))
+    data.buffers
+        .first()
+        .is_none_or(|bits| bits.is_empty() || Bits(bits).get(row))
 }
 
 /// The code of `row`, an integer of any width.

@@ -31,7 +31,10 @@ pub(super) fn check<T: Element>(column: &ColumnMeta) -> Result<(), Error> {
     }
     let wanted = Dtype::Scalar(T::SCALAR);
     let fault = format!("is of Arrow type {format}, whose values are not written as {wanted}");
-    Err(Error::Column { name: column.name.clone(), fault })
+    Err(Error::Column {
+        name: column.name.clone(),
+        fault,
+    })
 }
 
 /// Checks that `column` is of truth values.
@@ -40,14 +43,21 @@ pub(super) fn check_flags(column: &ColumnMeta) -> Result<(), Error> {
         Format::Bool => Ok(()),
         format => {
             let fault = format!("is of Arrow type {format}, not of truth values");
-            Err(Error::Column { name: column.name.clone(), fault })
+            Err(Error::Column {
+                name: column.name.clone(),
+                fault,
+            })
         }
     }
 }
 
 /// Bytes as elements; those of an arena are aligned for all of them.
 pub(super) fn elements_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
-    if bytes.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(bytes) }
+    if bytes.is_empty() {
+        &mut []
+    } else {
+        bytemuck::cast_slice_mut(bytes)
+    }
 }
 
 impl<'a> FrameReadGuard<'a> {
@@ -68,7 +78,11 @@ impl<'a> FrameReadGuard<'a> {
         let column = self.meta.column(name)?;
         check::<T>(column)?;
         let bytes = self.bytes(column.value_spans().0);
-        Ok(if bytes.is_empty() { &[] } else { bytemuck::cast_slice(bytes) })
+        Ok(if bytes.is_empty() {
+            &[]
+        } else {
+            bytemuck::cast_slice(bytes)
+        })
     }
 
     /// Which rows of a column are not null; `None` if all of them are not.
@@ -96,7 +110,12 @@ impl<'a> FrameReadGuard<'a> {
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
     pub fn texts(&self, name: &str) -> Result<Texts<'_>, Error> {
         let column = self.meta.column(name)?;
-        Texts::new(name, column.data.data(&mut |span| Buffer::borrowed(self.bytes(Some(span))))?)
+        Texts::new(
+            name,
+            column
+                .data
+                .data(&mut |span| Buffer::borrowed(self.bytes(Some(span))))?,
+        )
     }
 
     /// The frame as it is now, to send it while it is locked, say. Copies nothing.
@@ -104,7 +123,8 @@ impl<'a> FrameReadGuard<'a> {
     /// # Errors
     /// None that a frame made here has.
     pub fn frame(&self) -> Result<Frame<'_>, Error> {
-        self.meta.frame(|span| Buffer::borrowed(self.bytes(Some(span))))
+        self.meta
+            .frame(|span| Buffer::borrowed(self.bytes(Some(span))))
     }
 }
 
@@ -132,12 +152,20 @@ impl<'a> FrameWriteGuard<'a> {
         check_flags(column)?;
         let spans = self.value.guarded();
         let (values, validity) = column.value_spans();
-        let wanted: Vec<&Guarded> =
-            [values, validity].into_iter().flatten().map(|span| &spans[span]).collect();
+        let wanted: Vec<&Guarded> = [values, validity]
+            .into_iter()
+            .flatten()
+            .map(|span| &spans[span])
+            .collect();
         let mut bytes = Guarded::all_bytes_mut(&wanted, &mut self.held).into_iter();
         let values = values.and_then(|_| bytes.next()).unwrap_or_default();
         let validity = validity.and_then(|_| bytes.next()).map(BitsMut);
-        Ok(FlagsMut { name: &column.name, len: self.meta.rows, values: BitsMut(values), validity })
+        Ok(FlagsMut {
+            name: &column.name,
+            len: self.meta.rows,
+            values: BitsMut(values),
+            validity,
+        })
     }
 
     /// Several columns of one type at the same time.
@@ -162,7 +190,10 @@ impl<'a> FrameWriteGuard<'a> {
             .iter()
             .flat_map(|column| {
                 let (values, validity) = column.value_spans();
-                [values, validity].into_iter().flatten().map(|span| &spans[span])
+                [values, validity]
+                    .into_iter()
+                    .flatten()
+                    .map(|span| &spans[span])
             })
             .collect();
         let mut bytes = Guarded::all_bytes_mut(&wanted, &mut self.held).into_iter();

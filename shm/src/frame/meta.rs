@@ -38,18 +38,35 @@ pub(crate) struct DictionaryMeta {
 
 impl Meta {
     /// Describes `frame`, and gives each buffer that is not empty to `place`, which says in which span it is.
-    pub(super) fn new<'f>(frame: &'f Frame<'f>, mut place: impl FnMut(&'f Buffer<'f>) -> usize) -> Self {
-        let columns = frame.columns.iter().map(|column| ColumnMeta::new(column, &mut place)).collect();
-        Self { rows: frame.rows, columns, metadata: frame.metadata.clone() }
+    pub(super) fn new<'f>(
+        frame: &'f Frame<'f>,
+        mut place: impl FnMut(&'f Buffer<'f>) -> usize,
+    ) -> Self {
+        let columns = frame
+            .columns
+            .iter()
+            .map(|column| ColumnMeta::new(column, &mut place))
+            .collect();
+        Self {
+            rows: frame.rows,
+            columns,
+            metadata: frame.metadata.clone(),
+        }
     }
 
     pub(super) fn column(&self, name: &str) -> Result<&ColumnMeta, Error> {
         let found = self.columns.iter().find(|column| column.name == name);
-        found.ok_or_else(|| Error::Column { name: name.into(), fault: "is not in the frame".into() })
+        found.ok_or_else(|| Error::Column {
+            name: name.into(),
+            fault: "is not in the frame".into(),
+        })
     }
 
     /// The frame over the buffers that `buffer` gives for spans.
-    pub(super) fn frame<'a>(&self, mut buffer: impl FnMut(usize) -> Buffer<'a>) -> Result<Frame<'a>, Error> {
+    pub(super) fn frame<'a>(
+        &self,
+        mut buffer: impl FnMut(usize) -> Buffer<'a>,
+    ) -> Result<Frame<'a>, Error> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             columns.push(Column {
@@ -59,7 +76,12 @@ impl Meta {
                 data: column.data.data(&mut buffer)?,
             });
         }
-        Ok(Frame { rows: self.rows, columns, metadata: self.metadata.clone(), rebased: 0 })
+        Ok(Frame {
+            rows: self.rows,
+            columns,
+            metadata: self.metadata.clone(),
+            rebased: 0,
+        })
     }
 
     /// Every span that the columns use, renumbered from zero in order; gives the old number of each.
@@ -73,7 +95,10 @@ impl Meta {
 }
 
 impl ColumnMeta {
-    pub(super) fn new<'f>(column: &'f Column<'f>, place: &mut impl FnMut(&'f Buffer<'f>) -> usize) -> Self {
+    pub(super) fn new<'f>(
+        column: &'f Column<'f>,
+        place: &mut impl FnMut(&'f Buffer<'f>) -> usize,
+    ) -> Self {
         Self {
             name: column.name.clone(),
             nullable: column.nullable,
@@ -95,27 +120,51 @@ impl ColumnMeta {
 
 impl DataMeta {
     fn new<'f>(data: &'f Data<'f>, place: &mut impl FnMut(&'f Buffer<'f>) -> usize) -> Self {
-        let spans = data.buffers.iter().map(|buffer| (!buffer.is_empty()).then(|| place(buffer))).collect();
+        let spans = data
+            .buffers
+            .iter()
+            .map(|buffer| (!buffer.is_empty()).then(|| place(buffer)))
+            .collect();
         let dictionary = data.dictionary.as_ref().map(|dictionary| {
             let values = Self::new(&dictionary.values, place);
-            Box::new(DictionaryMeta { ordered: dictionary.ordered, values })
+            Box::new(DictionaryMeta {
+                ordered: dictionary.ordered,
+                values,
+            })
         });
-        Self { format: data.format.to_string(), len: data.len, spans, dictionary }
+        Self {
+            format: data.format.to_string(),
+            len: data.len,
+            spans,
+            dictionary,
+        }
     }
 
     pub(super) fn format(&self) -> Result<Format, Error> {
-        let fault = |_| Error::Protocol { peer: "the owner".into(), what: "an unknown column type" };
+        let fault = |_| Error::Protocol {
+            peer: "the owner".into(),
+            what: "an unknown column type",
+        };
         self.format.parse().map_err(fault)
     }
 
-    pub(super) fn data<'a>(&self, buffer: &mut impl FnMut(usize) -> Buffer<'a>) -> Result<Data<'a>, Error> {
+    pub(super) fn data<'a>(
+        &self,
+        buffer: &mut impl FnMut(usize) -> Buffer<'a>,
+    ) -> Result<Data<'a>, Error> {
         let format = self.format()?;
-        let buffers: Vec<Buffer<'a>> =
-            self.spans.iter().map(|span| span.map_or_else(Buffer::default, &mut *buffer)).collect();
+        let buffers: Vec<Buffer<'a>> = self
+            .spans
+            .iter()
+            .map(|span| span.map_or_else(Buffer::default, &mut *buffer))
+            .collect();
         let dictionary = match &self.dictionary {
             Some(dictionary) => {
                 let values = dictionary.values.data(buffer)?;
-                Some(Box::new(Dictionary { ordered: dictionary.ordered, values }))
+                Some(Box::new(Dictionary {
+                    ordered: dictionary.ordered,
+                    values,
+                }))
             }
             None => None,
         };
@@ -125,7 +174,13 @@ impl DataMeta {
             Some(bits) if bits.is_empty() => 0,
             Some(bits) => self.len - count_ones(bits, self.len),
         };
-        Ok(Data { format, len: self.len, null_count, buffers, dictionary })
+        Ok(Data {
+            format,
+            len: self.len,
+            null_count,
+            buffers,
+            dictionary,
+        })
     }
 
     fn renumber(&mut self, old: &mut Vec<usize>) {
@@ -142,7 +197,12 @@ impl DataMeta {
 /// Ones among the first `len` bits.
 fn count_ones(bits: &[u8], len: usize) -> usize {
     let whole = (len / 8).min(bits.len());
-    let ones: usize = bits[..whole].iter().map(|byte| byte.count_ones() as usize).sum();
+    let ones: usize = bits[..whole]
+        .iter()
+        .map(|byte| byte.count_ones() as usize)
+        .sum();
     let rest = bits.get(whole).filter(|_| !len.is_multiple_of(8));
-    ones + rest.map_or(0, |byte| (byte & ((1 << (len % 8)) - 1)).count_ones() as usize)
+    ones + rest.map_or(0, |byte| {
+        (byte & ((1 << (len % 8)) - 1)).count_ones() as usize
+    })
 }

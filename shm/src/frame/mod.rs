@@ -42,7 +42,11 @@ impl SharedFrame {
     /// # Errors
     /// As [`SharedArray::from_message`](crate::SharedArray::from_message).
     pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
-        let Body::Frame(frame) = message.body else { return Err(Error::Body { wanted: "dataframe" }) };
+        let Body::Frame(frame) = message.body else {
+            return Err(Error::Body {
+                wanted: "dataframe",
+            });
+        };
         let mut pieces: Vec<(usize, usize)> = Vec::new();
         let mut allocations: HashMap<usize, Arc<Allocation>> = HashMap::new();
         let mut lost = false;
@@ -62,8 +66,9 @@ impl SharedFrame {
         }
         let mut claims: Vec<Option<(Claimed, Arc<Home>)>> = pieces.iter().map(|_| None).collect();
         for allocation in allocations.into_values() {
-            let allocation = Arc::try_unwrap(allocation)
-                .map_err(|_| Error::InUse { what: "a clone of the message's buffers reads it" })?;
+            let allocation = Arc::try_unwrap(allocation).map_err(|_| Error::InUse {
+                what: "a clone of the message's buffers reads it",
+            })?;
             cut(allocation, &pieces, &mut claims)?;
         }
         let all: Option<Vec<_>> = claims.into_iter().collect();
@@ -81,7 +86,10 @@ impl SharedFrame {
             buffers.push(buffer);
             buffers.len() - 1
         });
-        let claims: Result<Vec<_>, _> = buffers.into_iter().map(|buffer| arena.copy_of(buffer)).collect();
+        let claims: Result<Vec<_>, _> = buffers
+            .into_iter()
+            .map(|buffer| arena.copy_of(buffer))
+            .collect();
         Self::build(meta, claims?)
     }
 
@@ -101,7 +109,9 @@ impl SharedFrame {
             claims.push((nothing.claimed, nothing.home));
         }
         let (claims, homes) = claims.into_iter().unzip();
-        Ok(Self { value: Value::new(value::Meta::Frame(meta), claims, Locks::One, homes)? })
+        Ok(Self {
+            value: Value::new(value::Meta::Frame(meta), claims, Locks::One, homes)?,
+        })
     }
 
     /// Opens the frame behind a handle.
@@ -114,12 +124,19 @@ impl SharedFrame {
 
     pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         let value::Meta::Frame(meta) = &value.meta else {
-            return Err(Error::Kind { found: value.meta.kind(), wanted: "a frame" });
+            return Err(Error::Kind {
+                found: value.meta.kind(),
+                wanted: "a frame",
+            });
         };
         // What another process says of its columns must fit the bytes it gave.
         let spans = value.guarded();
         let len = |span: usize| spans.get(span).map(|span: &Guarded| span.range().len());
-        if !meta.columns.iter().all(|column| part::fits(column, meta.rows, len)) {
+        if !meta
+            .columns
+            .iter()
+            .all(|column| part::fits(column, meta.rows, len))
+        {
             return Err(Error::Protocol {
                 peer: "the owner".into(),
                 what: "columns that do not fit their bytes",
@@ -142,7 +159,10 @@ impl SharedFrame {
 
     /// Names of the columns, in order.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.meta().columns.iter().map(|column| column.name.as_str())
+        self.meta()
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
     }
 
     /// Bytes of all columns.
@@ -174,7 +194,10 @@ impl SharedFrame {
         FrameReadGuard::new(
             &self.value,
             self.meta(),
-            Attempt { timeout: Some(timeout), accept_poison: false },
+            Attempt {
+                timeout: Some(timeout),
+                accept_poison: false,
+            },
         )
     }
 
@@ -194,7 +217,10 @@ impl SharedFrame {
         FrameWriteGuard::new(
             &self.value,
             self.meta(),
-            Attempt { timeout: Some(timeout), accept_poison: false },
+            Attempt {
+                timeout: Some(timeout),
+                accept_poison: false,
+            },
         )
     }
 
@@ -203,7 +229,14 @@ impl SharedFrame {
     /// # Errors
     /// As [`Self::write`], without poison.
     pub fn repair(&self) -> Result<FrameWriteGuard<'_>, Error> {
-        FrameWriteGuard::new(&self.value, self.meta(), Attempt { timeout: None, accept_poison: true })
+        FrameWriteGuard::new(
+            &self.value,
+            self.meta(),
+            Attempt {
+                timeout: None,
+                accept_poison: true,
+            },
+        )
     }
 
     /// Divides the frame by rows into `parts`, which workers write at the same time. Parts begin at multiples of 512
@@ -221,12 +254,19 @@ impl SharedFrame {
     /// # Errors
     /// [`Error::Column`] if there is one of that name, or if it has another number of rows; [`Error::NotOwner`].
     pub fn add_column(&mut self, arena: &Arena, column: &Column<'_>) -> Result<(), Error> {
-        let fault = |fault: String| Error::Column { name: column.name.clone(), fault };
+        let fault = |fault: String| Error::Column {
+            name: column.name.clone(),
+            fault,
+        };
         if self.columns().any(|name| name == column.name) {
             return Err(fault("is in the frame already".into()));
         }
         if column.data.len != self.rows() {
-            return Err(fault(format!("has {} rows in a frame of {}", column.data.len, self.rows())));
+            return Err(fault(format!(
+                "has {} rows in a frame of {}",
+                column.data.len,
+                self.rows()
+            )));
         }
         let alone = Frame {
             rows: self.rows(),
@@ -280,7 +320,11 @@ impl SharedFrame {
     /// [`Error::InUse`] if another clone or version, or another process, has the frame.
     pub fn into_frame(self) -> Result<Frame<'static>, Error> {
         let (meta, claims, homes) = Value::into_claims(self.value)?;
-        let value::Meta::Frame(meta) = meta else { return Err(Error::Body { wanted: "dataframe" }) };
+        let value::Meta::Frame(meta) = meta else {
+            return Err(Error::Body {
+                wanted: "dataframe",
+            });
+        };
         let freeze = |(claim, home)| freeze(claim, Some(home));
         let buffers: Vec<Buffer<'static>> = claims.into_iter().zip(homes).map(freeze).collect();
         meta.frame(|span| buffers[span].clone())
@@ -314,7 +358,9 @@ fn cut(
     inside.sort_unstable();
     let (mut rest, mut at) = (claimed, 0);
     for (offset, len, number) in inside {
-        let skip = offset.checked_sub(at).ok_or(Error::InUse { what: "two columns share a buffer" })?;
+        let skip = offset.checked_sub(at).ok_or(Error::InUse {
+            what: "two columns share a buffer",
+        })?;
         let (_, from) = rest.split(skip);
         let (piece, behind) = from.split(len);
         claims[number] = Some((piece, Arc::clone(&home)));

@@ -37,9 +37,17 @@ pub struct FramePartGuard<'a> {
 type ValuesAndValidity<'a> = (&'a mut [u8], Option<&'a mut [u8]>);
 
 impl FramePart {
-    pub(super) fn divide(value: &Arc<Value>, rows: usize, parts: usize) -> Result<Vec<Self>, Error> {
+    pub(super) fn divide(
+        value: &Arc<Value>,
+        rows: usize,
+        parts: usize,
+    ) -> Result<Vec<Self>, Error> {
         if parts == 0 {
-            return Err(Error::Division { axis: 0, parts, shape: vec![rows] });
+            return Err(Error::Division {
+                axis: 0,
+                parts,
+                shape: vec![rows],
+            });
         }
         let parts = parts.min(rows.div_ceil(GRAIN).max(1));
         let shares = divide(value, GRAIN, vec![0..value.len(); parts])?;
@@ -55,7 +63,11 @@ impl FramePart {
 
     /// The rows of the part.
     pub fn rows(&self) -> Range<usize> {
-        let Division { parts, number, grain } = self.share.division;
+        let Division {
+            parts,
+            number,
+            grain,
+        } = self.share.division;
         division(self.meta().rows, parts, number, grain)
     }
 
@@ -72,13 +84,22 @@ impl FramePart {
     /// # Errors
     /// As [`Self::write`], without poison.
     pub fn repair(&mut self) -> Result<FramePartGuard<'_>, Error> {
-        self.guard(Attempt { timeout: None, accept_poison: true })
+        self.guard(Attempt {
+            timeout: None,
+            accept_poison: true,
+        })
     }
 
     fn guard(&self, attempt: Attempt) -> Result<FramePartGuard<'_>, Error> {
         let (whole, part) = self.share.lock(attempt)?;
         let division = self.share.division;
-        Ok(FramePartGuard { value: &self.share.value, meta: self.meta(), division, part, whole })
+        Ok(FramePartGuard {
+            value: &self.share.value,
+            meta: self.meta(),
+            division,
+            part,
+            whole,
+        })
     }
 }
 
@@ -91,7 +112,11 @@ impl FramePartGuard<'_> {
         let column = self.meta.column(name)?;
         check::<T>(column)?;
         let (values, validity) = self.bytes(column, false)?;
-        Ok(ColumnMut { name: &column.name, values: elements_mut(values), validity })
+        Ok(ColumnMut {
+            name: &column.name,
+            values: elements_mut(values),
+            validity,
+        })
     }
 
     /// The part's rows of a column of truth values, to write. Row 0 is the part's first.
@@ -101,17 +126,29 @@ impl FramePartGuard<'_> {
     pub fn flags(&mut self, name: &str) -> Result<FlagsMut<'_>, Error> {
         let column = self.meta.column(name)?;
         check_flags(column)?;
-        let Division { parts, number, grain } = self.division;
+        let Division {
+            parts,
+            number,
+            grain,
+        } = self.division;
         let len = division(self.meta.rows, parts, number, grain).len();
         let (values, validity) = self.bytes(column, true)?;
-        Ok(FlagsMut { name: &column.name, len, values: BitsMut(values), validity: validity.map(BitsMut) })
+        Ok(FlagsMut {
+            name: &column.name,
+            len,
+            values: BitsMut(values),
+            validity: validity.map(BitsMut),
+        })
     }
 
     /// The part's bytes of the values, which are bits or whole bytes, and of the validity.
     fn bytes(&mut self, column: &ColumnMeta, bits: bool) -> Result<ValuesAndValidity<'_>, Error> {
         let spans = self.value.guarded();
         // Eight rows a byte, in the same grains.
-        let of_bits = Division { grain: self.division.grain / 8, ..self.division };
+        let of_bits = Division {
+            grain: self.division.grain / 8,
+            ..self.division
+        };
         let bitmap = |span: usize| (&spans[span], of_bits, spans[span].range().len());
         let (values, validity) = column.value_spans();
         let numbers = |span: usize| (&spans[span], self.division, self.meta.rows);
@@ -119,7 +156,9 @@ impl FramePartGuard<'_> {
         wanted.extend(values.map(|span| if bits { bitmap(span) } else { numbers(span) }));
         wanted.extend(validity.map(bitmap));
         let parts = Guarded::part_bytes_mut(&wanted, &self.whole, &mut self.part);
-        let parts = parts.map_err(|_| Error::InUse { what: "the part is open under another lock" })?;
+        let parts = parts.map_err(|_| Error::InUse {
+            what: "the part is open under another lock",
+        })?;
         let mut parts = parts.into_iter();
         let values = values.and_then(|_| parts.next()).unwrap_or_default();
         Ok((values, validity.and_then(|_| parts.next())))
@@ -132,7 +171,9 @@ pub(super) fn fits(column: &ColumnMeta, rows: usize, len: impl Fn(usize) -> Opti
 }
 
 fn data_fits(data: &DataMeta, len: &impl Fn(usize) -> Option<usize>) -> bool {
-    let Ok(format) = data.format() else { return false };
+    let Ok(format) = data.format() else {
+        return false;
+    };
     let of = |at: usize| match data.spans.get(at) {
         None => None,
         Some(None) => Some(0),
@@ -146,12 +187,20 @@ fn data_fits(data: &DataMeta, len: &impl Fn(usize) -> Option<usize>) -> bool {
         // Offsets and texts are looked up with every bound checked.
         _ => data.spans.iter().flatten().all(|&span| len(span).is_some()),
     };
-    validity && values && data.dictionary.as_ref().is_none_or(|dictionary| data_fits(&dictionary.values, len))
+    validity
+        && values
+        && data
+            .dictionary
+            .as_ref()
+            .is_none_or(|dictionary| data_fits(&dictionary.values, len))
 }
 
 impl Serialize for FramePart {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.share.offer().map_err(serde::ser::Error::custom)?.serialize(serializer)
+        self.share
+            .offer()
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
     }
 }
 
@@ -161,11 +210,19 @@ impl<'de> Deserialize<'de> for FramePart {
         let failed = serde::de::Error::custom::<Error>;
         let share = Share::open(offer).map_err(failed)?;
         let value::Meta::Frame(meta) = &share.value.meta else {
-            return Err(failed(Error::Kind { found: share.value.meta.kind(), wanted: "a frame" }));
+            return Err(failed(Error::Kind {
+                found: share.value.meta.kind(),
+                wanted: "a frame",
+            }));
         };
         let spans = share.value.guarded();
         let len = |span: usize| spans.get(span).map(|span: &Guarded| span.range().len());
-        if share.division.grain != GRAIN || !meta.columns.iter().all(|column| fits(column, meta.rows, len)) {
+        if share.division.grain != GRAIN
+            || !meta
+                .columns
+                .iter()
+                .all(|column| fits(column, meta.rows, len))
+        {
             return Err(failed(Error::Protocol {
                 peer: "the owner".into(),
                 what: "a part that does not fit",

@@ -4,8 +4,8 @@ use super::*;
 use std::sync::Arc;
 
 use arrow_array::{
-    Array as _, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray,
-    types::Int8Type,
+    Array as _, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch,
+    StringArray, types::Int8Type,
 };
 use numpush_message::{Encoder, Flags, Landing as _, Limits};
 
@@ -16,9 +16,15 @@ fn arena() -> Arena {
 fn batch() -> RecordBatch {
     let carrier: DictionaryArray<Int8Type> = ["UA", "AA", "UA"].into_iter().collect();
     RecordBatch::try_from_iter([
-        ("delay", Arc::new(Float64Array::from(vec![Some(1.0), None, Some(3.0)])) as ArrayRef),
+        (
+            "delay",
+            Arc::new(Float64Array::from(vec![Some(1.0), None, Some(3.0)])) as ArrayRef,
+        ),
         ("day", Arc::new(Int32Array::from(vec![1, 2, 3]))),
-        ("origin", Arc::new(StringArray::from(vec![Some("EWR"), None, Some("JFK")]))),
+        (
+            "origin",
+            Arc::new(StringArray::from(vec![Some("EWR"), None, Some("JFK")])),
+        ),
         ("carrier", Arc::new(carrier)),
     ])
     .unwrap()
@@ -38,14 +44,20 @@ fn columns_are_written_in_place_and_come_back_as_a_batch() {
     let batch = shared.into_batch().unwrap();
     let delay: &Float64Array = batch["delay"].as_any().downcast_ref().unwrap();
     assert_eq!(delay, &Float64Array::from(vec![None, Some(9.0), Some(6.0)]));
-    assert_eq!(batch["day"].as_any().downcast_ref(), Some(&Int32Array::from(vec![1, 2, 30])));
+    assert_eq!(
+        batch["day"].as_any().downcast_ref(),
+        Some(&Int32Array::from(vec![1, 2, 30]))
+    );
 }
 
 #[test]
 fn text_and_dictionaries_are_read() {
     let shared = SharedFrame::from_batch(&arena(), &batch()).unwrap();
     let guard = shared.read().unwrap();
-    assert_eq!(guard.texts("origin").unwrap().iter().collect::<Vec<_>>(), [Some("EWR"), None, Some("JFK")]);
+    assert_eq!(
+        guard.texts("origin").unwrap().iter().collect::<Vec<_>>(),
+        [Some("EWR"), None, Some("JFK")]
+    );
     assert_eq!(
         guard.texts("carrier").unwrap().iter().collect::<Vec<_>>(),
         [Some("UA"), Some("AA"), Some("UA")]
@@ -53,7 +65,10 @@ fn text_and_dictionaries_are_read() {
     assert_eq!(guard.values::<i32>("day").unwrap(), [1, 2, 3]);
     assert!(!guard.validity("delay").unwrap().unwrap().get(1));
     let error = guard.values::<f32>("delay").unwrap_err();
-    assert_eq!(error.to_string(), "column \"delay\" is of Arrow type g, whose values are not written as <f4");
+    assert_eq!(
+        error.to_string(),
+        "column \"delay\" is of Arrow type g, whose values are not written as <f4"
+    );
     assert!(guard.texts("day").is_err());
     assert!(guard.values::<f64>("nothing").is_err());
 }
@@ -63,45 +78,102 @@ fn columns_come_and_go_and_the_others_stay() {
     let arena = arena();
     let mut shared = SharedFrame::from_batch(&arena, &batch()).unwrap();
     let before = shared.clone();
-    let address = before.read().unwrap().values::<f64>("delay").unwrap().as_ptr();
-    let extra =
-        RecordBatch::try_from_iter([("gain", Arc::new(Float64Array::from(vec![1.0; 3])) as ArrayRef)]);
+    let address = before
+        .read()
+        .unwrap()
+        .values::<f64>("delay")
+        .unwrap()
+        .as_ptr();
+    let extra = RecordBatch::try_from_iter([(
+        "gain",
+        Arc::new(Float64Array::from(vec![1.0; 3])) as ArrayRef,
+    )]);
     let extra = Frame::from_batch(&extra.unwrap()).unwrap();
     shared.add_column(&arena, &extra.columns[0]).unwrap();
-    assert!(shared.add_column(&arena, &extra.columns[0]).is_err(), "its name is taken");
+    assert!(
+        shared.add_column(&arena, &extra.columns[0]).is_err(),
+        "its name is taken"
+    );
     shared.drop_column("origin").unwrap();
-    assert_eq!(shared.columns().collect::<Vec<_>>(), ["delay", "day", "carrier", "gain"]);
+    assert_eq!(
+        shared.columns().collect::<Vec<_>>(),
+        ["delay", "day", "carrier", "gain"]
+    );
     assert_eq!(before.columns().count(), 4);
     let held = before.write().unwrap();
     let busy = std::thread::scope(|scope| {
-        scope.spawn(|| shared.read_for(Duration::from_millis(5)).is_err()).join().unwrap()
+        scope
+            .spawn(|| shared.read_for(Duration::from_millis(5)).is_err())
+            .join()
+            .unwrap()
     });
     assert!(busy, "all versions have one lock");
     drop(held);
-    assert_eq!(shared.read().unwrap().values::<f64>("delay").unwrap().as_ptr(), address);
-    assert_eq!(shared.read().unwrap().values::<f64>("gain").unwrap(), [1.0; 3]);
-    assert!(matches!(before.clone().into_batch(), Err(Error::InUse { .. })));
+    assert_eq!(
+        shared
+            .read()
+            .unwrap()
+            .values::<f64>("delay")
+            .unwrap()
+            .as_ptr(),
+        address
+    );
+    assert_eq!(
+        shared.read().unwrap().values::<f64>("gain").unwrap(),
+        [1.0; 3]
+    );
+    assert!(matches!(
+        before.clone().into_batch(),
+        Err(Error::InUse { .. })
+    ));
     let used = arena.usage().used;
     drop(before);
-    assert!(arena.usage().used < used, "the dropped column's memory is free");
+    assert!(
+        arena.usage().used < used,
+        "the dropped column's memory is free"
+    );
     for name in ["delay", "day", "carrier", "gain"] {
         shared.drop_column(name).unwrap();
     }
-    assert_eq!((shared.rows(), shared.read().unwrap().frame().unwrap().columns.len()), (3, 0));
+    assert_eq!(
+        (
+            shared.rows(),
+            shared.read().unwrap().frame().unwrap().columns.len()
+        ),
+        (3, 0)
+    );
 }
 
 #[test]
 fn a_landed_frame_is_shared_where_it_lies() {
     let frame = Frame::from_batch(&batch()).unwrap();
     let message = Message::from(frame);
-    let bytes = Encoder::new(&message, 0, Flags::default()).unwrap().copy_rest();
+    let bytes = Encoder::new(&message, 0, Flags::default())
+        .unwrap()
+        .copy_rest();
     let mut arena = arena();
     let mut region = arena.land(bytes.len()).unwrap();
     region.bytes().copy_from_slice(&bytes);
     let landed = Message::open(&region.finish(), &Limits::default()).unwrap();
-    let address = landed.frame().unwrap().column("delay").unwrap().data.buffers[1].as_ptr();
+    let address = landed
+        .frame()
+        .unwrap()
+        .column("delay")
+        .unwrap()
+        .data
+        .buffers[1]
+        .as_ptr();
     let shared = SharedFrame::from_message(landed).unwrap();
-    assert_eq!(shared.read().unwrap().values::<f64>("delay").unwrap().as_ptr().cast(), address);
+    assert_eq!(
+        shared
+            .read()
+            .unwrap()
+            .values::<f64>("delay")
+            .unwrap()
+            .as_ptr()
+            .cast(),
+        address
+    );
     assert_eq!(shared.into_batch().unwrap(), batch());
     assert_eq!(arena.usage().used, 0);
 }
@@ -122,7 +194,10 @@ fn parts_are_whole_bytes_of_every_bitmap() {
 #[test]
 fn a_frame_of_many_columns_is_a_short_handle() {
     let column = |number: usize| {
-        (format!("a rather long name of column {number}"), Arc::new(Int32Array::from(vec![1])) as ArrayRef)
+        (
+            format!("a rather long name of column {number}"),
+            Arc::new(Int32Array::from(vec![1])) as ArrayRef,
+        )
     };
     let batch = RecordBatch::try_from_iter((0..1000).map(column)).unwrap();
     let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
@@ -134,12 +209,17 @@ fn a_frame_of_many_columns_is_a_short_handle() {
 
 #[test]
 fn truth_values_are_bits_and_are_written_too() {
-    let flags: BooleanArray = (0..1500).map(|row| (row % 5 != 0).then_some(row % 2 == 0)).collect();
+    let flags: BooleanArray = (0..1500)
+        .map(|row| (row % 5 != 0).then_some(row % 2 == 0))
+        .collect();
     let batch = RecordBatch::try_from_iter([("late", Arc::new(flags) as ArrayRef)]).unwrap();
     let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
     let mut guard = shared.write().unwrap();
     let mut late = guard.flags("late").unwrap();
-    assert_eq!((late.get(0), late.get(1), late.get(2)), (None, Some(false), Some(true)));
+    assert_eq!(
+        (late.get(0), late.get(1), late.get(2)),
+        (None, Some(false), Some(true))
+    );
     late.set(0, Some(true)).unwrap();
     late.set(1499, None).unwrap();
     assert!(guard.column::<u8>("late").is_err());

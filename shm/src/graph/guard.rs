@@ -24,12 +24,20 @@ pub struct GraphWriteGuard<'a> {
 
 impl<'a> GraphReadGuard<'a> {
     pub(super) fn new(value: &'a Value, meta: &'a Meta, attempt: Attempt) -> Result<Self, Error> {
-        Ok(Self { value, meta, held: value.lock().read(attempt)? })
+        Ok(Self {
+            value,
+            meta,
+            held: value.lock().read(attempt)?,
+        })
     }
 
     fn elements<T: Pod>(&self, span: usize) -> &[T] {
         let bytes = self.value.guarded()[span].bytes(&self.held);
-        if bytes.is_empty() { &[] } else { bytemuck::cast_slice(bytes) }
+        if bytes.is_empty() {
+            &[]
+        } else {
+            bytemuck::cast_slice(bytes)
+        }
     }
 
     /// Where the edges of each node begin, and behind the last where they end.
@@ -49,8 +57,14 @@ impl<'a> GraphReadGuard<'a> {
 
     /// The edges that leave `node`: where they go, their weight, and their number. None for a node that is not there.
     pub fn edges_of(&self, node: usize) -> impl Iterator<Item = (usize, f64, usize)> {
-        let at = |node: usize| self.indptr().get(node).and_then(|&at| usize::try_from(at).ok());
-        let edges = at(node).zip(at(node + 1)).map_or(0..0, |(start, end)| start..end);
+        let at = |node: usize| {
+            self.indptr()
+                .get(node)
+                .and_then(|&at| usize::try_from(at).ok())
+        };
+        let edges = at(node)
+            .zip(at(node + 1))
+            .map_or(0..0, |(start, end)| start..end);
         let (indices, weights) = (self.indices(), self.weights());
         edges.filter_map(|edge| {
             let to = usize::try_from(*indices.get(edge)?).ok()?;
@@ -77,12 +91,20 @@ impl<'a> GraphReadGuard<'a> {
 
 impl<'a> GraphWriteGuard<'a> {
     pub(super) fn new(value: &'a Value, meta: &'a Meta, attempt: Attempt) -> Result<Self, Error> {
-        Ok(Self { value, meta, held: value.lock().write(attempt)? })
+        Ok(Self {
+            value,
+            meta,
+            held: value.lock().write(attempt)?,
+        })
     }
 
     fn elements<T: Pod>(&mut self, span: usize) -> &mut [T] {
         let bytes = self.value.guarded()[span].bytes_mut(&mut self.held);
-        if bytes.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(bytes) }
+        if bytes.is_empty() {
+            &mut []
+        } else {
+            bytemuck::cast_slice_mut(bytes)
+        }
     }
 
     /// The weight of each edge.
@@ -120,8 +142,14 @@ impl<'a> GraphWriteGuard<'a> {
 }
 
 fn span_of<T: Element>(meta: &Meta, of: Of, name: &str) -> Result<usize, Error> {
-    let fault = |fault: String| Error::Column { name: name.into(), fault };
-    let column = meta.columns.iter().find(|column| column.of == of && column.name == name);
+    let fault = |fault: String| Error::Column {
+        name: name.into(),
+        fault,
+    };
+    let column = meta
+        .columns
+        .iter()
+        .find(|column| column.of == of && column.name == name);
     let column = column.ok_or_else(|| fault("is not in the graph".into()))?;
     let wanted = Dtype::Scalar(T::SCALAR);
     if column.dtype.parse().as_ref() != Some(&wanted) {

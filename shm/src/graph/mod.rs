@@ -63,14 +63,28 @@ impl SharedGraph {
     ///
     /// # Errors
     /// [`Error::Graph`] if the arrays do not belong together; [`Error::NoRoom`].
-    pub fn from_csr(arena: &Arena, indptr: &[u64], indices: &[u64], weights: &[f64]) -> Result<Self, Error> {
+    pub fn from_csr(
+        arena: &Arena,
+        indptr: &[u64],
+        indices: &[u64],
+        weights: &[f64],
+    ) -> Result<Self, Error> {
         check(indptr, indices, weights)?;
         let (nodes, edges) = (indptr.len() - 1, indices.len());
         let arrays: [&[u8]; 3] = [cast_slice(indptr), cast_slice(indices), cast_slice(weights)];
-        let copies: Result<Vec<_>, _> = arrays.into_iter().map(|bytes| arena.copy_of(bytes)).collect();
+        let copies: Result<Vec<_>, _> = arrays
+            .into_iter()
+            .map(|bytes| arena.copy_of(bytes))
+            .collect();
         let (claims, homes) = copies?.into_iter().unzip();
-        let meta = value::Meta::Graph(Meta { nodes, edges, columns: Vec::new() });
-        Ok(Self { value: Value::new(meta, claims, Locks::One, homes)? })
+        let meta = value::Meta::Graph(Meta {
+            nodes,
+            edges,
+            columns: Vec::new(),
+        });
+        Ok(Self {
+            value: Value::new(meta, claims, Locks::One, homes)?,
+        })
     }
 
     /// Makes a graph of `nodes` nodes and of edges (from, to, weight) in any order. Edges that leave one node keep
@@ -78,13 +92,19 @@ impl SharedGraph {
     ///
     /// # Errors
     /// As [`Self::from_csr`].
-    pub fn from_edges(arena: &Arena, nodes: usize, edges: &[(u64, u64, f64)]) -> Result<Self, Error> {
+    pub fn from_edges(
+        arena: &Arena,
+        nodes: usize,
+        edges: &[(u64, u64, f64)],
+    ) -> Result<Self, Error> {
         let mut indptr = vec![0_u64; nodes + 1];
         for &(from, _, _) in edges {
-            let count = usize::try_from(from).ok().and_then(|from| indptr.get_mut(from + 1));
-            *count
-                .ok_or_else(|| Error::Graph { fault: format!("an edge leaves node {from} of {nodes}") })? +=
-                1;
+            let count = usize::try_from(from)
+                .ok()
+                .and_then(|from| indptr.get_mut(from + 1));
+            *count.ok_or_else(|| Error::Graph {
+                fault: format!("an edge leaves node {from} of {nodes}"),
+            })? += 1;
         }
         (1..=nodes).for_each(|node| indptr[node] += indptr[node - 1]);
         let mut order: Vec<usize> = (0..edges.len()).collect();
@@ -127,19 +147,38 @@ impl SharedGraph {
         name: &str,
         values: &[T],
     ) -> Result<(), Error> {
-        let fault = |fault: String| Error::Column { name: name.into(), fault };
+        let fault = |fault: String| Error::Column {
+            name: name.into(),
+            fault,
+        };
         let mut meta = self.meta().clone();
-        let wanted = if of == Of::Node { meta.nodes } else { meta.edges };
+        let wanted = if of == Of::Node {
+            meta.nodes
+        } else {
+            meta.edges
+        };
         if values.len() != wanted {
-            return Err(fault(format!("has {} values, and {wanted} are wanted", values.len())));
+            return Err(fault(format!(
+                "has {} values, and {wanted} are wanted",
+                values.len()
+            )));
         }
-        if meta.columns.iter().any(|column| column.of == of && column.name == name) {
+        if meta
+            .columns
+            .iter()
+            .any(|column| column.of == of && column.name == name)
+        {
             return Err(fault("is in the graph already".into()));
         }
         let mut homes = self.value.homes("add a column")?.to_owned();
         let mut spans = self.value.joined(0..homes.len())?;
         let (claim, home) = arena.copy_of(cast_slice(values))?;
-        meta.columns.push(ColumnMeta { name: name.into(), of, dtype: dtype::<T>(), span: spans.len() });
+        meta.columns.push(ColumnMeta {
+            name: name.into(),
+            of,
+            dtype: dtype::<T>(),
+            span: spans.len(),
+        });
         spans.push(claim.into_guarded(self.value.lock()));
         homes.push(home);
         self.value = self.value.version(value::Meta::Graph(meta), spans, homes)?;
@@ -156,7 +195,10 @@ impl SharedGraph {
 
     pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
         let value::Meta::Graph(meta) = &value.meta else {
-            return Err(Error::Kind { found: value.meta.kind(), wanted: "a graph" });
+            return Err(Error::Kind {
+                found: value.meta.kind(),
+                wanted: "a graph",
+            });
         };
         let len = |span: usize| value.guarded().get(span).map(|span| span.range().len());
         let words = |count: usize| count.checked_mul(8);
@@ -164,7 +206,11 @@ impl SharedGraph {
             && len(INDICES) == words(meta.edges)
             && len(WEIGHTS) == words(meta.edges);
         let column = |column: &ColumnMeta| {
-            let count = if column.of == Of::Node { meta.nodes } else { meta.edges };
+            let count = if column.of == Of::Node {
+                meta.nodes
+            } else {
+                meta.edges
+            };
             let item = column.dtype.parse().map_or(0, |dtype| dtype.size());
             len(column.span) == count.checked_mul(item)
         };
@@ -223,7 +269,14 @@ impl SharedGraph {
     /// # Errors
     /// As [`Self::write`], without poison.
     pub fn repair(&self) -> Result<GraphWriteGuard<'_>, Error> {
-        GraphWriteGuard::new(&self.value, self.meta(), Attempt { timeout: None, accept_poison: true })
+        GraphWriteGuard::new(
+            &self.value,
+            self.meta(),
+            Attempt {
+                timeout: None,
+                accept_poison: true,
+            },
+        )
     }
 }
 
@@ -234,7 +287,9 @@ fn check(indptr: &[u64], indices: &[u64], weights: &[f64]) -> Result<(), Error> 
         return fault(format!("{edges} edges have {} weights", weights.len()));
     }
     if indptr.first() != Some(&0) || indptr.last() != Some(&edges) {
-        return fault(format!("indptr does not go from 0 to the number of edges, {edges}"));
+        return fault(format!(
+            "indptr does not go from 0 to the number of edges, {edges}"
+        ));
     }
     if let Some(node) = indptr.windows(2).position(|pair| pair[0] > pair[1]) {
         return fault(format!("indptr falls behind node {node}"));
@@ -263,7 +318,10 @@ mod tests {
         let guard = graph.read().unwrap();
         assert_eq!(guard.indptr(), [0, 2, 3, 4]);
         assert_eq!(
-            guard.edges_of(0).map(|(to, weight, _)| (to, weight)).collect::<Vec<_>>(),
+            guard
+                .edges_of(0)
+                .map(|(to, weight, _)| (to, weight))
+                .collect::<Vec<_>>(),
             [(1, 1.0), (2, 4.0)]
         );
         assert_eq!(guard.edges_of(7).count(), 0);
@@ -272,9 +330,17 @@ mod tests {
     #[test]
     fn weights_and_attributes_are_written_in_place() {
         let (arena, mut graph) = graph();
-        graph.add_node_column(&arena, "rank", &[0.5_f32; 3]).unwrap();
-        graph.add_edge_column(&arena, "kind", &[1_u8, 2, 3, 4]).unwrap();
-        assert!(graph.add_node_column(&arena, "rank", &[0.5_f32; 3]).is_err());
+        graph
+            .add_node_column(&arena, "rank", &[0.5_f32; 3])
+            .unwrap();
+        graph
+            .add_edge_column(&arena, "kind", &[1_u8, 2, 3, 4])
+            .unwrap();
+        assert!(
+            graph
+                .add_node_column(&arena, "rank", &[0.5_f32; 3])
+                .is_err()
+        );
         assert!(graph.add_edge_column(&arena, "short", &[1_u8]).is_err());
         let mut guard = graph.write().unwrap();
         guard.weights().fill(9.0);
@@ -294,10 +360,17 @@ mod tests {
             SharedGraph::from_csr(&arena, indptr, indices, &vec![1.0; indices.len()])
         };
         assert!(make(&[0, 1, 1], &[1]).is_ok());
-        for (indptr, indices) in
-            [(&[0, 2, 1][..], &[1][..]), (&[0, 1], &[1]), (&[], &[]), (&[1, 1], &[0]), (&[0, 2], &[0])]
-        {
-            assert!(matches!(make(indptr, indices), Err(Error::Graph { .. })), "{indptr:?} {indices:?}");
+        for (indptr, indices) in [
+            (&[0, 2, 1][..], &[1][..]),
+            (&[0, 1], &[1]),
+            (&[], &[]),
+            (&[1, 1], &[0]),
+            (&[0, 2], &[0]),
+        ] {
+            assert!(
+                matches!(make(indptr, indices), Err(Error::Graph { .. })),
+                "{indptr:?} {indices:?}"
+            );
         }
         assert!(SharedGraph::from_edges(&arena, 2, &[(2, 0, 1.0)]).is_err());
     }

@@ -22,7 +22,11 @@ pub struct GraphView<'a> {
 impl GraphReadGuard<'_> {
     /// The graph for the algorithms of petgraph.
     pub fn view(&self) -> GraphView<'_> {
-        GraphView { indptr: self.indptr(), indices: self.indices(), weights: self.weights() }
+        GraphView {
+            indptr: self.indptr(),
+            indices: self.indices(),
+            weights: self.weights(),
+        }
     }
 }
 
@@ -42,7 +46,11 @@ pub struct Edge {
 impl<'a> GraphView<'a> {
     fn edges_from(self, node: usize) -> Edges<'a> {
         let at = |node: usize| self.indptr.get(node).map_or(0, |&at| clip(at));
-        Edges { view: self, from: node, edges: at(node)..at(node + 1) }
+        Edges {
+            view: self,
+            from: node,
+            edges: at(node)..at(node + 1),
+        }
     }
 }
 
@@ -65,7 +73,12 @@ impl Iterator for Edges<'_> {
     fn next(&mut self) -> Option<Edge> {
         let number = self.edges.next()?;
         let to = clip(*self.view.indices.get(number)?);
-        Some(Edge { from: self.from, to, weight: *self.view.weights.get(number)?, number })
+        Some(Edge {
+            from: self.from,
+            to,
+            weight: *self.view.weights.get(number)?,
+            number,
+        })
     }
 }
 
@@ -192,7 +205,10 @@ impl<'a> IntoEdgeReferences for GraphView<'a> {
     type EdgeReferences = AllEdges<'a>;
 
     fn edge_references(self) -> AllEdges<'a> {
-        AllEdges { view: self, node: self.edges_from(0) }
+        AllEdges {
+            view: self,
+            node: self.edges_from(0),
+        }
     }
 }
 

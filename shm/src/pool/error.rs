@@ -9,10 +9,19 @@ use std::ops::Range;
 pub enum TaskError {
     /// The function panicked. Its worker goes on.
     #[error("{task} panicked at {location}: {message}")]
-    Panicked { task: String, message: String, location: String },
+    Panicked {
+        task: String,
+        message: String,
+        location: String,
+    },
     /// The worker died. It was replaced, and the other tasks went on.
     #[error("worker {pid} {how} while it ran {task}{}", Held(.held))]
-    Died { task: String, pid: u32, how: String, held: Vec<HeldLock> },
+    Died {
+        task: String,
+        pid: u32,
+        how: String,
+        held: Vec<HeldLock>,
+    },
     /// The workers' program does not have the function.
     #[error("{task} is not among the tasks that the program serves: add it with `Tasks::with`")]
     Unknown { task: String },
@@ -40,12 +49,20 @@ pub struct HeldLock {
 pub enum PoolError {
     /// A process was not started.
     #[error("cannot start worker {number} of {workers}")]
-    Spawn { number: usize, workers: usize, source: io::Error },
+    Spawn {
+        number: usize,
+        workers: usize,
+        source: io::Error,
+    },
     /// A process was started and did not say that it is a worker.
-    #[error("worker {number} did not report within {seconds} s: does `main` call `Tasks::serve` first?")]
+    #[error(
+        "worker {number} did not report within {seconds} s: does `main` call `Tasks::serve` first?"
+    )]
     Silent { number: usize, seconds: u64 },
     /// A worker's program wants workers of its own before it serves.
-    #[error("this process is a worker, and its program asks for a pool before it calls `Tasks::serve`")]
+    #[error(
+        "this process is a worker, and its program asks for a pool before it calls `Tasks::serve`"
+    )]
     Unserved,
     /// No worker at all.
     #[error("a pool of 0 workers cannot run anything")]
@@ -59,7 +76,11 @@ impl fmt::Display for Held<'_> {
         for lock in self.0 {
             match &lock.dirty {
                 Some(Range { start, end }) => {
-                    write!(f, "; it held {} for writing, bytes {start} to {end}", lock.handle)?;
+                    write!(
+                        f,
+                        "; it held {} for writing, bytes {start} to {end}",
+                        lock.handle
+                    )?;
                 }
                 None => write!(f, "; it held {} for reading", lock.handle)?,
             }

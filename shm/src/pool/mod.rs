@@ -82,10 +82,19 @@ impl Pool {
         if workers == 0 {
             return Err(PoolError::Empty);
         }
-        let pool = Self { options, crew: Mutex::default(), returned: Condvar::new(), size: workers };
+        let pool = Self {
+            options,
+            crew: Mutex::default(),
+            returned: Condvar::new(),
+            size: workers,
+        };
         for number in 0..workers {
             let started = Worker::start(&pool.options);
-            let started = started.map_err(|source| PoolError::Spawn { number, workers, source })?;
+            let started = started.map_err(|source| PoolError::Spawn {
+                number,
+                workers,
+                source,
+            })?;
             let mut crew = pool.crew();
             crew.alive.push(started.child.id());
             crew.idle.push(started);
@@ -108,7 +117,11 @@ impl Pool {
 
     /// Processes of the workers that are idle now.
     pub fn idle_workers(&self) -> Vec<u32> {
-        self.crew().idle.iter().map(|worker| worker.child.id()).collect()
+        self.crew()
+            .idle
+            .iter()
+            .map(|worker| worker.child.id())
+            .collect()
     }
 
     /// Processes of all workers, idle or not.
@@ -135,7 +148,9 @@ impl Pool {
         F::Output: DeserializeOwned,
     {
         let mut results = self.starmap(task, [arguments])?;
-        results.pop().ok_or_else(|| TaskError::NoWorker { task: name_of::<F>().into() })
+        results.pop().ok_or_else(|| TaskError::NoWorker {
+            task: name_of::<F>().into(),
+        })
     }
 
     /// Runs `task` with each of `items` and with `argument`, and waits for all results, which are in the order of the
@@ -154,7 +169,12 @@ impl Pool {
     }
 
     /// As [`Self::map`], with the result or the error of every item.
-    pub fn map_each<I, A, F>(&self, task: F, items: I, argument: &A) -> Vec<Result<F::Output, TaskError>>
+    pub fn map_each<I, A, F>(
+        &self,
+        task: F,
+        items: I,
+        argument: &A,
+    ) -> Vec<Result<F::Output, TaskError>>
     where
         I: IntoIterator<Item: Serialize>,
         A: Serialize,
@@ -179,7 +199,9 @@ impl Pool {
         F::Output: DeserializeOwned,
     {
         let items: Vec<I::Item> = items.into_iter().collect();
-        let calls = items.iter().map(|item| rmp_serde::to_vec(&(item, argument)));
+        let calls = items
+            .iter()
+            .map(|item| rmp_serde::to_vec(&(item, argument)));
         let running = Running::new(self, name_of::<F>(), calls);
         Unordered::new(running, items)
     }
@@ -197,7 +219,10 @@ impl Pool {
         let items: Vec<I::Item> = arguments.into_iter().collect();
         let calls = items.iter().map(rmp_serde::to_vec);
         let running = Running::new(self, name_of::<F>(), calls);
-        Unordered::<I::Item, F::Output>::new(running, items).in_order().into_iter().collect()
+        Unordered::<I::Item, F::Output>::new(running, items)
+            .in_order()
+            .into_iter()
+            .collect()
     }
 
     fn crew(&self) -> MutexGuard<'_, Crew> {
@@ -208,7 +233,10 @@ impl Pool {
     fn take(&self, most: usize) -> Vec<Worker> {
         let mut crew = self.crew();
         while crew.idle.is_empty() && !crew.alive.is_empty() {
-            crew = self.returned.wait(crew).unwrap_or_else(PoisonError::into_inner);
+            crew = self
+                .returned
+                .wait(crew)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let rest = crew.idle.len().saturating_sub(most);
         crew.idle.split_off(rest)

@@ -34,14 +34,23 @@ impl Worker {
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
         }
-        let child =
-            command.args(&options.arguments).env(VARIABLE, "1").stdin(OwnedFd::from(theirs)).spawn()?;
-        Ok(Self { child, channel: Channel::new(ours) })
+        let child = command
+            .args(&options.arguments)
+            .env(VARIABLE, "1")
+            .stdin(OwnedFd::from(theirs))
+            .spawn()?;
+        Ok(Self {
+            child,
+            channel: Channel::new(ours),
+        })
     }
 
     /// Waits for its first word.
     pub(super) fn greet(&mut self, number: usize) -> Result<(), PoolError> {
-        let silent = || PoolError::Silent { number, seconds: START.as_secs() };
+        let silent = || PoolError::Silent {
+            number,
+            seconds: START.as_secs(),
+        };
         set_receive_tick(self.channel.socket(), START).map_err(|_| silent())?;
         self.channel.receive_bytes().map_err(|_| silent())?;
         set_receive_tick(self.channel.socket(), Duration::ZERO).map_err(|_| silent())
@@ -61,9 +70,10 @@ impl Worker {
             call.extend_from_slice(arguments);
         });
         match sent {
-            Err(Fault::Garbled(_)) => {
-                Err(TaskError::Arguments { task: name.into(), fault: too_long("arguments") })
-            }
+            Err(Fault::Garbled(_)) => Err(TaskError::Arguments {
+                task: name.into(),
+                fault: too_long("arguments"),
+            }),
             _ => Ok(()),
         }
     }
@@ -80,11 +90,21 @@ impl Worker {
             }
             PANICKED => {
                 let (message, location) = rmp_serde::from_slice(&reply[1..]).unwrap_or_default();
-                Err(TaskError::Panicked { task, message, location })
+                Err(TaskError::Panicked {
+                    task,
+                    message,
+                    location,
+                })
             }
             UNKNOWN => Err(TaskError::Unknown { task }),
-            ARGUMENTS => Err(TaskError::Arguments { task, fault: text(&reply[1..]) }),
-            _ => Err(TaskError::Arguments { task, fault: "the worker's answer makes no sense".into() }),
+            ARGUMENTS => Err(TaskError::Arguments {
+                task,
+                fault: text(&reply[1..]),
+            }),
+            _ => Err(TaskError::Arguments {
+                task,
+                fault: "the worker's answer makes no sense".into(),
+            }),
         })
     }
 
@@ -96,7 +116,12 @@ impl Worker {
             Some(status) => describe(status),
             None => "was ended".into(),
         };
-        TaskError::Died { task: name.to_owned(), pid, how, held: held_by(pid) }
+        TaskError::Died {
+            task: name.to_owned(),
+            pid,
+            how,
+            held: held_by(pid),
+        }
     }
 
     /// Closes the socket, which ends it, and waits for that.
@@ -139,14 +164,24 @@ fn describe(status: ExitStatus) -> String {
 fn held_by(pid: u32) -> Vec<HeldLock> {
     let mut held = Vec::new();
     for (_, value) in registry().all() {
-        let (Origin::Owned(_), Ok(handle)) = (&value.origin, value.handle()) else { continue };
+        let (Origin::Owned(_), Ok(handle)) = (&value.origin, value.handle()) else {
+            continue;
+        };
         for lock in value.locks() {
             let state = lock.state();
             let writes = |holder: &numpush_os::Holder| holder.pid == pid;
-            let dirty = state.poison.filter(|poison| poison.pid == pid && !state.partitioned);
+            let dirty = state
+                .poison
+                .filter(|poison| poison.pid == pid && !state.partitioned);
             let dirty = dirty.map(|poison| poison.dirty.start..poison.dirty.end.min(value.len()));
-            if dirty.is_some() || state.writer.iter().any(writes) || state.readers.iter().any(writes) {
-                held.push(HeldLock { handle: handle.to_string(), dirty });
+            if dirty.is_some()
+                || state.writer.iter().any(writes)
+                || state.readers.iter().any(writes)
+            {
+                held.push(HeldLock {
+                    handle: handle.to_string(),
+                    dirty,
+                });
             }
         }
     }
@@ -159,8 +194,10 @@ pub(super) fn wait_for_one(workers: &[&Worker]) -> usize {
     if workers.len() < 2 {
         return 0;
     }
-    let sockets: Vec<_> =
-        workers.iter().map(|worker| (worker.channel.socket().as_fd(), numpush_os::Ready::READ)).collect();
+    let sockets: Vec<_> = workers
+        .iter()
+        .map(|worker| (worker.channel.socket().as_fd(), numpush_os::Ready::READ))
+        .collect();
     let ready = wait(&sockets, None).unwrap_or_default();
     ready.iter().position(|ready| ready.read).unwrap_or(0)
 }

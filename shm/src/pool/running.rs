@@ -29,8 +29,18 @@ impl<'p> Running<'p> {
             fault: error.to_string(),
         };
         let waiting: VecDeque<_> = calls.map(|call| call.map_err(fault)).enumerate().collect();
-        let free = if waiting.is_empty() { Vec::new() } else { pool.take(waiting.len()) };
-        Self { pool, name, waiting, busy: Vec::new(), free }
+        let free = if waiting.is_empty() {
+            Vec::new()
+        } else {
+            pool.take(waiting.len())
+        };
+        Self {
+            pool,
+            name,
+            waiting,
+            busy: Vec::new(),
+            free,
+        }
     }
 
     /// The next task that has ended.
@@ -41,7 +51,12 @@ impl<'p> Running<'p> {
         if self.busy.is_empty() {
             // Whatever still waits has nobody to wait for.
             let (number, _) = self.waiting.pop_front()?;
-            return Some((number, Err(TaskError::NoWorker { task: self.name.into() })));
+            return Some((
+                number,
+                Err(TaskError::NoWorker {
+                    task: self.name.into(),
+                }),
+            ));
         }
         let workers: Vec<&Worker> = self.busy.iter().map(|(_, worker)| worker).collect();
         let (at, alone) = (wait_for_one(&workers), workers.len() == 1);
@@ -71,7 +86,9 @@ impl<'p> Running<'p> {
                 self.free.extend(self.pool.replace());
                 continue;
             }
-            let Some((number, call)) = self.waiting.pop_front() else { break };
+            let Some((number, call)) = self.waiting.pop_front() else {
+                break;
+            };
             match call.and_then(|call| worker.call(self.name, &call)) {
                 Ok(()) => self.busy.push((number, worker)),
                 Err(error) => {
@@ -85,7 +102,11 @@ impl<'p> Running<'p> {
 
     /// Keeps a worker for the next task, or lets others have it if there is none.
     fn rest(&mut self, worker: Worker) {
-        if self.waiting.is_empty() { self.pool.give(worker) } else { self.free.push(worker) }
+        if self.waiting.is_empty() {
+            self.pool.give(worker)
+        } else {
+            self.free.push(worker)
+        }
     }
 }
 
@@ -109,17 +130,25 @@ pub struct Unordered<'p, I, R> {
 
 impl<'p, I, R: DeserializeOwned> Unordered<'p, I, R> {
     pub(super) fn new(running: Running<'p>, items: Vec<I>) -> Self {
-        Self { running, items, result: PhantomData }
+        Self {
+            running,
+            items,
+            result: PhantomData,
+        }
     }
 
     pub(super) fn in_order(self) -> Vec<Result<R, TaskError>> {
-        let mut results: Vec<Option<Result<R, TaskError>>> = self.items.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<R, TaskError>>> =
+            self.items.iter().map(|_| None).collect();
         let name = self.running.name;
         for (number, result) in self {
             results[number] = Some(result);
         }
         let lost = || Err(TaskError::NoWorker { task: name.into() });
-        results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(lost))
+            .collect()
     }
 }
 
@@ -130,8 +159,10 @@ impl<I, R: DeserializeOwned> Iterator for Unordered<'_, I, R> {
         let (number, result) = self.running.next()?;
         let task = self.running.name;
         let decode = |bytes: Vec<u8>| {
-            rmp_serde::from_slice(&bytes)
-                .map_err(|error| TaskError::Arguments { task: task.into(), fault: error.to_string() })
+            rmp_serde::from_slice(&bytes).map_err(|error| TaskError::Arguments {
+                task: task.into(),
+                fault: error.to_string(),
+            })
         };
         Some((number, result.and_then(decode)))
     }
@@ -139,6 +170,11 @@ impl<I, R: DeserializeOwned> Iterator for Unordered<'_, I, R> {
 
 impl<I, R> fmt::Debug for Unordered<'_, I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Unordered({} running, {} waiting)", self.running.busy.len(), self.running.waiting.len())
+        write!(
+            f,
+            "Unordered({} running, {} waiting)",
+            self.running.busy.len(),
+            self.running.waiting.len()
+        )
     }
 }

@@ -80,7 +80,10 @@ impl Tasks {
             let arguments: A = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
             rmp_serde::to_vec(&task.call(arguments)).map_err(|error| error.to_string())
         });
-        assert!(self.by_name.insert(name, erased).is_none(), "two tasks are called {name}");
+        assert!(
+            self.by_name.insert(name, erased).is_none(),
+            "two tasks are called {name}"
+        );
         self
     }
 

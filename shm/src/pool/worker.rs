@@ -36,7 +36,9 @@ pub(super) fn is_unserved() -> bool {
 /// Runs tasks until the pool closes the socket.
 pub(super) fn run(tasks: &Tasks) {
     SERVING.store(true, Ordering::Relaxed);
-    let Ok(socket) = take_standard_input().map(UnixStream::from) else { end_process() };
+    let Ok(socket) = take_standard_input().map(UnixStream::from) else {
+        end_process()
+    };
     ignore_interrupt();
     if let Ok(socket) = socket.as_fd().try_clone_to_owned() {
         end_with_the_pool(socket);
@@ -70,20 +72,34 @@ fn end_with_the_pool(socket: OwnedFd) {
         end_process()
     };
     // Without the thread the worker ends after its task.
-    let _ = std::thread::Builder::new().name("numpush-watch".into()).stack_size(64 << 10).spawn(watch);
+    let _ = std::thread::Builder::new()
+        .name("numpush-watch".into())
+        .stack_size(64 << 10)
+        .spawn(watch);
 }
 
 /// A call is the name of the function, a zero byte and the arguments.
 fn answer(tasks: &Tasks, call: &[u8]) -> (u8, Vec<u8>) {
     let mut halves = call.splitn(2, |&byte| byte == 0);
-    let name = halves.next().and_then(|name| std::str::from_utf8(name).ok()).unwrap_or("");
-    let Some(task) = tasks.by_name.get(name) else { return (UNKNOWN, Vec::new()) };
+    let name = halves
+        .next()
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .unwrap_or("");
+    let Some(task) = tasks.by_name.get(name) else {
+        return (UNKNOWN, Vec::new());
+    };
     match catch_unwind(AssertUnwindSafe(|| task(halves.next().unwrap_or(&[])))) {
         Ok(Ok(result)) => (DONE, result),
         Ok(Err(fault)) => (ARGUMENTS, fault.into()),
         Err(_) => {
-            let last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
-            (PANICKED, rmp_serde::to_vec(&last.unwrap_or_default()).unwrap_or_default())
+            let last = LAST_PANIC
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            (
+                PANICKED,
+                rmp_serde::to_vec(&last.unwrap_or_default()).unwrap_or_default(),
+            )
         }
     }
 }
@@ -95,7 +111,10 @@ static LAST_PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 fn remember_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or("a value that is no text").to_owned();
+        let message = info
+            .payload_as_str()
+            .unwrap_or("a value that is no text")
+            .to_owned();
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, location));
         before(info);

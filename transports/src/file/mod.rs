@@ -26,7 +26,11 @@ use crate::options::Options;
 ///
 /// # Errors
 /// [`Error::Io`] if the folder is not there.
-pub fn connect(path: &str, options: &Options, landing: Box<dyn Landing>) -> Result<Box<dyn Link>, Error> {
+pub fn connect(
+    path: &str,
+    options: &Options,
+    landing: Box<dyn Landing>,
+) -> Result<Box<dyn Link>, Error> {
     if is_spool(path)? {
         spool::connect(path, options, landing)
     } else {
@@ -38,7 +42,11 @@ pub fn connect(path: &str, options: &Options, landing: Box<dyn Landing>) -> Resu
 ///
 /// # Errors
 /// [`Error::Io`] if the folder is not there and cannot be made.
-pub fn listen(path: &str, options: &Options, landings: Landings) -> Result<Box<dyn Acceptor>, Error> {
+pub fn listen(
+    path: &str,
+    options: &Options,
+    landings: Landings,
+) -> Result<Box<dyn Acceptor>, Error> {
     if is_spool(path)? {
         spool::listen(path, options, landings)
     } else {
@@ -51,7 +59,10 @@ pub use record::{read, write};
 
 fn is_spool(path: &str) -> Result<bool, Error> {
     if path.is_empty() {
-        return Err(Error::Address { address: path.to_owned(), fault: "a file needs a path" });
+        return Err(Error::Address {
+            address: path.to_owned(),
+            fault: "a file needs a path",
+        });
     }
     Ok(path.ends_with('/') || Path::new(path).is_dir())
 }

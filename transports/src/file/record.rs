@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use numpush_message::{
-    Backing, Buffer, DecodeError, Decoder, Encoder, Flags, Landing, Limits, Message, Record, Stability,
+    Backing, Buffer, DecodeError, Decoder, Encoder, Flags, Landing, Limits, Message, Record,
+    Stability,
 };
 use numpush_os::{self as os, FileMapping};
 
@@ -22,7 +23,10 @@ use crate::transfer::{Path, Reason, Transfer};
 /// # Errors
 /// [`Error::Message`], and [`Error::Io`] if the file system says no; nothing is left behind then.
 pub fn write(path: &FilePath, message: &Message<'_>, checksums: bool) -> Result<Transfer, Error> {
-    let flags = Flags { checksums, references: false };
+    let flags = Flags {
+        checksums,
+        references: false,
+    };
     let mut encoder = Encoder::new(message, 0, flags).map_err(Error::Message)?;
     let mut transfer = Transfer {
         bytes: message.payload_len(),
@@ -36,7 +40,11 @@ pub fn write(path: &FilePath, message: &Message<'_>, checksums: bool) -> Result<
     Ok(transfer)
 }
 
-fn write_record(path: &FilePath, encoder: &mut Encoder<'_>, system_calls: &mut u32) -> io::Result<()> {
+fn write_record(
+    path: &FilePath,
+    encoder: &mut Encoder<'_>,
+    system_calls: &mut u32,
+) -> io::Result<()> {
     let mut draft = Draft::new(path)?;
     while encoder.next().is_some() {
         let mut slices = Vec::with_capacity(8);
@@ -70,8 +78,14 @@ impl Draft {
         }
         // File systems without unnamed files (NFS, FUSE): a name of our own that a killed writer leaves behind.
         let name = temporary(path);
-        let file = OpenOptions::new().write(true).create_new(true).open(&name)?;
-        Ok(Self { file, name: Some(name) })
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&name)?;
+        Ok(Self {
+            file,
+            name: Some(name),
+        })
     }
 
     fn publish(mut self, path: &FilePath) -> io::Result<()> {
@@ -86,7 +100,9 @@ impl Draft {
                 result => return result,
             }
         }
-        let Some(name) = self.name.as_deref() else { return Ok(()) };
+        let Some(name) = self.name.as_deref() else {
+            return Ok(());
+        };
         fs::rename(name, path)?;
         self.name = None;
         Ok(())
@@ -112,29 +128,60 @@ fn temporary(path: &FilePath) -> PathBuf {
 ///
 /// # Errors
 /// [`Error::Rubbish`] if it is no message file, has more than one message, or was cut; [`Error::Io`].
-pub fn read(path: &FilePath, landing: &mut dyn Landing, max_message: u64) -> Result<Received, Error> {
+pub fn read(
+    path: &FilePath,
+    landing: &mut dyn Landing,
+    max_message: u64,
+) -> Result<Received, Error> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(Error::io("open", &name))?;
     let limits = Limits::default().with_payload(max_message);
-    let rubbish = |source| Error::Rubbish { peer: name.clone(), source };
+    let rubbish = |source| Error::Rubbish {
+        peer: name.clone(),
+        source,
+    };
     if !landing.insists()
         && let Ok(mapping) = FileMapping::new(&file)
     {
-        let stability = if os::is_sealed(&file) { Stability::Sealed } else { Stability::File };
-        let backing = Backing { file: Arc::new(OwnedFd::from(file)), offset: 0, stability };
-        let message =
-            Message::open(&Buffer::owner(mapping).with_backing(backing), &limits).map_err(rubbish)?;
+        let stability = if os::is_sealed(&file) {
+            Stability::Sealed
+        } else {
+            Stability::File
+        };
+        let backing = Backing {
+            file: Arc::new(OwnedFd::from(file)),
+            offset: 0,
+            stability,
+        };
+        let message = Message::open(&Buffer::owner(mapping).with_backing(backing), &limits)
+            .map_err(rubbish)?;
         let (path, reason) = (Path::Map, Reason::Immutable);
-        let transfer = Transfer { bytes: message.payload_len(), copied: 0, system_calls: 5, path, reason };
+        let transfer = Transfer {
+            bytes: message.payload_len(),
+            copied: 0,
+            system_calls: 5,
+            path,
+            reason,
+        };
         return Ok(Received { message, transfer });
     }
-    let reason = if landing.insists() { Reason::Landing } else { Reason::NotImmutable };
-    let mut transfer = Transfer { path: Path::Read, reason, system_calls: 3, ..Transfer::default() };
-    let message =
-        read_record(&file, landing, limits, &mut transfer.system_calls).map_err(|fault| match fault {
+    let reason = if landing.insists() {
+        Reason::Landing
+    } else {
+        Reason::NotImmutable
+    };
+    let mut transfer = Transfer {
+        path: Path::Read,
+        reason,
+        system_calls: 3,
+        ..Transfer::default()
+    };
+    let message = read_record(&file, landing, limits, &mut transfer.system_calls).map_err(
+        |fault| match fault {
             Fault::Io(source) => Error::io("read", &name)(source),
             Fault::Decode(source) => rubbish(source),
-        })?;
+        },
+    )?;
     transfer.bytes = message.payload_len();
     Ok(Received { message, transfer })
 }
@@ -157,7 +204,11 @@ fn read_record(
         let spare = decoder.spare().map_err(Fault::Decode)?;
         *system_calls += 1;
         let count = match file.read(spare) {
-            Ok(0) => return Err(Fault::Decode(DecodeError::Truncated { missing: decoder.missing() })),
+            Ok(0) => {
+                return Err(Fault::Decode(DecodeError::Truncated {
+                    missing: decoder.missing(),
+                }));
+            }
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Fault::Io(error)),
@@ -167,12 +218,16 @@ fn read_record(
             Some(Record::Message(_, message)) => {
                 let behind = file.read(&mut [0]).map_err(Fault::Io)?;
                 if behind > 0 {
-                    return Err(Fault::Decode(DecodeError::TrailingBytes { count: behind as u64 }));
+                    return Err(Fault::Decode(DecodeError::TrailingBytes {
+                        count: behind as u64,
+                    }));
                 }
                 return Ok(message);
             }
             Some(Record::Control(record)) => {
-                return Err(Fault::Decode(DecodeError::UnknownKind { kind: record.kind as u8 }));
+                return Err(Fault::Decode(DecodeError::UnknownKind {
+                    kind: record.kind as u8,
+                }));
             }
             Some(_) => return Err(Fault::Decode(DecodeError::UnknownFlags { flags: 2 })),
         }

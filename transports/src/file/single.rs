@@ -15,7 +15,11 @@ use crate::pace;
 use crate::retry::Pause;
 use crate::transfer::Transfer;
 
-pub(super) fn open(path: &str, options: &Options, landing: Box<dyn Landing>) -> Result<Box<dyn Link>, Error> {
+pub(super) fn open(
+    path: &str,
+    options: &Options,
+    landing: Box<dyn Landing>,
+) -> Result<Box<dyn Link>, Error> {
     let name = path.to_owned();
     Ok(Box::new(Single {
         path: path.into(),
@@ -27,8 +31,17 @@ pub(super) fn open(path: &str, options: &Options, landing: Box<dyn Landing>) -> 
     }))
 }
 
-pub(super) fn listen(path: &str, options: &Options, landings: Landings) -> Result<Box<dyn Acceptor>, Error> {
-    Ok(Box::new(Watcher { name: path.to_owned(), options: options.clone(), landings, seen: None }))
+pub(super) fn listen(
+    path: &str,
+    options: &Options,
+    landings: Landings,
+) -> Result<Box<dyn Acceptor>, Error> {
+    Ok(Box::new(Watcher {
+        name: path.to_owned(),
+        options: options.clone(),
+        landings,
+        seen: None,
+    }))
 }
 
 struct Single {
@@ -45,20 +58,33 @@ impl Link for Single {
         if self.written {
             let operation =
                 "put a second message into one file: end the path with / for a folder of messages";
-            return Err(Error::Unsupported { transport: "file", operation });
+            return Err(Error::Unsupported {
+                transport: "file",
+                operation,
+            });
         }
         let (len, limit) = (message.payload_len(), self.options.max_message);
         if len > limit {
-            return Err(Error::TooLarge { len, limit, whose: "this side" });
+            return Err(Error::TooLarge {
+                len,
+                limit,
+                whose: "this side",
+            });
         }
-        let transfer = record::write(&self.path, message, self.options.checksums != Checksums::Off)?;
+        let transfer = record::write(
+            &self.path,
+            message,
+            self.options.checksums != Checksums::Off,
+        )?;
         self.written = true;
         Ok(transfer)
     }
 
     fn recv(&mut self) -> Result<Received, Error> {
         if self.read {
-            return Err(Error::Closed { peer: self.name.clone() });
+            return Err(Error::Closed {
+                peer: self.name.clone(),
+            });
         }
         let received = record::read(&self.path, &mut *self.landing, self.options.max_message)?;
         self.read = true;
@@ -66,7 +92,10 @@ impl Link for Single {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        Err(Error::Unsupported { transport: "file", operation: "tell whether a file was read" })
+        Err(Error::Unsupported {
+            transport: "file",
+            operation: "tell whether a file was read",
+        })
     }
 
     fn close(&mut self) -> Result<(), Error> {
@@ -113,7 +142,10 @@ impl Acceptor for Watcher {
                 return open(&self.name, &self.options, self.landings.make());
             }
             if pace::passed(deadline) {
-                return Err(Error::Timeout { operation: "accept", after: timeout.unwrap_or_default() });
+                return Err(Error::Timeout {
+                    operation: "accept",
+                    after: timeout.unwrap_or_default(),
+                });
             }
             pause.sleep();
         }
@@ -130,12 +162,16 @@ impl Acceptor for Watcher {
 
 impl fmt::Debug for Single {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Single").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Single")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").field("path", &self.name).finish_non_exhaustive()
+        f.debug_struct("Watcher")
+            .field("path", &self.name)
+            .finish_non_exhaustive()
     }
 }

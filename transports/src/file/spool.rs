@@ -31,8 +31,14 @@ struct Side {
     out: &'static str,
 }
 
-static CONNECTOR: Side = Side { lock: "connector.lock", out: "to-listener" };
-static LISTENER: Side = Side { lock: "listener.lock", out: "to-connector" };
+static CONNECTOR: Side = Side {
+    lock: "connector.lock",
+    out: "to-listener",
+};
+static LISTENER: Side = Side {
+    lock: "listener.lock",
+    out: "to-connector",
+};
 
 pub(super) fn connect(
     path: &str,
@@ -41,7 +47,9 @@ pub(super) fn connect(
 ) -> Result<Box<dyn Link>, Error> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let failed = |source| Error::io("connect to", path)(source);
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let name = format!("link-{:020}-{process}-{count}", since.as_nanos());
     fs::create_dir_all(path).map_err(failed)?;
@@ -59,12 +67,22 @@ pub(super) fn connect(
         let _ = fs::remove_dir_all(&hidden);
         failed(error)
     })?;
-    Ok(Box::new(Spool::new(folder, &CONNECTOR, &LISTENER, lock, options, landing)))
+    Ok(Box::new(Spool::new(
+        folder, &CONNECTOR, &LISTENER, lock, options, landing,
+    )))
 }
 
-pub(super) fn listen(path: &str, options: &Options, landings: Landings) -> Result<Box<dyn Acceptor>, Error> {
+pub(super) fn listen(
+    path: &str,
+    options: &Options,
+    landings: Landings,
+) -> Result<Box<dyn Acceptor>, Error> {
     fs::create_dir_all(path).map_err(Error::io("listen on", path))?;
-    Ok(Box::new(Listener { path: path.to_owned(), options: options.clone(), landings }))
+    Ok(Box::new(Listener {
+        path: path.to_owned(),
+        options: options.clone(),
+        landings,
+    }))
 }
 
 /// Makes a lock file that was not there, and holds it.
@@ -105,13 +123,31 @@ impl Spool {
         options: &Options,
         landing: Box<dyn Landing>,
     ) -> Self {
-        let (name, options, lock) = (format!("file:{}", folder.display()), options.clone(), Some(lock));
+        let (name, options, lock) = (
+            format!("file:{}", folder.display()),
+            options.clone(),
+            Some(lock),
+        );
         let (in_flight, ended) = (Vec::new(), false);
-        Self { folder, name, ours, theirs, options, landing, sent: 0, received: 0, in_flight, ended, lock }
+        Self {
+            folder,
+            name,
+            ours,
+            theirs,
+            options,
+            landing,
+            sent: 0,
+            received: 0,
+            in_flight,
+            ended,
+            lock,
+        }
     }
 
     fn file(&self, side: &Side, number: u32, ending: &str) -> PathBuf {
-        self.folder.join(side.out).join(format!("{number}.{ending}"))
+        self.folder
+            .join(side.out)
+            .join(format!("{number}.{ending}"))
     }
 
     /// The peer was here and is not any more.
@@ -137,12 +173,18 @@ impl Spool {
                 pulse = Instant::now() + PULSE;
                 if self.peer_is_gone() {
                     // It may have done what we wait for and then died.
-                    let gone = Error::Disconnected { peer: self.name.clone(), missing: 0 };
+                    let gone = Error::Disconnected {
+                        peer: self.name.clone(),
+                        missing: 0,
+                    };
                     return done(self)?.ok_or(gone);
                 }
             }
             if pace::passed(deadline) {
-                return Err(Error::Timeout { operation, after: timeout.unwrap_or_default() });
+                return Err(Error::Timeout {
+                    operation,
+                    after: timeout.unwrap_or_default(),
+                });
             }
             pause.sleep();
         }
@@ -150,8 +192,10 @@ impl Spool {
 
     /// Forgets the messages that the peer has taken away, and tells how many bytes are still there.
     fn still_there(&mut self) -> u64 {
-        let taken =
-            self.in_flight.iter().take_while(|(number, _)| !self.file(self.ours, *number, "np").exists());
+        let taken = self
+            .in_flight
+            .iter()
+            .take_while(|(number, _)| !self.file(self.ours, *number, "np").exists());
         let taken = taken.count();
         self.in_flight.drain(..taken);
         self.in_flight.iter().map(|(_, bytes)| bytes).sum()
@@ -177,7 +221,11 @@ impl Link for Spool {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         let (len, limit) = (message.payload_len(), self.options.max_message);
         if len > limit {
-            return Err(Error::TooLarge { len, limit, whose: "this side" });
+            return Err(Error::TooLarge {
+                len,
+                limit,
+                whose: "this side",
+            });
         }
         let (window, timeout) = (self.options.window, self.options.send_timeout);
         self.wait_for("send", timeout, |this| {
@@ -200,7 +248,13 @@ impl Link for Spool {
             if path.exists() {
                 return Ok(Some(()));
             }
-            if end.exists() { Err(Error::Closed { peer: this.name.clone() }) } else { Ok(None) }
+            if end.exists() {
+                Err(Error::Closed {
+                    peer: this.name.clone(),
+                })
+            } else {
+                Ok(None)
+            }
         })?;
         let received = record::read(&path, &mut *self.landing, self.options.max_message)?;
         // Taking the file away tells the sender that we have it; a mapping of ours keeps the bytes.
@@ -296,10 +350,20 @@ impl Acceptor for Listener {
             let taken = self.take().map_err(Error::io("accept at", &self.path))?;
             if let Some((folder, lock)) = taken {
                 let landing = self.landings.make();
-                return Ok(Box::new(Spool::new(folder, &LISTENER, &CONNECTOR, lock, &self.options, landing)));
+                return Ok(Box::new(Spool::new(
+                    folder,
+                    &LISTENER,
+                    &CONNECTOR,
+                    lock,
+                    &self.options,
+                    landing,
+                )));
             }
             if pace::passed(deadline) {
-                return Err(Error::Timeout { operation: "accept", after: timeout.unwrap_or_default() });
+                return Err(Error::Timeout {
+                    operation: "accept",
+                    after: timeout.unwrap_or_default(),
+                });
             }
             pause.sleep();
         }
@@ -316,12 +380,16 @@ impl Acceptor for Listener {
 
 impl fmt::Debug for Spool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spool").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Spool")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Listener")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

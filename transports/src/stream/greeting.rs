@@ -23,12 +23,16 @@ impl Greeting {
     pub(super) fn wait(&mut self, socket: &OwnedFd, peer: &str) -> Result<Hello, Error> {
         let deadline = Some(Instant::now() + pace::ANSWER);
         loop {
-            os::wait(&[(socket.as_fd(), Ready::READ)], deadline).map_err(Error::io("wait for", peer))?;
+            os::wait(&[(socket.as_fd(), Ready::READ)], deadline)
+                .map_err(Error::io("wait for", peer))?;
             if let Some(theirs) = self.read(socket, peer)? {
                 return Ok(theirs);
             }
             if pace::passed(deadline) {
-                return Err(Error::Timeout { operation: "handshake", after: pace::ANSWER });
+                return Err(Error::Timeout {
+                    operation: "handshake",
+                    after: pace::ANSWER,
+                });
             }
         }
     }
@@ -36,8 +40,15 @@ impl Greeting {
     /// Reads what is there. A foreign protocol is told by its first bytes.
     pub(crate) fn read(&mut self, socket: &OwnedFd, peer: &str) -> Result<Option<Hello>, Error> {
         let missing = (PREAMBLE_LEN - self.filled) as u64;
-        let gone = || Error::Disconnected { peer: peer.to_owned(), missing };
-        match os::receive(socket, self.bytes.get_mut(self.filled..).unwrap_or(&mut []), false) {
+        let gone = || Error::Disconnected {
+            peer: peer.to_owned(),
+            missing,
+        };
+        match os::receive(
+            socket,
+            self.bytes.get_mut(self.filled..).unwrap_or(&mut []),
+            false,
+        ) {
             Ok(0) => return Err(gone()),
             Ok(count) => self.filled += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

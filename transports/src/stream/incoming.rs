@@ -41,7 +41,10 @@ impl<M: Medium> Stream<M> {
     /// Reads once. True if bytes came; false if none were there, or none came in a tick.
     pub(super) fn read(&mut self, block: bool) -> Result<bool, Error> {
         let incoming = &mut self.incoming;
-        let rubbish = |source| Error::Rubbish { peer: self.peer.clone(), source };
+        let rubbish = |source| Error::Rubbish {
+            peer: self.peer.clone(),
+            source,
+        };
         // Descriptors come with the first byte of a preamble, and a plain read would drop them.
         let take_descriptor = M::DESCRIPTORS && incoming.decoder.is_idle();
         let spare = incoming.decoder.spare().map_err(rubbish)?;
@@ -59,16 +62,19 @@ impl<M: Medium> Stream<M> {
             Err(error) => return Err(self.io_error("read from", error)),
         };
         if ancillary.truncated {
-            return Err(
-                self.fault("it sent more descriptors than a record has, or we are out of descriptors")
-            );
+            return Err(self.fault(
+                "it sent more descriptors than a record has, or we are out of descriptors",
+            ));
         }
         let incoming = &mut self.incoming;
         if ancillary.descriptor.is_some() {
             incoming.descriptor = ancillary.descriptor;
         }
         incoming.began.get_or_insert_with(Instant::now);
-        let record = incoming.decoder.filled(count, &mut *incoming.landing).map_err(rubbish)?;
+        let record = incoming
+            .decoder
+            .filled(count, &mut *incoming.landing)
+            .map_err(rubbish)?;
         if let Some(record) = record {
             self.incoming.began = None;
             self.take(record)?;
@@ -90,9 +96,13 @@ impl<M: Medium> Stream<M> {
             }
             Record::Referenced(preamble, summary, references) => {
                 let landing = &mut *self.incoming.landing;
-                let resolved = self.medium.resolve(&preamble, summary, &references, landing);
-                let (message, transfer) =
-                    resolved.map_err(|source| Error::Rubbish { peer: self.peer.clone(), source })?;
+                let resolved = self
+                    .medium
+                    .resolve(&preamble, summary, &references, landing);
+                let (message, transfer) = resolved.map_err(|source| Error::Rubbish {
+                    peer: self.peer.clone(),
+                    source,
+                })?;
                 self.arrived(&preamble, message, transfer)
             }
             Record::Control(record) => self.obey(record, descriptor),
@@ -111,8 +121,15 @@ impl<M: Medium> Stream<M> {
             return Err(self.fault("a message is missing or came twice"));
         }
         incoming.next_id = incoming.next_id.wrapping_add(1);
-        let transfer = Transfer { system_calls: std::mem::take(&mut incoming.system_calls), ..transfer };
-        let owed = incoming.unacknowledged.get_or_insert(Owed { last: 0, count: 0, bytes: 0 });
+        let transfer = Transfer {
+            system_calls: std::mem::take(&mut incoming.system_calls),
+            ..transfer
+        };
+        let owed = incoming.unacknowledged.get_or_insert(Owed {
+            last: 0,
+            count: 0,
+            bytes: 0,
+        });
         owed.last = preamble.id;
         owed.count += 1;
         owed.bytes += preamble.payload_len;
@@ -120,7 +137,11 @@ impl<M: Medium> Stream<M> {
         Ok(())
     }
 
-    pub(super) fn obey(&mut self, record: Preamble, descriptor: Option<OwnedFd>) -> Result<(), Error> {
+    pub(super) fn obey(
+        &mut self,
+        record: Preamble,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<(), Error> {
         match record.kind {
             RecordKind::Ack => self.acknowledged(record.id),
             RecordKind::Release => {
@@ -133,7 +154,10 @@ impl<M: Medium> Stream<M> {
             }
             RecordKind::Refuse => {
                 let reason = Refusal::from_wire(record.id);
-                Err(Error::Refused { peer: self.peer.clone(), reason })
+                Err(Error::Refused {
+                    peer: self.peer.clone(),
+                    reason,
+                })
             }
             RecordKind::Segment => {
                 let accepted = self.medium.accept_segment(&record, descriptor);
@@ -145,9 +169,10 @@ impl<M: Medium> Stream<M> {
 
     pub(super) fn check_pace(&self) -> Result<(), Error> {
         match self.incoming.deadline() {
-            Some(deadline) if Instant::now() >= deadline => {
-                Err(Error::Stalled { peer: self.peer.clone(), after: self.incoming.allowance() })
-            }
+            Some(deadline) if Instant::now() >= deadline => Err(Error::Stalled {
+                peer: self.peer.clone(),
+                after: self.incoming.allowance(),
+            }),
             _ => Ok(()),
         }
     }
@@ -178,13 +203,20 @@ impl<M: Medium> Stream<M> {
                 }
                 continue;
             }
-            let want = if blocked_control { Ready::BOTH } else { Ready::READ };
+            let want = if blocked_control {
+                Ready::BOTH
+            } else {
+                Ready::READ
+            };
             let (ready, in_time) = self.wait(want, deadline)?;
             if ready.read {
                 self.read(false)?;
             }
             if !in_time {
-                return Err(Error::Timeout { operation: "recv", after: timeout.unwrap_or_default() });
+                return Err(Error::Timeout {
+                    operation: "recv",
+                    after: timeout.unwrap_or_default(),
+                });
             }
         }
     }
@@ -193,7 +225,10 @@ impl<M: Medium> Stream<M> {
     pub(super) fn has_input(&self) -> Result<bool, Error> {
         let now = Some(Instant::now());
         let ready = os::wait(&[(self.socket.as_fd(), Ready::READ)], now);
-        Ok(ready.map_err(Error::io("wait for", &self.peer))?.first().is_some_and(|ready| ready.read))
+        Ok(ready
+            .map_err(Error::io("wait for", &self.peer))?
+            .first()
+            .is_some_and(|ready| ready.read))
     }
 
     /// Takes in what has come, until `done` or the deadline of `operation`.
@@ -206,7 +241,11 @@ impl<M: Medium> Stream<M> {
         while !done(self) {
             self.queue_control(true);
             self.write_control()?;
-            let want = if self.outgoing.control.is_empty() { Ready::READ } else { Ready::BOTH };
+            let want = if self.outgoing.control.is_empty() {
+                Ready::READ
+            } else {
+                Ready::BOTH
+            };
             let (ready, in_time) = self.wait(want, deadline)?;
             if ready.read {
                 self.read(false)?;
@@ -222,7 +261,11 @@ impl<M: Medium> Stream<M> {
 
 impl Incoming {
     pub(super) fn missing(&self) -> u64 {
-        if self.decoder.is_idle() { 0 } else { self.decoder.missing() }
+        if self.decoder.is_idle() {
+            0
+        } else {
+            self.decoder.missing()
+        }
     }
 
     pub(super) fn allowance(&self) -> Duration {

@@ -72,7 +72,11 @@ pub(crate) enum Plan {
     /// By sendfile for the buffers behind a descriptor, by writing for the rest.
     SendFile,
     /// By reference: segments to announce first, then a place for each buffer.
-    Refer { announce: Vec<Announcement>, references: Vec<Reference>, copied: u64 },
+    Refer {
+        announce: Vec<Announcement>,
+        references: Vec<Reference>,
+        copied: u64,
+    },
 }
 
 /// A segment that the peer does not know yet, or, without a descriptor, one that it should forget.
@@ -116,8 +120,13 @@ impl<M: Medium> Stream<M> {
         options: Options,
         landing: Box<dyn Landing>,
     ) -> Result<Self, Error> {
-        os::send(&socket, &[IoSlice::new(&hello.encode())], false).map_err(Error::io("greet", &peer))?;
-        let nothing_yet = Hello { max_message: 0, checksums: false, segments: false };
+        os::send(&socket, &[IoSlice::new(&hello.encode())], false)
+            .map_err(Error::io("greet", &peer))?;
+        let nothing_yet = Hello {
+            max_message: 0,
+            checksums: false,
+            segments: false,
+        };
         let mut link = Self::greeted(socket, medium, peer, hello, nothing_yet, options, landing)?;
         link.greeting = Some(Greeting::default());
         Ok(link)
@@ -146,7 +155,10 @@ impl<M: Medium> Stream<M> {
             unacknowledged: None,
             descriptor: None,
         };
-        let outgoing = Outgoing { next_id: 1, ..Outgoing::default() };
+        let outgoing = Outgoing {
+            next_id: 1,
+            ..Outgoing::default()
+        };
         let (peer_max, checksums) = (theirs.max_message, ours.checksums || theirs.checksums);
         let greeting = None;
         Ok(Self {
@@ -166,7 +178,9 @@ impl<M: Medium> Stream<M> {
     /// Fails if the link is of no more use, and waits for the peer's greeting if it has not come.
     fn ready(&mut self) -> Result<(), Error> {
         self.check_usable()?;
-        let Some(mut greeting) = self.greeting.take() else { return Ok(()) };
+        let Some(mut greeting) = self.greeting.take() else {
+            return Ok(());
+        };
         let result = greeting.wait(&self.socket, &self.peer);
         match result {
             Ok(theirs) => {
@@ -175,14 +189,23 @@ impl<M: Medium> Stream<M> {
                 Ok(())
             }
             Err(error) => {
-                let error = Error::Handshake { peer: self.peer.clone(), source: Box::new(error) };
+                let error = Error::Handshake {
+                    peer: self.peer.clone(),
+                    source: Box::new(error),
+                };
                 self.settle(Err(error))
             }
         }
     }
 
     fn check_usable(&self) -> Result<(), Error> {
-        if self.broken { Err(Error::Broken { peer: self.peer.clone() }) } else { Ok(()) }
+        if self.broken {
+            Err(Error::Broken {
+                peer: self.peer.clone(),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     /// Marks the link as broken after an error that is not harmless, and tells the peer if the fault is its.
@@ -193,7 +216,10 @@ impl<M: Medium> Stream<M> {
         {
             self.broken = true;
             let reason = match error {
-                Error::Rubbish { source: DecodeError::PayloadTooLong { .. }, .. } => Some(Refusal::TooLarge),
+                Error::Rubbish {
+                    source: DecodeError::PayloadTooLong { .. },
+                    ..
+                } => Some(Refusal::TooLarge),
                 Error::Rubbish { .. } | Error::Session { .. } => Some(Refusal::Rubbish),
                 _ => None,
             };
@@ -205,31 +231,43 @@ impl<M: Medium> Stream<M> {
     }
 
     fn closed(&self) -> Error {
-        Error::Closed { peer: self.peer.clone() }
+        Error::Closed {
+            peer: self.peer.clone(),
+        }
     }
 
     fn gone(&self) -> Error {
-        Error::Disconnected { peer: self.peer.clone(), missing: self.incoming.missing() }
+        Error::Disconnected {
+            peer: self.peer.clone(),
+            missing: self.incoming.missing(),
+        }
     }
 
     fn io_error(&self, operation: &'static str, source: io::Error) -> Error {
         match source.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut => {
-                self.gone()
-            }
-            _ => Error::Io { operation, endpoint: self.peer.clone(), source },
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::TimedOut => self.gone(),
+            _ => Error::Io {
+                operation,
+                endpoint: self.peer.clone(),
+                source,
+            },
         }
     }
 
     fn fault(&self, fault: &'static str) -> Error {
-        Error::Session { peer: self.peer.clone(), fault }
+        Error::Session {
+            peer: self.peer.clone(),
+            fault,
+        }
     }
 
     /// Waits until the socket is ready for `want`, or a record is overdue. False if `deadline` passed.
     fn wait(&self, want: Ready, deadline: Option<Instant>) -> Result<(Ready, bool), Error> {
         let until = pace::nearer(deadline, self.incoming.deadline());
-        let ready =
-            os::wait(&[(self.socket.as_fd(), want)], until).map_err(Error::io("wait for", &self.peer))?;
+        let ready = os::wait(&[(self.socket.as_fd(), want)], until)
+            .map_err(Error::io("wait for", &self.peer))?;
         let ready = ready.first().copied().unwrap_or_default();
         if !ready.any() {
             self.check_pace()?;

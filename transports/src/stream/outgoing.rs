@@ -42,7 +42,10 @@ impl<M: Medium> Stream<M> {
             return Err(self.fault("it acknowledges a message that was never sent"));
         }
         let outgoing = &mut self.outgoing;
-        while outgoing.in_flight.front().is_some_and(|message| id.wrapping_sub(message.id).cast_signed() >= 0)
+        while outgoing
+            .in_flight
+            .front()
+            .is_some_and(|message| id.wrapping_sub(message.id).cast_signed() >= 0)
         {
             if let Some(message) = outgoing.in_flight.pop_front() {
                 outgoing.in_flight_bytes -= message.bytes;
@@ -56,12 +59,23 @@ impl<M: Medium> Stream<M> {
     /// While the inbox holds a window's worth nothing is acknowledged, so that the peer pauses.
     pub(super) fn queue_control(&mut self, due: bool) {
         for id in self.medium.take_releases() {
-            self.outgoing.control.extend_from_slice(&control(RecordKind::Release, id, 0));
+            self.outgoing
+                .control
+                .extend_from_slice(&control(RecordKind::Release, id, 0));
         }
-        let Some(owed) = &self.incoming.unacknowledged else { return };
-        let waiting: u64 = self.incoming.inbox.iter().map(|message| message.transfer.bytes).sum();
+        let Some(owed) = &self.incoming.unacknowledged else {
+            return;
+        };
+        let waiting: u64 = self
+            .incoming
+            .inbox
+            .iter()
+            .map(|message| message.transfer.bytes)
+            .sum();
         if due && waiting <= self.options.window {
-            self.outgoing.control.extend_from_slice(&control(RecordKind::Ack, owed.last, 0));
+            self.outgoing
+                .control
+                .extend_from_slice(&control(RecordKind::Ack, owed.last, 0));
             self.incoming.unacknowledged = None;
         }
     }
@@ -71,7 +85,9 @@ impl<M: Medium> Stream<M> {
     /// A packet for each small message would cost a third of a round trip in a conversation, and half the rate in a
     /// stream: there it goes with the answer, or when nothing more is there to be read.
     pub(super) fn acknowledge_now(&self) -> Result<bool, Error> {
-        let Some(owed) = &self.incoming.unacknowledged else { return Ok(false) };
+        let Some(owed) = &self.incoming.unacknowledged else {
+            return Ok(false);
+        };
         if owed.bytes > SMALL || owed.count >= 32 {
             return Ok(true);
         }
@@ -95,14 +111,24 @@ impl<M: Medium> Stream<M> {
 
     pub(super) fn send_message(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         let bytes = message.payload_len();
-        for (limit, whose) in [(self.options.max_message, "this side"), (self.peer_max, "the peer")] {
+        for (limit, whose) in [
+            (self.options.max_message, "this side"),
+            (self.peer_max, "the peer"),
+        ] {
             if bytes > limit {
-                return Err(Error::TooLarge { len: bytes, limit, whose });
+                return Err(Error::TooLarge {
+                    len: bytes,
+                    limit,
+                    whose,
+                });
             }
         }
         let id = self.outgoing.next_id;
         // The header is encoded, and every limit checked, before anything is copied or promised.
-        let flags = Flags { checksums: self.checksums, references: false };
+        let flags = Flags {
+            checksums: self.checksums,
+            references: false,
+        };
         let mut encoder = Encoder::new(message, id, flags).map_err(Error::Message)?;
         let deadline = pace::deadline(self.options.send_timeout);
         self.make_room(bytes, deadline)?;
@@ -110,7 +136,11 @@ impl<M: Medium> Stream<M> {
         self.queue_control(true);
         self.outgoing.system_calls = 0;
         let plan = self.medium.plan(message, id, self.checksums);
-        let mut transfer = Transfer { bytes, copied: message.prepared(), ..Transfer::default() };
+        let mut transfer = Transfer {
+            bytes,
+            copied: message.prepared(),
+            ..Transfer::default()
+        };
         let mut held = Vec::new();
         match plan {
             Plan::Write(reason) => {
@@ -122,16 +152,32 @@ impl<M: Medium> Stream<M> {
                 (transfer.path, transfer.reason) = (Path::SendFile, Reason::StableDescriptor);
                 held = backed(message);
             }
-            Plan::Refer { announce, references, copied } => {
+            Plan::Refer {
+                announce,
+                references,
+                copied,
+            } => {
                 self.refer(&encoder.by_reference(), &announce, &references, deadline)?;
                 transfer.copied += copied;
-                transfer.path = if copied > 0 { Path::SegmentCopy } else { Path::Reference };
-                transfer.reason = if copied > 0 { Reason::PlainMemory } else { Reason::StableDescriptor };
+                transfer.path = if copied > 0 {
+                    Path::SegmentCopy
+                } else {
+                    Path::Reference
+                };
+                transfer.reason = if copied > 0 {
+                    Reason::PlainMemory
+                } else {
+                    Reason::StableDescriptor
+                };
                 held = backed(message);
             }
         }
         self.outgoing.next_id = id.wrapping_add(1);
-        self.outgoing.in_flight.push_back(InFlight { id, bytes, _held: held });
+        self.outgoing.in_flight.push_back(InFlight {
+            id,
+            bytes,
+            _held: held,
+        });
         self.outgoing.in_flight_bytes += bytes;
         transfer.system_calls = self.outgoing.system_calls;
         Ok(transfer)
@@ -151,7 +197,9 @@ impl<M: Medium> Stream<M> {
 
     /// Waits a little for the peer to give memory back, where that is cheaper than to make more of it.
     pub(super) fn await_release(&mut self, message: &Message<'_>) -> Result<(), Error> {
-        let Some(patience) = self.medium.patience(message) else { return Ok(()) };
+        let Some(patience) = self.medium.patience(message) else {
+            return Ok(());
+        };
         let until = Instant::now() + patience;
         while self.medium.patience(message).is_some() && Instant::now() < until {
             self.write_control()?;
@@ -174,7 +222,10 @@ impl<M: Medium> Stream<M> {
         let mut started = false;
         while let Some(next) = encoder.next() {
             self.outgoing.system_calls += 1;
-            let result = match next.buffer.filter(|buffer| aside(buffer)).and_then(|buffer| buffer.backing())
+            let result = match next
+                .buffer
+                .filter(|buffer| aside(buffer))
+                .and_then(|buffer| buffer.backing())
             {
                 Some(backing) if self.outgoing.control.is_empty() => {
                     send_file(&self.socket, backing, &next, self.checksums)
@@ -190,7 +241,11 @@ impl<M: Medium> Stream<M> {
             };
             let whole = encoder.next().map_or(0, |next| next.bytes.len());
             match result {
-                Ok(0) => return Err(self.fault("the file behind a buffer was truncated while it was sent")),
+                Ok(0) => {
+                    return Err(
+                        self.fault("the file behind a buffer was truncated while it was sent")
+                    );
+                }
                 Ok(count) => {
                     let owed = count.min(self.outgoing.control.len());
                     self.outgoing.control.drain(..owed);
@@ -209,8 +264,16 @@ impl<M: Medium> Stream<M> {
     }
 
     /// Waits for room in the socket, and takes in what the peer sends meanwhile.
-    pub(super) fn wait_to_write(&mut self, started: bool, deadline: Option<Instant>) -> Result<(), Error> {
-        let want = if self.incoming.closed { Ready::WRITE } else { Ready::BOTH };
+    pub(super) fn wait_to_write(
+        &mut self,
+        started: bool,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        let want = if self.incoming.closed {
+            Ready::WRITE
+        } else {
+            Ready::BOTH
+        };
         let (ready, in_time) = self.wait(want, deadline)?;
         if ready.read && want.read {
             self.read(false)?;
@@ -220,7 +283,10 @@ impl<M: Medium> Stream<M> {
         }
         // Half a record cannot be taken back.
         self.broken = started;
-        Err(Error::Timeout { operation: "send", after: self.options.send_timeout.unwrap_or_default() })
+        Err(Error::Timeout {
+            operation: "send",
+            after: self.options.send_timeout.unwrap_or_default(),
+        })
     }
 
     /// If the peer refused us before it hung up, that is the reason to tell.
@@ -252,11 +318,18 @@ impl<M: Medium> Stream<M> {
             self.write_all_control(deadline)?;
             loop {
                 self.outgoing.system_calls += 1;
-                match os::send_with_descriptor(&self.socket, &[IoSlice::new(&record)], &**descriptor, false) {
+                match os::send_with_descriptor(
+                    &self.socket,
+                    &[IoSlice::new(&record)],
+                    &**descriptor,
+                    false,
+                ) {
                     Ok(PREAMBLE_LEN) => break,
                     // The descriptor went with the first byte; the rest goes as any control record.
                     Ok(count) => {
-                        self.outgoing.control.extend_from_slice(record.get(count..).unwrap_or(&[]));
+                        self.outgoing
+                            .control
+                            .extend_from_slice(record.get(count..).unwrap_or(&[]));
                         break;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -268,8 +341,12 @@ impl<M: Medium> Stream<M> {
         }
         self.outgoing.control.extend_from_slice(encoder.head());
         for reference in references {
-            self.outgoing.control.extend_from_slice(&u64::from(reference.segment).to_le_bytes());
-            self.outgoing.control.extend_from_slice(&reference.offset.to_le_bytes());
+            self.outgoing
+                .control
+                .extend_from_slice(&u64::from(reference.segment).to_le_bytes());
+            self.outgoing
+                .control
+                .extend_from_slice(&reference.offset.to_le_bytes());
         }
         self.write_all_control(deadline)
     }
@@ -285,7 +362,9 @@ impl<M: Medium> Stream<M> {
 
     pub(super) fn flush_messages(&mut self, operation: &'static str) -> Result<(), Error> {
         let deadline = pace::deadline(self.options.send_timeout);
-        self.read_until(operation, deadline, |this| this.outgoing.in_flight.is_empty())
+        self.read_until(operation, deadline, |this| {
+            this.outgoing.in_flight.is_empty()
+        })
     }
 
     pub(super) fn say_goodbye(&mut self) -> Result<(), Error> {
@@ -294,7 +373,9 @@ impl<M: Medium> Stream<M> {
         }
         self.flush_messages("close")?;
         self.queue_control(true);
-        self.outgoing.control.extend_from_slice(&control(RecordKind::Close, 0, 0));
+        self.outgoing
+            .control
+            .extend_from_slice(&control(RecordKind::Close, 0, 0));
         self.outgoing.closed = true;
         self.write_all_control(pace::deadline(self.options.send_timeout))
     }
@@ -305,17 +386,35 @@ pub(crate) fn goes_by_file(buffer: &Buffer<'_>) -> bool {
     buffer.len() as u64 >= SMALL && buffer.backing().is_some()
 }
 
-fn send_file(socket: &OwnedFd, backing: &Backing, next: &Payload<'_>, summed: bool) -> io::Result<usize> {
+fn send_file(
+    socket: &OwnedFd,
+    backing: &Backing,
+    next: &Payload<'_>,
+    summed: bool,
+) -> io::Result<usize> {
     // With checksums the bytes are read piece by piece, each while it is in the cache.
-    let count = if summed { next.bytes.len().min(256 << 10) } else { next.bytes.len() };
-    os::send_file(socket, &*backing.file, backing.offset + next.at as u64, count)
+    let count = if summed {
+        next.bytes.len().min(256 << 10)
+    } else {
+        next.bytes.len()
+    };
+    os::send_file(
+        socket,
+        &*backing.file,
+        backing.offset + next.at as u64,
+        count,
+    )
 }
 
 /// The buffers of a message that are shared, so that they can be held.
 fn backed(message: &Message<'_>) -> Vec<Buffer<'static>> {
-    let shared =
-        message.buffers().into_iter().filter(|buffer| buffer.backing().is_some() && !buffer.is_borrowed());
-    shared.map(|buffer| buffer.clone().into_owned_or_copy()).collect()
+    let shared = message
+        .buffers()
+        .into_iter()
+        .filter(|buffer| buffer.backing().is_some() && !buffer.is_borrowed());
+    shared
+        .map(|buffer| buffer.clone().into_owned_or_copy())
+        .collect()
 }
 
 /// Bytes of one write. In one call of 256 MiB the sender sleeps in the kernel for long stretches; in steps of some MiB

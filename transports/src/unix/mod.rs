@@ -39,20 +39,37 @@ pub use segments::{Segment, SegmentError};
 /// # Errors
 /// [`Error::Io`] if nobody listens for as long as the connect timeout; [`Error::ForeignUser`] if the listener belongs
 /// to another user.
-pub fn connect(name: &str, options: &Options, landing: Box<dyn Landing>) -> Result<Box<dyn Link>, Error> {
+pub fn connect(
+    name: &str,
+    options: &Options,
+    landing: Box<dyn Landing>,
+) -> Result<Box<dyn Link>, Error> {
     let address = address(name)?;
-    let socket = connect_until(name, options.connect_timeout, || UnixStream::connect_addr(&address))?;
+    let socket = connect_until(name, options.connect_timeout, || {
+        UnixStream::connect_addr(&address)
+    })?;
     let peer = format!("unix:{name}");
     let socket = OwnedFd::from(socket);
     let (medium, hello) = examine(&socket, &peer, options)?;
-    Ok(Box::new(Stream::open(socket, medium, peer, hello, options.clone(), landing)?))
+    Ok(Box::new(Stream::open(
+        socket,
+        medium,
+        peer,
+        hello,
+        options.clone(),
+        landing,
+    )?))
 }
 
 /// Listens on a path, which must be free or left over by a dead process, or on an abstract name.
 ///
 /// # Errors
 /// [`Error::Io`] if somebody listens there, or the path cannot be made.
-pub fn listen(name: &str, options: &Options, landings: Landings) -> Result<Box<dyn Acceptor>, Error> {
+pub fn listen(
+    name: &str,
+    options: &Options,
+    landings: Landings,
+) -> Result<Box<dyn Acceptor>, Error> {
     let address = address(name)?;
     let failed = |source| Error::io("listen on", name)(source);
     let listener = match UnixListener::bind_addr(&address) {
@@ -65,7 +82,12 @@ pub fn listen(name: &str, options: &Options, landings: Landings) -> Result<Box<d
     listener.set_nonblocking(true).map_err(failed)?;
     let path = (!name.starts_with('@')).then(|| PathBuf::from(name));
     let identity = path.as_deref().and_then(identity);
-    let door = Socket { listener, name: name.to_owned(), path, identity };
+    let door = Socket {
+        listener,
+        name: name.to_owned(),
+        path,
+        identity,
+    };
     Ok(Box::new(Listener::new(door, options.clone(), landings)))
 }
 
@@ -78,7 +100,10 @@ fn address(name: &str) -> Result<SocketAddr, Error> {
     result
         .ok()
         .filter(|_| !matches!(name, "" | "@"))
-        .ok_or_else(|| Error::Address { address: name.to_owned(), fault })
+        .ok_or_else(|| Error::Address {
+            address: name.to_owned(),
+            fault,
+        })
 }
 
 /// A socket file whose process is gone refuses connections.
@@ -88,14 +113,20 @@ fn is_abandoned(name: &str, address: &SocketAddr) -> bool {
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
+    std::fs::metadata(path)
+        .ok()
+        .map(|data| (data.dev(), data.ino()))
 }
 
 fn examine(socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Segments, Hello), Error> {
     let credentials = os::peer_credentials(socket).map_err(Error::io("identify", peer))?;
     let (uid, allowed) = (credentials.uid, os::user());
     if uid != allowed && !options.allowed_users.contains(&uid) {
-        return Err(Error::ForeignUser { peer: peer.to_owned(), uid, allowed });
+        return Err(Error::ForeignUser {
+            peer: peer.to_owned(),
+            uid,
+            allowed,
+        });
     }
     let hello = Hello {
         max_message: options.max_message,
@@ -126,7 +157,12 @@ impl Door for Socket {
         Ok((socket, format!("unix:{} (process {pid})", self.name)))
     }
 
-    fn examine(&self, socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Segments, Hello), Error> {
+    fn examine(
+        &self,
+        socket: &OwnedFd,
+        peer: &str,
+        options: &Options,
+    ) -> Result<(Segments, Hello), Error> {
         examine(socket, peer, options)
     }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use numpush_message::{
-    ALIGNMENT, Backing, Buffer, DecodeError, Landing, Message, Preamble, Reference, Stability, Summary,
+    ALIGNMENT, Backing, Buffer, DecodeError, Landing, Message, Preamble, Reference, Stability,
+    Summary,
 };
 use numpush_os::{self as os, Memory, PeerMapping, SealedMapping};
 
@@ -43,7 +44,9 @@ impl Segment {
     /// # Errors
     /// [`SegmentError`] if memory or descriptors are short.
     pub fn new(len: usize) -> Result<Self, SegmentError> {
-        Memory::new(len).map(Self).map_err(|source| SegmentError { len, source })
+        Memory::new(len)
+            .map(Self)
+            .map_err(|source| SegmentError { len, source })
     }
 
     /// The bytes, for writing.
@@ -57,8 +60,15 @@ impl Segment {
     /// [`SegmentError`] if the kernel cannot map them again.
     pub fn seal(self) -> Result<Buffer<'static>, SegmentError> {
         let len = self.0.len();
-        let (file, mapping) = self.0.seal().map_err(|source| SegmentError { len, source })?;
-        Ok(Buffer::owner(mapping).with_backing(Backing { file, offset: 0, stability: Stability::Sealed }))
+        let (file, mapping) = self
+            .0
+            .seal()
+            .map_err(|source| SegmentError { len, source })?;
+        Ok(Buffer::owner(mapping).with_backing(Backing {
+            file,
+            offset: 0,
+            stability: Stability::Sealed,
+        }))
     }
 }
 
@@ -139,7 +149,14 @@ impl Segments {
             known: HashMap::new(),
             lent: HashMap::new(),
         };
-        Self { trusted, lender, borrower: Borrower { segments: HashMap::new(), returned: Arc::default() } }
+        Self {
+            trusted,
+            lender,
+            borrower: Borrower {
+                segments: HashMap::new(),
+                returned: Arc::default(),
+            },
+        }
     }
 }
 
@@ -152,7 +169,12 @@ impl Medium for Segments {
         if plain < to_usize(SEGMENT_FROM) || self.lender.has_free(plain) {
             return None;
         }
-        let used = self.lender.slots.iter().map(|slot| slot.memory.len()).sum::<usize>();
+        let used = self
+            .lender
+            .slots
+            .iter()
+            .map(|slot| slot.memory.len())
+            .sum::<usize>();
         // Not a second segment of this size while the first may come back sooner than the second is made.
         (used > 0 && used + plain > PIPELINE).then(|| Duration::from_nanos(plain as u64))
     }
@@ -160,9 +182,15 @@ impl Medium for Segments {
     fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan {
         let buffers = message.buffers();
         let plain = plain_len(&buffers);
-        if checksums || (plain < to_usize(SEGMENT_FROM) && !buffers.iter().any(|buffer| by_reference(buffer)))
+        if checksums
+            || (plain < to_usize(SEGMENT_FROM)
+                && !buffers.iter().any(|buffer| by_reference(buffer)))
         {
-            return Plan::Write(if checksums { Reason::PlainMemory } else { Reason::Small });
+            return Plan::Write(if checksums {
+                Reason::PlainMemory
+            } else {
+                Reason::Small
+            });
         }
         let mut announce = Vec::new();
         let mut slot = None;
@@ -178,15 +206,26 @@ impl Medium for Segments {
             let backing = buffer.backing().filter(|_| by_reference(buffer));
             if let Some(backing) = backing {
                 let segment = self.lender.introduce(&backing.file, id, &mut announce);
-                references.push(Reference { segment, offset: backing.offset });
+                references.push(Reference {
+                    segment,
+                    offset: backing.offset,
+                });
                 held.push(buffer.clone().into_owned_or_copy());
-            } else if let Some(slot) = slot.and_then(|index: usize| self.lender.slots.get_mut(index)) {
+            } else if let Some(slot) =
+                slot.and_then(|index: usize| self.lender.slots.get_mut(index))
+            {
                 slot.memory.as_mut_slice()[at..at + buffer.len()].copy_from_slice(buffer);
-                references.push(Reference { segment: slot.segment, offset: at as u64 });
+                references.push(Reference {
+                    segment: slot.segment,
+                    offset: at as u64,
+                });
                 at += room(buffer);
                 copied += buffer.len() as u64;
             } else {
-                references.push(Reference { segment: 0, offset: 0 });
+                references.push(Reference {
+                    segment: 0,
+                    offset: 0,
+                });
             }
         }
         let slot = slot.and_then(|index| self.lender.slots.get_mut(index));
@@ -195,7 +234,11 @@ impl Medium for Segments {
             slot.segment
         });
         self.lender.lent.insert(id, Lent { slot, _held: held });
-        Plan::Refer { announce, references, copied }
+        Plan::Refer {
+            announce,
+            references,
+            copied,
+        }
     }
 
     fn accept_segment(&mut self, record: &Preamble, descriptor: Option<OwnedFd>) -> io::Result<()> {
@@ -218,7 +261,10 @@ impl Medium for Segments {
         references: &[Reference],
         landing: &mut dyn Landing,
     ) -> Result<(Message<'static>, Transfer), DecodeError> {
-        let lease = Arc::new(Lease { id: record.id, returned: Arc::clone(&self.borrower.returned) });
+        let lease = Arc::new(Lease {
+            id: record.id,
+            returned: Arc::clone(&self.borrower.returned),
+        });
         let mut transfer = Transfer {
             bytes: record.payload_len,
             path: Path::Reference,
@@ -240,8 +286,13 @@ impl Medium for Segments {
                 len: len as u64,
                 size,
             };
-            let end = reference.offset.checked_add(len as u64).filter(|&end| end <= size);
-            let (Some(foreign), Some(_)) = (foreign, end) else { return Err(outside) };
+            let end = reference
+                .offset
+                .checked_add(len as u64)
+                .filter(|&end| end <= size);
+            let (Some(foreign), Some(_)) = (foreign, end) else {
+                return Err(outside);
+            };
             if let Foreign::Unmapped(file, _) = &**foreign {
                 let mut region = landing.land(len)?;
                 os::read_at(file, region.bytes(), reference.offset).map_err(|_| outside)?;
@@ -250,7 +301,9 @@ impl Medium for Segments {
             } else if landing.insists() {
                 let mut region = landing.land(len)?;
                 let start = to_usize(reference.offset);
-                region.bytes().copy_from_slice(&foreign.bytes()[start..start + len]);
+                region
+                    .bytes()
+                    .copy_from_slice(&foreign.bytes()[start..start + len]);
                 (transfer.path, transfer.reason) = (Path::SegmentCopy, Reason::Landing);
                 transfer.copied += len as u64;
                 buffers.push(region.finish());
@@ -262,26 +315,43 @@ impl Medium for Segments {
     }
 
     fn released(&mut self, id: u32) {
-        let Some(lent) = self.lender.lent.remove(&id) else { return };
-        if let Some(slot) = self.lender.slots.iter_mut().find(|slot| Some(slot.segment) == lent.slot) {
+        let Some(lent) = self.lender.lent.remove(&id) else {
+            return;
+        };
+        if let Some(slot) = self
+            .lender
+            .slots
+            .iter_mut()
+            .find(|slot| Some(slot.segment) == lent.slot)
+        {
             slot.lent = false;
         }
     }
 
     fn take_releases(&mut self) -> Vec<u32> {
-        let mut returned = self.borrower.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut returned = self
+            .borrower
+            .returned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *returned)
     }
 }
 
 impl Lender {
     fn has_free(&self, len: usize) -> bool {
-        self.slots.iter().any(|slot| !slot.lent && slot.memory.len() >= len)
+        self.slots
+            .iter()
+            .any(|slot| !slot.lent && slot.memory.len() >= len)
     }
 
     /// A segment with room for `len` bytes that is not lent: one there is, or a new one within the budget.
     fn slot(&mut self, len: usize, announce: &mut Vec<Announcement>) -> Result<usize, Reason> {
-        let free = self.slots.iter().enumerate().filter(|(_, slot)| !slot.lent && slot.memory.len() >= len);
+        let free = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| !slot.lent && slot.memory.len() >= len);
         let index = match free.min_by_key(|(_, slot)| slot.memory.len()) {
             Some((index, _)) => index,
             None => self.add_slot(len.next_multiple_of(GRAIN), announce)?,
@@ -289,7 +359,10 @@ impl Lender {
         if let Some(slot) = self.slots.get_mut(index).filter(|slot| !slot.announced) {
             slot.announced = true;
             let descriptor = Some(Arc::clone(slot.memory.descriptor()));
-            announce.push(Announcement { segment: slot.segment, descriptor });
+            announce.push(Announcement {
+                segment: slot.segment,
+                descriptor,
+            });
         }
         Ok(index)
     }
@@ -298,7 +371,10 @@ impl Lender {
         // Free segments that were too small make way: one of the right size replaces them.
         self.slots.retain(|slot| {
             if !slot.lent {
-                announce.push(Announcement { segment: slot.segment, descriptor: None });
+                announce.push(Announcement {
+                    segment: slot.segment,
+                    descriptor: None,
+                });
             }
             slot.lent
         });
@@ -309,13 +385,23 @@ impl Lender {
         let memory = Memory::new(len).map_err(|_| Reason::NoSegment)?;
         memory.forbid_new_writers().map_err(|_| Reason::NoSegment)?;
         memory.populate().map_err(|_| Reason::NoSegment)?;
-        self.slots.push(Slot { memory, segment: self.next_segment, announced: false, lent: false });
+        self.slots.push(Slot {
+            memory,
+            segment: self.next_segment,
+            announced: false,
+            lent: false,
+        });
         self.next_segment += 1;
         Ok(self.slots.len() - 1)
     }
 
     /// The segment number of a descriptor, announced if the peer does not know it.
-    fn introduce(&mut self, descriptor: &Arc<OwnedFd>, id: u32, announce: &mut Vec<Announcement>) -> u32 {
+    fn introduce(
+        &mut self,
+        descriptor: &Arc<OwnedFd>,
+        id: u32,
+        announce: &mut Vec<Announcement>,
+    ) -> u32 {
         let address = Arc::as_ptr(descriptor).addr();
         if let Some(known) = self.known.get_mut(&address) {
             known.last_used = id;
@@ -323,17 +409,34 @@ impl Lender {
         }
         if self.known.len() >= MAX_KNOWN {
             // The one not used for longest is forgotten; what is lent of it stays mapped over there.
-            let oldest = self.known.iter().max_by_key(|(_, known)| id.wrapping_sub(known.last_used));
-            if let Some(known) =
-                oldest.map(|(&address, _)| address).and_then(|oldest| self.known.remove(&oldest))
+            let oldest = self
+                .known
+                .iter()
+                .max_by_key(|(_, known)| id.wrapping_sub(known.last_used));
+            if let Some(known) = oldest
+                .map(|(&address, _)| address)
+                .and_then(|oldest| self.known.remove(&oldest))
             {
-                announce.push(Announcement { segment: known.segment, descriptor: None });
+                announce.push(Announcement {
+                    segment: known.segment,
+                    descriptor: None,
+                });
             }
         }
         let segment = self.next_segment;
         self.next_segment += 1;
-        self.known.insert(address, Known { segment, last_used: id, _descriptor: Arc::clone(descriptor) });
-        announce.push(Announcement { segment, descriptor: Some(Arc::clone(descriptor)) });
+        self.known.insert(
+            address,
+            Known {
+                segment,
+                last_used: id,
+                _descriptor: Arc::clone(descriptor),
+            },
+        );
+        announce.push(Announcement {
+            segment,
+            descriptor: Some(Arc::clone(descriptor)),
+        });
         segment
     }
 }
@@ -372,13 +475,22 @@ impl Foreign {
     /// A buffer over a range that was checked, which returns the loan of its message when the last clone is gone.
     fn lend(self: &Arc<Self>, offset: u64, len: usize, lease: &Arc<Lease>) -> Buffer<'static> {
         let start = to_usize(offset);
-        let buffer = Buffer::owner(Loan { foreign: Arc::clone(self), start, len, _lease: Arc::clone(lease) });
+        let buffer = Buffer::owner(Loan {
+            foreign: Arc::clone(self),
+            start,
+            len,
+            _lease: Arc::clone(lease),
+        });
         let (file, stability) = match &**self {
             Self::Sealed(file, _) => (file, Stability::Sealed),
             Self::Peer(file, _) => (file, Stability::Held),
             Self::Unmapped(..) => return buffer,
         };
-        buffer.with_backing(Backing { file: Arc::clone(file), offset, stability })
+        buffer.with_backing(Backing {
+            file: Arc::clone(file),
+            offset,
+            stability,
+        })
     }
 }
 
@@ -403,7 +515,10 @@ struct Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+        self.returned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.id);
     }
 }
 
@@ -414,12 +529,18 @@ fn by_reference(buffer: &Buffer<'_>) -> bool {
 
 /// Bytes that have to be copied into a segment.
 fn plain_len(buffers: &[&Buffer<'_>]) -> usize {
-    buffers.iter().filter(|buffer| !by_reference(buffer)).map(|buffer| room(buffer)).sum()
+    buffers
+        .iter()
+        .filter(|buffer| !by_reference(buffer))
+        .map(|buffer| room(buffer))
+        .sum()
 }
 
 /// A file cannot be mapped by the peer: it could shrink.
 fn is_memory(buffer: &Buffer<'_>) -> bool {
-    buffer.backing().is_some_and(|backing| backing.stability != Stability::File)
+    buffer
+        .backing()
+        .is_some_and(|backing| backing.stability != Stability::File)
 }
 
 /// Bytes a buffer takes in a segment.

@@ -58,15 +58,35 @@ struct State {
 
 impl State {
     fn new(roles: &[Role]) -> Self {
-        let process = |&role| Process { role, step: 0, slot: 0, word: 0 };
+        let process = |&role| Process {
+            role,
+            step: 0,
+            slot: 0,
+            word: 0,
+        };
         let (writer, slots, reads) = (FREE, [FREE; SLOTS], [0; SLOTS]);
         let processes = roles.iter().map(process).collect();
-        Self { writer, slots, gate: false, odd: false, parts: 0, unfinished: 0, commits: 0, reads, processes }
+        Self {
+            writer,
+            slots,
+            gate: false,
+            odd: false,
+            parts: 0,
+            unfinished: 0,
+            commits: 0,
+            reads,
+            processes,
+        }
     }
 
     /// The states after the next step of process `me`; none if it waits or has ended.
     fn steps(&self, me: usize) -> Vec<Self> {
-        let Process { role, step, slot, word } = self.processes[me];
+        let Process {
+            role,
+            step,
+            slot,
+            word,
+        } = self.processes[me];
         let id = u8::try_from(me).unwrap();
         let mut next = self.clone();
         let mut out = Vec::new();
@@ -91,7 +111,10 @@ impl State {
             (_, 50) => take!(next.writer, 51),
             (_, 51) => {
                 let closing = self.parts != 0;
-                go!(if closing { 52 } else { 56 }, next.parts = if closing { CLOSING } else { 0 })
+                go!(
+                    if closing { 52 } else { 56 },
+                    next.parts = if closing { CLOSING } else { 0 }
+                )
             }
             (_, 52) => take!(next.slots[0], 53),
             (_, 53) => go!(54, next.slots[0] = FREE),
@@ -116,7 +139,10 @@ impl State {
             (Role::Accepting, 6) => go!(DONE, next.slots[usize::from(slot)] = FREE),
             // Odd: parts, or a writer that is dead, which is reported.
             (Role::Reader | Role::Accepting, 3) => {
-                go!(if self.parts == 0 { DONE } else { 50 }, next.slots[usize::from(slot)] = FREE)
+                go!(
+                    if self.parts == 0 { DONE } else { 50 },
+                    next.slots[usize::from(slot)] = FREE
+                )
             }
             (Role::Reader | Role::Accepting, 4) => go!(DONE, next.slots[usize::from(slot)] = FREE),
             (Role::Writer | Role::Repairer | Role::Coordinator, 0) => take!(next.writer, 1),
@@ -184,7 +210,8 @@ impl State {
         alive.then(|| {
             let mut next = self.clone();
             let held = std::iter::once(&mut next.writer).chain(&mut next.slots);
-            held.filter(|mutex| **mutex == id).for_each(|mutex| *mutex = DEAD);
+            held.filter(|mutex| **mutex == id)
+                .for_each(|mutex| *mutex = DEAD);
             next.processes[me].step = KILLED;
             next
         })
@@ -192,20 +219,30 @@ impl State {
 
     fn check(&self) {
         let inside = |roles: &[Role], steps: std::ops::RangeInclusive<u8>| {
-            let is_in = |process: &&Process| roles.contains(&process.role) && steps.contains(&process.step);
+            let is_in =
+                |process: &&Process| roles.contains(&process.role) && steps.contains(&process.step);
             self.processes.iter().filter(is_in).count()
         };
         let readers = inside(&[Role::Reader, Role::Accepting], 4..=4);
         let accepting = inside(&[Role::Accepting], 6..=6);
         let writers = inside(&[Role::Writer, Role::Repairer], 6..=8);
         let workers = inside(&[Role::Worker], 3..=5);
-        assert!(readers == 0 || self.unfinished == 0, "a reader sees an unfinished write: {self:?}");
+        assert!(
+            readers == 0 || self.unfinished == 0,
+            "a reader sees an unfinished write: {self:?}"
+        );
         assert!(
             writers <= 1 && (writers == 0 || readers + accepting + workers == 0),
             "a writer is not alone: {self:?}"
         );
-        assert!(workers == 0 || readers + accepting == 0, "a reader beside workers: {self:?}");
-        let writing = self.processes.iter().find(|p| p.role == Role::Committer && p.step == 4);
+        assert!(
+            workers == 0 || readers + accepting == 0,
+            "a reader beside workers: {self:?}"
+        );
+        let writing = self
+            .processes
+            .iter()
+            .find(|p| p.role == Role::Committer && p.step == 4);
         let reads_it = |p: &&Process| {
             let written = writing.is_some_and(|committer| (committer.word + 1) & 1 == p.word & 1);
             p.role == Role::CommitReader && p.step == 5 && written
@@ -228,8 +265,14 @@ fn explore(roles: &[Role]) -> usize {
         for me in 0..roles.len() {
             moves.extend(state.steps(me));
         }
-        let lives = state.processes.iter().any(|process| !matches!(process.step, DONE | KILLED));
-        assert!(!lives || !moves.is_empty(), "somebody lives and nobody can move: {state:?}");
+        let lives = state
+            .processes
+            .iter()
+            .any(|process| !matches!(process.step, DONE | KILLED));
+        assert!(
+            !lives || !moves.is_empty(),
+            "somebody lives and nobody can move: {state:?}"
+        );
         moves.extend((0..roles.len()).filter_map(|me| state.killed(me)));
         for next in moves {
             if seen.insert(next.clone()) {
@@ -256,10 +299,25 @@ fn readers_and_writers_survive_every_death() {
 fn parts_survive_every_death() {
     for roles in [
         &[Role::Coordinator, Role::Worker, Role::Worker, Role::Reader][..],
-        &[Role::Coordinator, Role::Worker, Role::Reader, Role::Repairer],
+        &[
+            Role::Coordinator,
+            Role::Worker,
+            Role::Reader,
+            Role::Repairer,
+        ],
         &[Role::Coordinator, Role::Worker, Role::Writer, Role::Reader],
-        &[Role::Coordinator, Role::Worker, Role::Accepting, Role::Accepting],
-        &[Role::Coordinator, Role::Worker, Role::Accepting, Role::Reader],
+        &[
+            Role::Coordinator,
+            Role::Worker,
+            Role::Accepting,
+            Role::Accepting,
+        ],
+        &[
+            Role::Coordinator,
+            Role::Worker,
+            Role::Accepting,
+            Role::Reader,
+        ],
     ] {
         println!("{roles:?}: {} states", explore(roles));
     }

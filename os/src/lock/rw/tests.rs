@@ -24,7 +24,10 @@ fn a_forked_child_holds_nothing_of_its_parent() {
     let block = Block::new().unwrap();
     let lock = block.lock();
     let held = lock.write(Attempt::default()).unwrap();
-    let soon = Attempt { timeout: Some(Duration::from_millis(10)), accept_poison: false };
+    let soon = Attempt {
+        timeout: Some(Duration::from_millis(10)),
+        accept_poison: false,
+    };
     let code = in_a_fork(|| {
         // The guard is the parent's: dropping the child's copy of it must let nobody in.
         drop(held);
@@ -81,9 +84,18 @@ fn a_stale_lock_is_retired_for_good() {
     let stale = block.lock();
     drop(block);
     let again = Block::new().unwrap();
-    assert_eq!(stale.read(Attempt::default()).unwrap_err(), LockError::Retired);
-    assert_eq!(stale.write(Attempt::default()).unwrap_err(), LockError::Retired);
-    assert_eq!(stale.commit(Attempt::default()).unwrap_err(), LockError::Retired);
+    assert_eq!(
+        stale.read(Attempt::default()).unwrap_err(),
+        LockError::Retired
+    );
+    assert_eq!(
+        stale.write(Attempt::default()).unwrap_err(),
+        LockError::Retired
+    );
+    assert_eq!(
+        stale.commit(Attempt::default()).unwrap_err(),
+        LockError::Retired
+    );
     assert!(again.lock().write(Attempt::default()).is_ok());
 }
 
@@ -103,7 +115,9 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
         });
         joined.wait();
         let worker = scope.spawn(|| {
-            let part = lock.join_parts(*epoch.get().unwrap(), Attempt::default()).unwrap();
+            let part = lock
+                .join_parts(*epoch.get().unwrap(), Attempt::default())
+                .unwrap();
             go.wait();
             drop(part);
         });
@@ -112,14 +126,25 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
             std::thread::yield_now();
         }
         // The worker is still inside: nobody else may be.
-        let soon = Attempt { timeout: Some(Duration::from_millis(10)), accept_poison: true };
+        let soon = Attempt {
+            timeout: Some(Duration::from_millis(10)),
+            accept_poison: true,
+        };
         assert!(matches!(lock.read(soon), Err(LockError::Timeout { .. })));
-        assert_eq!(lock.join_parts(*epoch.get().unwrap(), soon).unwrap_err(), LockError::Retired);
+        assert_eq!(
+            lock.join_parts(*epoch.get().unwrap(), soon).unwrap_err(),
+            LockError::Retired
+        );
         go.wait();
         worker.join().unwrap();
         let error = lock.read(Attempt::default()).unwrap_err();
         assert!(matches!(error, LockError::Poisoned(_)), "{error}");
-        lock.write(Attempt { timeout: None, accept_poison: true }).unwrap().clear_poison();
+        lock.write(Attempt {
+            timeout: None,
+            accept_poison: true,
+        })
+        .unwrap()
+        .clear_poison();
         assert!(lock.read(Attempt::default()).is_ok());
     });
 }
