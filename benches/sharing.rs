@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1};
 use numpush::shm::{Arena, Handle, Part, Pool, SharedArray, Tasks};
-use numpush::{Array, Element, Landing, Message};
+use numpush::{Array, BufferAllocator, Element, Message};
 
 const ROLE: &str = "NUMPUSH_BENCH_ROLE";
 const MIB: usize = 1 << 20;
@@ -48,7 +48,7 @@ fn main() {
     guards();
     death(deaths);
     calls();
-    landing();
+    into_an_arena();
     scaling();
 }
 
@@ -84,8 +84,8 @@ fn time(rounds: usize, calls: u32, mut call: impl FnMut()) -> f64 {
 
 fn allocation() {
     let mut arena = Arena::new(GIB);
-    drop(arena.land(MIB).unwrap());
-    let warm = time(21, 10_000, || drop(arena.land(MIB).unwrap()));
+    drop(arena.allocate(MIB).unwrap());
+    let warm = time(21, 10_000, || drop(arena.allocate(MIB).unwrap()));
     row(
         "take and give back 1 MiB of a warm arena",
         format!("{:.0} ns", warm * 1e9),
@@ -142,7 +142,7 @@ fn death(rounds: usize) {
     let (go, gone) = mpsc::channel::<()>();
     let waiter = std::thread::spawn(move || {
         while gone.recv().is_ok() {
-            let mut held = array.repair().unwrap();
+            let mut held = array.write_poisoned().unwrap();
             sender.send(Instant::now()).unwrap();
             held.clear_poison();
         }
@@ -258,7 +258,7 @@ fn receive(listener: &mut numpush::Listener, rounds: usize) -> Vec<f64> {
         .map(|_| {
             let started = Instant::now();
             let received = connection.recv().unwrap();
-            let bytes = received.array().unwrap().data();
+            let bytes = received.as_array().unwrap().data();
             let sum: usize = bytes
                 .iter()
                 .step_by(4096)
@@ -274,10 +274,10 @@ fn receive(listener: &mut numpush::Listener, rounds: usize) -> Vec<f64> {
     seconds
 }
 
-fn landing() {
+fn into_an_arena() {
     let listen = || numpush::listen("tcp://127.0.0.1:0?max=1000000000").unwrap();
     let mut heap = listen();
-    let mut arena = listen().landing(Arena::new(GIB));
+    let mut arena = listen().allocator(Arena::new(GIB));
     let (mut on_heap, mut in_arena) = (Vec::new(), Vec::new());
     // In turns, so that what else the machine does falls on both.
     for _ in 0..4 {

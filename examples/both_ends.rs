@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sender = std::thread::spawn(move || -> Result<(), numpush::Error> {
         let matrix = Array2::<f64>::ones((1000, 1000));
         let mut tx = numpush::connect(&address)?;
-        let message = Message::from(Array::view(&matrix)?).with_attribute("step", "1");
+        let message = Message::from(Array::borrowed(&matrix)?).with_attribute("step", "1");
         println!("sent:     {}", tx.send(&message)?);
         tx.close()
     });
@@ -23,11 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut rx = listener.accept()?;
     let received = rx.recv()?;
     println!("received: {}", received.transfer);
-    let array = received.array().ok_or("not an array")?;
+    let array = received.as_array().ok_or("not an array")?;
     println!(
         "sum of {:?}: {}",
         array.shape(),
-        array.elements::<f64>()?.sum()
+        array.as_ndarray::<f64>()?.sum()
     );
     sender.join().map_err(|_| "the sender panicked")??;
     Ok(())

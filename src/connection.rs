@@ -1,21 +1,21 @@
 use std::time::Duration;
 
-use numpush_message::{Landing, Message};
-use numpush_transports::{Acceptor, Caps, Landings, Link, Received, Transfer};
+use numpush_message::{BufferAllocator, Message};
+use numpush_transports::{Acceptor, AllocatorFactory, Capabilities, Received, Transfer, Transport};
 
 use crate::error::Error;
 
-/// A two-way connection that moves messages; what it can do depends on its transport and stands in [`Self::caps`].
+/// A two-way connection that moves messages; what it can do depends on its transport and stands in [`Self::capabilities`].
 ///
 /// Messages arrive whole, in order and at most once. Dropping the connection closes it: what was sent is still
 /// delivered if the peer takes it within two seconds; to know that it was, call [`Self::close`].
 #[derive(Debug)]
 pub struct Connection {
-    link: Box<dyn Link>,
+    link: Box<dyn Transport>,
 }
 
 impl Connection {
-    pub(crate) fn new(link: Box<dyn Link>) -> Self {
+    pub(crate) fn new(link: Box<dyn Transport>) -> Self {
         Self { link }
     }
 
@@ -60,8 +60,8 @@ impl Connection {
     }
 
     /// What the transport can do.
-    pub fn caps(&self) -> Caps {
-        self.link.caps()
+    pub fn capabilities(&self) -> Capabilities {
+        self.link.capabilities()
     }
 
     /// Who is on the other side.
@@ -81,11 +81,11 @@ impl Listener {
         Self { acceptor }
     }
 
-    /// Received payloads land in `landing`, of which every connection gets a clone. The default is the heap.
+    /// Received payloads land in `allocator`, of which every connection gets a clone. The default is the heap.
     #[must_use]
-    pub fn landing<L: Landing + Clone + 'static>(mut self, landing: L) -> Self {
+    pub fn allocator<L: BufferAllocator + Clone + 'static>(mut self, allocator: L) -> Self {
         self.acceptor
-            .set_landings(Landings::new(move || landing.clone()));
+            .set_allocators(AllocatorFactory::new(move || allocator.clone()));
         self
     }
 

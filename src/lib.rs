@@ -14,14 +14,15 @@ pub use numpush_message::ArrowError;
 #[cfg(feature = "ndarray")]
 pub use numpush_message::ViewError;
 pub use numpush_message::{
-    ALIGNMENT, Array, Attributes, Backing, Body, Buffer, ByteOrder, Column, ColumnFault, Data,
-    DecodeError, Decoder, Dictionary, Dtype, DtypeError, Element, Encoder, Field, Flags, Format,
-    FormatError, Frame, Heap, Kind, Landing, LandingError, Limits, Message, NotDense, Payload,
-    Preamble, Record, RecordKind, RecordType, Reference, Region, Resolution, Scalar, Skeleton,
-    Stability, Summary, TimeUnit,
+    ALIGNMENT, AllocError, Array, ArrowTimeUnit, Attributes, Backing, Body, Buffer,
+    BufferAllocator, BufferMut, ByteOrder, Column, ColumnData, ColumnFault, ColumnType,
+    ColumnTypeError, DecodeError, Decoder, Dictionary, Dtype, DtypeError, Element, Encoder, Field,
+    Flags, Frame, Header, HeaderBody, HeapAllocator, Limits, Message, NotDense, Payload, Preamble,
+    Record, RecordKind, RecordType, Reference, Scalar, ScalarKind, Stability, TimeUnit,
 };
 pub use numpush_transports::{
-    Caps, Checksums, Options, Path, Reason, Received, Refusal, Sendfile, Transfer,
+    Capabilities, Checksums, Options, PathReason, Received, Refusal, Sendfile, Transfer,
+    TransferPath,
 };
 pub use open::{connect, connect_with, listen, listen_with};
 

@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use numpush_message::{Heap, Landing};
+use numpush_message::{BufferAllocator, HeapAllocator};
 use numpush_transports::{
-    self as transports, Acceptor, Checksums, Landings, Link, Options, Sendfile,
+    self as transports, Acceptor, AllocatorFactory, Checksums, Options, Sendfile, Transport,
 };
 
 use crate::connection::{Connection, Listener};
@@ -16,21 +16,21 @@ use crate::error::Error;
 /// # Errors
 /// [`Error::Endpoint`] if it cannot be understood; [`Error::Transport`] if nobody is there.
 pub fn connect(endpoint: &str) -> Result<Connection, Error> {
-    connect_with(endpoint, &Options::default(), Heap::new())
+    connect_with(endpoint, &Options::default(), HeapAllocator::new())
 }
 
-/// Connects to `endpoint` with options of the caller's; what is received lands in `landing`.
+/// Connects to `endpoint` with options of the caller's; what is received lands in `allocator`.
 ///
 /// # Errors
 /// As [`connect`].
 pub fn connect_with(
     endpoint: &str,
     options: &Options,
-    landing: impl Landing + 'static,
+    allocator: impl BufferAllocator + 'static,
 ) -> Result<Connection, Error> {
     let endpoint = Endpoint::from_str(endpoint)?;
     let options = tuned(options, &endpoint)?;
-    let link = open_link(&endpoint, &options, Box::new(landing))?;
+    let link = open_link(&endpoint, &options, Box::new(allocator))?;
     Ok(Connection::new(link))
 }
 
@@ -49,7 +49,7 @@ pub fn listen(endpoint: &str) -> Result<Listener, Error> {
 pub fn listen_with(endpoint: &str, options: &Options) -> Result<Listener, Error> {
     let endpoint = Endpoint::from_str(endpoint)?;
     let options = tuned(options, &endpoint)?;
-    let acceptor = open_acceptor(&endpoint, &options, Landings::default())?;
+    let acceptor = open_acceptor(&endpoint, &options, AllocatorFactory::default())?;
     Ok(Listener::new(acceptor))
 }
 
@@ -64,21 +64,21 @@ pub fn listen_with(endpoint: &str, options: &Options) -> Result<Listener, Error>
 fn open_link(
     endpoint: &Endpoint,
     options: &Options,
-    landing: Box<dyn Landing>,
-) -> Result<Box<dyn Link>, Error> {
+    allocator: Box<dyn BufferAllocator>,
+) -> Result<Box<dyn Transport>, Error> {
     let address = endpoint.address.as_str();
     Ok(match endpoint.scheme {
         Scheme::Inproc => transports::inproc::connect(address, options)?,
         #[cfg(feature = "tcp")]
-        Scheme::Tcp => transports::tcp::connect(address, options, landing)?,
+        Scheme::Tcp => transports::tcp::connect(address, options, allocator)?,
         #[cfg(feature = "unix")]
-        Scheme::Unix => transports::unix::connect(address, options, landing)?,
+        Scheme::Unix => transports::unix::connect(address, options, allocator)?,
         #[cfg(feature = "file")]
-        Scheme::File => transports::file::connect(address, options, landing)?,
+        Scheme::File => transports::file::connect(address, options, allocator)?,
         #[cfg(feature = "zmq")]
         Scheme::ZmqTcp | Scheme::ZmqIpc => {
             let pattern = pattern(endpoint, transports::zmq::Pattern::Push)?;
-            transports::zmq::connect(&zmq_address(endpoint), pattern, options, landing)?
+            transports::zmq::connect(&zmq_address(endpoint), pattern, options, allocator)?
         }
         #[cfg(not(all(feature = "tcp", feature = "unix", feature = "file", feature = "zmq")))]
         scheme => return Err(Error::Disabled { scheme }),
@@ -96,24 +96,30 @@ fn open_link(
 fn open_acceptor(
     endpoint: &Endpoint,
     options: &Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
 ) -> Result<Box<dyn Acceptor>, Error> {
     let address = endpoint.address.as_str();
     Ok(match endpoint.scheme {
         Scheme::Inproc => transports::inproc::listen(address, options)?,
         #[cfg(feature = "tcp")]
-        Scheme::Tcp => transports::tcp::listen(address, options, landings)?,
+        Scheme::Tcp => transports::tcp::listen(address, options, allocators)?,
         #[cfg(feature = "unix")]
-        Scheme::Unix => transports::unix::listen(address, options, landings)?,
+        Scheme::Unix => transports::unix::listen(address, options, allocators)?,
         #[cfg(feature = "file")]
-        Scheme::File => transports::file::listen(address, options, landings)?,
+        Scheme::File => transports::file::listen(address, options, allocators)?,
         #[cfg(feature = "zmq")]
         Scheme::ZmqTcp | Scheme::ZmqIpc => {
             let pattern = pattern(endpoint, transports::zmq::Pattern::Pull)?;
             let trusted = endpoint
                 .parameter("trusted")
                 .is_some_and(|value| value == "1");
-            transports::zmq::listen(&zmq_address(endpoint), pattern, trusted, options, &landings)?
+            transports::zmq::listen(
+                &zmq_address(endpoint),
+                pattern,
+                trusted,
+                options,
+                &allocators,
+            )?
         }
         #[cfg(not(all(feature = "tcp", feature = "unix", feature = "file", feature = "zmq")))]
         scheme => return Err(Error::Disabled { scheme }),

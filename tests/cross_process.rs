@@ -211,7 +211,7 @@ fn a_killed_receiver_is_noticed(endpoint: &str) {
     assert!(
         matches!(
             again,
-            TransportError::Broken { .. } | TransportError::Disconnected { .. }
+            TransportError::Failed { .. } | TransportError::Disconnected { .. }
         ),
         "{again:?}"
     );
@@ -281,7 +281,7 @@ fn a_segment_outlives_its_sender() {
     let mut peer = start("send-for-ever", &listener.address());
     let mut link = listener.accept_for(support::PATIENCE).unwrap();
     let received = link.recv().unwrap();
-    assert_eq!(received.transfer.path, numpush::Path::Reference);
+    assert_eq!(received.transfer.path, numpush::TransferPath::Reference);
     peer.kill();
     drop(link);
     assert_eq!(received.message, bytes(1 << 20, 1));
@@ -302,7 +302,11 @@ fn a_segment_is_passed_on_as_it_came() {
         let sent = link.send(&message).unwrap();
         let back = link.recv().unwrap();
         assert_eq!((sent.copied, back.transfer.copied), (0, 0));
-        assert_eq!(back.transfer.path, numpush::Path::Reference, "turn {turn}");
+        assert_eq!(
+            back.transfer.path,
+            numpush::TransferPath::Reference,
+            "turn {turn}"
+        );
         assert_eq!(back.message, message);
     }
     link.close().unwrap();

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use numpush::{
-    Array, Body, Buffer, Column, Data, Dictionary, Dtype, Field, Format, Frame, Heap, Message,
-    RecordType, Scalar,
+    Array, Body, Buffer, Column, ColumnData, ColumnType, Dictionary, Dtype, Field, Frame,
+    HeapAllocator, Message, RecordType, Scalar,
 };
 
 fn folder() -> PathBuf {
@@ -63,8 +63,8 @@ fn column(
     buffers: &[&[u8]],
 ) -> Column<'static> {
     let buffers = buffers.iter().map(|bytes| Buffer::copy_of(bytes)).collect();
-    let format = format.parse::<Format>().unwrap();
-    let data = Data {
+    let format = format.parse::<ColumnType>().unwrap();
+    let data = ColumnData {
         format,
         len,
         null_count: nulls,
@@ -247,7 +247,7 @@ fn the_bytes_are_what_they_were() {
                 golden.display()
             );
         }
-        let read = numpush::file::read(&fresh, &mut Heap::new(), u64::MAX).unwrap();
+        let read = numpush::file::read(&fresh, &mut HeapAllocator::new(), u64::MAX).unwrap();
         assert_eq!(read.message, message, "{name}");
     }
     let count = std::fs::read_dir(folder())
@@ -306,17 +306,17 @@ fn a_second_implementation_agrees() {
     );
     // What it wrote, we read.
     let read = |name: &str| {
-        numpush::file::read(&scratch.0.join(name), &mut Heap::new(), u64::MAX)
+        numpush::file::read(&scratch.0.join(name), &mut HeapAllocator::new(), u64::MAX)
             .unwrap()
             .message
     };
     let fortran = read("python-fortran.out");
-    let floats = fortran.array().unwrap().elements::<f64>().unwrap();
+    let floats = fortran.as_array().unwrap().as_ndarray::<f64>().unwrap();
     assert_eq!((floats.shape(), floats[[2, 1]]), (&[3, 4][..], 9.0));
     assert_eq!(fortran.attributes["from"], "python");
     let times = read("python-times.out");
-    assert_eq!(times.array().unwrap().dtype().to_string(), "<M8[ns]");
+    assert_eq!(times.as_array().unwrap().dtype().to_string(), "<M8[ns]");
     let frame = read("python-frame.out");
-    let text = &frame.frame().unwrap().column("text").unwrap().data;
+    let text = &frame.as_frame().unwrap().column("text").unwrap().data;
     assert_eq!((&*text.buffers[2], text.null_count), ("añb".as_bytes(), 1));
 }

@@ -73,7 +73,7 @@ fn answer_to(sent: &[u8]) -> TransportError {
     let error = transport(link.recv().unwrap_err());
     let again = transport(link.recv().unwrap_err());
     assert!(
-        matches!(again, TransportError::Broken { .. }),
+        matches!(again, TransportError::Failed { .. }),
         "a link that met rubbish is closed: {again:?}"
     );
     error
@@ -101,7 +101,7 @@ fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
         let TransportError::Handshake { source, .. } = error else {
             panic!("{error:?}")
         };
-        let TransportError::Rubbish { source, .. } = *source else {
+        let TransportError::InvalidMessage { source, .. } = *source else {
             panic!("{source:?}")
         };
         assert!(source.to_string().contains(name), "{source}");
@@ -142,7 +142,7 @@ fn another_version_is_refused_by_name() {
     };
     assert!(matches!(
         *source,
-        TransportError::Rubbish {
+        TransportError::InvalidMessage {
             source: DecodeError::Version { theirs: 9, ours: 1 },
             ..
         }
@@ -169,7 +169,7 @@ fn rubbish_after_a_good_handshake_is_named() {
         .encode(&[])
     };
     let decode = |sent: &[u8]| match answer_to(sent) {
-        TransportError::Rubbish { source, .. } => source,
+        TransportError::InvalidMessage { source, .. } => source,
         error => panic!("{error:?}"),
     };
     assert!(matches!(
@@ -200,7 +200,10 @@ fn rubbish_after_a_good_handshake_is_named() {
     assert!(matches!(decode(&flags), DecodeError::UnknownFlags { .. }));
     let wrong_number = record(&bytes(1000, 1), 7);
     assert!(
-        matches!(answer_to(&wrong_number), TransportError::Session { .. }),
+        matches!(
+            answer_to(&wrong_number),
+            TransportError::ProtocolViolation { .. }
+        ),
         "a message is missing"
     );
     let again = [record(&bytes(10, 1), 1), record(&bytes(10, 1), 1)];
@@ -210,7 +213,7 @@ fn rubbish_after_a_good_handshake_is_named() {
     assert!(
         matches!(
             transport(link.recv().unwrap_err()),
-            TransportError::Session { .. }
+            TransportError::ProtocolViolation { .. }
         ),
         "F34: a message came twice"
     );
@@ -231,7 +234,7 @@ fn a_forged_acknowledgement_is_refused() {
     for id in [1, 77] {
         let error = answer_to(&Preamble::control(RecordKind::Ack, id, 0).encode(&[]));
         assert!(
-            matches!(error, TransportError::Session { .. }),
+            matches!(error, TransportError::ProtocolViolation { .. }),
             "{id}: {error:?}"
         );
     }
@@ -379,7 +382,7 @@ fn references_outside_their_segment_are_refused() {
         let error = transport(link.recv().unwrap_err());
         let is_reference = matches!(
             &error,
-            TransportError::Rubbish {
+            TransportError::InvalidMessage {
                 source: DecodeError::Reference { .. },
                 ..
             }
@@ -537,7 +540,7 @@ fn a_truncated_file_is_an_error() {
     numpush::file::write(&path.0, &bytes(1 << 20, 1), true).unwrap();
     let whole = std::fs::read(&path.0).unwrap();
     let read = || {
-        numpush::file::read(&path.0, &mut numpush::Heap::new(), u64::MAX)
+        numpush::file::read(&path.0, &mut numpush::HeapAllocator::new(), u64::MAX)
             .map(drop)
             .unwrap_err()
     };
@@ -546,7 +549,7 @@ fn a_truncated_file_is_an_error() {
         let error = read();
         let is_cut = matches!(
             &error,
-            TransportError::Rubbish {
+            TransportError::InvalidMessage {
                 source: DecodeError::Truncated { .. },
                 ..
             }
@@ -556,7 +559,7 @@ fn a_truncated_file_is_an_error() {
     std::fs::write(&path.0, [&whole[..], b"x"].as_flattened_bytes()).unwrap();
     assert!(matches!(
         read(),
-        TransportError::Rubbish {
+        TransportError::InvalidMessage {
             source: DecodeError::TrailingBytes { count: 1 },
             ..
         }
@@ -567,7 +570,7 @@ fn a_truncated_file_is_an_error() {
     assert!(
         matches!(
             read(),
-            TransportError::Rubbish {
+            TransportError::InvalidMessage {
                 source: DecodeError::PayloadChecksum { .. },
                 ..
             }
@@ -631,7 +634,7 @@ fn memory_that_goes_by_its_pages_cannot_change() {
     assert!(
         rx.recv()
             .unwrap()
-            .bytes()
+            .as_bytes()
             .unwrap()
             .iter()
             .all(|&byte| byte == 1)
@@ -664,7 +667,7 @@ fn bytes_in_any_pieces_are_the_same_message() {
 fn a_decoder_that_failed_stays_failed() {
     let mut decoder = numpush::Decoder::new(numpush::Limits::default());
     decoder.spare().unwrap().fill(7);
-    let mut heap = numpush::Heap::new();
+    let mut heap = numpush::HeapAllocator::new();
     assert!(matches!(
         decoder.filled(32, &mut heap).map(|_: Option<Record>| ()),
         Err(DecodeError::ForeignProtocol { .. })

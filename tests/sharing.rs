@@ -11,7 +11,7 @@ mod support;
 
 use ndarray::{Array2, Axis, Ix1, Ix2};
 use numpush::shm::{Arena, Error, SharedArray, SharedFrame};
-use numpush::{Array, Message, Options, Path, Scheme};
+use numpush::{Array, Message, Options, Scheme, TransferPath};
 use support::{TempPath, bytes};
 
 /// Endpoints to listen at, one a scheme; a scheme left out fails.
@@ -40,24 +40,24 @@ fn arrays_land_in_the_arena_over_every_transport() {
         let payload = sent.len() * 8;
         // No room for a second copy, anywhere in the arena.
         let arena = Arena::new(payload + 4096);
-        let mut listener = numpush::listen(&endpoint).unwrap().landing(arena.clone());
+        let mut listener = numpush::listen(&endpoint).unwrap().allocator(arena.clone());
         let address = listener.address();
         let original = sent.clone();
         let sender = std::thread::spawn(move || {
             let mut connection = numpush::connect(&address).unwrap();
             connection
-                .send(&Message::from(Array::view(&original).unwrap()))
+                .send(&Message::from(Array::borrowed(&original).unwrap()))
                 .unwrap();
             // Where there is a way back, wait for it.
             let _ = connection.close();
         });
         let received = listener.accept().unwrap().recv().unwrap();
         sender.join().unwrap();
-        let address = received.array().unwrap().data().as_ptr();
+        let address = received.as_array().unwrap().data().as_ptr();
         if scheme == Scheme::Tcp {
             assert_eq!(
                 (received.transfer.copied, received.transfer.path),
-                (0, Path::Read)
+                (0, TransferPath::Read)
             );
         }
         let shared: SharedArray<f64, Ix2> = received.message.try_into().unwrap();
@@ -70,7 +70,7 @@ fn arrays_land_in_the_arena_over_every_transport() {
         *shared.write().unwrap() *= 2.0;
         let back = shared.into_message().unwrap();
         assert_eq!(
-            back.array().unwrap().elements::<f64>().unwrap()[[299, 399]],
+            back.as_array().unwrap().as_ndarray::<f64>().unwrap()[[299, 399]],
             sent[[299, 399]] * 2.0
         );
         drop(back);
@@ -82,7 +82,7 @@ fn arrays_land_in_the_arena_over_every_transport() {
 fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
     let mut listener = numpush::listen("tcp://127.0.0.1:0")
         .unwrap()
-        .landing(Arena::new(4 << 20));
+        .allocator(Arena::new(4 << 20));
     let address = listener.address();
     let sender = std::thread::spawn(move || {
         let mut greedy = numpush::connect(&address).unwrap();
@@ -110,7 +110,7 @@ fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
 
 #[test]
 fn what_lies_elsewhere_is_not_taken_for_shared() {
-    let array = Array::gather(&Array2::<f64>::ones((2, 2)));
+    let array = Array::copy_of(&Array2::<f64>::ones((2, 2)));
     let error = SharedArray::<f64, Ix2>::from_message(Message::from(array)).unwrap_err();
     assert!(matches!(error, Error::NotShared), "{error}");
 }
@@ -124,7 +124,7 @@ fn a_shared_array_is_sent_from_where_it_lies() {
     let mut receiver = listener.accept().unwrap();
     let held = shared.read().unwrap();
     let transfer = sender
-        .send(&Message::from(Array::view(&held).unwrap()))
+        .send(&Message::from(Array::borrowed(&held).unwrap()))
         .unwrap();
     assert_eq!(transfer.copied, 0);
     drop(held);
@@ -133,9 +133,9 @@ fn a_shared_array_is_sent_from_where_it_lies() {
         receiver
             .recv()
             .unwrap()
-            .array()
+            .as_array()
             .unwrap()
-            .elements::<f64>()
+            .as_ndarray::<f64>()
             .unwrap()
             .sum(),
         10_000.0
@@ -149,7 +149,13 @@ fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
         SharedArray::copy_of(&Arena::new(8 << 20), &Array2::<f64>::ones((200, 100))).unwrap();
     let snapshot = shared.snapshot().unwrap();
     shared.write().unwrap().fill(2.0);
-    let backing = snapshot.array().unwrap().data().backing().unwrap().clone();
+    let backing = snapshot
+        .as_array()
+        .unwrap()
+        .data()
+        .backing()
+        .unwrap()
+        .clone();
     assert!(numpush_os::is_sealed(&*backing.file));
     let file = std::fs::File::from(backing.file.try_clone().unwrap());
     assert!(std::os::unix::fs::FileExt::write_at(&file, b"x", 0).is_err());
@@ -157,14 +163,17 @@ fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
     let mut sender = numpush::connect(&listener.address()).unwrap();
     let mut receiver = listener.accept().unwrap();
     let transfer = sender.send(&snapshot).unwrap();
-    assert_eq!((transfer.copied, transfer.path), (0, Path::Reference));
+    assert_eq!(
+        (transfer.copied, transfer.path),
+        (0, TransferPath::Reference)
+    );
     assert_eq!(
         receiver
             .recv()
             .unwrap()
-            .array()
+            .as_array()
             .unwrap()
-            .elements::<f64>()
+            .as_ndarray::<f64>()
             .unwrap()
             .sum(),
         20_000.0

@@ -14,7 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use numpush::{Array, Body, Buffer, Connection, Listener, Message, Path, Reason, Segment};
+use numpush::{
+    Array, Body, Buffer, Connection, Listener, Message, PathReason, Segment, TransferPath,
+};
 use support::{TempPath, bytes};
 
 /// Counts bytes as they are asked for.
@@ -87,16 +89,16 @@ fn tcp_lands_in_place() {
                 let sent = sending.join().unwrap();
                 assert_eq!(
                     (sent.copied, sent.path, sent.reason),
-                    (0, Path::Write, Reason::PlainMemory)
+                    (0, TransferPath::Write, PathReason::PlainMemory)
                 );
             });
         });
         let received = received.unwrap();
         assert_eq!(
             (received.transfer.copied, received.transfer.path),
-            (0, Path::Read)
+            (0, TransferPath::Read)
         );
-        landed.push(received.array().unwrap().data().as_ptr().addr());
+        landed.push(received.as_array().unwrap().data().as_ptr().addr());
         // The first region is asked for twice: once to learn whether it can be had, once zeroed.
         let limit = if turn == 0 {
             2 * SIZE + (1 << 20)
@@ -125,7 +127,7 @@ fn tcp_sends_pages_of_sealed_memory() {
         let sent = sending.join().unwrap();
         assert_eq!(
             (sent.copied, sent.path, sent.reason),
-            (0, Path::SendFile, Reason::StableDescriptor)
+            (0, TransferPath::SendFile, PathReason::StableDescriptor)
         );
     });
 }
@@ -141,16 +143,16 @@ fn unix_passes_the_descriptor() {
     let mut mapped = Vec::new();
     for _ in 0..3 {
         let sent = tx.send(&message).unwrap();
-        assert_eq!((sent.copied, sent.path), (0, Path::Reference));
+        assert_eq!((sent.copied, sent.path), (0, TransferPath::Reference));
         let received = rx.recv().unwrap();
         assert_eq!(
             (received.transfer.copied, received.transfer.path),
-            (0, Path::Reference)
+            (0, TransferPath::Reference)
         );
-        let buffer = received.bytes().unwrap();
+        let buffer = received.as_bytes().unwrap();
         assert_eq!(
             identity(buffer),
-            identity(message.bytes().unwrap()),
+            identity(message.as_bytes().unwrap()),
             "the same memory"
         );
         mapped.push(buffer.as_ptr().addr());
@@ -167,11 +169,14 @@ fn unix_copies_plain_memory_once() {
     let message = bytes(SIZE, 2);
     for _ in 0..3 {
         let sent = tx.send(&message).unwrap();
-        assert_eq!((sent.copied, sent.path), (SIZE as u64, Path::SegmentCopy));
+        assert_eq!(
+            (sent.copied, sent.path),
+            (SIZE as u64, TransferPath::SegmentCopy)
+        );
         let received = rx.recv().unwrap();
         assert_eq!(
             (received.transfer.copied, received.transfer.path),
-            (0, Path::Reference)
+            (0, TransferPath::Reference)
         );
         assert_eq!(received.message, message);
     }
@@ -179,7 +184,7 @@ fn unix_copies_plain_memory_once() {
     let sent = tx.send(&bytes(1000, 1)).unwrap();
     assert_eq!(
         (sent.copied, sent.path, sent.reason, sent.system_calls),
-        (0, Path::Write, Reason::Small, 1)
+        (0, TransferPath::Write, PathReason::Small, 1)
     );
 }
 
@@ -188,11 +193,11 @@ fn inproc_hands_the_pointer_over() {
     let message = bytes(SIZE, 3);
     let cost = allocated(|| {
         let sent = tx.send(&message).unwrap();
-        assert_eq!((sent.copied, sent.path), (0, Path::Handover));
+        assert_eq!((sent.copied, sent.path), (0, TransferPath::Handover));
         let received = rx.recv().unwrap();
         assert_eq!(
-            received.array().unwrap().data().as_ptr(),
-            message.array().unwrap().data().as_ptr()
+            received.as_array().unwrap().data().as_ptr(),
+            message.as_array().unwrap().data().as_ptr()
         );
     });
     assert!(cost < 10_000, "{cost} bytes for a handover");
@@ -201,7 +206,7 @@ fn inproc_hands_the_pointer_over() {
     let sent = tx.send(&borrowed).unwrap();
     assert_eq!(
         (sent.copied, sent.reason),
-        (1000, Reason::Borrowed),
+        (1000, PathReason::Borrowed),
         "what is borrowed cannot be handed over"
     );
 }
@@ -220,18 +225,20 @@ fn a_sealed_file_is_mapped() {
     );
     let mut received = None;
     let cost = allocated(|| {
-        received =
-            Some(numpush::file::read(name.as_ref(), &mut numpush::Heap::new(), u64::MAX).unwrap());
+        received = Some(
+            numpush::file::read(name.as_ref(), &mut numpush::HeapAllocator::new(), u64::MAX)
+                .unwrap(),
+        );
     });
     let received = received.unwrap();
     assert!(cost < 10_000, "{cost} bytes to map a file");
     assert_eq!(
         (received.transfer.copied, received.transfer.path),
-        (0, Path::Map)
+        (0, TransferPath::Map)
     );
     assert_eq!(received.message, message);
     assert!(
-        received.array().unwrap().data().backing().is_some(),
+        received.as_array().unwrap().data().backing().is_some(),
         "it can be passed on without a copy"
     );
 }
@@ -240,12 +247,13 @@ fn an_ordinary_file_is_read() {
     let message = bytes(SIZE, 4);
     let path = TempPath::new("ordinary");
     let written = numpush::file::write(&path.0, &message, true).unwrap();
-    assert_eq!((written.copied, written.path), (0, Path::Write));
-    let received = numpush::file::read(&path.0, &mut numpush::Heap::new(), u64::MAX).unwrap();
+    assert_eq!((written.copied, written.path), (0, TransferPath::Write));
+    let received =
+        numpush::file::read(&path.0, &mut numpush::HeapAllocator::new(), u64::MAX).unwrap();
     let transfer = received.transfer;
     assert_eq!(
         (transfer.copied, transfer.path, transfer.reason),
-        (0, Path::Read, Reason::NotImmutable)
+        (0, TransferPath::Read, PathReason::NotImmutable)
     );
     assert_eq!(received.message, message);
 }
@@ -258,11 +266,11 @@ fn views_share_memory() {
     )
     .unwrap();
     let cost = allocated(|| {
-        let view = array.elements::<f64>().unwrap();
+        let view = array.as_ndarray::<f64>().unwrap();
         assert_eq!(view.as_ptr().addr(), array.data().as_ptr().addr());
-        let again = Message::from(Array::view(&view).unwrap());
+        let again = Message::from(Array::borrowed(&view).unwrap());
         assert_eq!(
-            again.array().unwrap().data().as_ptr(),
+            again.as_array().unwrap().data().as_ptr(),
             array.data().as_ptr()
         );
     });

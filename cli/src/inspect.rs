@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use numpush::{Body, Limits, Message, Skeleton, Summary};
+use numpush::{Body, Header, HeaderBody, Limits, Message};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ fn of_record(path: &Path, mut file: File) -> Result<Value, Failure> {
     let mut bytes = Vec::new();
     let limits = Limits::default().with_payload(u64::MAX);
     loop {
-        match Summary::parse(&bytes, &limits) {
+        match Header::parse(&bytes, &limits) {
             Ok((preamble, summary)) => {
                 let mut facts = of_skeleton(&summary.skeleton);
                 let header = 32 + u64::from(preamble.header_len);
@@ -138,7 +138,7 @@ fn of_record(path: &Path, mut file: File) -> Result<Value, Failure> {
 
 fn of_message(message: &Message<'_>) -> Value {
     let body = match &message.body {
-        Body::Array(array) => of_skeleton(&Skeleton::Array {
+        Body::Array(array) => of_skeleton(&HeaderBody::Array {
             dtype: array.dtype().clone(),
             shape: array.shape().into(),
             strides: array.strides().map(Into::into),
@@ -156,9 +156,9 @@ fn of_message(message: &Message<'_>) -> Value {
     facts
 }
 
-fn of_skeleton(skeleton: &Skeleton) -> Value {
+fn of_skeleton(skeleton: &HeaderBody) -> Value {
     match skeleton {
-        Skeleton::Array {
+        HeaderBody::Array {
             dtype,
             shape,
             strides,
@@ -166,7 +166,7 @@ fn of_skeleton(skeleton: &Skeleton) -> Value {
             let order = if strides.is_some() { "strided" } else { "C" };
             json!({ "kind": "array", "dtype": dtype.to_string(), "shape": shape, "order": order, "strides": strides })
         }
-        Skeleton::Frame {
+        HeaderBody::Frame {
             rows,
             columns: list,
             metadata,

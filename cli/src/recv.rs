@@ -2,7 +2,7 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use numpush::shm::{Arena, Shared};
+use numpush::shm::{Arena, SharedValue};
 use numpush::{Connection, Message, Options, TransportError};
 
 use crate::args::Recv;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     }
     let mut listener = numpush::listen(&args.endpoint)?;
     if args.shm {
-        listener = listener.landing(Arena::shared());
+        listener = listener.allocator(Arena::shared());
     }
     inbox
         .progress
@@ -96,7 +96,7 @@ struct Inbox<'a> {
     /// Arrays that go into one npz.
     gathered: Vec<Message<'static>>,
     /// Values that other processes may open.
-    shared: Vec<Shared>,
+    shared: Vec<SharedValue>,
 }
 
 impl Inbox<'_> {
@@ -147,7 +147,7 @@ impl Inbox<'_> {
     /// Leaves a message where it landed, for others to open.
     #[expect(clippy::print_stdout, reason = "the handle is what the user asked for")]
     fn share(&mut self, message: Message<'static>) -> Result<(), Failure> {
-        let shared = Shared::from_message(message)?;
+        let shared = SharedValue::from_message(message)?;
         println!("{}", shared.handle()?);
         self.shared.push(shared);
         Ok(())

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use numpush::shm::Shared;
+use numpush::shm::SharedValue;
 use numpush::{Message, Options};
 
 use crate::args::Send;
@@ -20,7 +20,10 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     let mut parcels = Vec::new();
     for file in files {
         if file.starts_with("shm:") {
-            parcels.push((file.as_str(), Parcel::Shared(Shared::open(&file.parse()?)?)));
+            parcels.push((
+                file.as_str(),
+                Parcel::Shared(SharedValue::open(&file.parse()?)?),
+            ));
             continue;
         }
         for message in format::read(Path::new(file), args.format)? {
@@ -35,7 +38,7 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
         let mut listener = numpush::listen_with(endpoint, &options)?;
         interrupt::accept(&mut listener, timeout)?
     } else {
-        numpush::connect_with(endpoint, &options, numpush::Heap::new())?
+        numpush::connect_with(endpoint, &options, numpush::HeapAllocator::new())?
     };
     connection.set_timeouts(timeout, timeout);
     let total = parcels.iter().map(|(_, parcel)| parcel.len()).sum();
@@ -64,7 +67,7 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
 /// What is sent: a message read from a file, or a value that other processes have open.
 enum Parcel {
     Read(Message<'static>),
-    Shared(Shared),
+    Shared(SharedValue),
 }
 
 impl Parcel {

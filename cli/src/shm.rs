@@ -1,6 +1,6 @@
 //! `numpush shm`: what processes of this user share.
 
-use numpush::shm::{Handle, HostReport, LockReport, ValueReport, hosts, reap};
+use numpush::shm::{Handle, LockReport, ObjectReport, OwnerReport, list_owners, reap};
 use serde_json::json;
 
 use crate::args::Shm;
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 pub(crate) fn run(command: &Shm) -> Result<(), Failure> {
     match command {
         Shm::Ls { json } => {
-            let hosts = hosts()?;
+            let hosts = list_owners()?;
             if *json {
                 println!("{:#}", json!(hosts));
             } else {
@@ -33,7 +33,7 @@ pub(crate) fn run(command: &Shm) -> Result<(), Failure> {
 }
 
 /// A line a value.
-pub(crate) fn list(hosts: &[HostReport]) -> String {
+pub(crate) fn list(hosts: &[OwnerReport]) -> String {
     let mut lines = vec![
         [
             "PID", "HANDLE", "WHAT", "SIZE", "RESIDENT", "AGE", "OPEN IN", "LOCK", "WAITING",
@@ -86,7 +86,7 @@ pub(crate) fn list(hosts: &[HostReport]) -> String {
     text
 }
 
-fn line(host: &HostReport, value: &ValueReport) -> [String; 10] {
+fn line(host: &OwnerReport, value: &ObjectReport) -> [String; 10] {
     let waiting: Vec<String> = value
         .locks
         .iter()
@@ -165,7 +165,7 @@ fn show(handle: &str) -> Result<(), Failure> {
         .parse()
         .map_err(|error: numpush::shm::Error| Failure::Usage(error.to_string()))?;
     let text = handle.to_string();
-    for host in hosts()? {
+    for host in list_owners()? {
         let Some(value) = host.values.iter().find(|value| value.handle == text) else {
             continue;
         };
@@ -200,7 +200,7 @@ fn show(handle: &str) -> Result<(), Failure> {
         return Ok(());
     }
     // Says whether the owner or only the value is gone.
-    numpush::shm::Shared::open(&handle)?;
+    numpush::shm::SharedValue::open(&handle)?;
     Err(Failure::Usage(format!(
         "{text} cannot be looked up: its owner is in another network namespace"
     )))

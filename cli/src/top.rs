@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use numpush::shm::hosts;
+use numpush::shm::list_owners;
 
 use crate::args::Top;
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Top) -> Result<(), Failure> {
     })?;
     let mut shown = 0;
     loop {
-        let hosts = hosts()?;
+        let hosts = list_owners()?;
         let bytes = hosts
             .iter()
             .flat_map(|host| &host.values)

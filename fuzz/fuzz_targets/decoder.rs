@@ -2,22 +2,22 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use numpush_message::{DecodeError, Decoder, Heap, Landing, LandingError, Limits, Message, Preamble, Record, Region};
+use numpush_message::{DecodeError, Decoder, HeapAllocator, BufferAllocator, AllocError, Limits, Message, Preamble, Record, BufferMut};
 
 const LIMIT: usize = 1 << 20;
 
-struct Bounded(Heap);
+struct Bounded(HeapAllocator);
 
-impl Landing for Bounded {
-    fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
+impl BufferAllocator for Bounded {
+    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
         assert!(len <= LIMIT + (128 << 10), "{len} bytes were asked for");
-        self.0.land(len)
+        self.0.allocate(len)
     }
 }
 
 fn decode(bytes: &[u8], piece: usize) -> (Vec<Message<'static>>, Option<DecodeError>) {
     let mut decoder = Decoder::new(Limits::default().with_payload(LIMIT as u64));
-    let (mut landing, mut rest, mut messages) = (Bounded(Heap::new()), bytes, Vec::new());
+    let (mut allocator, mut rest, mut messages) = (Bounded(HeapAllocator::new()), bytes, Vec::new());
     while !rest.is_empty() {
         let spare = match decoder.spare() {
             Ok(spare) => spare,
@@ -26,7 +26,7 @@ fn decode(bytes: &[u8], piece: usize) -> (Vec<Message<'static>>, Option<DecodeEr
         assert!(!spare.is_empty());
         let (now, later) = rest.split_at(spare.len().min(rest.len()).min(piece));
         spare[..now.len()].copy_from_slice(now);
-        match decoder.filled(now.len(), &mut landing) {
+        match decoder.filled(now.len(), &mut allocator) {
             Ok(Some(Record::Message(_, message))) => messages.push(message),
             Ok(_) => {}
             Err(error) => return (messages, Some(error)),

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use numpush_message::{Flags, Limits, Preamble, RecordKind, Summary};
+use numpush_message::{Flags, Limits, Preamble, RecordKind, Header};
 
 fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     let (kind, buffers, payload, header) = input;
@@ -17,7 +17,7 @@ fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     };
     let mut record = Vec::from(preamble.encode(header));
     record.extend_from_slice(header);
-    if let Ok((read, summary)) = Summary::parse(&record, &Limits::default()) {
+    if let Ok((read, summary)) = Header::parse(&record, &Limits::default()) {
         assert_eq!(read, preamble);
         assert_eq!(summary.buffers.len(), usize::from(buffers));
     }

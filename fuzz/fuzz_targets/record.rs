@@ -17,8 +17,8 @@ fuzz_target!(|bytes: Vec<u8>| {
         let _ = frame.to_batch();
     }
     if let Some(array) = message.array() {
-        let _ = array.elements::<f64>();
-        let _ = array.elements::<bool>();
+        let _ = array.as_ndarray::<f64>();
+        let _ = array.as_ndarray::<bool>();
         let _ = array.clone().into_c_order_or_copy();
     }
     let mut encoder = Encoder::new(&message, preamble.id, preamble.flags).expect("what was read can be written");

@@ -13,8 +13,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use numpush_message::{
-    Array, Buffer, Column, Data, Decoder, Element, Encoder, Flags, Format, Frame, Heap, Message,
-    Record,
+    Array, Buffer, Column, ColumnData, ColumnType, Decoder, Element, Encoder, Flags, Frame,
+    HeapAllocator, Message, Record,
 };
 
 /// The median time of one call, from batches of `count`.
@@ -36,7 +36,7 @@ fn record(message: &Message<'_>) -> Vec<u8> {
         .copy_rest()
 }
 
-fn decode(record: &[u8], heap: &mut Heap) -> Message<'static> {
+fn decode(record: &[u8], heap: &mut HeapAllocator) -> Message<'static> {
     let mut decoder = Decoder::new(numpush_message::Limits::default());
     let mut rest = record;
     loop {
@@ -53,8 +53,8 @@ fn decode(record: &[u8], heap: &mut Heap) -> Message<'static> {
 fn frame(columns: usize) -> Message<'static> {
     let column = |index: usize| {
         let buffers = vec![Buffer::default(), vec![0; 8].into()];
-        let data = Data {
-            format: Format::Float64,
+        let data = ColumnData {
+            format: ColumnType::Float64,
             len: 1,
             null_count: 0,
             buffers,
@@ -77,7 +77,7 @@ fn frame(columns: usize) -> Message<'static> {
 }
 
 fn main() {
-    let mut heap = Heap::new();
+    let mut heap = HeapAllocator::new();
     let array = Message::from(Array::new(f64::SCALAR, &[2, 4], vec![0; 64].into()).unwrap());
     for (name, message, count) in [
         ("array of 64 bytes", array, 10_000),

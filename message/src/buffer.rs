@@ -59,7 +59,7 @@ impl<'a> Buffer<'a> {
     }
 
     /// Takes any owner of bytes without copying them.
-    pub fn owner<T: AsRef<[u8]> + Send + 'static>(owner: T) -> Buffer<'static> {
+    pub fn from_owner<T: AsRef<[u8]> + Send + 'static>(owner: T) -> Buffer<'static> {
         Bytes::from_owner(owner).into()
     }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::buffer::Buffer;
-use crate::format::Format;
+use crate::format::ColumnType;
 
 /// A column of a frame: a name and its values in Arrow's layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Column<'a> {
     /// The field's metadata.
     pub metadata: BTreeMap<String, String>,
     /// Its values.
-    pub data: Data<'a>,
+    pub data: ColumnData<'a>,
 }
 
 /// Values of one type in Arrow's layout.
@@ -21,9 +21,9 @@ pub struct Column<'a> {
 /// The buffers are those the [Arrow columnar format](https://arrow.apache.org/docs/format/Columnar.html) lists for the
 /// type, validity bitmap first; a column without nulls has an empty bitmap. Offsets begin at zero.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Data<'a> {
+pub struct ColumnData<'a> {
     /// The type of the values, or of the codes if there is a dictionary.
-    pub format: Format,
+    pub format: ColumnType,
     /// Number of values.
     pub len: usize,
     /// How many of them are null.
@@ -40,10 +40,10 @@ pub struct Dictionary<'a> {
     /// True if the order of the values means something.
     pub ordered: bool,
     /// The values; code `i` stands for value `i`.
-    pub values: Data<'a>,
+    pub values: ColumnData<'a>,
 }
 
-impl<'a> Data<'a> {
+impl<'a> ColumnData<'a> {
     /// Every buffer of the values and their dictionary, in the order of the wire.
     pub(crate) fn each_buffer<'s>(&'s self, visit: &mut impl FnMut(&'s Buffer<'a>)) {
         self.buffers.iter().for_each(&mut *visit);
@@ -52,7 +52,7 @@ impl<'a> Data<'a> {
         }
     }
 
-    pub(crate) fn into_owned_or_copy(self) -> Data<'static> {
+    pub(crate) fn into_owned_or_copy(self) -> ColumnData<'static> {
         let dictionary = self.dictionary.map(|dictionary| {
             let Dictionary { ordered, values } = *dictionary;
             Box::new(Dictionary {
@@ -65,7 +65,7 @@ impl<'a> Data<'a> {
             .into_iter()
             .map(Buffer::into_owned_or_copy)
             .collect();
-        Data {
+        ColumnData {
             format: self.format,
             len: self.len,
             null_count: self.null_count,

@@ -1,10 +1,10 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use crate::allocator::{BufferAllocator, BufferMut};
 use crate::buffer::Buffer;
 use crate::checksum::Chunks;
 use crate::error::DecodeError;
-use crate::header::Summary;
-use crate::landing::{Landing, Region};
+use crate::header::Header;
 use crate::layout::{ALIGNMENT, CHECKSUM_CHUNK, checksum_table_len, gap};
 use crate::limits::Limits;
 use crate::message::Message;
@@ -12,7 +12,7 @@ use crate::preamble::{PREAMBLE_LEN, Preamble};
 
 /// Bytes on their way in: says where the next ones belong, and is told how many came.
 ///
-/// However the bytes are split, the records are the same. Large payloads go to the landing in place. A record whose
+/// However the bytes are split, the records are the same. Large payloads go to the allocator in place. A record whose
 /// bytes behind the preamble are at most [`Decoder::SMALL`] lands whole, so that two reads take it.
 ///
 /// After an error the decoder is of no more use: the stream has lost its frame.
@@ -28,8 +28,8 @@ pub struct Decoder {
 pub enum Record {
     /// A message whose payload has landed, checked.
     Message(Preamble, Message<'static>),
-    /// A message whose payload lies in segments; [`Summary::resolve`] makes the message of it.
-    Referenced(Preamble, Summary, Vec<Reference>),
+    /// A message whose payload lies in segments; [`Header::resolve`] makes the message of it.
+    Referenced(Preamble, Header, Vec<Reference>),
     /// A control record.
     Control(Preamble),
 }
@@ -55,21 +55,21 @@ enum State {
     /// Header, padding, payload and checksums of a small record, in one region behind room for the preamble.
     Small {
         preamble: Preamble,
-        region: Box<dyn Region>,
+        region: Box<dyn BufferMut>,
         filled: usize,
     },
     /// The payload.
     Payload {
         preamble: Preamble,
-        summary: Summary,
-        region: Box<dyn Region>,
+        summary: Header,
+        region: Box<dyn BufferMut>,
         filled: usize,
         sums: Option<Chunks>,
     },
     /// The checksums behind the payload.
     Trailer {
         preamble: Preamble,
-        summary: Summary,
+        summary: Header,
         payload: Buffer<'static>,
         sums: Chunks,
         table: Vec<u8>,
@@ -167,22 +167,22 @@ impl Decoder {
         }
     }
 
-    /// Reports that `count` bytes were written to the front of [`Self::spare`]; payloads land in `landing`.
+    /// Reports that `count` bytes were written to the front of [`Self::spare`]; payloads land in `allocator`.
     ///
     /// # Errors
-    /// [`DecodeError`]: what is wrong with the bytes, or that the landing has no room.
+    /// [`DecodeError`]: what is wrong with the bytes, or that the allocator has no room.
     pub fn filled(
         &mut self,
         count: usize,
-        landing: &mut dyn Landing,
+        allocator: &mut dyn BufferAllocator,
     ) -> Result<Option<Record>, DecodeError> {
         let (state, record) = match std::mem::replace(&mut self.state, State::Failed) {
-            State::Preamble(filled) => self.preamble(filled.saturating_add(count), landing)?,
+            State::Preamble(filled) => self.preamble(filled.saturating_add(count), allocator)?,
             State::Header {
                 preamble,
                 bytes,
                 filled,
-            } => self.header(preamble, bytes, filled.saturating_add(count), landing)?,
+            } => self.header(preamble, bytes, filled.saturating_add(count), allocator)?,
             State::Small {
                 preamble,
                 region,
@@ -266,7 +266,7 @@ impl Decoder {
     fn preamble(
         &mut self,
         filled: usize,
-        landing: &mut dyn Landing,
+        allocator: &mut dyn BufferAllocator,
     ) -> Result<(State, Option<Record>), DecodeError> {
         if filled < PREAMBLE_LEN {
             // A foreign protocol is told by its first bytes; it may never send 32.
@@ -282,7 +282,7 @@ impl Decoder {
         self.limits.check(&preamble)?;
         let whole = behind_preamble(&preamble);
         if whole <= Self::SMALL && !preamble.flags.references {
-            let region = landing.land(PREAMBLE_LEN.saturating_add(whole))?;
+            let region = allocator.allocate(PREAMBLE_LEN.saturating_add(whole))?;
             return Ok((
                 State::Small {
                     preamble,
@@ -308,7 +308,7 @@ impl Decoder {
         preamble: Preamble,
         mut bytes: Vec<u8>,
         filled: usize,
-        landing: &mut dyn Landing,
+        allocator: &mut dyn BufferAllocator,
     ) -> Result<(State, Option<Record>), DecodeError> {
         let room = header_room(&preamble);
         if filled < room {
@@ -326,7 +326,7 @@ impl Decoder {
         }
         let (header, rest) = bytes.split_at(preamble.header_len as usize);
         Preamble::check_sum(&self.preamble_bytes, header)?;
-        let summary = Summary::decode(&preamble, header)?;
+        let summary = Header::decode(&preamble, header)?;
         let (padding, table) = rest.split_at(header_gap(&preamble));
         check_zero(padding, 0)?;
         if preamble.flags.references {
@@ -340,7 +340,7 @@ impl Decoder {
             ));
         }
         let len = to_usize(preamble.payload_len);
-        let region = landing.land(len)?;
+        let region = allocator.allocate(len)?;
         let sums = preamble.flags.checksums.then(Chunks::new);
         if len == 0 {
             return landed(preamble, summary, region.finish(), sums);
@@ -360,7 +360,7 @@ impl Decoder {
     fn small(
         &self,
         preamble: Preamble,
-        mut region: Box<dyn Region>,
+        mut region: Box<dyn BufferMut>,
     ) -> Result<Record, DecodeError> {
         let bytes = region.bytes();
         let (head, rest) = bytes.split_at(PREAMBLE_LEN.saturating_add(header_room(&preamble)));
@@ -369,7 +369,7 @@ impl Decoder {
             head.split_at(PREAMBLE_LEN.saturating_add(preamble.header_len as usize));
         let header = header.get(PREAMBLE_LEN..).unwrap_or(&[]);
         Preamble::check_sum(&self.preamble_bytes, header)?;
-        let summary = Summary::decode(&preamble, header)?;
+        let summary = Header::decode(&preamble, header)?;
         check_zero(padding, 0)?;
         if preamble.flags.checksums {
             let mut sums = Chunks::new();
@@ -390,7 +390,7 @@ impl Message<'static> {
     /// # Errors
     /// [`DecodeError`]: what is wrong with the bytes.
     pub fn open(bytes: &Buffer<'static>, limits: &Limits) -> Result<Self, DecodeError> {
-        let (preamble, summary) = Summary::parse(bytes, limits)?;
+        let (preamble, summary) = Header::parse(bytes, limits)?;
         if preamble.flags.references {
             return Err(DecodeError::UnknownFlags { flags: 2 });
         }
@@ -417,7 +417,7 @@ impl Message<'static> {
     }
 }
 
-impl Summary {
+impl Header {
     /// Reads preamble and header of the record that `bytes` begin with; the payload need not be there.
     ///
     /// # Errors
@@ -469,7 +469,7 @@ impl Summary {
 
 fn landed(
     preamble: Preamble,
-    summary: Summary,
+    summary: Header,
     payload: Buffer<'static>,
     sums: Option<Chunks>,
 ) -> Result<(State, Option<Record>), DecodeError> {
@@ -497,7 +497,7 @@ fn landed(
 
 /// Cuts the payload that begins at `start` into the message's buffers.
 fn cut(
-    mut summary: Summary,
+    mut summary: Header,
     payload: &Buffer<'static>,
     start: usize,
 ) -> Result<Message<'static>, DecodeError> {

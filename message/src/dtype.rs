@@ -20,7 +20,7 @@ pub enum Dtype {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scalar {
     /// What the value means.
-    pub kind: Kind,
+    pub kind: ScalarKind,
     /// Bytes of one element.
     pub size: usize,
     /// Order of the bytes of a number.
@@ -32,7 +32,7 @@ pub struct Scalar {
 /// What a value means, by NumPy's one-letter code.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ScalarKind {
     /// `b`, one byte, 0 or 1.
     Bool,
     /// `i`, 1 to 8 bytes.
@@ -195,7 +195,7 @@ impl RecordType {
 
 impl Scalar {
     /// A number of `size` bytes in this machine's byte order.
-    pub(crate) const fn native(kind: Kind, size: usize) -> Self {
+    pub(crate) const fn native(kind: ScalarKind, size: usize) -> Self {
         let order = if size == 1 {
             ByteOrder::None
         } else {
@@ -221,21 +221,21 @@ impl Scalar {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (count, unit) = (decimal(&rest[..digits])?, &rest[digits..]);
         let (kind, size) = match (code, count) {
-            ('b', 1) => (Kind::Bool, 1),
-            ('i', 1 | 2 | 4 | 8) => (Kind::Int, count),
-            ('u', 1 | 2 | 4 | 8) => (Kind::Uint, count),
-            ('f', 2 | 4 | 8) => (Kind::Float, count),
-            ('c', 8 | 16) => (Kind::Complex, count),
-            ('S', 1..=Limits::ITEM) => (Kind::Bytes, count),
-            ('U', 1..=Limits::ITEM) if count * 4 <= Limits::ITEM => (Kind::Text, count * 4),
-            ('M', 8) => (Kind::Datetime, 8),
-            ('m', 8) => (Kind::Timedelta, 8),
+            ('b', 1) => (ScalarKind::Bool, 1),
+            ('i', 1 | 2 | 4 | 8) => (ScalarKind::Int, count),
+            ('u', 1 | 2 | 4 | 8) => (ScalarKind::Uint, count),
+            ('f', 2 | 4 | 8) => (ScalarKind::Float, count),
+            ('c', 8 | 16) => (ScalarKind::Complex, count),
+            ('S', 1..=Limits::ITEM) => (ScalarKind::Bytes, count),
+            ('U', 1..=Limits::ITEM) if count * 4 <= Limits::ITEM => (ScalarKind::Text, count * 4),
+            ('M', 8) => (ScalarKind::Datetime, 8),
+            ('m', 8) => (ScalarKind::Timedelta, 8),
             _ => return None,
         };
-        let single = size == 1 || kind == Kind::Bytes;
+        let single = size == 1 || kind == ScalarKind::Bytes;
         let unit = match (kind, unit) {
             (_, "") => None,
-            (Kind::Datetime | Kind::Timedelta, unit) => Some(parse_unit(unit)?),
+            (ScalarKind::Datetime | ScalarKind::Timedelta, unit) => Some(parse_unit(unit)?),
             _ => return None,
         };
         (single == (order == ByteOrder::None)).then_some(Self {
@@ -276,15 +276,15 @@ impl fmt::Display for Scalar {
             ByteOrder::Big => '>',
         };
         let (code, count) = match self.kind {
-            Kind::Bool => ('b', self.size),
-            Kind::Int => ('i', self.size),
-            Kind::Uint => ('u', self.size),
-            Kind::Float => ('f', self.size),
-            Kind::Complex => ('c', self.size),
-            Kind::Bytes => ('S', self.size),
-            Kind::Text => ('U', self.size / 4),
-            Kind::Datetime => ('M', self.size),
-            Kind::Timedelta => ('m', self.size),
+            ScalarKind::Bool => ('b', self.size),
+            ScalarKind::Int => ('i', self.size),
+            ScalarKind::Uint => ('u', self.size),
+            ScalarKind::Float => ('f', self.size),
+            ScalarKind::Complex => ('c', self.size),
+            ScalarKind::Bytes => ('S', self.size),
+            ScalarKind::Text => ('U', self.size / 4),
+            ScalarKind::Datetime => ('M', self.size),
+            ScalarKind::Timedelta => ('m', self.size),
         };
         write!(f, "{order}{code}{count}")?;
         let Some((multiple, unit)) = self.unit else {

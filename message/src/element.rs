@@ -2,7 +2,7 @@ use bytemuck::{CheckedBitPattern, NoUninit};
 use half::f16;
 use num_complex::Complex;
 
-use crate::dtype::{Kind, Scalar};
+use crate::dtype::{Scalar, ScalarKind};
 
 /// A Rust type whose values are elements of an array.
 ///
@@ -15,7 +15,7 @@ pub trait Element: NoUninit + CheckedBitPattern + Send + Sync {
 macro_rules! elements {
     ($($type:ty => $kind:ident),* $(,)?) => {
         $(impl Element for $type {
-            const SCALAR: Scalar = Scalar::native(Kind::$kind, size_of::<$type>());
+            const SCALAR: Scalar = Scalar::native(ScalarKind::$kind, size_of::<$type>());
         })*
     };
 }

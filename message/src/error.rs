@@ -1,5 +1,5 @@
-use crate::format::FormatError;
-use crate::landing::LandingError;
+use crate::allocator::AllocError;
+use crate::format::ColumnTypeError;
 
 /// Why bytes are not a message. The blame lies with whoever wrote the bytes.
 #[non_exhaustive]
@@ -80,7 +80,7 @@ pub enum DecodeError {
     Dtype(#[from] DtypeError),
     /// The column type is not one of ours.
     #[error(transparent)]
-    Format(#[from] FormatError),
+    ColumnType(#[from] ColumnTypeError),
     /// A column's buffers contradict its type.
     #[error("column {column:?}: {fault}")]
     Column { column: String, fault: ColumnFault },
@@ -104,9 +104,9 @@ pub enum DecodeError {
     /// There is more than the record.
     #[error("{count} bytes follow the record")]
     TrailingBytes { count: u64 },
-    /// The caller's landing refused the bytes.
+    /// The caller's allocator refused the bytes.
     #[error(transparent)]
-    Landing(#[from] LandingError),
+    Alloc(#[from] AllocError),
 }
 
 /// What is wrong with a column's buffers.

@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::dtype::{Kind, Scalar};
+use crate::dtype::{Scalar, ScalarKind};
 
 /// The type of a column's values, written as the Arrow C data interface writes it (`i`, `u`, `tsn:UTC`).
 ///
@@ -10,7 +10,7 @@ use crate::dtype::{Kind, Scalar};
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are Arrow's")]
-pub enum Format {
+pub enum ColumnType {
     Null,
     Bool,
     Int8,
@@ -32,17 +32,17 @@ pub enum Format {
     Decimal128(u8, i8),
     Date32,
     Date64,
-    Time(Resolution),
+    Time(ArrowTimeUnit),
     /// Ticks since the epoch; with a zone they are UTC and shown in that zone.
-    Timestamp(Resolution, Option<Arc<str>>),
-    Duration(Resolution),
+    Timestamp(ArrowTimeUnit, Option<Arc<str>>),
+    Duration(ArrowTimeUnit),
 }
 
 /// Ticks of a time, timestamp or duration.
 #[expect(clippy::exhaustive_enums, reason = "Arrow has these four")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Resolution {
+pub enum ArrowTimeUnit {
     Second,
     Milli,
     Micro,
@@ -76,12 +76,12 @@ impl Storage {
 /// A column type that is not shipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("column type {format:?} is not supported")]
-pub struct FormatError {
+pub struct ColumnTypeError {
     /// The type as its owner names it.
     pub format: String,
 }
 
-impl Format {
+impl ColumnType {
     pub(crate) fn storage(&self) -> Storage {
         match self {
             Self::Null => Storage::Nothing,
@@ -89,7 +89,7 @@ impl Format {
             Self::Int8 | Self::Uint8 => Storage::Fixed(1),
             Self::Int16 | Self::Uint16 | Self::Float16 => Storage::Fixed(2),
             Self::Int32 | Self::Uint32 | Self::Float32 | Self::Date32 => Storage::Fixed(4),
-            Self::Time(Resolution::Second | Resolution::Milli) => Storage::Fixed(4),
+            Self::Time(ArrowTimeUnit::Second | ArrowTimeUnit::Milli) => Storage::Fixed(4),
             Self::Int64 | Self::Uint64 | Self::Float64 | Self::Date64 => Storage::Fixed(8),
             Self::Time(_) | Self::Timestamp(..) | Self::Duration(_) => Storage::Fixed(8),
             Self::Decimal128(..) => Storage::Fixed(16),
@@ -124,9 +124,9 @@ impl Format {
     /// values are no number of whole bytes, and for decimals, which have more bytes than any.
     pub fn number(&self) -> Option<Scalar> {
         let kind = match self {
-            Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => Kind::Uint,
-            Self::Float16 | Self::Float32 | Self::Float64 => Kind::Float,
-            _ => Kind::Int,
+            Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => ScalarKind::Uint,
+            Self::Float16 | Self::Float32 | Self::Float64 => ScalarKind::Float,
+            _ => ScalarKind::Int,
         };
         self.fixed_size()
             .filter(|&size| size <= 8)
@@ -184,44 +184,44 @@ impl Format {
     }
 }
 
-const PLAIN: [(&str, Format); 27] = [
-    ("n", Format::Null),
-    ("b", Format::Bool),
-    ("c", Format::Int8),
-    ("C", Format::Uint8),
-    ("s", Format::Int16),
-    ("S", Format::Uint16),
-    ("i", Format::Int32),
-    ("I", Format::Uint32),
-    ("l", Format::Int64),
-    ("L", Format::Uint64),
-    ("e", Format::Float16),
-    ("f", Format::Float32),
-    ("g", Format::Float64),
-    ("u", Format::Utf8),
-    ("U", Format::LargeUtf8),
-    ("z", Format::Binary),
-    ("Z", Format::LargeBinary),
-    ("tdD", Format::Date32),
-    ("tdm", Format::Date64),
-    ("tts", Format::Time(Resolution::Second)),
-    ("ttm", Format::Time(Resolution::Milli)),
-    ("ttu", Format::Time(Resolution::Micro)),
-    ("ttn", Format::Time(Resolution::Nano)),
-    ("tDs", Format::Duration(Resolution::Second)),
-    ("tDm", Format::Duration(Resolution::Milli)),
-    ("tDu", Format::Duration(Resolution::Micro)),
-    ("tDn", Format::Duration(Resolution::Nano)),
+const PLAIN: [(&str, ColumnType); 27] = [
+    ("n", ColumnType::Null),
+    ("b", ColumnType::Bool),
+    ("c", ColumnType::Int8),
+    ("C", ColumnType::Uint8),
+    ("s", ColumnType::Int16),
+    ("S", ColumnType::Uint16),
+    ("i", ColumnType::Int32),
+    ("I", ColumnType::Uint32),
+    ("l", ColumnType::Int64),
+    ("L", ColumnType::Uint64),
+    ("e", ColumnType::Float16),
+    ("f", ColumnType::Float32),
+    ("g", ColumnType::Float64),
+    ("u", ColumnType::Utf8),
+    ("U", ColumnType::LargeUtf8),
+    ("z", ColumnType::Binary),
+    ("Z", ColumnType::LargeBinary),
+    ("tdD", ColumnType::Date32),
+    ("tdm", ColumnType::Date64),
+    ("tts", ColumnType::Time(ArrowTimeUnit::Second)),
+    ("ttm", ColumnType::Time(ArrowTimeUnit::Milli)),
+    ("ttu", ColumnType::Time(ArrowTimeUnit::Micro)),
+    ("ttn", ColumnType::Time(ArrowTimeUnit::Nano)),
+    ("tDs", ColumnType::Duration(ArrowTimeUnit::Second)),
+    ("tDm", ColumnType::Duration(ArrowTimeUnit::Milli)),
+    ("tDu", ColumnType::Duration(ArrowTimeUnit::Micro)),
+    ("tDn", ColumnType::Duration(ArrowTimeUnit::Nano)),
 ];
 
-const RESOLUTIONS: [(&str, Resolution); 4] = [
-    ("s", Resolution::Second),
-    ("m", Resolution::Milli),
-    ("u", Resolution::Micro),
-    ("n", Resolution::Nano),
+const RESOLUTIONS: [(&str, ArrowTimeUnit); 4] = [
+    ("s", ArrowTimeUnit::Second),
+    ("m", ArrowTimeUnit::Milli),
+    ("u", ArrowTimeUnit::Micro),
+    ("n", ArrowTimeUnit::Nano),
 ];
 
-impl fmt::Display for Format {
+impl fmt::Display for ColumnType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Decimal128(precision, scale) => write!(f, "d:{precision},{scale}"),
@@ -237,13 +237,13 @@ impl fmt::Display for Format {
     }
 }
 
-impl FromStr for Format {
-    type Err = FormatError;
+impl FromStr for ColumnType {
+    type Err = ColumnTypeError;
 
-    fn from_str(text: &str) -> Result<Self, FormatError> {
+    fn from_str(text: &str) -> Result<Self, ColumnTypeError> {
         Self::plain(text)
             .or_else(|| Self::parse(text))
-            .ok_or_else(|| FormatError {
+            .ok_or_else(|| ColumnTypeError {
                 format: text.to_owned(),
             })
     }
@@ -265,7 +265,7 @@ mod tests {
         ];
         for text in PLAIN.iter().map(|(name, _)| *name).chain(others) {
             assert_eq!(
-                text.parse::<Format>().map(|f| f.to_string()),
+                text.parse::<ColumnType>().map(|f| f.to_string()),
                 Ok(text.to_owned())
             );
         }
@@ -286,7 +286,7 @@ mod tests {
             "",
             "é",
         ] {
-            assert_eq!(text.parse::<Format>().unwrap_err().format, text);
+            assert_eq!(text.parse::<ColumnType>().unwrap_err().format, text);
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::array::{self, Array};
 use crate::buffer::Buffer;
-use crate::column::{Column, Data, Dictionary};
+use crate::column::{Column, ColumnData, Dictionary};
 use crate::dtype::{Dtype, Field, RecordType};
 use crate::error::DecodeError;
-use crate::format::Format;
+use crate::format::ColumnType;
 use crate::frame::Frame;
 use crate::layout::align_up;
 use crate::limits::{Limits, check_name};
@@ -27,9 +27,9 @@ const STRIDES: &str = "strides";
 
 /// Everything about a message but its payload, as [`Decoder`](crate::Decoder) learns it first.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct Header {
     /// What the message is.
-    pub skeleton: Skeleton,
+    pub skeleton: HeaderBody,
     /// Bytes of each buffer.
     pub buffers: Vec<u64>,
     /// The user's attributes.
@@ -39,7 +39,7 @@ pub struct Summary {
 /// What a message is, without its payload.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
-pub enum Skeleton {
+pub enum HeaderBody {
     /// Plain bytes.
     Bytes,
     /// An array.
@@ -202,7 +202,7 @@ impl HeaderWriter<'_> {
         }
     }
 
-    fn format(&mut self, format: &Format) {
+    fn format(&mut self, format: &ColumnType) {
         match format.fixed_name() {
             Some(name) => self.out.text(name),
             None => self.out.text(&format.to_string()),
@@ -210,7 +210,7 @@ impl HeaderWriter<'_> {
     }
 }
 
-impl Summary {
+impl Header {
     /// Reads a header and checks all of it that can be checked without the payload.
     pub(crate) fn decode(preamble: &Preamble, header: &[u8]) -> Result<Self, DecodeError> {
         let summary = HeaderReader {
@@ -232,13 +232,13 @@ impl Summary {
             buffers: &self.buffers,
         };
         match &self.skeleton {
-            Skeleton::Bytes => header.begin(1),
-            Skeleton::Array {
+            HeaderBody::Bytes => header.begin(1),
+            HeaderBody::Array {
                 dtype,
                 shape,
                 strides,
             } => header.array(dtype, shape, strides.as_deref()),
-            Skeleton::Frame {
+            HeaderBody::Frame {
                 rows,
                 columns,
                 metadata,
@@ -264,8 +264,8 @@ impl Summary {
             }
         }
         let expected = match &self.skeleton {
-            Skeleton::Bytes | Skeleton::Array { .. } => 1,
-            Skeleton::Frame { columns, .. } => columns
+            HeaderBody::Bytes | HeaderBody::Array { .. } => 1,
+            HeaderBody::Frame { columns, .. } => columns
                 .iter()
                 .map(|column| count_buffers(&column.data))
                 .sum(),
@@ -276,7 +276,7 @@ impl Summary {
                 expected,
             });
         }
-        if let Skeleton::Array {
+        if let HeaderBody::Array {
             dtype,
             shape,
             strides,
@@ -307,8 +307,8 @@ impl Summary {
         mut buffers: impl Iterator<Item = Buffer<'static>>,
     ) -> Result<Message<'static>, DecodeError> {
         let body = match self.skeleton {
-            Skeleton::Bytes => Body::Bytes(buffers.next().unwrap_or_default()),
-            Skeleton::Array {
+            HeaderBody::Bytes => Body::Bytes(buffers.next().unwrap_or_default()),
+            HeaderBody::Array {
                 dtype,
                 shape,
                 strides,
@@ -318,7 +318,7 @@ impl Summary {
                 strides,
                 buffers.next().unwrap_or_default(),
             )?),
-            Skeleton::Frame {
+            HeaderBody::Frame {
                 rows,
                 mut columns,
                 metadata,
@@ -343,7 +343,7 @@ impl Summary {
     }
 }
 
-fn count_buffers(data: &Data<'_>) -> usize {
+fn count_buffers(data: &ColumnData<'_>) -> usize {
     let own = data.format.storage().buffers();
     own + data
         .dictionary
@@ -351,7 +351,7 @@ fn count_buffers(data: &Data<'_>) -> usize {
         .map_or(0, |dictionary| count_buffers(&dictionary.values))
 }
 
-fn fill(data: &mut Data<'static>, buffers: &mut impl Iterator<Item = Buffer<'static>>) {
+fn fill(data: &mut ColumnData<'static>, buffers: &mut impl Iterator<Item = Buffer<'static>>) {
     let own = data.format.storage().buffers();
     data.buffers = buffers.take(own).collect();
     if let Some(dictionary) = &mut data.dictionary {
@@ -364,7 +364,7 @@ struct HeaderReader<'h> {
 }
 
 impl HeaderReader<'_> {
-    fn read(mut self, kind: RecordKind) -> Result<Summary, DecodeError> {
+    fn read(mut self, kind: RecordKind) -> Result<Header, DecodeError> {
         let mut entries = self.input.map("header")?;
         let mut key = self.key(&mut entries)?;
         let mut attributes = Attributes::new();
@@ -381,12 +381,12 @@ impl HeaderReader<'_> {
         let skeleton = match kind {
             RecordKind::Array => self.array(&mut entries)?,
             RecordKind::Frame => self.frame(&mut entries)?,
-            _ => Skeleton::Bytes,
+            _ => HeaderBody::Bytes,
         };
         if entries != 0 || !self.input.is_at_end() {
             return Err(DecodeError::NotCanonical);
         }
-        Ok(Summary {
+        Ok(Header {
             skeleton,
             buffers,
             attributes,
@@ -421,7 +421,7 @@ impl HeaderReader<'_> {
         }
     }
 
-    fn array(&mut self, entries: &mut usize) -> Result<Skeleton, DecodeError> {
+    fn array(&mut self, entries: &mut usize) -> Result<HeaderBody, DecodeError> {
         let key = self.key(entries)?;
         self.expect(key, DTYPE)?;
         let dtype = if self.input.next_is_array() {
@@ -454,7 +454,7 @@ impl HeaderReader<'_> {
             }
             strides = Some(steps);
         }
-        Ok(Skeleton::Array {
+        Ok(HeaderBody::Array {
             dtype,
             shape,
             strides,
@@ -514,7 +514,7 @@ impl HeaderReader<'_> {
         }
     }
 
-    fn frame(&mut self, entries: &mut usize) -> Result<Skeleton, DecodeError> {
+    fn frame(&mut self, entries: &mut usize) -> Result<HeaderBody, DecodeError> {
         let key = self.key(entries)?;
         self.expect(key, COLUMNS)?;
         let count = self.input.array(COLUMNS)?;
@@ -541,7 +541,7 @@ impl HeaderReader<'_> {
         let rows = self.input.len(ROWS)?;
         columns.iter_mut().for_each(|column| column.data.len = rows);
         check_names(&columns)?;
-        Ok(Skeleton::Frame {
+        Ok(HeaderBody::Frame {
             rows,
             columns,
             metadata,
@@ -570,7 +570,7 @@ impl HeaderReader<'_> {
         } else {
             BTreeMap::new()
         };
-        let data = Data {
+        let data = ColumnData {
             format,
             len: 0,
             null_count,
@@ -610,7 +610,7 @@ impl HeaderReader<'_> {
         } else {
             None
         };
-        let values = Data {
+        let values = ColumnData {
             format,
             len,
             null_count,

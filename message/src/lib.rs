@@ -7,10 +7,11 @@
 //! The bytes are described in `docs/wire.md`, which is normative: where it and this code differ, this code is wrong.
 //!
 //! What it does not do: open, connect, map or allocate shared memory. Where received bytes land is the caller's
-//! choice, through [`Landing`].
+//! choice, through [`BufferAllocator`].
 // `forbid`, but for tests: the macro `s!` of ndarray allows unsafe code inside itself, which `forbid` refuses.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
+mod allocator;
 mod array;
 mod buffer;
 mod checksum;
@@ -24,7 +25,6 @@ mod error;
 mod format;
 mod frame;
 mod header;
-mod landing;
 mod layout;
 mod limits;
 mod message;
@@ -32,22 +32,22 @@ mod msgpack;
 mod preamble;
 mod validate;
 
+pub use allocator::{AllocError, BufferAllocator, BufferMut, HeapAllocator};
 pub use array::{Array, NotDense};
 pub use buffer::{Backing, Buffer, Stability};
-pub use column::{Column, Data, Dictionary};
+pub use column::{Column, ColumnData, Dictionary};
 #[cfg(feature = "arrow")]
 pub use convert::arrow::ArrowError;
 #[cfg(feature = "ndarray")]
 pub use convert::ndarray::ViewError;
 pub use decode::{Decoder, Record, Reference};
-pub use dtype::{ByteOrder, Dtype, Field, Kind, RecordType, Scalar, TimeUnit};
+pub use dtype::{ByteOrder, Dtype, Field, RecordType, Scalar, ScalarKind, TimeUnit};
 pub use element::Element;
 pub use encode::{Encoder, Payload};
 pub use error::{ColumnFault, DecodeError, DtypeError};
-pub use format::{Format, FormatError, Resolution};
+pub use format::{ArrowTimeUnit, ColumnType, ColumnTypeError};
 pub use frame::Frame;
-pub use header::{Skeleton, Summary};
-pub use landing::{Heap, Landing, LandingError, Region};
+pub use header::{Header, HeaderBody};
 pub use layout::{ALIGNMENT, CHECKSUM_CHUNK};
 pub use limits::Limits;
 pub use message::{Attributes, Body, Message};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use crate::array::Array;
 use crate::buffer::Buffer;
-use crate::column::Data;
+use crate::column::ColumnData;
 use crate::frame::Frame;
 use crate::layout::align_up;
 use crate::preamble::RecordKind;
@@ -51,7 +51,7 @@ impl<'a> Message<'a> {
     }
 
     /// The array, if the body is one.
-    pub fn array(&self) -> Option<&Array<'a>> {
+    pub fn as_array(&self) -> Option<&Array<'a>> {
         match &self.body {
             Body::Array(array) => Some(array),
             _ => None,
@@ -59,7 +59,7 @@ impl<'a> Message<'a> {
     }
 
     /// The dataframe, if the body is one.
-    pub fn frame(&self) -> Option<&Frame<'a>> {
+    pub fn as_frame(&self) -> Option<&Frame<'a>> {
         match &self.body {
             Body::Frame(frame) => Some(frame),
             _ => None,
@@ -67,7 +67,7 @@ impl<'a> Message<'a> {
     }
 
     /// The bytes, if the body is plain bytes.
-    pub fn bytes(&self) -> Option<&Buffer<'a>> {
+    pub fn as_bytes(&self) -> Option<&Buffer<'a>> {
         match &self.body {
             Body::Bytes(bytes) => Some(bytes),
             _ => None,
@@ -93,7 +93,7 @@ impl<'a> Message<'a> {
                 buffers.reserve(frame.columns.len() * 3);
                 let mut push = |buffer| buffers.push(buffer);
                 frame.columns.iter().for_each(|column: &crate::Column<'a>| {
-                    let data: &Data<'a> = &column.data;
+                    let data: &ColumnData<'a> = &column.data;
                     data.each_buffer(&mut push);
                 });
             }
@@ -111,7 +111,7 @@ impl<'a> Message<'a> {
 
     /// Bytes that were copied to build the message, before any transport saw it.
     pub fn prepared(&self) -> u64 {
-        self.frame().map_or(0, |frame| frame.rebased)
+        self.as_frame().map_or(0, |frame| frame.rebased)
     }
 
     /// The same message without borrows: shared buffers stay where they are, borrowed ones are copied to the heap.

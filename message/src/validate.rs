@@ -1,9 +1,9 @@
 //! What a frame's buffers must hold. The bytes may come from anybody.
 
 use crate::buffer::Buffer;
-use crate::column::{Column, Data, Dictionary};
+use crate::column::{Column, ColumnData, Dictionary};
 use crate::error::{ColumnFault, DecodeError};
-use crate::format::{Format, Storage};
+use crate::format::{ColumnType, Storage};
 use crate::frame::Frame;
 
 /// Everything: lengths and contents.
@@ -34,7 +34,7 @@ pub(crate) fn lengths(frame: &Frame<'_>) -> Result<(), DecodeError> {
     })
 }
 
-fn data_lengths(data: &Data<'_>, index: &mut usize) -> Result<(), DecodeError> {
+fn data_lengths(data: &ColumnData<'_>, index: &mut usize) -> Result<(), DecodeError> {
     let (storage, len) = (data.format.storage(), data.len as u64);
     if data.buffers.len() != storage.buffers() {
         return Err(DecodeError::BufferCount {
@@ -92,7 +92,7 @@ fn data_lengths(data: &Data<'_>, index: &mut usize) -> Result<(), DecodeError> {
     }
 }
 
-fn contents(data: &Data<'_>) -> Result<(), ColumnFault> {
+fn contents(data: &ColumnData<'_>) -> Result<(), ColumnFault> {
     let validity = data.buffers.first().map_or(&[][..], |bits| bits);
     if !validity.is_empty() {
         check_bit_padding(validity, data.len)?;
@@ -192,20 +192,20 @@ fn le_signed<const N: usize>(bytes: &[u8; N]) -> i64 {
 }
 
 fn check_codes(
-    data: &Data<'_>,
+    data: &ColumnData<'_>,
     dictionary: &Dictionary<'_>,
     validity: &[u8],
 ) -> Result<(), ColumnFault> {
     let codes: &[u8] = data.buffers.get(1).map_or(&[], |codes| codes);
     let entries = dictionary.values.len as u64;
     let code_at: fn(&[u8]) -> i128 = match data.format {
-        Format::Int8 => |b| fixed(b).map_or(-1, i8::from_le_bytes).into(),
-        Format::Uint8 => |b| fixed(b).map_or(0, u8::from_le_bytes).into(),
-        Format::Int16 => |b| fixed(b).map_or(-1, i16::from_le_bytes).into(),
-        Format::Uint16 => |b| fixed(b).map_or(0, u16::from_le_bytes).into(),
-        Format::Int32 => |b| fixed(b).map_or(-1, i32::from_le_bytes).into(),
-        Format::Uint32 => |b| fixed(b).map_or(0, u32::from_le_bytes).into(),
-        Format::Int64 => |b| fixed(b).map_or(-1, i64::from_le_bytes).into(),
+        ColumnType::Int8 => |b| fixed(b).map_or(-1, i8::from_le_bytes).into(),
+        ColumnType::Uint8 => |b| fixed(b).map_or(0, u8::from_le_bytes).into(),
+        ColumnType::Int16 => |b| fixed(b).map_or(-1, i16::from_le_bytes).into(),
+        ColumnType::Uint16 => |b| fixed(b).map_or(0, u16::from_le_bytes).into(),
+        ColumnType::Int32 => |b| fixed(b).map_or(-1, i32::from_le_bytes).into(),
+        ColumnType::Uint32 => |b| fixed(b).map_or(0, u32::from_le_bytes).into(),
+        ColumnType::Int64 => |b| fixed(b).map_or(-1, i64::from_le_bytes).into(),
         _ => |b| fixed(b).map_or(0, u64::from_le_bytes).into(),
     };
     let size = data.format.fixed_size().unwrap_or(1);

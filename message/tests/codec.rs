@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use numpush_message::{
-    Array, Body, Buffer, Column, Data, DecodeError, Decoder, Dictionary, Encoder, Flags, Format,
-    Frame, Heap, Landing, LandingError, Limits, Message, Preamble, Record, RecordKind, Region,
-    Scalar,
+    AllocError, Array, Body, Buffer, BufferAllocator, BufferMut, Column, ColumnData, ColumnType,
+    DecodeError, Decoder, Dictionary, Encoder, Flags, Frame, HeapAllocator, Limits, Message,
+    Preamble, Record, RecordKind, Scalar,
 };
 
 fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
@@ -31,7 +31,7 @@ fn decode(
     bytes: &[u8],
     mut piece: impl FnMut() -> usize,
 ) -> Result<Option<Message<'static>>, DecodeError> {
-    let (mut decoder, mut heap) = (Decoder::new(Limits::default()), Heap::new());
+    let (mut decoder, mut heap) = (Decoder::new(Limits::default()), HeapAllocator::new());
     let mut rest = bytes;
     while !rest.is_empty() {
         let spare = decoder.spare()?;
@@ -55,9 +55,9 @@ fn array(len: usize) -> Message<'static> {
     Message::from(Array::new("|u1".parse::<Scalar>().unwrap(), &[len], bytes.into()).unwrap())
 }
 
-fn data(format: Format, len: usize, nulls: usize, buffers: &[&[u8]]) -> Data<'static> {
+fn data(format: ColumnType, len: usize, nulls: usize, buffers: &[&[u8]]) -> ColumnData<'static> {
     let buffers = buffers.iter().map(|bytes| Buffer::copy_of(bytes)).collect();
-    Data {
+    ColumnData {
         format,
         len,
         null_count: nulls,
@@ -68,7 +68,7 @@ fn data(format: Format, len: usize, nulls: usize, buffers: &[&[u8]]) -> Data<'st
 
 fn frame() -> Frame<'static> {
     let text = data(
-        Format::Utf8,
+        ColumnType::Utf8,
         3,
         1,
         &[
@@ -77,9 +77,9 @@ fn frame() -> Frame<'static> {
             "éabc".as_bytes(),
         ],
     );
-    let mut codes = data(Format::Int8, 3, 0, &[&[], &[1, 0, 1]]);
-    let values = data(Format::LargeUtf8, 2, 0, &[&[], &[0; 8], &[]]);
-    let mut values = Data {
+    let mut codes = data(ColumnType::Int8, 3, 0, &[&[], &[1, 0, 1]]);
+    let values = data(ColumnType::LargeUtf8, 2, 0, &[&[], &[0; 8], &[]]);
+    let mut values = ColumnData {
         buffers: vec![
             values.buffers[0].clone(),
             Buffer::copy_of(&le64(&[0, 1, 3])),
@@ -100,8 +100,11 @@ fn frame() -> Frame<'static> {
     };
     let mut columns = vec![column("text", text), column("code", codes)];
     columns[0].metadata.insert("unit".into(), "none".into());
-    columns.push(column("flag", data(Format::Bool, 3, 0, &[&[], &[0b010]])));
-    columns.push(column("none", data(Format::Null, 3, 3, &[])));
+    columns.push(column(
+        "flag",
+        data(ColumnType::Bool, 3, 0, &[&[], &[0b010]]),
+    ));
+    columns.push(column("none", data(ColumnType::Null, 3, 3, &[])));
     let metadata = BTreeMap::from([("pandas".to_owned(), "{}".to_owned())]);
     Frame {
         rows: 3,
@@ -384,8 +387,8 @@ fn headers_in_any_other_form_are_refused() {
 #[test]
 fn claims_are_refused_before_anything_is_allocated_for_them() {
     struct Never;
-    impl Landing for Never {
-        fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
+    impl BufferAllocator for Never {
+        fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
             panic!("{len} bytes were asked for on the strength of a claim");
         }
     }

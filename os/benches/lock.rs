@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::{Mutex, RwLock};
 use std::time::Instant;
 
-use numpush_os::{Attempt, Block};
+use numpush_os::{LockOptions, OwnedLock};
 
 const ROUNDS: usize = 21;
 const PAIRS: u32 = 100_000;
@@ -19,9 +19,9 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let block = Block::new().expect("memory for locks");
+    let block = OwnedLock::new().expect("memory for locks");
     let lock = block.lock();
-    let attempt = Attempt::default();
+    let attempt = LockOptions::default();
     let mutex = Mutex::new(0);
     let rwlock = RwLock::new(0);
     let (pthread_mutex, pthread_robust) = (shared_mutex(false), shared_mutex(true));

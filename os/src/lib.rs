@@ -26,14 +26,16 @@ mod worker;
 
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
 pub use lock::{
-    Attempt, Block, Committing, Exclusive, Holder, Lock, LockError, LockState, MAX_HELD, Mutual,
-    Place, Poison, PoisonCause, Shared, forks,
+    CommitHold, Holder, LockAddress, LockError, LockOptions, LockState, MAX_HELD, MutexHold,
+    OwnedLock, Poison, PoisonCause, ReadHold, RobustRwLock, WriteHold, forks,
 };
 pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_sealed};
-pub use memory::Memory;
-pub use named::{NamedMemory, reap_names};
-pub use pages::{Claimed, Guarded, HUGE_PAGE, HugePages, Overlap, PageOptions, Pages, Pair};
-pub use part::{Division, division};
+pub use memory::Memfd;
+pub use named::{NamedMapping, reap_names};
+pub use pages::{
+    Claimed, Guarded, HUGE_PAGE, HugePages, PageOptions, Pair, RangeInUse, SharedPages,
+};
+pub use part::{PartRange, part_range};
 pub use poll::{Ready, wait};
 pub use process::{
     Usage, available_memory, file_system_room, memory_limit, peak_memory, usage, user,

@@ -268,7 +268,7 @@ fn file_len(file: impl AsFd) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Memory;
+    use crate::Memfd;
 
     #[test]
     fn unsealed_memory_and_files_are_refused() {
@@ -284,7 +284,7 @@ mod tests {
         denied(FileMapping::new(&file).map(drop));
         let (pipe, _end) = nix::unistd::pipe().unwrap();
         denied(SealedMapping::new(&pipe).map(drop));
-        let held = Memory::new(100).unwrap();
+        let held = Memfd::new(100).unwrap();
         denied(SealedMapping::new(held.descriptor()).map(drop));
     }
 
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn sealed_memory_cannot_change_any_more() {
-        let mut memory = Memory::new(4096).unwrap();
+        let mut memory = Memfd::new(4096).unwrap();
         memory.as_mut_slice()[..3].copy_from_slice(b"abc");
         let (descriptor, mapping) = memory.seal().unwrap();
         assert_eq!(&mapping[..3], b"abc");
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_peer_sees_what_the_owner_writes() {
-        let mut memory = Memory::new(10).unwrap();
+        let mut memory = Memfd::new(10).unwrap();
         memory.forbid_new_writers().unwrap();
         let peer = PeerMapping::new(memory.descriptor()).unwrap();
         memory.as_mut_slice().fill(7);

@@ -13,12 +13,12 @@ use crate::process::available_memory;
 /// Every page is allocated when it is made: the first touch of a page that tmpfs cannot provide is a SIGBUS, an
 /// allocation that fails is an error.
 #[derive(Debug)]
-pub struct Memory {
+pub struct Memfd {
     descriptor: Arc<OwnedFd>,
     mapping: SharedMapping,
 }
 
-impl Memory {
+impl Memfd {
     /// Makes `len` bytes of zeros.
     ///
     /// # Errors
@@ -121,13 +121,13 @@ mod tests {
 
     #[test]
     fn memory_that_cannot_be_had_is_an_error() {
-        let error = Memory::new(1 << 50).unwrap_err();
+        let error = Memfd::new(1 << 50).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
     }
 
     #[test]
     fn nobody_resizes_memory() {
-        let memory = Memory::new(8192).unwrap();
+        let memory = Memfd::new(8192).unwrap();
         assert_eq!(
             nix::unistd::ftruncate(memory.descriptor(), 0),
             Err(nix::errno::Errno::EPERM)

@@ -101,7 +101,7 @@ mod def {
 /// Nothing orders the access of those who have it open, and nothing keeps one of them from truncating it. What is
 /// shared between programs of numpush is better shared without a name.
 #[derive(Debug)]
-pub struct NamedMemory {
+pub struct NamedMapping {
     mapping: def::Mapping,
     name: String,
     file: Flock<File>,
@@ -109,7 +109,7 @@ pub struct NamedMemory {
     owned: bool,
 }
 
-impl NamedMemory {
+impl NamedMapping {
     /// Makes `len` bytes of zeros called `name`. Its name goes with the value returned.
     ///
     /// It is born whole: a name is given to it only when its pages are allocated and it is locked (open(2), O_TMPFILE;
@@ -205,7 +205,7 @@ impl NamedMemory {
     }
 }
 
-impl Drop for NamedMemory {
+impl Drop for NamedMapping {
     fn drop(&mut self) {
         // Only if it is still the same memory: the name may have been taken away and given anew.
         let ours = self.file.metadata().map(|file| (file.dev(), file.ino()));
@@ -286,22 +286,22 @@ mod tests {
     #[test]
     fn both_ends_see_the_same_cells() {
         let name = name("cells");
-        let made = NamedMemory::create(&name, 4096).unwrap();
+        let made = NamedMapping::create(&name, 4096).unwrap();
         assert_eq!(
-            NamedMemory::create(&name, 4096).unwrap_err().kind(),
+            NamedMapping::create(&name, 4096).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
         );
-        let opened = NamedMemory::open(&name, true).unwrap();
+        let opened = NamedMapping::open(&name, true).unwrap();
         made.cells::<u32>().unwrap()[3].set(7);
         assert_eq!(opened.cells::<u32>().unwrap()[3].get(), 7);
-        let read_only = NamedMemory::open(&name, false).unwrap();
+        let read_only = NamedMapping::open(&name, false).unwrap();
         assert!(read_only.cells::<u32>().is_none());
         let mut word = [0; 4];
         read_only.copy_to(12, &mut word);
         assert_eq!(u32::from_ne_bytes(word), 7);
         drop(made);
         assert_eq!(
-            NamedMemory::open(&name, true).unwrap_err().kind(),
+            NamedMapping::open(&name, true).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
     }
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn only_names_that_nobody_has_open_are_reaped() {
         let name = name("reap");
-        let mut made = NamedMemory::create(&name, 64).unwrap();
+        let mut made = NamedMapping::create(&name, 64).unwrap();
         made.keep_name();
         assert!(reap_names(&name).unwrap().is_empty());
         drop(made);
@@ -320,12 +320,12 @@ mod tests {
     fn impossible_names_and_sizes_are_errors() {
         for bad in ["", "a/b", "..", "/", "a\0b"] {
             assert_eq!(
-                NamedMemory::create(bad, 64).unwrap_err().kind(),
+                NamedMapping::create(bad, 64).unwrap_err().kind(),
                 io::ErrorKind::InvalidInput,
                 "{bad:?}"
             );
         }
-        assert!(NamedMemory::create(&name("empty"), 0).is_err());
-        assert!(NamedMemory::create(&name("huge"), 1 << 50).is_err());
+        assert!(NamedMapping::create(&name("empty"), 0).is_err());
+        assert!(NamedMapping::create(&name("huge"), 1 << 50).is_err());
     }
 }

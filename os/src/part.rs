@@ -5,8 +5,8 @@ use std::ops::Range;
 use bytemuck::Pod;
 use ndarray::{ArrayViewMut, Dimension, RawArrayViewMut, ShapeBuilder};
 
-use crate::lock::{Exclusive, Shared};
-use crate::pages::{Guarded, Overlap};
+use crate::lock::{ReadHold, WriteHold};
+use crate::pages::{Guarded, RangeInUse};
 
 /// Items `range` of `len` items when they are dealt to `parts` as evenly as multiples of `grain` allow.
 ///
@@ -14,7 +14,7 @@ use crate::pages::{Guarded, Overlap};
 ///
 /// # Panics
 /// If there are no parts or the grain is zero.
-pub fn division(len: usize, parts: usize, number: usize, grain: usize) -> Range<usize> {
+pub fn part_range(len: usize, parts: usize, number: usize, grain: usize) -> Range<usize> {
     assert!(
         number < parts && grain > 0,
         "part {number} of {parts} in grains of {grain}"
@@ -28,7 +28,7 @@ pub fn division(len: usize, parts: usize, number: usize, grain: usize) -> Range<
 
 /// How guarded bytes are divided: as items of `item` bytes each, dealt in multiples of `grain` items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Division {
+pub struct PartRange {
     /// Number of parts.
     pub parts: usize,
     /// The part that is meant.
@@ -41,15 +41,15 @@ impl Guarded {
     /// The same part of several runs of bytes, each of so many items as it is given with, to write.
     ///
     /// # Errors
-    /// [`Overlap`] if this process knows the part under another lock.
+    /// [`RangeInUse`] if this process knows the part under another lock.
     ///
     /// # Panics
     /// If the locks held are others, if bytes are not whole items, or if two runs overlap.
     pub fn part_bytes_mut<'a>(
-        all: &[(&'a Self, Division, usize)],
-        whole: &'a Shared,
-        part: &'a mut Exclusive,
-    ) -> Result<Vec<&'a mut [u8]>, Overlap> {
+        all: &[(&'a Self, PartRange, usize)],
+        whole: &'a ReadHold,
+        part: &'a mut WriteHold,
+    ) -> Result<Vec<&'a mut [u8]>, RangeInUse> {
         let runs: Vec<&Self> = all.iter().map(|(one, ..)| *one).collect();
         Self::assert_disjoint(&runs);
         let mut parts = Vec::with_capacity(all.len());
@@ -62,7 +62,7 @@ impl Guarded {
             let item = bytes / items;
             let base = one.part_pointer(whole, part, division.number)?;
             let Range { start, end } =
-                crate::part::division(*items, division.parts, division.number, division.grain);
+                part_range(*items, division.parts, division.number, division.grain);
             // SAFETY: a division lies inside the items, and these inside the mapped bytes.
             let start_pointer = unsafe { base.add(start * item) };
             // SAFETY: the part's lock is held alone and borrowed alone; the whole's lock lets nobody in but workers on
@@ -78,18 +78,18 @@ impl Guarded {
     /// A part of the bytes as elements of an array in C order, divided along `axis`, to write.
     ///
     /// # Errors
-    /// [`Overlap`] if this process knows the part under another lock.
+    /// [`RangeInUse`] if this process knows the part under another lock.
     ///
     /// # Panics
     /// If the locks held are others, or if the bytes are not the elements of such an array.
     pub fn part_view_mut<'a, T: Pod, D: Dimension>(
         &'a self,
-        whole: &'a Shared,
-        part: &'a mut Exclusive,
-        division: Division,
+        whole: &'a ReadHold,
+        part: &'a mut WriteHold,
+        division: PartRange,
         shape: &D,
         axis: usize,
-    ) -> Result<ArrayViewMut<'a, T, D>, Overlap> {
+    ) -> Result<ArrayViewMut<'a, T, D>, RangeInUse> {
         let elements = shape
             .slice()
             .iter()
@@ -104,7 +104,7 @@ impl Guarded {
         let base = self.part_pointer(whole, part, division.number)?.cast::<T>();
         assert!(base.is_aligned(), "elements at {base:?}");
         let Range { start, end } =
-            crate::part::division(shape[axis], division.parts, division.number, division.grain);
+            part_range(shape[axis], division.parts, division.number, division.grain);
         // C order: a step along an axis passes all elements of the axes behind it.
         let mut strides = shape.clone();
         let mut step = 1;
@@ -134,8 +134,8 @@ impl Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::{Attempt, Block};
-    use crate::pages::{PageOptions, Pages};
+    use crate::lock::{LockOptions, OwnedLock};
+    use crate::pages::{PageOptions, SharedPages};
     use ndarray::Dim;
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         ] {
             let mut next = 0;
             for number in 0..parts {
-                let part = division(len, parts, number, grain);
+                let part = part_range(len, parts, number, grain);
                 assert!(
                     part.start == next || part.is_empty(),
                     "{part:?} of {len} in {parts}"
@@ -164,19 +164,22 @@ mod tests {
 
     #[test]
     fn parts_of_columns_interleave_without_touching() {
-        let pages = Pages::new(4096, PageOptions::default()).unwrap();
+        let pages = SharedPages::new(4096, PageOptions::default()).unwrap();
         let (whole, parts) = (
-            Block::new().unwrap(),
-            [Block::new().unwrap(), Block::new().unwrap()],
+            OwnedLock::new().unwrap(),
+            [OwnedLock::new().unwrap(), OwnedLock::new().unwrap()],
         );
         let guarded = pages.claim(0..12 * 8).unwrap().into_guarded(whole.lock());
-        let mut held = whole.lock().write(Attempt::default()).unwrap();
+        let mut held = whole.lock().write(LockOptions::default()).unwrap();
         let epoch = held.hand_out_parts();
         let shape = Dim([3, 4]);
-        let work = |block: &Block, number: usize| {
-            let joined = whole.lock().join_parts(epoch, Attempt::default()).unwrap();
-            let mut own = block.lock().write(Attempt::default()).unwrap();
-            let division = Division {
+        let work = |block: &OwnedLock, number: usize| {
+            let joined = whole
+                .lock()
+                .join_parts(epoch, LockOptions::default())
+                .unwrap();
+            let mut own = block.lock().write(LockOptions::default()).unwrap();
+            let division = PartRange {
                 parts: 2,
                 number,
                 grain: 1,
@@ -185,7 +188,7 @@ mod tests {
                 guarded.part_view_mut::<u64, _>(&joined, &mut own, division, &shape, 1)?;
             assert_eq!(view.shape(), [3, 2]);
             view.fill(number as u64 + 1);
-            Ok::<_, Overlap>(())
+            Ok::<_, RangeInUse>(())
         };
         std::thread::scope(|scope| {
             scope.spawn(|| work(&parts[0], 0).unwrap());

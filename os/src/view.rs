@@ -7,9 +7,9 @@ use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use smallvec::SmallVec;
 
-use crate::lock::{Exclusive, Poison, Shared};
-use crate::pages::{Guarded, Overlap, Pair};
-use crate::part::Division;
+use crate::lock::{Poison, ReadHold, WriteHold};
+use crate::pages::{Guarded, Pair, RangeInUse};
+use crate::part::PartRange;
 
 /// An array while its lock is held for reading.
 ///
@@ -18,7 +18,7 @@ use crate::part::Division;
 ///    [`ArrayRef`] cannot be moved or swapped.
 pub struct ReadGuard<'a, T, D> {
     view: ArrayView<'a, T, D>,
-    held: SmallVec<[Shared; 1]>,
+    held: SmallVec<[ReadHold; 1]>,
 }
 
 /// An array while its lock is held for writing.
@@ -27,7 +27,7 @@ pub struct ReadGuard<'a, T, D> {
 /// 1. As for [`ReadGuard`].
 pub struct WriteGuard<'a, T, D> {
     view: ArrayViewMut<'a, T, D>,
-    held: SmallVec<[Exclusive; 1]>,
+    held: SmallVec<[WriteHold; 1]>,
 }
 
 /// A part of an array while the part's lock is held.
@@ -36,8 +36,8 @@ pub struct WriteGuard<'a, T, D> {
 /// 1. As for [`ReadGuard`].
 pub struct PartGuard<'a, T, D> {
     view: ArrayViewMut<'a, T, D>,
-    _part: Exclusive,
-    _whole: Shared,
+    _part: WriteHold,
+    _whole: ReadHold,
 }
 
 impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
@@ -47,7 +47,7 @@ impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
     /// As [`Guarded::run`], and if the bytes are not whole elements.
     pub fn new(
         neighbours: &'a [Guarded],
-        held: SmallVec<[Shared; 1]>,
+        held: SmallVec<[ReadHold; 1]>,
         layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
     ) -> Self {
         let bytes: *const [u8] = Guarded::run(neighbours, &held);
@@ -65,7 +65,7 @@ impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
     /// As [`Pair::bytes`].
     pub fn of_pair(
         pair: &'a Pair,
-        held: Shared,
+        held: ReadHold,
         layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
     ) -> Self {
         let bytes: *const [u8] = pair.bytes(&held);
@@ -85,7 +85,7 @@ impl<'a, T: Pod, D: Dimension> WriteGuard<'a, T, D> {
     /// As [`Guarded::run_mut`], and if the bytes are not whole elements.
     pub fn new(
         neighbours: &'a [Guarded],
-        mut held: SmallVec<[Exclusive; 1]>,
+        mut held: SmallVec<[WriteHold; 1]>,
         layout: impl for<'x> FnOnce(&'x mut [T]) -> ArrayViewMut<'x, T, D>,
     ) -> Self {
         let bytes: *mut [u8] = Guarded::run_mut(neighbours, &mut held);
@@ -102,12 +102,12 @@ impl<'a, T: Pod, D: Dimension> WriteGuard<'a, T, D> {
 impl<T, D> WriteGuard<'_, T, D> {
     /// What an unfinished write left behind, for each lock that has been poisoned.
     pub fn poison(&self) -> impl Iterator<Item = &Poison> {
-        self.held.iter().filter_map(Exclusive::poison)
+        self.held.iter().filter_map(WriteHold::poison)
     }
 
     /// Says that the elements are whole again. Without it a guard taken over a poisoned lock leaves it poisoned.
     pub fn clear_poison(&mut self) {
-        self.held.iter_mut().for_each(Exclusive::clear_poison);
+        self.held.iter_mut().for_each(WriteHold::clear_poison);
     }
 }
 
@@ -115,18 +115,18 @@ impl<'a, T: Pod, D: Dimension> PartGuard<'a, T, D> {
     /// A view of part of the elements of `guarded`, divided along `axis`.
     ///
     /// # Errors
-    /// [`Overlap`] if this process knows the part under another lock.
+    /// [`RangeInUse`] if this process knows the part under another lock.
     ///
     /// # Panics
     /// As [`Guarded::part_view_mut`].
     pub fn new(
         guarded: &'a Guarded,
-        whole: Shared,
-        mut part: Exclusive,
-        division: Division,
+        whole: ReadHold,
+        mut part: WriteHold,
+        division: PartRange,
         shape: &D,
         axis: usize,
-    ) -> Result<Self, Overlap> {
+    ) -> Result<Self, RangeInUse> {
         let mut view = guarded.part_view_mut::<T, D>(&whole, &mut part, division, shape, axis)?;
         let (shape, strides) = (view.raw_dim(), strides_of(&view));
         let first = view.as_mut_ptr();
@@ -179,7 +179,7 @@ impl<T, D: Dimension> Deref for ReadGuard<'_, T, D> {
 impl<T, D> ReadGuard<'_, T, D> {
     /// What an unfinished write left behind, if the lock was taken nevertheless.
     pub fn poison(&self) -> Option<Poison> {
-        self.held.iter().find_map(Shared::poison)
+        self.held.iter().find_map(ReadHold::poison)
     }
 }
 

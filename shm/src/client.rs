@@ -7,14 +7,14 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use numpush_os::{Pages, forks, peer_credentials, set_receive_tick, set_send_tick, user};
+use numpush_os::{SharedPages, forks, peer_credentials, set_receive_tick, set_send_tick, user};
 
 use crate::channel::{Channel, Fault};
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::host::{self, Reply, Request};
-use crate::report::HostReport;
-use crate::value::{Origin, Value, registry};
+use crate::object::{Object, Origin, registry};
+use crate::report::OwnerReport;
 
 /// An owner that does not answer for so long is taken for stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,10 +30,10 @@ pub(crate) struct Client {
 #[derive(Debug)]
 struct State {
     channel: Channel,
-    open: HashMap<u64, Weak<Value>>,
+    open: HashMap<u64, Weak<Object>>,
     /// Mappings that stay for the next value in them: to map a segment anew costs a fault a page. The owner says when
     /// one is gone.
-    kept: HashMap<u64, Arc<Pages>>,
+    kept: HashMap<u64, Arc<SharedPages>>,
 }
 
 /// A value's stay in this process. Dropped, the owner is told.
@@ -44,7 +44,7 @@ pub(crate) struct Lease {
 }
 
 /// Opens the value behind a handle, in the process that made it or in another one of the same user.
-pub(crate) fn open(handle: &Handle) -> Result<Arc<Value>, Error> {
+pub(crate) fn open(handle: &Handle) -> Result<Arc<Object>, Error> {
     if host::is_ours(&handle.owner) {
         let found = registry().find(handle.number);
         return found.ok_or_else(|| stale(handle, "its value is gone"));
@@ -125,7 +125,7 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(self: &Arc<Self>, handle: &Handle) -> Result<Arc<Value>, Error> {
+    fn open(self: &Arc<Self>, handle: &Handle) -> Result<Arc<Object>, Error> {
         let mut state = self.state();
         if let Some(value) = state.open.get(&handle.number).and_then(Weak::upgrade) {
             return Ok(value);
@@ -136,7 +136,7 @@ impl Client {
         };
         gone.iter()
             .for_each(|memory| drop(state.kept.remove(memory)));
-        let opened = Value::open(offer, |memory| state.fetch(handle, memory));
+        let opened = Object::open(offer, |memory| state.fetch(handle, memory));
         // From here on the owner keeps the value for us until this is dropped, which takes the state.
         let lease = Lease {
             handle: handle.clone(),
@@ -149,7 +149,7 @@ impl Client {
                 return Err(error);
             }
         };
-        let value = Arc::new(Value {
+        let value = Arc::new(Object {
             meta,
             spans,
             origin: Origin::Leased(lease),
@@ -224,7 +224,7 @@ pub(crate) fn fetch(handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
 }
 
 /// What the owner at an abstract socket has, if it says so within `patience`.
-pub(crate) fn report(owner: &str, patience: Duration) -> Result<HostReport, Error> {
+pub(crate) fn report(owner: &str, patience: Duration) -> Result<OwnerReport, Error> {
     let handle = Handle {
         owner: owner.to_owned(),
         number: 0,

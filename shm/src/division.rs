@@ -4,19 +4,19 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use numpush_os::{Attempt, Block, Division, Exclusive, Lock, LockError, Shared};
+use numpush_os::{LockError, LockOptions, OwnedLock, PartRange, ReadHold, RobustRwLock, WriteHold};
 use serde::{Deserialize, Serialize};
 
 use crate::client;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::value::{LockOffer, Value, open_lock};
+use crate::object::{LockOffer, Object, open_lock};
 
 /// A value that is locked because parts of it are out.
 #[derive(Debug)]
 pub(crate) struct Divided {
-    held: Exclusive,
-    blocks: Vec<Block>,
+    held: WriteHold,
+    blocks: Vec<OwnedLock>,
     /// Bytes of each part, for the report of an unfinished one.
     bytes: Vec<Range<usize>>,
 }
@@ -24,11 +24,11 @@ pub(crate) struct Divided {
 /// A share in the work on a value: what names a part in another process.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
-    pub(crate) value: Arc<Value>,
-    lock: Lock,
+    pub(crate) value: Arc<Object>,
+    lock: RobustRwLock,
     offer: LockOffer,
     epoch: u64,
-    pub(crate) division: Division,
+    pub(crate) division: PartRange,
     /// Keeps the value locked, in the process that divided it.
     _divided: Option<Rc<Divided>>,
 }
@@ -46,17 +46,17 @@ pub(crate) struct ShareOffer {
 
 /// Locks `value` and divides it; `bytes` are those of each part.
 pub(crate) fn divide(
-    value: &Arc<Value>,
+    value: &Arc<Object>,
     grain: usize,
     bytes: Vec<Range<usize>>,
 ) -> Result<Vec<Share>, Error> {
     value.owned("divide it")?;
     let parts = bytes.len();
-    let blocks: Result<Vec<Block>, _> = (0..parts).map(|_| Block::new()).collect();
+    let blocks: Result<Vec<OwnedLock>, _> = (0..parts).map(|_| OwnedLock::new()).collect();
     let blocks = blocks.map_err(Error::io("make the locks of parts"))?;
-    let mut held = value.lock().write(Attempt::default())?;
+    let mut held = value.lock().write(LockOptions::default())?;
     let epoch = held.hand_out_parts();
-    let locks: Vec<(Lock, LockOffer)> = blocks
+    let locks: Vec<(RobustRwLock, LockOffer)> = blocks
         .iter()
         .map(|block| (block.lock(), LockOffer::new(block)))
         .collect();
@@ -65,12 +65,12 @@ pub(crate) fn divide(
         blocks,
         bytes,
     });
-    let share = |(number, (lock, offer)): (usize, (Lock, LockOffer))| Share {
+    let share = |(number, (lock, offer)): (usize, (RobustRwLock, LockOffer))| Share {
         value: Arc::clone(value),
         lock,
         offer,
         epoch,
-        division: Division {
+        division: PartRange {
             parts,
             number,
             grain,
@@ -83,7 +83,7 @@ pub(crate) fn divide(
 impl Share {
     /// Takes the part's lock, beside workers on other parts. If it was poisoned, and that is accepted, it is no more: a
     /// part has one writer at a time, who writes all of it.
-    pub(crate) fn lock(&self, attempt: Attempt) -> Result<(Shared, Exclusive), LockError> {
+    pub(crate) fn lock(&self, attempt: LockOptions) -> Result<(ReadHold, WriteHold), LockError> {
         let whole = self.value.lock().join_parts(self.epoch, attempt)?;
         let mut part = self.lock.write(attempt)?;
         part.clear_poison();
@@ -91,7 +91,7 @@ impl Share {
     }
 
     pub(crate) fn offer(&self) -> Result<ShareOffer, Error> {
-        let Division {
+        let PartRange {
             parts,
             number,
             grain,
@@ -123,7 +123,7 @@ impl Share {
         }
         let value = client::open(&handle)?;
         let lock = open_lock(lock_offer, &mut |memory| client::fetch(&handle, memory))?;
-        let division = Division {
+        let division = PartRange {
             parts,
             number,
             grain,
@@ -143,7 +143,7 @@ impl Drop for Divided {
     fn drop(&mut self) {
         // Workers that still write are waited for; one that died is not.
         let _ = self.held.take_back_parts(None);
-        let unfinished = |(block, bytes): (&Block, &Range<usize>)| {
+        let unfinished = |(block, bytes): (&OwnedLock, &Range<usize>)| {
             let poison = block.lock().state().poison?;
             Some(numpush_os::Poison {
                 dirty: bytes.clone(),

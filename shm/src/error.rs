@@ -1,7 +1,7 @@
 use std::io;
 use std::ops::Range;
 
-use numpush_message::{DecodeError, Dtype, LandingError};
+use numpush_message::{AllocError, DecodeError, Dtype};
 use numpush_os::LockError;
 
 /// Why something shared could not be made, opened or used.
@@ -14,7 +14,7 @@ pub enum Error {
     Lock(#[from] LockError),
     /// No room in the arena.
     #[error(transparent)]
-    NoRoom(#[from] LandingError),
+    NoRoom(#[from] AllocError),
     /// The kernel refused.
     #[error("{operation}")]
     Io {
@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// Bytes that did not land in an arena.
     #[error(
-        "the message's buffers lie outside every arena: receive them with `listener.landing(arena)`"
+        "the message's buffers lie outside every arena: receive them with `listener.allocator(arena)`"
     )]
     NotShared,
     /// Somebody else still reads the bytes without a lock, or has the value open.

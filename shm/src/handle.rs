@@ -7,7 +7,7 @@ use numpush_message::Element;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::array::{AnyArray, CommitArray, SharedArray};
+use crate::array::{DoubleBufferedArray, SharedArray, SharedDynArray};
 use crate::error::Error;
 use crate::frame::SharedFrame;
 use crate::graph::SharedGraph;
@@ -86,8 +86,8 @@ macro_rules! sent_as_handle {
 }
 
 sent_as_handle!(SharedArray<T, D>, T: Element + Pod, D: Dimension);
-sent_as_handle!(CommitArray<T, D>, T: Element + Pod, D: Dimension);
-sent_as_handle!(AnyArray);
+sent_as_handle!(DoubleBufferedArray<T, D>, T: Element + Pod, D: Dimension);
+sent_as_handle!(SharedDynArray);
 sent_as_handle!(SharedFrame);
 sent_as_handle!(SharedGraph);
 sent_as_handle!(SharedMutex);

@@ -8,13 +8,13 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use numpush_os::{Lock, Pages, forks, peer_credentials, user};
+use numpush_os::{RobustRwLock, SharedPages, forks, peer_credentials, user};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, Fault};
 use crate::error::Error;
-use crate::report::HostReport;
-use crate::value::{Offer, Value, registry};
+use crate::object::{Object, OpenReply, registry};
+use crate::report::OwnerReport;
 
 /// What abstract sockets of owners begin with.
 pub(crate) const PREFIX: &str = "numpush-shm.";
@@ -39,12 +39,12 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// The value, and which memories that were fetched before have gone since.
     Opened {
-        offer: Offer,
+        offer: OpenReply,
         gone: Vec<u64>,
     },
     /// The descriptor is with the frame.
     Memory,
-    Report(HostReport),
+    Report(OwnerReport),
     /// There is no such value or memory any more.
     Gone,
 }
@@ -57,11 +57,11 @@ struct Host {
 /// A process that talks to us.
 pub(crate) struct Peer {
     pub(crate) pid: u32,
-    leases: Mutex<HashMap<u64, (Arc<Value>, usize)>>,
+    leases: Mutex<HashMap<u64, (Arc<Object>, usize)>>,
 }
 
 impl Peer {
-    fn leases(&self) -> MutexGuard<'_, HashMap<u64, (Arc<Value>, usize)>> {
+    fn leases(&self) -> MutexGuard<'_, HashMap<u64, (Arc<Object>, usize)>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -148,7 +148,7 @@ fn listen(listener: &UnixListener) {
 /// Answers one process until it closes or dies; then what it had open is let go.
 fn serve(socket: UnixStream, peer: &Peer) {
     let mut channel = Channel::new(socket);
-    let mut fetched: HashMap<u64, Weak<Pages>> = HashMap::new();
+    let mut fetched: HashMap<u64, Weak<SharedPages>> = HashMap::new();
     while let Ok((request, _)) = channel.receive::<Request>() {
         if answer(&mut channel, request, peer, &mut fetched).is_err() {
             break;
@@ -163,7 +163,7 @@ fn answer(
     channel: &mut Channel,
     request: Request,
     peer: &Peer,
-    fetched: &mut HashMap<u64, Weak<Pages>>,
+    fetched: &mut HashMap<u64, Weak<SharedPages>>,
 ) -> Result<(), Fault> {
     match request {
         Request::Open(number) => {
@@ -181,13 +181,13 @@ fn answer(
             channel.send(&Reply::Opened { offer, gone }, None)
         }
         Request::Memory(memory) => {
-            let pages = Pages::find(memory);
+            let pages = SharedPages::find(memory);
             if let Some(pages) = &pages {
                 fetched.insert(memory, Arc::downgrade(pages));
             }
             let descriptor = pages
                 .map(|pages| Arc::clone(pages.descriptor()))
-                .or_else(|| Lock::descriptor(memory));
+                .or_else(|| RobustRwLock::descriptor(memory));
             match descriptor {
                 Some(descriptor) => channel.send(&Reply::Memory, Some(descriptor.as_fd())),
                 None => channel.send(&Reply::Gone, None),
@@ -206,6 +206,6 @@ fn answer(
             drop(ended);
             Ok(())
         }
-        Request::Report => channel.send(&Reply::Report(HostReport::of_this_process()), None),
+        Request::Report => channel.send(&Reply::Report(OwnerReport::of_this_process()), None),
     }
 }

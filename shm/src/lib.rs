@@ -42,29 +42,29 @@ mod handle;
 mod host;
 mod mutex;
 mod named;
+mod object;
 mod pool;
 mod report;
 mod shared;
-mod value;
 
-pub use arena::{Arena, ArenaOptions, ArenaUse};
-pub use array::{AnyArray, CommitArray, Part, Partition, SharedArray};
+pub use arena::{Arena, ArenaOptions, ArenaUsage};
+pub use array::{DoubleBufferedArray, Part, Partition, SharedArray, SharedDynArray};
 pub use error::Error;
 pub use frame::{
-    Bits, BitsMut, ColumnMut, FlagsMut, FramePart, FramePartGuard, FrameReadGuard, FrameWriteGuard,
-    SharedFrame, Texts,
+    Bitmap, BitmapMut, BoolColumnMut, ColumnMut, FramePart, FramePartGuard, FrameReadGuard,
+    FrameWriteGuard, SharedFrame, StringColumn,
 };
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
 pub use handle::Handle;
 pub use mutex::{SharedMutex, SharedMutexGuard};
-pub use named::{NamedSegment, reap};
+pub use named::{NamedMemory, reap};
 pub use numpush_os::{
     Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,
     WriteGuard,
 };
 pub use pool::{HeldLock, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered};
-pub use report::{HostReport, LockReport, ValueReport, hosts};
-pub use shared::Shared;
+pub use report::{LockReport, ObjectReport, OwnerReport, list_owners};
+pub use shared::SharedValue;
 
 /// The graph as petgraph's algorithms see it.
 #[cfg(feature = "petgraph")]

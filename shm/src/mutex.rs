@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use numpush_os::{Attempt, Mutual};
+use numpush_os::{LockOptions, MutexHold};
 
 use crate::arena::Arena;
 use crate::client;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::value::{Locks, Meta, Value};
+use crate::object::{Descriptor, Locks, Object};
 
 /// A mutex between processes, for what is not in shared memory: a file, a device, a port.
 ///
@@ -15,13 +15,13 @@ use crate::value::{Locks, Meta, Value};
 /// it is told; nobody waits for the dead.
 #[derive(Clone, Debug)]
 pub struct SharedMutex {
-    value: Arc<Value>,
+    value: Arc<Object>,
 }
 
 /// The mutex, held until this is dropped.
 #[derive(Debug)]
 pub struct SharedMutexGuard<'a> {
-    held: Mutual,
+    held: MutexHold,
     _mutex: &'a SharedMutex,
 }
 
@@ -31,10 +31,10 @@ impl SharedMutex {
     /// # Errors
     /// [`Error::Io`] if no memory for locks can be had.
     pub fn new() -> Result<Self, Error> {
-        let nothing = Arena::shared().allocate(0)?;
+        let nothing = Arena::shared().reserve(0)?;
         Ok(Self {
-            value: Value::new(
-                Meta::Mutex,
+            value: Object::new(
+                Descriptor::Mutex,
                 vec![nothing.claimed],
                 Locks::One,
                 vec![nothing.home],
@@ -50,9 +50,9 @@ impl SharedMutex {
         Self::from_value(client::open(handle)?)
     }
 
-    pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
+    pub(crate) fn from_value(value: Arc<Object>) -> Result<Self, Error> {
         match value.meta {
-            Meta::Mutex => Ok(Self { value }),
+            Descriptor::Mutex => Ok(Self { value }),
             _ => Err(Error::Kind {
                 found: value.meta.kind(),
                 wanted: "a mutex",
@@ -88,7 +88,7 @@ impl SharedMutex {
         // The one span has the one lock.
         let lock = self.value.guarded()[0].lock();
         Ok(SharedMutexGuard {
-            held: lock.mutex(Attempt {
+            held: lock.mutex(LockOptions {
                 timeout,
                 accept_poison: false,
             })?,

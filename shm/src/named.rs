@@ -4,7 +4,7 @@ use std::io;
 use bytemuck::Pod;
 use ndarray::{ArrayView, Dimension, IntoDimension};
 use numpush_message::Element;
-use numpush_os::{NamedMemory, reap_names};
+use numpush_os::{NamedMapping, reap_names};
 
 use crate::array::byte_len;
 use crate::error::Error;
@@ -20,11 +20,11 @@ const PREFIX: &str = "np.";
 /// program that uses it as shared memory does not. Between programs of numpush share a value by its
 /// [`Handle`](crate::Handle) instead.
 #[derive(Debug)]
-pub struct NamedSegment {
-    memory: NamedMemory,
+pub struct NamedMemory {
+    memory: NamedMapping,
 }
 
-impl NamedSegment {
+impl NamedMemory {
     /// Makes `len` bytes of zeros called `np.NAME`. The name is gone with the value; [`reap`] takes it away if the
     /// process is killed first.
     ///
@@ -32,7 +32,7 @@ impl NamedSegment {
     /// [`Error::Name`] if the name is taken or cannot be one; [`Error::Io`] if /dev/shm does not have the room.
     pub fn create(name: &str, len: usize) -> Result<Self, Error> {
         let full = format!("{PREFIX}{name}");
-        let made = NamedMemory::create(&full, len);
+        let made = NamedMapping::create(&full, len);
         Ok(Self {
             memory: made.map_err(|error| explain(error, full, "make named shared memory"))?,
         })
@@ -43,7 +43,7 @@ impl NamedSegment {
     /// # Errors
     /// [`Error::Name`] if there is none; [`Error::Io`] if /dev/shm does not have the pages it promises.
     pub fn open(name: &str) -> Result<Self, Error> {
-        let opened = NamedMemory::open(name, true);
+        let opened = NamedMapping::open(name, true);
         Ok(Self {
             memory: opened
                 .map_err(|error| explain(error, name.into(), "open named shared memory"))?,
@@ -55,7 +55,7 @@ impl NamedSegment {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_read_only(name: &str) -> Result<Self, Error> {
-        let opened = NamedMemory::open(name, false);
+        let opened = NamedMapping::open(name, false);
         Ok(Self {
             memory: opened
                 .map_err(|error| explain(error, name.into(), "open named shared memory"))?,

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use numpush_os::{Holder, Lock};
+use numpush_os::{Holder, RobustRwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::client;
 use crate::error::Error;
 use crate::host::{self, PREFIX};
-use crate::value::{Meta, Origin, Value, registry};
+use crate::object::{Descriptor, Object, Origin, registry};
 
 /// A process that shares values, and what they are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HostReport {
+pub struct OwnerReport {
     /// The process.
     pub pid: u32,
     /// Its command.
@@ -20,12 +20,12 @@ pub struct HostReport {
     /// False if it did not answer, because it is stopped, say; its values are not known then.
     pub answers: bool,
     /// Its values, oldest first.
-    pub values: Vec<ValueReport>,
+    pub values: Vec<ObjectReport>,
 }
 
 /// A shared value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ValueReport {
+pub struct ObjectReport {
     /// The name by which it is opened.
     pub handle: String,
     /// What it is, in a few words.
@@ -59,7 +59,7 @@ pub struct LockReport {
     pub deaths: u32,
 }
 
-impl HostReport {
+impl OwnerReport {
     pub(crate) fn of_this_process() -> Self {
         let values = registry().all().into_iter();
         Self {
@@ -67,14 +67,14 @@ impl HostReport {
             command: command(std::process::id()),
             answers: true,
             values: values
-                .filter_map(|(number, value)| ValueReport::new(number, &value))
+                .filter_map(|(number, value)| ObjectReport::new(number, &value))
                 .collect(),
         }
     }
 }
 
-impl ValueReport {
-    fn new(number: u64, value: &Value) -> Option<Self> {
+impl ObjectReport {
+    fn new(number: u64, value: &Object) -> Option<Self> {
         let Origin::Owned(owned) = &value.origin else {
             return None;
         };
@@ -96,7 +96,7 @@ impl ValueReport {
 }
 
 impl LockReport {
-    fn new(lock: Lock) -> Self {
+    fn new(lock: RobustRwLock) -> Self {
         let state = lock.state();
         let who = |holder: Holder| (holder.pid, holder.held_for);
         // A writer that is inside has made the epoch odd; it is poison only when nobody is.
@@ -119,18 +119,20 @@ impl LockReport {
     }
 }
 
-fn describe(meta: &Meta) -> String {
+fn describe(meta: &Descriptor) -> String {
     match meta {
-        Meta::Array(meta) => {
+        Descriptor::Array(meta) => {
             let dtype = meta
                 .dtype
                 .parse()
                 .map_or_else(|| "?".into(), |dtype| dtype.to_string());
             format!("array {dtype} {:?}", meta.shape)
         }
-        Meta::Frame(meta) => format!("frame {} rows, {} columns", meta.rows, meta.columns.len()),
-        Meta::Graph(meta) => format!("graph {} nodes, {} edges", meta.nodes, meta.edges),
-        Meta::Mutex => "mutex".into(),
+        Descriptor::Frame(meta) => {
+            format!("frame {} rows, {} columns", meta.rows, meta.columns.len())
+        }
+        Descriptor::Graph(meta) => format!("graph {} nodes, {} edges", meta.nodes, meta.edges),
+        Descriptor::Mutex => "mutex".into(),
     }
 }
 
@@ -155,7 +157,7 @@ fn command(pid: u32) -> String {
 ///
 /// # Errors
 /// [`Error::Io`] if that cannot be read. Processes of other users, and those that have just ended, are left out.
-pub fn hosts() -> Result<Vec<HostReport>, Error> {
+pub fn list_owners() -> Result<Vec<OwnerReport>, Error> {
     let text =
         std::fs::read_to_string("/proc/net/unix").map_err(Error::io("read /proc/net/unix"))?;
     let mut names: Vec<&str> = text
@@ -169,15 +171,15 @@ pub fn hosts() -> Result<Vec<HostReport>, Error> {
 }
 
 /// What the process at an abstract socket says.
-fn report(name: &str) -> Option<HostReport> {
+fn report(name: &str) -> Option<OwnerReport> {
     if host::is_ours(name) {
-        return Some(HostReport::of_this_process());
+        return Some(OwnerReport::of_this_process());
     }
     match client::report(name, PATIENCE) {
         Ok(report) => Some(report),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::TimedOut => {
             let pid = name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()?;
-            Some(HostReport {
+            Some(OwnerReport {
                 pid,
                 command: command(pid),
                 answers: false,

@@ -1,20 +1,20 @@
 use numpush_message::{Body, Message};
 
-use crate::array::AnyArray;
+use crate::array::SharedDynArray;
 use crate::client;
 use crate::error::Error;
 use crate::frame::SharedFrame;
 use crate::graph::SharedGraph;
 use crate::handle::Handle;
 use crate::mutex::SharedMutex;
-use crate::value::Meta;
+use crate::object::Descriptor;
 
 /// A shared value of any kind.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
-pub enum Shared {
+pub enum SharedValue {
     /// An array, or a commit array.
-    Array(AnyArray),
+    Array(SharedDynArray),
     /// A dataframe.
     Frame(SharedFrame),
     /// A graph.
@@ -23,7 +23,7 @@ pub enum Shared {
     Mutex(SharedMutex),
 }
 
-impl Shared {
+impl SharedValue {
     /// Opens whatever is behind a handle.
     ///
     /// # Errors
@@ -31,10 +31,10 @@ impl Shared {
     pub fn open(handle: &Handle) -> Result<Self, Error> {
         let value = client::open(handle)?;
         Ok(match &value.meta {
-            Meta::Array(_) => Self::Array(AnyArray::new(value)?),
-            Meta::Frame(_) => Self::Frame(SharedFrame::from_value(value)?),
-            Meta::Graph(_) => Self::Graph(SharedGraph::from_value(value)?),
-            Meta::Mutex => Self::Mutex(SharedMutex::from_value(value)?),
+            Descriptor::Array(_) => Self::Array(SharedDynArray::new(value)?),
+            Descriptor::Frame(_) => Self::Frame(SharedFrame::from_value(value)?),
+            Descriptor::Graph(_) => Self::Graph(SharedGraph::from_value(value)?),
+            Descriptor::Mutex => Self::Mutex(SharedMutex::from_value(value)?),
         })
     }
 
@@ -45,7 +45,7 @@ impl Shared {
     pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
         match message.body {
             Body::Frame(_) => SharedFrame::from_message(message).map(Self::Frame),
-            _ => AnyArray::from_message(message).map(Self::Array),
+            _ => SharedDynArray::from_message(message).map(Self::Array),
         }
     }
 

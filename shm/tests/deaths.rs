@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
 use numpush_shm::{
-    Arena, Error, Handle, LockError, NamedSegment, SharedArray, SharedMutex, hosts, reap,
+    Arena, Error, Handle, LockError, NamedMemory, SharedArray, SharedMutex, list_owners, reap,
 };
 use support::not_run;
 
@@ -90,7 +90,7 @@ fn role() {
         }
         "name" => {
             let segment =
-                NamedSegment::create(&format!("test-killed-{}", std::process::id()), 4096).unwrap();
+                NamedMemory::create(&format!("test-killed-{}", std::process::id()), 4096).unwrap();
             say(segment.name());
             wait_for_a_word();
         }
@@ -281,7 +281,7 @@ fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
     let handle = array.handle().unwrap();
     let mut peer = Peer::start("open", Some(&handle));
     peer.hears("open");
-    let report = hosts()
+    let report = list_owners()
         .unwrap()
         .into_iter()
         .find(|host| host.pid == std::process::id())
@@ -312,7 +312,7 @@ fn a_stopped_owner_is_told_and_holds_up_nobody() {
     let handle: Handle = owner.hears("shm:").parse().unwrap();
     let pid = owner.child.id();
     let of_owner = || {
-        hosts()
+        list_owners()
             .unwrap()
             .into_iter()
             .find(|host| host.pid == pid)
@@ -395,7 +395,7 @@ fn names_of_killed_processes_are_reaped_and_those_of_living_ones_are_not() {
         reaped.contains(&of_dead) && !reaped.contains(&of_living),
         "{reaped:?}"
     );
-    assert!(NamedSegment::open(&of_living).is_ok());
+    assert!(NamedMemory::open(&of_living).is_ok());
     drop(living);
     assert!(reap().unwrap().contains(&of_living));
 }

@@ -17,7 +17,8 @@ use std::process::Command;
 
 use ndarray::{Axis, Ix1};
 use numpush_shm::{
-    Arena, CommitArray, Error, NamedSegment, Part, Pool, PoolError, PoolOptions, SharedArray, Tasks,
+    Arena, DoubleBufferedArray, Error, NamedMemory, Part, Pool, PoolError, PoolOptions,
+    SharedArray, Tasks,
 };
 use support::not_run;
 
@@ -43,7 +44,7 @@ fn work() {
         .for_each(|array| array.write().unwrap().fill(1.0));
     let shared = SharedArray::<f64, Ix1>::zeros(&arena, 1 << 20).unwrap();
     shared.write().unwrap().fill(1.0);
-    let committed = CommitArray::<f64, Ix1>::zeros(&arena, 1 << 10).unwrap();
+    let committed = DoubleBufferedArray::<f64, Ix1>::zeros(&arena, 1 << 10).unwrap();
     committed.commit(|next| next.fill(2.0)).unwrap();
     let options = PoolOptions {
         arguments: ["--exact", "work", "--nocapture"].map(String::from).into(),
@@ -55,7 +56,7 @@ fn work() {
     drop(pool);
     if role == "small-shm" {
         let error =
-            NamedSegment::create(&format!("limit-{}", std::process::id()), 1 << 20).unwrap_err();
+            NamedMemory::create(&format!("limit-{}", std::process::id()), 1 << 20).unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error}");
     }
     if role == "cgroup" {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1, Ix2};
 use numpush_shm::{
-    Arena, CommitArray, Error, LockError, Part, Pool, PoolError, PoolOptions, SharedArray,
+    Arena, DoubleBufferedArray, Error, LockError, Part, Pool, PoolError, PoolOptions, SharedArray,
     TaskError, Tasks,
 };
 
@@ -58,7 +58,7 @@ fn increment(array: SharedArray<f64, Ix2>, times: usize) {
     }
 }
 
-fn commit(array: CommitArray<u64, Ix1>, times: usize) {
+fn commit(array: DoubleBufferedArray<u64, Ix1>, times: usize) {
     for _ in 0..times {
         array.commit(|next| *next += 1).unwrap();
     }
@@ -149,7 +149,7 @@ fn writers_in_several_processes_lose_nothing() {
     )
     .unwrap_or_else(|error| panic!("{error}"));
     assert!(shared.read().unwrap().iter().all(|&value| value == 600.0));
-    let committed = CommitArray::<u64, Ix1>::zeros(&arena, 100).unwrap();
+    let committed = DoubleBufferedArray::<u64, Ix1>::zeros(&arena, 100).unwrap();
     pool.map(commit, [committed.clone(), committed.clone()], &300)
         .unwrap();
     assert_eq!(committed.commits().unwrap(), 600);
@@ -190,7 +190,7 @@ fn a_worker_that_dies_is_replaced_and_its_lock_reported() {
         shared.read(),
         Err(Error::Lock(LockError::Poisoned(_)))
     ));
-    let mut repair = shared.repair().unwrap();
+    let mut repair = shared.write_poisoned().unwrap();
     assert_eq!(
         repair[[0, 0]],
         7.0,
@@ -275,7 +275,7 @@ fn what_cannot_be_run_is_an_error() {
 #[test]
 fn what_is_too_long_is_an_error_and_the_worker_goes_on() {
     let pool = pool(1);
-    let before = pool.workers();
+    let before = pool.worker_pids();
     let error = pool.apply(swallow, ("x".repeat(65 << 20),)).unwrap_err();
     assert!(
         error
@@ -289,7 +289,7 @@ fn what_is_too_long_is_an_error_and_the_worker_goes_on() {
         "{error}"
     );
     assert_eq!(pool.apply(produce, (3,)).unwrap(), "xxx");
-    assert_eq!(pool.workers(), before);
+    assert_eq!(pool.worker_pids(), before);
 }
 
 fn swallow(text: String) -> usize {
@@ -307,7 +307,7 @@ fn increment_by_handle(_: numpush_shm::Handle, _: usize) {}
 fn owner() {
     if std::env::var("NUMPUSH_TEST_POOL_OWNER").is_ok() {
         let pool = pool(2);
-        println!("\nworkers: {:?}", pool.workers());
+        println!("\nworkers: {:?}", pool.worker_pids());
         let _ = pool.apply(sleep, (600,));
     }
 }
@@ -375,7 +375,7 @@ fn idle_workers_use_no_processor() {
                 .map(|ticks| ticks.parse::<u64>().unwrap())
                 .sum::<u64>()
         };
-        pool.workers().iter().map(of).sum()
+        pool.worker_pids().iter().map(of).sum()
     };
     // They may still be on their way to sleep.
     std::thread::sleep(Duration::from_millis(20));

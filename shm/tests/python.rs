@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use ndarray::Ix2;
-use numpush_shm::NamedSegment;
+use numpush_shm::NamedMemory;
 use support::not_run;
 
 fn python(program: &str, arguments: &[&str]) -> Option<Child> {
@@ -56,7 +56,7 @@ def attach(name):
 #[test]
 fn python_works_on_what_we_made() {
     let segment =
-        NamedSegment::create(&format!("test-ours-{}", std::process::id()), 3 * 4 * 8).unwrap();
+        NamedMemory::create(&format!("test-ours-{}", std::process::id()), 3 * 4 * 8).unwrap();
     let array = segment.array::<f64, Ix2>((3, 4)).unwrap().unwrap();
     array
         .iter()
@@ -82,7 +82,7 @@ memory.close()
     let name = segment.name().to_owned();
     drop(segment);
     assert!(
-        NamedSegment::open(&name).is_err(),
+        NamedMemory::open(&name).is_err(),
         "the name goes with its maker"
     );
 }
@@ -109,7 +109,7 @@ memory.unlink()
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut name)
         .unwrap();
-    let segment = NamedSegment::open(name.trim()).unwrap();
+    let segment = NamedMemory::open(name.trim()).unwrap();
     let array = segment.array::<f64, Ix2>((256, 512)).unwrap().unwrap();
     assert!(array.iter().all(|cell| cell.get() == 3.0));
     array[[255, 511]].set(4.0);
@@ -117,7 +117,7 @@ memory.unlink()
         segment.array::<f64, Ix2>((256, 513)).is_err(),
         "a row too many"
     );
-    let read_only = NamedSegment::open_read_only(name.trim()).unwrap();
+    let read_only = NamedMemory::open_read_only(name.trim()).unwrap();
     assert!(read_only.cells::<f64>().is_none());
     child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
     assert!(child.wait().unwrap().success());

@@ -12,7 +12,7 @@ use crate::random::Random;
 /// Sets every element of a part.
 fn set(mut part: Part<u64, Ix1>, target: u64) {
     // Nobody writes a part but its one task, so what was there does not matter.
-    if let Ok(mut held) = part.repair() {
+    if let Ok(mut held) = part.write_poisoned() {
         held.fill(target);
     }
 }
@@ -45,7 +45,7 @@ pub(crate) fn torture(
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) && killed.load(Ordering::Relaxed) < kills {
                 std::thread::sleep(Duration::from_micros(random.below(1500)));
-                let workers = pool.workers();
+                let workers = pool.worker_pids();
                 let at = usize::try_from(random.below(workers.len() as u64)).unwrap_or(0);
                 if workers.get(at).is_some_and(|&pid| pool.kill(pid)) {
                     killed.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +112,7 @@ fn rounds(
             }
             Err(error) => return Err(error),
         }
-        let mut held = shared.repair()?;
+        let mut held = shared.write_poisoned()?;
         outcome.dirty += u64::from(held.iter().any(|&value| value != round));
         held.fill(round);
         held.clear_poison();

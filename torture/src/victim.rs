@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ndarray::{ArrayRef, Ix1};
-use numpush::shm::{CommitArray, Error, Handle, LockError, SharedArray};
+use numpush::shm::{DoubleBufferedArray, Error, Handle, LockError, SharedArray};
 
 use crate::random::{Random, seed};
 
@@ -134,7 +134,7 @@ fn in_place(handle: &Handle, writes: bool) -> Result<(), End> {
 /// Makes the array whole after a writer that died.
 fn repair(array: &SharedArray<u64, Ix1>, count: &mut Count) -> Result<(), End> {
     count.poisoned += 1;
-    let mut held = array.repair()?;
+    let mut held = array.write_poisoned()?;
     if held.poison().next().is_some() {
         count.dirty += u64::from(!is_whole(&held));
         let newest = held.iter().copied().max().unwrap_or(0);
@@ -147,7 +147,7 @@ fn repair(array: &SharedArray<u64, Ix1>, count: &mut Count) -> Result<(), End> {
 }
 
 fn commit(handle: &Handle) -> Result<(), End> {
-    let array = CommitArray::<u64, Ix1>::open(handle)?;
+    let array = DoubleBufferedArray::<u64, Ix1>::open(handle)?;
     let mut random = Random::new(seed());
     let mut count = Count::default();
     loop {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
-use numpush::shm::{Arena, CommitArray, Error, SharedArray};
+use numpush::shm::{Arena, DoubleBufferedArray, Error, SharedArray};
 
 use crate::Mode;
 use crate::outcome::{Inventory, Outcome};
@@ -26,7 +26,7 @@ struct Victim {
 
 enum Shared {
     InPlace(SharedArray<u64, Ix1>),
-    Commit(CommitArray<u64, Ix1>),
+    Commit(DoubleBufferedArray<u64, Ix1>),
 }
 
 /// Kills `kills` processes, of which `victims` live at a time.
@@ -40,7 +40,7 @@ pub(crate) fn torture(
     let arena = Arena::new((kib << 11) + (8 << 20));
     let elements = kib << 7;
     let shared = if mode == Mode::Commit {
-        Shared::Commit(CommitArray::zeros(&arena, elements)?)
+        Shared::Commit(DoubleBufferedArray::zeros(&arena, elements)?)
     } else {
         Shared::InPlace(SharedArray::zeros(&arena, elements)?)
     };
@@ -120,7 +120,7 @@ impl Writer {
 fn check(shared: Shared, newest: u64, outcome: &mut Outcome) -> Result<(), Error> {
     match shared {
         Shared::InPlace(array) => {
-            let mut held = array.repair()?;
+            let mut held = array.write_poisoned()?;
             held.clear_poison();
             drop(held);
             if array.write_for(PATIENCE).is_err() {

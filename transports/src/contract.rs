@@ -2,16 +2,16 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use numpush_message::{Heap, Landing, Message};
+use numpush_message::{BufferAllocator, HeapAllocator, Message};
 
 use crate::error::Error;
 use crate::transfer::Transfer;
 
 /// A two-way connection that moves messages.
 ///
-/// Messages arrive whole, in order and at most once, or not at all. After an error for which [`Error::is_harmless`]
+/// Messages arrive whole, in order and at most once, or not at all. After an error for which [`Error::is_recoverable`]
 /// is false the link is of no more use.
-pub trait Link: Send + fmt::Debug {
+pub trait Transport: Send + fmt::Debug {
     /// Sends a message. On return its borrowed buffers are free again; shared ones are held as long as the medium
     /// reads them. It does not wait for the peer: see [`Self::flush`].
     ///
@@ -24,7 +24,7 @@ pub trait Link: Send + fmt::Debug {
     ///
     /// # Errors
     /// [`Error::Closed`] after the last message; [`Error::Timeout`]; [`Error::Disconnected`] if the peer is gone
-    /// without a word; [`Error::Rubbish`] if it sent something that is no message.
+    /// without a word; [`Error::InvalidMessage`] if it sent something that is no message.
     fn recv(&mut self) -> Result<Received, Error>;
 
     /// Waits until the peer has acknowledged every message sent.
@@ -44,7 +44,7 @@ pub trait Link: Send + fmt::Debug {
     fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>);
 
     /// What the medium can do.
-    fn caps(&self) -> Caps;
+    fn capabilities(&self) -> Capabilities;
 
     /// Who is on the other side.
     fn peer(&self) -> &str;
@@ -58,49 +58,49 @@ pub trait Acceptor: Send + fmt::Debug {
     ///
     /// # Errors
     /// [`Error::Handshake`] tells of one peer that failed: call again for the others. [`Error::Timeout`].
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Link>, Error>;
+    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error>;
 
     /// Where the payloads of links accepted from now on land.
-    fn set_landings(&mut self, landings: Landings);
+    fn set_allocators(&mut self, allocators: AllocatorFactory);
 
     /// Where it listens, with the port the kernel chose.
     fn address(&self) -> String;
 }
 
-/// Makes the landing of each link.
-pub struct Landings(Box<dyn Fn() -> Box<dyn Landing> + Send>);
+/// Makes the allocator of each link.
+pub struct AllocatorFactory(Box<dyn Fn() -> Box<dyn BufferAllocator> + Send>);
 
-impl Landings {
-    /// A landing of its own for every link.
-    pub fn new<L: Landing + 'static>(make: impl Fn() -> L + Send + 'static) -> Self {
+impl AllocatorFactory {
+    /// A allocator of its own for every link.
+    pub fn new<L: BufferAllocator + 'static>(make: impl Fn() -> L + Send + 'static) -> Self {
         Self(Box::new(move || Box::new(make())))
     }
 
-    /// The next link's landing.
-    pub fn make(&self) -> Box<dyn Landing> {
+    /// The next link's allocator.
+    pub fn make(&self) -> Box<dyn BufferAllocator> {
         (self.0)()
     }
 }
 
-impl Default for Landings {
+impl Default for AllocatorFactory {
     fn default() -> Self {
-        Self::new(Heap::new)
+        Self::new(HeapAllocator::new)
     }
 }
 
-impl fmt::Debug for Landings {
+impl fmt::Debug for AllocatorFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Landings")
+        f.write_str("AllocatorFactory")
     }
 }
 
 /// What a medium can do.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
+pub struct Capabilities {
     /// The peer can answer on the same link.
     pub two_way: bool,
-    /// [`Link::flush`] waits until the peer has the messages.
+    /// [`Transport::flush`] waits until the peer has the messages.
     pub acknowledges: bool,
     /// A peer that dies is noticed by whoever waits for it.
     pub notices_death: bool,

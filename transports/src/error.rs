@@ -48,10 +48,10 @@ pub enum Error {
     Disconnected { peer: String, missing: u64 },
     /// The peer sent something that is no message.
     #[error("{peer} sent rubbish")]
-    Rubbish { peer: String, source: DecodeError },
+    InvalidMessage { peer: String, source: DecodeError },
     /// The peer sent a record that has no place where it came.
     #[error("{peer} broke the session: {fault}")]
-    Session { peer: String, fault: &'static str },
+    ProtocolViolation { peer: String, fault: &'static str },
     /// The peer will not go on.
     #[error("{peer} refuses to go on: {reason}")]
     Refused { peer: String, reason: Refusal },
@@ -67,7 +67,7 @@ pub enum Error {
     },
     /// An earlier error has ended this link.
     #[error("the link with {peer} has failed before")]
-    Broken { peer: String },
+    Failed { peer: String },
     /// The kernel said no.
     #[error("{operation} {endpoint}")]
     Io {
@@ -90,7 +90,7 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It does not speak our version, or took our bytes for rubbish.
-    Rubbish,
+    InvalidMessage,
     /// A message was larger than it accepts.
     TooLarge,
     /// Our user may not connect.
@@ -104,7 +104,7 @@ pub enum Refusal {
 impl Refusal {
     pub(crate) fn to_wire(self) -> u32 {
         match self {
-            Self::Rubbish => 1,
+            Self::InvalidMessage => 1,
             Self::TooLarge => 2,
             Self::User => 3,
             Self::Busy => 4,
@@ -114,7 +114,7 @@ impl Refusal {
 
     pub(crate) fn from_wire(code: u32) -> Self {
         match code {
-            1 => Self::Rubbish,
+            1 => Self::InvalidMessage,
             2 => Self::TooLarge,
             3 => Self::User,
             4 => Self::Busy,
@@ -126,7 +126,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rubbish => f.write_str("it does not understand what we sent"),
+            Self::InvalidMessage => f.write_str("it does not understand what we sent"),
             Self::TooLarge => f.write_str("the message is larger than it accepts"),
             Self::User => f.write_str("our user may not connect"),
             Self::Busy => f.write_str("it has too many connections"),
@@ -137,7 +137,7 @@ impl fmt::Display for Refusal {
 
 impl Error {
     /// True if the link can still be used after this error.
-    pub fn is_harmless(&self) -> bool {
+    pub fn is_recoverable(&self) -> bool {
         matches!(
             self,
             Self::Timeout { .. }

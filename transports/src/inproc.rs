@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | copies by us | none (one of borrowed buffers) | none |
 //!
-//! Ordered; [`Link::flush`] waits until the other side has taken every message out.
+//! Ordered; [`Transport::flush`] waits until the other side has taken every message out.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,18 +13,18 @@ use std::{fmt, io};
 
 use numpush_message::{Encoder, Flags, Message};
 
-use crate::contract::{Acceptor, Caps, Landings, Link, Received};
+use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 use crate::error::Error;
 use crate::options::Options;
 use crate::pace;
 use crate::retry::connect_until;
-use crate::transfer::{Path, Reason, Transfer};
+use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// Connects to the listener of this name in this process.
 ///
 /// # Errors
 /// [`Error::Io`] if nobody listens for as long as the connect timeout.
-pub fn connect(name: &str, options: &Options) -> Result<Box<dyn Link>, Error> {
+pub fn connect(name: &str, options: &Options) -> Result<Box<dyn Transport>, Error> {
     let hall = connect_until(name, options.connect_timeout, || {
         let listeners = lock(&LISTENERS);
         listeners
@@ -147,7 +147,7 @@ impl Inproc {
     }
 }
 
-impl Link for Inproc {
+impl Transport for Inproc {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         let bytes = message.payload_len();
         for (limit, whose) in [
@@ -170,16 +170,16 @@ impl Link for Inproc {
             .filter(|buffer| buffer.is_borrowed());
         let borrowed: u64 = borrowed.map(|buffer| buffer.len() as u64).sum();
         let reason = if borrowed > 0 {
-            Reason::Borrowed
+            PathReason::Borrowed
         } else {
-            Reason::OnlyWay
+            PathReason::OnlyWay
         };
         let copied = message.prepared() + borrowed;
         let transfer = Transfer {
             bytes,
             copied,
             system_calls: 0,
-            path: Path::Handover,
+            path: TransferPath::Handover,
             reason,
         };
         let window = self.options.window;
@@ -194,7 +194,7 @@ impl Link for Inproc {
             message: message.clone().into_owned_or_copy(),
             transfer: Transfer {
                 copied: 0,
-                reason: Reason::OnlyWay,
+                reason: PathReason::OnlyWay,
                 ..transfer
             },
         };
@@ -247,8 +247,8 @@ impl Link for Inproc {
         (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
     }
 
-    fn caps(&self) -> Caps {
-        Caps {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             two_way: true,
             acknowledges: true,
             notices_death: true,
@@ -279,7 +279,7 @@ impl Drop for Inproc {
 }
 
 impl Acceptor for Listener {
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Link>, Error> {
+    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
         let deadline = pace::deadline(timeout);
         let mut arrived = lock(&self.hall.arrived);
         loop {
@@ -297,7 +297,7 @@ impl Acceptor for Listener {
     }
 
     /// Nothing lands: a message is handed over where it lies.
-    fn set_landings(&mut self, _: Landings) {}
+    fn set_allocators(&mut self, _: AllocatorFactory) {}
 
     fn address(&self) -> String {
         format!("inproc:{}", self.name)

@@ -1,7 +1,7 @@
 //! The ways a numpush message moves. One mechanism, one module; what they share is in `stream`.
 //!
-//! Every transport hands out a [`Link`], a two-way connection, from its `connect` function or from its [`Acceptor`].
-//! Each call says in a [`Transfer`] what it cost. What a medium cannot do is in its [`Caps`], and the call that needs it
+//! Every transport hands out a [`Transport`], a two-way connection, from its `connect` function or from its [`Acceptor`].
+//! Each call says in a [`Transfer`] what it cost. What a medium cannot do is in its [`Capabilities`], and the call that needs it
 //! returns [`Error::Unsupported`].
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -36,7 +36,7 @@ pub mod unix;
 #[cfg(feature = "zmq")]
 pub mod zmq;
 
-pub use contract::{Acceptor, Caps, Landings, Link, Received};
+pub use contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 pub use error::{Error, Refusal};
 pub use options::{Checksums, Options, Sendfile};
-pub use transfer::{Path, Reason, Transfer};
+pub use transfer::{PathReason, Transfer, TransferPath};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use numpush_os::{self as os, Ready};
 
-use crate::contract::{Acceptor, Landings, Link};
+use crate::contract::{Acceptor, AllocatorFactory, Transport};
 use crate::error::{Error, Refusal};
 use crate::options::Options;
 use crate::pace;
@@ -39,7 +39,7 @@ pub(crate) trait Door: Send {
 pub(crate) struct Listener<D: Door> {
     door: D,
     options: Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
     pending: VecDeque<Pending<D::Medium>>,
     /// Out of descriptors: no accept before this time.
     paused: Option<Instant>,
@@ -61,11 +61,11 @@ const MAX_PENDING: usize = 128;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<D: Door> Listener<D> {
-    pub(crate) fn new(door: D, options: Options, landings: Landings) -> Self {
+    pub(crate) fn new(door: D, options: Options, allocators: AllocatorFactory) -> Self {
         Self {
             door,
             options,
-            landings,
+            allocators,
             pending: VecDeque::new(),
             paused: None,
         }
@@ -120,7 +120,7 @@ impl<D: Door> Listener<D> {
     }
 
     /// Reads the greeting of one pending peer; its link, if that was all.
-    fn proceed(&mut self, index: usize) -> Result<Option<Box<dyn Link>>, Error> {
+    fn proceed(&mut self, index: usize) -> Result<Option<Box<dyn Transport>>, Error> {
         let Some(pending) = self.pending.get_mut(index) else {
             return Ok(None);
         };
@@ -146,8 +146,12 @@ impl<D: Door> Listener<D> {
             Ok(Some(theirs)) => theirs,
             Ok(None) => return Ok(None),
             Err(error) => {
-                if matches!(error, Error::Rubbish { .. }) {
-                    let _ = os::send(&socket, &[IoSlice::new(&refuse(Refusal::Rubbish))], false);
+                if matches!(error, Error::InvalidMessage { .. }) {
+                    let _ = os::send(
+                        &socket,
+                        &[IoSlice::new(&refuse(Refusal::InvalidMessage))],
+                        false,
+                    );
                 }
                 return Err(Error::Handshake {
                     peer,
@@ -155,7 +159,7 @@ impl<D: Door> Listener<D> {
                 });
             }
         };
-        let landing = self.landings.make();
+        let allocator = self.allocators.make();
         let link = Stream::greeted(
             socket,
             medium,
@@ -163,7 +167,7 @@ impl<D: Door> Listener<D> {
             ours,
             theirs,
             self.options.clone(),
-            landing,
+            allocator,
         )?;
         Ok(Some(Box::new(link)))
     }
@@ -192,7 +196,7 @@ impl<D: Door> Listener<D> {
 }
 
 impl<D: Door> Acceptor for Listener<D> {
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Link>, Error> {
+    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
         let deadline = pace::deadline(timeout);
         loop {
             let ready = self.wait(deadline)?;
@@ -220,8 +224,8 @@ impl<D: Door> Acceptor for Listener<D> {
         }
     }
 
-    fn set_landings(&mut self, landings: Landings) {
-        self.landings = landings;
+    fn set_allocators(&mut self, allocators: AllocatorFactory) {
+        self.allocators = allocators;
     }
 
     fn address(&self) -> String {

@@ -27,7 +27,7 @@ impl Hello {
 
     /// Reads the peer's first record.
     pub(crate) fn decode(bytes: &[u8; PREAMBLE_LEN], peer: &str) -> Result<Self, Error> {
-        let preamble = Preamble::decode(bytes).map_err(|source| Error::Rubbish {
+        let preamble = Preamble::decode(bytes).map_err(|source| Error::InvalidMessage {
             peer: peer.to_owned(),
             source,
         })?;
@@ -42,7 +42,7 @@ impl Hello {
                 peer: peer.to_owned(),
                 reason: Refusal::from_wire(preamble.id),
             }),
-            _ => Err(Error::Session {
+            _ => Err(Error::ProtocolViolation {
                 peer: peer.to_owned(),
                 fault: "its first record is no hello",
             }),

@@ -1,4 +1,4 @@
-//! TCP, with vectored writes from where the data lie and reads into the landing.
+//! TCP, with vectored writes from where the data lie and reads into the allocator.
 //!
 //! | | send | receive |
 //! | --- | --- | --- |
@@ -16,17 +16,19 @@ use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use numpush_message::{DecodeError, Landing, Message, Preamble, Reference, Stability, Summary};
+use numpush_message::{
+    BufferAllocator, DecodeError, Header, Message, Preamble, Reference, Stability,
+};
 use numpush_os as os;
 
-use crate::contract::{Acceptor, Landings, Link};
+use crate::contract::{Acceptor, AllocatorFactory, Transport};
 use crate::error::Error;
 use crate::listener::{Door, Listener};
 use crate::options::{Checksums, Options, Sendfile};
 use crate::retry::connect_until;
 use crate::session::Hello;
 use crate::stream::{Medium, Plan, SMALL, Stream};
-use crate::transfer::{Reason, Transfer};
+use crate::transfer::{PathReason, Transfer};
 
 /// Connects to `address`, a host name or an IP address with a port (`[::1]:5555` for IPv6).
 ///
@@ -36,8 +38,8 @@ use crate::transfer::{Reason, Transfer};
 pub fn connect(
     address: &str,
     options: &Options,
-    landing: Box<dyn Landing>,
-) -> Result<Box<dyn Link>, Error> {
+    allocator: Box<dyn BufferAllocator>,
+) -> Result<Box<dyn Transport>, Error> {
     let socket = connect_until(address, options.connect_timeout, || {
         connect_any(address, options.connect_timeout)
     })?;
@@ -48,7 +50,14 @@ pub fn connect(
             .map_err(Error::io("connect to", address))?
     );
     let (medium, hello) = set_up(&socket, options).map_err(Error::io("set up", &peer))?;
-    let link = Stream::open(socket.into(), medium, peer, hello, options.clone(), landing)?;
+    let link = Stream::open(
+        socket.into(),
+        medium,
+        peer,
+        hello,
+        options.clone(),
+        allocator,
+    )?;
     Ok(Box::new(link))
 }
 
@@ -59,13 +68,17 @@ pub fn connect(
 pub fn listen(
     address: &str,
     options: &Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
 ) -> Result<Box<dyn Acceptor>, Error> {
     let listener = TcpListener::bind(address).map_err(Error::io("listen on", address))?;
     listener
         .set_nonblocking(true)
         .map_err(Error::io("listen on", address))?;
-    Ok(Box::new(Listener::new(listener, options.clone(), landings)))
+    Ok(Box::new(Listener::new(
+        listener,
+        options.clone(),
+        allocators,
+    )))
 }
 
 /// Tries each address of the name in turn.
@@ -173,9 +186,9 @@ impl Medium for Tcp {
             return Plan::SendFile;
         }
         Plan::Write(match largest {
-            None => Reason::PlainMemory,
-            Some(len) if len < SMALL => Reason::Small,
-            Some(_) => Reason::SameHost,
+            None => PathReason::PlainMemory,
+            Some(len) if len < SMALL => PathReason::Small,
+            Some(_) => PathReason::SameHost,
         })
     }
 
@@ -186,9 +199,9 @@ impl Medium for Tcp {
     fn resolve(
         &mut self,
         record: &Preamble,
-        _: Summary,
+        _: Header,
         _: &[Reference],
-        _: &mut dyn Landing,
+        _: &mut dyn BufferAllocator,
     ) -> Result<(Message<'static>, Transfer), DecodeError> {
         // A TCP peer was told that we take no segments.
         let segment = record.id;

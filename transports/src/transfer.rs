@@ -11,15 +11,15 @@ pub struct Transfer {
     /// System calls made for it. Zero where a runtime that is not ours makes them.
     pub system_calls: u32,
     /// How most of the payload went.
-    pub path: Path,
+    pub path: TransferPath,
     /// Why that way.
-    pub reason: Reason,
+    pub reason: PathReason,
 }
 
 /// How a payload moves.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Path {
+pub enum TransferPath {
     /// The message itself was handed over.
     #[default]
     Handover,
@@ -27,7 +27,7 @@ pub enum Path {
     Write,
     /// sendfile(2): the kernel sends the pages themselves.
     SendFile,
-    /// recv(2) into the landing: the kernel copies.
+    /// recv(2) into the allocator: the kernel copies.
     Read,
     /// Only a reference into a segment that both sides map.
     Reference,
@@ -42,7 +42,7 @@ pub enum Path {
 /// Why a path was taken.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reason {
+pub enum PathReason {
     /// It is the only one the medium has.
     #[default]
     OnlyWay,
@@ -67,12 +67,12 @@ pub enum Reason {
     /// The frames lie as they must.
     Aligned,
     /// The frames do not lie as they must, or the caller chose where they land.
-    Landing,
+    Allocator,
     /// A borrowed buffer cannot be handed over.
     Borrowed,
 }
 
-impl Path {
+impl TransferPath {
     /// The path's name, as the command line prints it.
     pub fn name(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Path {
     }
 }
 
-impl Reason {
+impl PathReason {
     /// The reason in a few words, as the command line prints it.
     pub fn name(self) -> &'static str {
         match self {
@@ -103,7 +103,7 @@ impl Reason {
             Self::NotImmutable => "file can be truncated",
             Self::Immutable => "file cannot change",
             Self::Aligned => "aligned as received",
-            Self::Landing => "into the landing",
+            Self::Allocator => "into the allocator",
             Self::Borrowed => "borrowed memory",
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! | | send | receive |
 //! | --- | --- | --- |
-//! | copies by us | none of shared buffers, one of borrowed ones | none if the frame is aligned and the landing takes it, else one |
+//! | copies by us | none of shared buffers, one of borrowed ones | none if the frame is aligned and the allocator takes it, else one |
 //! | copies by the runtime and the kernel | two | two |
 //!
 //! A message is a multipart message: preamble and header, then one frame a buffer. Ordered per peer. What the patterns
-//! lack, [`Caps`] says: nothing is acknowledged, and a peer that dies is not noticed.
+//! lack, [`Capabilities`] says: nothing is acknowledged, and a peer that dies is not noticed.
 //!
 //! The runtime of the crate belongs to the link: one thread, gone with it.
 //!
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use numpush_message::{
-    Buffer, DecodeError, Encoder, Flags, Landing, Limits, Message, PREAMBLE_LEN, Summary,
+    Buffer, BufferAllocator, DecodeError, Encoder, Flags, Header, Limits, Message, PREAMBLE_LEN,
 };
 use tokio::runtime::{Builder, Runtime};
 use zeromq::{
@@ -31,12 +31,12 @@ use zeromq::{
     SocketSend as _, SubSocket, ZmqError, ZmqMessage,
 };
 
-use crate::contract::{Acceptor, Caps, Landings, Link, Received};
+use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 use crate::error::Error;
 use crate::options::Options;
 use crate::pace;
 use crate::retry::Pause;
-use crate::transfer::{Path, Reason, Transfer};
+use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// The kind of socket on our side.
 #[non_exhaustive]
@@ -64,11 +64,11 @@ pub fn connect(
     endpoint: &str,
     pattern: Pattern,
     options: &Options,
-    landing: Box<dyn Landing>,
-) -> Result<Box<dyn Link>, Error> {
-    let mut link = Zmq::new(endpoint, pattern, options, landing)?;
+    allocator: Box<dyn BufferAllocator>,
+) -> Result<Box<dyn Transport>, Error> {
+    let mut link = Zmq::new(endpoint, pattern, options, allocator)?;
     let runtime = &link.runtime;
-    let socket = link.socket.as_mut().ok_or_else(|| Error::Broken {
+    let socket = link.socket.as_mut().ok_or_else(|| Error::Failed {
         peer: endpoint.to_owned(),
     })?;
     let attempt = async {
@@ -99,7 +99,7 @@ pub fn listen(
     pattern: Pattern,
     trusted: bool,
     options: &Options,
-    landings: &Landings,
+    allocators: &AllocatorFactory,
 ) -> Result<Box<dyn Acceptor>, Error> {
     if !trusted && !is_local(endpoint) {
         let fault = "a ZeroMQ listener takes only loopback addresses: any peer could abort the process. Add ?trusted=1 \
@@ -109,9 +109,9 @@ pub fn listen(
             fault,
         });
     }
-    let mut link = Zmq::new(endpoint, pattern, options, landings.make())?;
+    let mut link = Zmq::new(endpoint, pattern, options, allocators.make())?;
     let runtime = &link.runtime;
-    let socket = link.socket.as_mut().ok_or_else(|| Error::Broken {
+    let socket = link.socket.as_mut().ok_or_else(|| Error::Failed {
         peer: endpoint.to_owned(),
     })?;
     let bound = runtime
@@ -219,7 +219,7 @@ struct Zmq {
     /// An ipc path of ours, which the runtime does not always take away.
     path: Option<std::path::PathBuf>,
     options: Options,
-    landing: Box<dyn Landing>,
+    allocator: Box<dyn BufferAllocator>,
     queue: Arc<Queue>,
     sent: u32,
 }
@@ -236,7 +236,7 @@ impl Zmq {
         endpoint: &str,
         pattern: Pattern,
         options: &Options,
-        landing: Box<dyn Landing>,
+        allocator: Box<dyn BufferAllocator>,
     ) -> Result<Self, Error> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -260,7 +260,7 @@ impl Zmq {
             endpoint,
             path: None,
             options,
-            landing,
+            allocator,
             queue,
             sent: 0,
         })
@@ -310,7 +310,7 @@ impl Zmq {
         let mut pause = Pause::new();
         loop {
             let Some(socket) = &mut self.socket else {
-                return Err(Error::Broken {
+                return Err(Error::Failed {
                     peer: self.endpoint.clone(),
                 });
             };
@@ -352,7 +352,7 @@ impl Zmq {
                 missing: PREAMBLE_LEN as u64,
             });
         };
-        let (preamble, summary) = Summary::parse(head, &limits)?;
+        let (preamble, summary) = Header::parse(head, &limits)?;
         if preamble.flags != Flags::default() {
             return Err(DecodeError::UnknownFlags { flags: 0 });
         }
@@ -364,21 +364,21 @@ impl Zmq {
         }
         let mut transfer = Transfer {
             bytes: preamble.payload_len,
-            path: Path::Frames,
+            path: TransferPath::Frames,
             ..Transfer::default()
         };
-        transfer.reason = Reason::Aligned;
+        transfer.reason = PathReason::Aligned;
         let mut buffers = Vec::with_capacity(rest.len());
         for frame in rest {
-            if let Some(buffer) = self.landing.adopt(frame) {
+            if let Some(buffer) = self.allocator.adopt(frame) {
                 buffers.push(buffer);
                 continue;
             }
-            let mut region = self.landing.land(frame.len())?;
+            let mut region = self.allocator.allocate(frame.len())?;
             region.bytes().copy_from_slice(frame);
             buffers.push(region.finish());
             transfer.copied += frame.len() as u64;
-            transfer.reason = Reason::Landing;
+            transfer.reason = PathReason::Allocator;
         }
         Ok(Received {
             message: summary.resolve(buffers)?,
@@ -421,7 +421,7 @@ async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) ->
     }
 }
 
-impl Link for Zmq {
+impl Transport for Zmq {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         if matches!(self.pattern, Pattern::Pull | Pattern::Sub) {
             return Err(self.unsupported("send"));
@@ -440,15 +440,15 @@ impl Link for Zmq {
         self.hand_over(frames, deadline)?;
         self.sent = self.sent.wrapping_add(1);
         let reason = if copied > 0 {
-            Reason::Borrowed
+            PathReason::Borrowed
         } else {
-            Reason::OnlyWay
+            PathReason::OnlyWay
         };
         Ok(Transfer {
             bytes,
             copied: copied + message.prepared(),
             system_calls: 0,
-            path: Path::Frames,
+            path: TransferPath::Frames,
             reason,
         })
     }
@@ -456,7 +456,7 @@ impl Link for Zmq {
     fn recv(&mut self) -> Result<Received, Error> {
         let deadline = pace::deadline(self.options.recv_timeout);
         let Some(socket) = &mut self.socket else {
-            return Err(Error::Broken {
+            return Err(Error::Failed {
                 peer: self.endpoint.clone(),
             });
         };
@@ -469,7 +469,7 @@ impl Link for Zmq {
             Some(Some(Err(error))) => Err(zmq_error("receive from", &self.endpoint)(error)),
             Some(Some(Ok(message))) => {
                 let frames = message.into_vec();
-                self.open(&frames).map_err(|source| Error::Rubbish {
+                self.open(&frames).map_err(|source| Error::InvalidMessage {
                     peer: self.endpoint.clone(),
                     source,
                 })
@@ -489,8 +489,8 @@ impl Link for Zmq {
         (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
     }
 
-    fn caps(&self) -> Caps {
-        Caps {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             two_way: matches!(self.pattern, Pattern::Req | Pattern::Rep),
             acknowledges: false,
             notices_death: false,
@@ -562,7 +562,7 @@ struct Listener {
 }
 
 impl Acceptor for Listener {
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Link>, Error> {
+    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
         if let Some(link) = self.link.take() {
             return Ok(Box::new(link));
         }
@@ -579,9 +579,9 @@ impl Acceptor for Listener {
         })
     }
 
-    fn set_landings(&mut self, landings: Landings) {
+    fn set_allocators(&mut self, allocators: AllocatorFactory) {
         if let Some(link) = &mut self.link {
-            link.landing = landings.make();
+            link.allocator = allocators.make();
         }
     }
 

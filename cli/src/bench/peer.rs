@@ -66,7 +66,7 @@ pub(crate) fn run(peer: &Peer) -> Result<(), Failure> {
         Way::BareZmq | Way::BareZmqFrames => floor::zmq_receiver(peer),
         Way::FileMap => {
             say("at the file");
-            let mut heap = numpush::Heap::new();
+            let mut heap = numpush::HeapAllocator::new();
             let mut read = || numpush::file::read(Path::new(&peer.address), &mut heap, u64::MAX);
             take(peer, || Ok(read().map_err(numpush::Error::from)?))
         }

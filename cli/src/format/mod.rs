@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use numpush::{Frame, Heap, Landing, Limits, Message};
+use numpush::{BufferAllocator, Frame, HeapAllocator, Limits, Message};
 
 use crate::failure::Failure;
 
@@ -69,8 +69,8 @@ pub(crate) fn read(path: &Path, named: Option<Format>) -> Result<Vec<Message<'st
     let format = Format::of(path, named)?;
     let is_input = path == Path::new("-");
     if format == Format::Np && !is_input {
-        let received =
-            numpush::file::read(path, &mut Heap::new(), u64::MAX).map_err(numpush::Error::from)?;
+        let received = numpush::file::read(path, &mut HeapAllocator::new(), u64::MAX)
+            .map_err(numpush::Error::from)?;
         return Ok(vec![received.message]);
     }
     let source = if is_input {
@@ -155,7 +155,7 @@ fn put(
         Format::Npz => npz::write(path, messages, out),
         Format::Parquet | Format::Arrow | Format::Csv => {
             let message = one()?;
-            let frame = message.frame().ok_or_else(|| {
+            let frame = message.as_frame().ok_or_else(|| {
                 let what = crate::ledger::describe(message);
                 Failure::Format {
                     path: path.to_owned(),
@@ -206,7 +206,7 @@ fn stream(path: &Path, source: Source) -> Result<Vec<Message<'static>>, Failure>
         return Ok(Vec::new());
     };
     let mut decoder = numpush::Decoder::new(Limits::default().with_payload(u64::MAX));
-    let (mut rest, mut heap) = (bytes.as_slice(), Heap::new());
+    let (mut rest, mut heap) = (bytes.as_slice(), HeapAllocator::new());
     while !rest.is_empty() {
         let spare = decoder.spare().map_err(fault)?;
         let (now, later) = rest.split_at(spare.len().min(rest.len()));
@@ -229,13 +229,13 @@ fn stream(path: &Path, source: Source) -> Result<Vec<Message<'static>>, Failure>
 }
 
 /// Reads `len` bytes to where a message's buffers belong.
-pub(crate) fn land(
+pub(crate) fn allocate(
     path: &Path,
     from: &mut impl Read,
     len: usize,
 ) -> Result<numpush::Buffer<'static>, Failure> {
-    let mut region = Heap::new()
-        .land(len)
+    let mut region = HeapAllocator::new()
+        .allocate(len)
         .map_err(Failure::file(path, "cannot read"))?;
     from.read_exact(region.bytes())
         .map_err(Failure::file(path, "ends before its data do"))?;

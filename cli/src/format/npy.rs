@@ -6,7 +6,7 @@ use std::path::Path;
 use numpush::{Array, Dtype, Field, Message, RecordType, Scalar};
 
 use crate::failure::Failure;
-use crate::format::{Source, fault, land};
+use crate::format::{Source, allocate, fault};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -34,7 +34,7 @@ pub(super) fn read_from(path: &Path, from: &mut impl Read) -> Result<Message<'st
     let Some(len) = len.filter(|&len| isize::try_from(len).is_ok()) else {
         return fault(path, format!("shape {:?} is too large", layout.shape));
     };
-    let data = land(path, from, len)?;
+    let data = allocate(path, from, len)?;
     let array = if layout.fortran {
         let mut step = item.cast_signed();
         let mut strides = Vec::new();
@@ -56,7 +56,7 @@ pub(super) fn write(
     message: &Message<'static>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let Some(array) = message.array() else {
+    let Some(array) = message.as_array() else {
         let what = crate::ledger::describe(message);
         return fault(
             path,

@@ -8,8 +8,8 @@ use arrow_schema::{DataType, Field, Metadata, Schema, TimeUnit};
 use bytes::Bytes;
 
 use crate::buffer::Buffer;
-use crate::column::{Column, Data, Dictionary};
-use crate::format::{Format, Resolution, Storage};
+use crate::column::{Column, ColumnData, Dictionary};
+use crate::format::{ArrowTimeUnit, ColumnType, Storage};
 use crate::frame::Frame;
 
 /// Why a record batch is not a frame, or the other way round.
@@ -108,7 +108,7 @@ fn import(
     array: &ArrayData,
     field: &Field,
     rebased: &mut u64,
-) -> Result<Data<'static>, ArrowError> {
+) -> Result<ColumnData<'static>, ArrowError> {
     let (codes, dictionary) = match array.data_type() {
         DataType::Dictionary(codes, _) => {
             let values = import(&array.child_data()[0], field, rebased)?;
@@ -122,7 +122,7 @@ fn import(
         data_type: array.data_type().clone(),
     })?;
     let (offset, len) = (array.offset(), array.len());
-    let null_count = if format == Format::Null {
+    let null_count = if format == ColumnType::Null {
         len
     } else {
         array.null_count()
@@ -146,7 +146,7 @@ fn import(
         Storage::Variable { offset: 4, .. } => variable::<i32>(array, validity, rebased),
         Storage::Variable { .. } => variable::<i64>(array, validity, rebased),
     };
-    Ok(Data {
+    Ok(ColumnData {
         format,
         len,
         null_count,
@@ -228,11 +228,11 @@ fn share(buffer: ArrowBuffer) -> Buffer<'static> {
     if buffer.is_empty() {
         Buffer::default()
     } else {
-        Buffer::owner(Owner(buffer))
+        Buffer::from_owner(Owner(buffer))
     }
 }
 
-fn export(data: &Data<'static>) -> Result<ArrayData, arrow_schema::ArrowError> {
+fn export(data: &ColumnData<'static>) -> Result<ArrayData, arrow_schema::ArrowError> {
     let mut buffers = data.buffers.iter().map(lend);
     let validity = buffers.next().filter(|bits| !bits.is_empty());
     let codes = type_of(&data.format);
@@ -264,81 +264,81 @@ fn lend(buffer: &Buffer<'static>) -> ArrowBuffer {
     }
 }
 
-fn format_of(data_type: &DataType) -> Option<Format> {
+fn format_of(data_type: &DataType) -> Option<ColumnType> {
     Some(match data_type {
-        DataType::Null => Format::Null,
-        DataType::Boolean => Format::Bool,
-        DataType::Int8 => Format::Int8,
-        DataType::UInt8 => Format::Uint8,
-        DataType::Int16 => Format::Int16,
-        DataType::UInt16 => Format::Uint16,
-        DataType::Int32 => Format::Int32,
-        DataType::UInt32 => Format::Uint32,
-        DataType::Int64 => Format::Int64,
-        DataType::UInt64 => Format::Uint64,
-        DataType::Float16 => Format::Float16,
-        DataType::Float32 => Format::Float32,
-        DataType::Float64 => Format::Float64,
-        DataType::Utf8 => Format::Utf8,
-        DataType::LargeUtf8 => Format::LargeUtf8,
-        DataType::Binary => Format::Binary,
-        DataType::LargeBinary => Format::LargeBinary,
-        DataType::Decimal128(precision, scale) => Format::Decimal128(*precision, *scale),
-        DataType::Date32 => Format::Date32,
-        DataType::Date64 => Format::Date64,
-        DataType::Time32(unit) | DataType::Time64(unit) => Format::Time(resolution(*unit)),
-        DataType::Timestamp(unit, zone) => Format::Timestamp(resolution(*unit), zone.clone()),
-        DataType::Duration(unit) => Format::Duration(resolution(*unit)),
+        DataType::Null => ColumnType::Null,
+        DataType::Boolean => ColumnType::Bool,
+        DataType::Int8 => ColumnType::Int8,
+        DataType::UInt8 => ColumnType::Uint8,
+        DataType::Int16 => ColumnType::Int16,
+        DataType::UInt16 => ColumnType::Uint16,
+        DataType::Int32 => ColumnType::Int32,
+        DataType::UInt32 => ColumnType::Uint32,
+        DataType::Int64 => ColumnType::Int64,
+        DataType::UInt64 => ColumnType::Uint64,
+        DataType::Float16 => ColumnType::Float16,
+        DataType::Float32 => ColumnType::Float32,
+        DataType::Float64 => ColumnType::Float64,
+        DataType::Utf8 => ColumnType::Utf8,
+        DataType::LargeUtf8 => ColumnType::LargeUtf8,
+        DataType::Binary => ColumnType::Binary,
+        DataType::LargeBinary => ColumnType::LargeBinary,
+        DataType::Decimal128(precision, scale) => ColumnType::Decimal128(*precision, *scale),
+        DataType::Date32 => ColumnType::Date32,
+        DataType::Date64 => ColumnType::Date64,
+        DataType::Time32(unit) | DataType::Time64(unit) => ColumnType::Time(resolution(*unit)),
+        DataType::Timestamp(unit, zone) => ColumnType::Timestamp(resolution(*unit), zone.clone()),
+        DataType::Duration(unit) => ColumnType::Duration(resolution(*unit)),
         _ => return None,
     })
 }
 
-fn type_of(format: &Format) -> DataType {
+fn type_of(format: &ColumnType) -> DataType {
     match format {
-        Format::Null => DataType::Null,
-        Format::Bool => DataType::Boolean,
-        Format::Int8 => DataType::Int8,
-        Format::Uint8 => DataType::UInt8,
-        Format::Int16 => DataType::Int16,
-        Format::Uint16 => DataType::UInt16,
-        Format::Int32 => DataType::Int32,
-        Format::Uint32 => DataType::UInt32,
-        Format::Int64 => DataType::Int64,
-        Format::Uint64 => DataType::UInt64,
-        Format::Float16 => DataType::Float16,
-        Format::Float32 => DataType::Float32,
-        Format::Float64 => DataType::Float64,
-        Format::Utf8 => DataType::Utf8,
-        Format::LargeUtf8 => DataType::LargeUtf8,
-        Format::Binary => DataType::Binary,
-        Format::LargeBinary => DataType::LargeBinary,
-        Format::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
-        Format::Date32 => DataType::Date32,
-        Format::Date64 => DataType::Date64,
-        Format::Time(unit @ (Resolution::Second | Resolution::Milli)) => {
+        ColumnType::Null => DataType::Null,
+        ColumnType::Bool => DataType::Boolean,
+        ColumnType::Int8 => DataType::Int8,
+        ColumnType::Uint8 => DataType::UInt8,
+        ColumnType::Int16 => DataType::Int16,
+        ColumnType::Uint16 => DataType::UInt16,
+        ColumnType::Int32 => DataType::Int32,
+        ColumnType::Uint32 => DataType::UInt32,
+        ColumnType::Int64 => DataType::Int64,
+        ColumnType::Uint64 => DataType::UInt64,
+        ColumnType::Float16 => DataType::Float16,
+        ColumnType::Float32 => DataType::Float32,
+        ColumnType::Float64 => DataType::Float64,
+        ColumnType::Utf8 => DataType::Utf8,
+        ColumnType::LargeUtf8 => DataType::LargeUtf8,
+        ColumnType::Binary => DataType::Binary,
+        ColumnType::LargeBinary => DataType::LargeBinary,
+        ColumnType::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
+        ColumnType::Date32 => DataType::Date32,
+        ColumnType::Date64 => DataType::Date64,
+        ColumnType::Time(unit @ (ArrowTimeUnit::Second | ArrowTimeUnit::Milli)) => {
             DataType::Time32(unit_of(*unit))
         }
-        Format::Time(unit) => DataType::Time64(unit_of(*unit)),
-        Format::Timestamp(unit, zone) => DataType::Timestamp(unit_of(*unit), zone.clone()),
-        Format::Duration(unit) => DataType::Duration(unit_of(*unit)),
+        ColumnType::Time(unit) => DataType::Time64(unit_of(*unit)),
+        ColumnType::Timestamp(unit, zone) => DataType::Timestamp(unit_of(*unit), zone.clone()),
+        ColumnType::Duration(unit) => DataType::Duration(unit_of(*unit)),
     }
 }
 
-fn resolution(unit: TimeUnit) -> Resolution {
+fn resolution(unit: TimeUnit) -> ArrowTimeUnit {
     match unit {
-        TimeUnit::Second => Resolution::Second,
-        TimeUnit::Millisecond => Resolution::Milli,
-        TimeUnit::Microsecond => Resolution::Micro,
-        TimeUnit::Nanosecond => Resolution::Nano,
+        TimeUnit::Second => ArrowTimeUnit::Second,
+        TimeUnit::Millisecond => ArrowTimeUnit::Milli,
+        TimeUnit::Microsecond => ArrowTimeUnit::Micro,
+        TimeUnit::Nanosecond => ArrowTimeUnit::Nano,
     }
 }
 
-fn unit_of(resolution: Resolution) -> TimeUnit {
+fn unit_of(resolution: ArrowTimeUnit) -> TimeUnit {
     match resolution {
-        Resolution::Second => TimeUnit::Second,
-        Resolution::Milli => TimeUnit::Millisecond,
-        Resolution::Micro => TimeUnit::Microsecond,
-        Resolution::Nano => TimeUnit::Nanosecond,
+        ArrowTimeUnit::Second => TimeUnit::Second,
+        ArrowTimeUnit::Milli => TimeUnit::Millisecond,
+        ArrowTimeUnit::Micro => TimeUnit::Microsecond,
+        ArrowTimeUnit::Nano => TimeUnit::Nanosecond,
     }
 }
 

@@ -26,8 +26,8 @@ impl<'a> Array<'a> {
     /// Borrows an ndarray whose elements fill one run of memory, in any order of axes. Copies nothing.
     ///
     /// # Errors
-    /// [`NotDense`] if they do not (every second column, say): see [`Self::gather`].
-    pub fn view<T: Element, D: Dimension>(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
+    /// [`NotDense`] if they do not (every second column, say): see [`Self::copy_of`].
+    pub fn borrowed<T: Element, D: Dimension>(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
         let none: &'a [T] = &[];
         let elements = if array.is_empty() {
             Some(none)
@@ -45,9 +45,9 @@ impl<'a> Array<'a> {
     ///
     /// # Panics
     /// Never: an array that exists has a size that fits.
-    pub fn gather<T: Element, D: Dimension>(array: &ArrayRef<T, D>) -> Array<'static> {
+    pub fn copy_of<T: Element, D: Dimension>(array: &ArrayRef<T, D>) -> Array<'static> {
         let elements: Vec<T> = array.iter().copied().collect();
-        let data = Buffer::owner(Elements(elements));
+        let data = Buffer::from_owner(Elements(elements));
         #[expect(
             clippy::expect_used,
             reason = "the array exists, so its size fits; its data were just laid out"
@@ -62,19 +62,19 @@ impl<'a> Array<'a> {
     ///
     /// # Panics
     /// Never: the layout was accepted for the borrowed view before.
-    pub fn owner<T, S, D>(array: ArrayBase<S, D>) -> Result<Array<'static>, NotDense>
+    pub fn from_owned<T, S, D>(array: ArrayBase<S, D>) -> Result<Array<'static>, NotDense>
     where
         T: Element,
         S: Data<Elem = T> + Send + Sync + 'static,
         D: Dimension + 'static,
     {
-        let layout = Array::view(&array)?;
+        let layout = Array::borrowed(&array)?;
         let (shape, strides, dtype) = (
             layout.shape().to_owned(),
             layout.strides().map(<[_]>::to_owned),
             layout.dtype().clone(),
         );
-        let data = Buffer::owner(Owned(array));
+        let data = Buffer::from_owner(Owned(array));
         let array = match strides {
             Some(strides) => Array::with_strides(dtype, &shape, &strides, data),
             None => Array::new(dtype, &shape, data),
@@ -93,7 +93,7 @@ impl<'a> Array<'a> {
     ///
     /// # Panics
     /// Never: an array holds as many elements as its shape says.
-    pub fn elements<T: Element>(&self) -> Result<ArrayViewD<'_, T>, ViewError> {
+    pub fn as_ndarray<T: Element>(&self) -> Result<ArrayViewD<'_, T>, ViewError> {
         if *self.dtype() != Dtype::Scalar(T::SCALAR) {
             return Err(ViewError::Dtype {
                 found: self.dtype().clone(),
@@ -194,16 +194,22 @@ mod tests {
             cube.slice(s![1..2, .., ..]),
             cube.slice(s![..0, .., ..]),
         ] {
-            let array = Array::view(&view).unwrap();
-            assert_eq!(array.elements::<i32>().unwrap(), view.into_dyn());
+            let array = Array::borrowed(&view).unwrap();
+            assert_eq!(array.as_ndarray::<i32>().unwrap(), view.into_dyn());
             let memory = cube.as_slice().unwrap().as_ptr_range();
             assert!(array.data().is_empty() || memory.contains(&array.data().as_ptr().cast()));
         }
         let fortran = ndarray::Array2::<f64>::ones((3, 5).f());
-        assert_eq!(Array::view(&fortran).unwrap().strides(), Some(&[8, 24][..]));
+        assert_eq!(
+            Array::borrowed(&fortran).unwrap().strides(),
+            Some(&[8, 24][..])
+        );
         let point = ndarray::arr0(7_u16);
         assert_eq!(
-            Array::view(&point).unwrap().elements::<u16>().unwrap(),
+            Array::borrowed(&point)
+                .unwrap()
+                .as_ndarray::<u16>()
+                .unwrap(),
             point.view().into_dyn()
         );
     }
@@ -212,21 +218,21 @@ mod tests {
     fn a_view_with_gaps_is_refused_and_gathered_by_name() {
         let cube = cube();
         let gaps = cube.slice(s![.., .., ..;2]);
-        assert_eq!(Array::view(&gaps).unwrap_err().shape, [2, 3, 2]);
+        assert_eq!(Array::borrowed(&gaps).unwrap_err().shape, [2, 3, 2]);
         assert_eq!(
-            Array::gather(&gaps).elements::<i32>().unwrap(),
+            Array::copy_of(&gaps).as_ndarray::<i32>().unwrap(),
             gaps.into_dyn()
         );
         let row = ndarray::arr1(&[1, 2]);
         let repeated = row.broadcast((3, 2)).unwrap();
-        assert!(Array::view(&repeated).is_err());
+        assert!(Array::borrowed(&repeated).is_err());
     }
 
     #[test]
     fn an_owned_array_is_taken_without_a_copy() {
         let cube = cube();
         let address = cube.as_ptr();
-        let array = Array::owner(cube).unwrap();
+        let array = Array::from_owned(cube).unwrap();
         assert_eq!(array.data().as_ptr(), address.cast());
     }
 
@@ -234,12 +240,12 @@ mod tests {
     fn a_wrong_type_is_named() {
         let array = Array::new("<f8".parse::<Scalar>().unwrap(), &[1], vec![0; 8].into()).unwrap();
         assert_eq!(
-            array.elements::<i64>().unwrap_err().to_string(),
+            array.as_ndarray::<i64>().unwrap_err().to_string(),
             "array of <f8 cannot be viewed as <i8"
         );
         let wrong = Array::new("|b1".parse::<Scalar>().unwrap(), &[1], vec![2].into()).unwrap();
         assert!(matches!(
-            wrong.elements::<bool>(),
+            wrong.as_ndarray::<bool>(),
             Err(ViewError::BitPattern { .. })
         ));
     }

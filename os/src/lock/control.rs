@@ -1,4 +1,4 @@
-//! Control mappings: where the locks are. Mapped once, never unmapped.
+//! Lock tables: where the locks are. Mapped once, never unmapped.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +10,7 @@ use nix::fcntl::SealFlag;
 
 use crate::lock::identity::{forks, watch_forks};
 use crate::lock::robust::Robust;
-use crate::lock::rw::{Head, Lock};
+use crate::lock::rw::{Head, RobustRwLock};
 use crate::mapping::{NO_RESIZE, sealed_len};
 use crate::memory::{add_seals, allocate};
 
@@ -143,14 +143,14 @@ use def::{Table, table_len};
 
 /// Locks in memory of their own that other processes map.
 #[derive(Debug)]
-pub(crate) struct Control {
+pub(crate) struct LockTable {
     table: Table,
     descriptor: Arc<OwnedFd>,
     /// Its inode, which names it among the processes of the machine.
     memory: u64,
 }
 
-impl Control {
+impl LockTable {
     fn create(blocks: u32) -> io::Result<&'static Self> {
         watch_forks();
         let slots = slots();
@@ -222,9 +222,9 @@ impl Control {
         Ok(control)
     }
 
-    fn lock(&'static self, index: u32, generation: u64) -> Lock {
+    fn lock(&'static self, index: u32, generation: u64) -> RobustRwLock {
         let (head, slots) = self.table.block(index);
-        Lock::new(head, slots, generation)
+        RobustRwLock::new(head, slots, generation)
     }
 }
 
@@ -237,18 +237,18 @@ fn slots() -> usize {
 /// Every control mapping of this process, by inode. None is ever taken out: a number is not used again while the
 /// memory of that number is mapped.
 fn attached() -> Attached {
-    static ATTACHED: Mutex<Option<HashMap<u64, &'static Control>>> = Mutex::new(None);
+    static ATTACHED: Mutex<Option<HashMap<u64, &'static LockTable>>> = Mutex::new(None);
     Attached(ATTACHED.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-struct Attached(MutexGuard<'static, Option<HashMap<u64, &'static Control>>>);
+struct Attached(MutexGuard<'static, Option<HashMap<u64, &'static LockTable>>>);
 
 impl Attached {
-    fn get(&self, memory: u64) -> Option<&'static Control> {
+    fn get(&self, memory: u64) -> Option<&'static LockTable> {
         self.0.as_ref().and_then(|map| map.get(&memory)).copied()
     }
 
-    fn insert(&mut self, memory: u64, control: &'static Control) {
+    fn insert(&mut self, memory: u64, control: &'static LockTable) {
         self.0.get_or_insert_default().insert(memory, control);
     }
 }
@@ -259,13 +259,13 @@ pub(crate) fn inode(file: impl AsFd) -> io::Result<u64> {
 }
 
 /// The locks this process makes: which are free.
-struct Supply {
+struct FreeLocks {
     forks: u32,
-    controls: Vec<&'static Control>,
-    free: Vec<(&'static Control, u32)>,
+    controls: Vec<&'static LockTable>,
+    free: Vec<(&'static LockTable, u32)>,
 }
 
-static SUPPLY: Mutex<Supply> = Mutex::new(Supply {
+static SUPPLY: Mutex<FreeLocks> = Mutex::new(FreeLocks {
     forks: 0,
     controls: Vec::new(),
     free: Vec::new(),
@@ -274,23 +274,23 @@ static SUPPLY: Mutex<Supply> = Mutex::new(Supply {
 /// A lock that this process made and owns. Dropped, it is retired: whoever still knows it is told so, and its memory
 /// is used for the next.
 #[derive(Debug)]
-pub struct Block {
-    control: &'static Control,
+pub struct OwnedLock {
+    control: &'static LockTable,
     index: u32,
-    lock: Lock,
+    lock: RobustRwLock,
     forks: u32,
 }
 
 /// Where a lock lies, in words that can be sent beside the descriptor of its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct LockAddress {
     /// Which of the control mapping's locks.
     pub index: u32,
     /// Which of the lock's lives.
     pub generation: u64,
 }
 
-impl Block {
+impl OwnedLock {
     /// Makes a lock that nobody holds.
     ///
     /// # Errors
@@ -300,7 +300,7 @@ impl Block {
         let forks = forks();
         if supply.forks != forks {
             // These are the parent's, which hands them out itself.
-            *supply = Supply {
+            *supply = FreeLocks {
                 forks,
                 controls: Vec::new(),
                 free: Vec::new(),
@@ -315,13 +315,13 @@ impl Block {
         Ok(Self {
             control,
             index,
-            lock: Lock::new(head, slots, generation),
+            lock: RobustRwLock::new(head, slots, generation),
             forks,
         })
     }
 
     /// The lock.
-    pub fn lock(&self) -> Lock {
+    pub fn lock(&self) -> RobustRwLock {
         self.lock
     }
 
@@ -336,15 +336,15 @@ impl Block {
     }
 
     /// Where it lies in there.
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> LockAddress {
+        LockAddress {
             index: self.index,
             generation: self.lock.generation(),
         }
     }
 }
 
-impl Drop for Block {
+impl Drop for OwnedLock {
     fn drop(&mut self) {
         // The parent of a fork still uses it.
         if self.forks != forks() {
@@ -359,10 +359,10 @@ impl Drop for Block {
     }
 }
 
-impl Supply {
-    fn grow(&mut self) -> io::Result<(&'static Control, u32)> {
+impl FreeLocks {
+    fn grow(&mut self) -> io::Result<(&'static LockTable, u32)> {
         let doubled = FIRST_BLOCKS << self.controls.len().min(16);
-        let control = Control::create(doubled.min(MOST_BLOCKS))?;
+        let control = LockTable::create(doubled.min(MOST_BLOCKS))?;
         for index in 0..control.table.blocks {
             control.table.initialise(index)?;
         }
@@ -376,9 +376,9 @@ impl Supply {
     }
 }
 
-impl Lock {
+impl RobustRwLock {
     /// The lock at `place` of memory that this process maps already.
-    pub fn find(memory: u64, place: Place) -> Option<Self> {
+    pub fn find(memory: u64, place: LockAddress) -> Option<Self> {
         let control = attached().get(memory)?;
         (place.index < control.table.blocks).then(|| control.lock(place.index, place.generation))
     }
@@ -395,8 +395,8 @@ impl Lock {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] and [`io::ErrorKind::PermissionDenied`] if it is no such memory.
-    pub fn attach(descriptor: OwnedFd, place: Place) -> io::Result<Self> {
-        let control = Control::attach(descriptor)?;
+    pub fn attach(descriptor: OwnedFd, place: LockAddress) -> io::Result<Self> {
+        let control = LockTable::attach(descriptor)?;
         if place.index >= control.table.blocks {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -413,23 +413,24 @@ mod tests {
 
     #[test]
     fn a_lock_is_found_again_through_its_descriptor() {
-        let block = Block::new().unwrap();
-        let lock = Lock::attach(block.descriptor().try_clone().unwrap(), block.place()).unwrap();
+        let block = OwnedLock::new().unwrap();
+        let lock =
+            RobustRwLock::attach(block.descriptor().try_clone().unwrap(), block.place()).unwrap();
         assert_eq!(lock.id(), block.lock().id());
-        let beyond = Place {
+        let beyond = LockAddress {
             index: 1 << 20,
             generation: 1,
         };
-        assert!(Lock::attach(block.descriptor().try_clone().unwrap(), beyond).is_err());
+        assert!(RobustRwLock::attach(block.descriptor().try_clone().unwrap(), beyond).is_err());
     }
 
     #[test]
     fn other_memory_is_no_locks() {
         let memory = allocate(4096, "t").unwrap();
         assert!(
-            Lock::attach(
+            RobustRwLock::attach(
                 memory,
-                Place {
+                LockAddress {
                     index: 0,
                     generation: 1
                 }
@@ -438,9 +439,9 @@ mod tests {
         );
         let memory = allocate(4096, "t").unwrap();
         add_seals(&memory, SealFlag::F_SEAL_SEAL).unwrap();
-        let error = Lock::attach(
+        let error = RobustRwLock::attach(
             memory,
-            Place {
+            LockAddress {
                 index: 0,
                 generation: 1,
             },
@@ -451,7 +452,7 @@ mod tests {
 
     #[test]
     fn many_locks_take_few_descriptors() {
-        let blocks: Vec<Block> = (0..10_000).map(|_| Block::new().unwrap()).collect();
+        let blocks: Vec<OwnedLock> = (0..10_000).map(|_| OwnedLock::new().unwrap()).collect();
         let mut controls: Vec<_> = blocks
             .iter()
             .map(|block| Arc::as_ptr(block.descriptor()))

@@ -8,12 +8,12 @@ use crate::lock::error::{LockError, Poison, PoisonCause};
 use crate::lock::held;
 use crate::lock::identity::forks;
 use crate::lock::robust::Robust;
-use crate::lock::rw::{CLOSING, Lock, Wait};
+use crate::lock::rw::{CLOSING, RobustRwLock, Wait};
 
 /// The lock, held for reading. Ends when dropped, in the thread that took it.
 #[derive(Debug)]
-pub struct Shared {
-    lock: Lock,
+pub struct ReadHold {
+    lock: RobustRwLock,
     slot: &'static Robust,
     /// The epoch of the parts that were joined, 0 for a plain reader.
     parts: u64,
@@ -22,9 +22,9 @@ pub struct Shared {
     not_send: PhantomData<*const ()>,
 }
 
-impl Shared {
-    pub(super) fn new(lock: Lock, slot: &'static Robust, parts: u64) -> Self {
-        slot.sign();
+impl ReadHold {
+    pub(super) fn new(lock: RobustRwLock, slot: &'static Robust, parts: u64) -> Self {
+        slot.record_holder();
         slot.reads.store(
             lock.head.commit.active.load(Ordering::Acquire),
             Ordering::Release,
@@ -39,7 +39,7 @@ impl Shared {
     }
 
     /// The lock that is held.
-    pub fn lock(&self) -> Lock {
+    pub fn lock(&self) -> RobustRwLock {
         self.lock
     }
 
@@ -49,7 +49,7 @@ impl Shared {
     }
 
     /// True if this guard opens what `lock` guards: the same lock, and not for the sake of a part.
-    pub(crate) fn guards(&self, lock: Lock) -> bool {
+    pub(crate) fn guards(&self, lock: RobustRwLock) -> bool {
         self.lock.is(lock) && self.parts == 0
     }
 
@@ -68,10 +68,10 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for ReadHold {
     fn drop(&mut self) {
         if self.forks == forks() {
-            self.slot.unsign();
+            self.slot.clear_holder();
             self.slot.unlock();
             held::leave(self.lock.id(), 1);
         }
@@ -80,8 +80,8 @@ impl Drop for Shared {
 
 /// The lock, held for writing. Ends when dropped, in the thread that took it; a panic on the way poisons the lock.
 #[derive(Debug)]
-pub struct Exclusive {
-    lock: Lock,
+pub struct WriteHold {
+    lock: RobustRwLock,
     poison: Option<Poison>,
     partitioned: bool,
     unwound: bool,
@@ -89,8 +89,8 @@ pub struct Exclusive {
     not_send: PhantomData<*const ()>,
 }
 
-impl Exclusive {
-    pub(super) fn new(lock: Lock, poison: Option<Poison>) -> Self {
+impl WriteHold {
+    pub(super) fn new(lock: RobustRwLock, poison: Option<Poison>) -> Self {
         let unwound = std::thread::panicking();
         Self {
             lock,
@@ -103,12 +103,12 @@ impl Exclusive {
     }
 
     /// The lock that is held.
-    pub fn lock(&self) -> Lock {
+    pub fn lock(&self) -> RobustRwLock {
         self.lock
     }
 
     /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
-    pub(crate) fn guards(&self, lock: Lock) -> bool {
+    pub(crate) fn guards(&self, lock: RobustRwLock) -> bool {
         self.lock.is(lock) && !self.partitioned
     }
 
@@ -186,7 +186,7 @@ impl Exclusive {
     }
 }
 
-impl Drop for Exclusive {
+impl Drop for WriteHold {
     fn drop(&mut self) {
         if self.forks != forks() {
             return;
@@ -207,15 +207,15 @@ impl Drop for Exclusive {
 
 /// The lock, held to write the buffer that nobody reads.
 #[derive(Debug)]
-pub struct Committing {
-    lock: Lock,
+pub struct CommitHold {
+    lock: RobustRwLock,
     active: u64,
     forks: u32,
     not_send: PhantomData<*const ()>,
 }
 
-impl Committing {
-    pub(super) fn new(lock: Lock, active: u64) -> Self {
+impl CommitHold {
+    pub(super) fn new(lock: RobustRwLock, active: u64) -> Self {
         Self {
             lock,
             active,
@@ -225,7 +225,7 @@ impl Committing {
     }
 
     /// The lock that is held.
-    pub fn lock(&self) -> Lock {
+    pub fn lock(&self) -> RobustRwLock {
         self.lock
     }
 
@@ -244,7 +244,7 @@ impl Committing {
     }
 }
 
-impl Drop for Committing {
+impl Drop for CommitHold {
     fn drop(&mut self) {
         if self.forks == forks() {
             self.lock.unlock_writer();
@@ -255,15 +255,15 @@ impl Drop for Committing {
 
 /// The lock, held as a plain mutex.
 #[derive(Debug)]
-pub struct Mutual {
-    lock: Lock,
+pub struct MutexHold {
+    lock: RobustRwLock,
     owner_died: bool,
     forks: u32,
     not_send: PhantomData<*const ()>,
 }
 
-impl Mutual {
-    pub(super) fn new(lock: Lock, owner_died: bool) -> Self {
+impl MutexHold {
+    pub(super) fn new(lock: RobustRwLock, owner_died: bool) -> Self {
         Self {
             lock,
             owner_died,
@@ -278,7 +278,7 @@ impl Mutual {
     }
 }
 
-impl Drop for Mutual {
+impl Drop for MutexHold {
     fn drop(&mut self) {
         if self.forks == forks() {
             self.lock.unlock_writer();

@@ -75,12 +75,12 @@ pub(crate) fn leave(lock: usize, mutexes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::{Attempt, Block};
+    use crate::lock::{LockOptions, OwnedLock};
 
     #[test]
     fn more_locks_than_the_kernel_cleans_up_are_refused() {
-        let blocks: Vec<Block> = (0..=MAX_HELD).map(|_| Block::new().unwrap()).collect();
-        let read = |block: &Block| block.lock().read(Attempt::default());
+        let blocks: Vec<OwnedLock> = (0..=MAX_HELD).map(|_| OwnedLock::new().unwrap()).collect();
+        let read = |block: &OwnedLock| block.lock().read(LockOptions::default());
         let mut held: Vec<_> = blocks[..MAX_HELD]
             .iter()
             .map(|block| read(block).unwrap())

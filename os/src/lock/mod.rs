@@ -9,10 +9,10 @@ mod robust;
 mod rw;
 
 pub(crate) use control::inode;
-pub use control::{Block, Place};
+pub use control::{LockAddress, OwnedLock};
 pub use error::{LockError, Poison, PoisonCause};
-pub use guards::{Committing, Exclusive, Mutual, Shared};
+pub use guards::{CommitHold, MutexHold, ReadHold, WriteHold};
 pub use held::MAX_HELD;
 pub use identity::forks;
 pub use robust::Holder;
-pub use rw::{Attempt, Lock, LockState};
+pub use rw::{LockOptions, LockState, RobustRwLock};

@@ -14,7 +14,7 @@ use crate::lock::identity::this_thread;
 /// marks it when its holder dies, by whatever cause, and the next to lock it is told.
 ///
 /// # Invariants
-/// 1. It lies in a [control mapping](crate::lock::Control), which is never unmapped: the kernel walks the list of held
+/// 1. It lies in a [control mapping](crate::lock::LockTable), which is never unmapped: the kernel walks the list of held
 ///    robust mutexes when a thread ends, and writes to them.
 /// 2. It was initialised by its maker before anybody else could learn of it.
 #[repr(C, align(64))]
@@ -40,7 +40,7 @@ unsafe impl Sync for Robust {}
 
 /// How a mutex was come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum Acquired {
     Clean,
     /// Its holder died; the mutex itself is repaired.
     OwnerDied,
@@ -94,14 +94,14 @@ impl Robust {
 
     /// Takes it if that needs no wait.
     #[inline]
-    pub(crate) fn try_lock(&'static self) -> Option<Taken> {
+    pub(crate) fn try_lock(&'static self) -> Option<Acquired> {
         // SAFETY: invariants 1 and 2.
         let result = unsafe { libc::pthread_mutex_trylock(self.mutex.get()) };
         self.taken(result)
     }
 
     /// Takes it, waiting until `deadline` (of CLOCK_MONOTONIC) or for ever; `None` if the deadline passed.
-    pub(crate) fn lock(&'static self, deadline: Option<Duration>) -> Option<Taken> {
+    pub(crate) fn lock(&'static self, deadline: Option<Duration>) -> Option<Acquired> {
         let result = match deadline {
             // SAFETY: invariants 1 and 2.
             None => unsafe { libc::pthread_mutex_lock(self.mutex.get()) },
@@ -131,14 +131,14 @@ impl Robust {
 
     /// What the C library's answer means, with the mutex made consistent if its holder died.
     #[inline]
-    fn taken(&'static self, result: libc::c_int) -> Option<Taken> {
+    fn taken(&'static self, result: libc::c_int) -> Option<Acquired> {
         match result {
-            0 => Some(Taken::Clean),
+            0 => Some(Acquired::Clean),
             libc::EOWNERDEAD => {
                 // SAFETY: invariants 1 and 2; this thread holds it, which the call asks for.
                 let _ = unsafe { libc::pthread_mutex_consistent(self.mutex.get()) };
-                self.unsign();
-                Some(Taken::OwnerDied)
+                self.clear_holder();
+                Some(Acquired::OwnerDied)
             }
             _ => None,
         }
@@ -146,7 +146,7 @@ impl Robust {
 
     /// Says that this thread holds it, for reports. A writer says so of one mutex and not of every slot it takes.
     #[inline]
-    pub(crate) fn sign(&self) {
+    pub(crate) fn record_holder(&self) {
         let me = this_thread();
         self.tid.store(me.tid, Ordering::Relaxed);
         self.since.store(coarse_nanos(), Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl Robust {
 
     /// Says that nobody holds it; before it is let go.
     #[inline]
-    pub(crate) fn unsign(&self) {
+    pub(crate) fn clear_holder(&self) {
         self.pid.store(0, Ordering::Relaxed);
     }
 

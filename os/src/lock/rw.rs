@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::lock::error::{LockError, Poison, PoisonCause};
-use crate::lock::guards::{Committing, Exclusive, Mutual, Shared};
+use crate::lock::guards::{CommitHold, MutexHold, ReadHold, WriteHold};
 use crate::lock::held;
 use crate::lock::identity::this_thread;
-use crate::lock::robust::{Holder, Robust, Taken, now};
+use crate::lock::robust::{Acquired, Holder, Robust, now};
 
 /// What a lock consists of, but for its reader slots, which follow it.
 #[repr(C, align(64))]
@@ -93,7 +93,7 @@ impl Head {
 /// instruction, lets go: a reader leaves nothing behind, a writer leaves the lock [poisoned](LockError::Poisoned) if it
 /// was inside.
 #[derive(Clone, Copy, Debug)]
-pub struct Lock {
+pub struct RobustRwLock {
     pub(super) head: &'static Head,
     pub(super) slots: &'static [Robust],
     generation: u64,
@@ -101,7 +101,7 @@ pub struct Lock {
 
 /// How long to wait for a lock, and what to do if it is poisoned.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Attempt {
+pub struct LockOptions {
     /// Longest wait; `None` waits for ever, which ends when the holder lets go or dies.
     pub timeout: Option<Duration>,
     /// Take it although the last writer did not finish.
@@ -125,7 +125,7 @@ pub struct LockState {
     pub deaths: u32,
 }
 
-impl Lock {
+impl RobustRwLock {
     pub(crate) fn new(head: &'static Head, slots: &'static [Robust], generation: u64) -> Self {
         Self {
             head,
@@ -161,10 +161,10 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn read(self, attempt: Attempt) -> Result<Shared, LockError> {
+    pub fn read(self, attempt: LockOptions) -> Result<ReadHold, LockError> {
         held::enter(self.id(), 1)?;
         self.enter_shared(attempt)
-            .map(|slot| Shared::new(self, slot, 0))
+            .map(|slot| ReadHold::new(self, slot, 0))
             .inspect_err(|_| held::leave(self.id(), 1))
     }
 
@@ -172,12 +172,12 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn write(self, attempt: Attempt) -> Result<Exclusive, LockError> {
+    pub fn write(self, attempt: LockOptions) -> Result<WriteHold, LockError> {
         let mutexes = self.slots.len() + 1;
         held::enter(self.id(), mutexes)?;
         let entered = self.enter_exclusive(attempt);
         entered
-            .map(|poison| Exclusive::new(self, poison))
+            .map(|poison| WriteHold::new(self, poison))
             .inspect_err(|_| held::leave(self.id(), mutexes))
     }
 
@@ -185,7 +185,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError`], never with poison.
-    pub fn mutex(self, attempt: Attempt) -> Result<Mutual, LockError> {
+    pub fn mutex(self, attempt: LockOptions) -> Result<MutexHold, LockError> {
         held::enter(self.id(), 1)?;
         let mut wait = Wait::new(self, attempt.timeout);
         let writer = &self.head.writer;
@@ -195,20 +195,20 @@ impl Lock {
         };
         let checked = taken.and_then(|taken| {
             self.note(taken);
-            writer.sign();
+            writer.record_holder();
             self.check_generation()
                 .inspect_err(|_| self.unlock_writer())
-                .map(|()| taken == Taken::OwnerDied)
+                .map(|()| taken == Acquired::OwnerDied)
         });
         let owner_died = checked.inspect_err(|_| held::leave(self.id(), 1))?;
-        Ok(Mutual::new(self, owner_died))
+        Ok(MutexHold::new(self, owner_died))
     }
 
     /// Takes the lock to write the buffer nobody reads, beside readers of the other.
     ///
     /// # Errors
     /// [`LockError`], never with poison: a commit that was not finished has changed nothing that is read.
-    pub fn commit(self, attempt: Attempt) -> Result<Committing, LockError> {
+    pub fn commit(self, attempt: LockOptions) -> Result<CommitHold, LockError> {
         held::enter(self.id(), 2)?;
         let mut wait = Wait::new(self, attempt.timeout);
         let entered = self.lock_writer(&mut wait).and_then(|()| {
@@ -221,14 +221,14 @@ impl Lock {
         });
         entered.inspect_err(|_| held::leave(self.id(), 2))?;
         let active = self.head.commit.active.load(Ordering::Acquire);
-        Ok(Committing::new(self, active))
+        Ok(CommitHold::new(self, active))
     }
 
     /// Joins the work on parts that were handed out in `epoch`; it lasts until the value is dropped.
     ///
     /// # Errors
     /// [`LockError::Retired`] if the parts were taken back.
-    pub fn join_parts(self, epoch: u64, attempt: Attempt) -> Result<Shared, LockError> {
+    pub fn join_parts(self, epoch: u64, attempt: LockOptions) -> Result<ReadHold, LockError> {
         held::enter(self.id(), 1)?;
         let mut wait = Wait::new(self, attempt.timeout);
         let joined = self.take_slot(&mut wait).and_then(|slot| {
@@ -241,7 +241,7 @@ impl Lock {
             Err(LockError::Retired)
         });
         joined
-            .map(|slot| Shared::new(self, slot, epoch))
+            .map(|slot| ReadHold::new(self, slot, epoch))
             .inspect_err(|_| held::leave(self.id(), 1))
     }
 
@@ -292,7 +292,7 @@ impl Lock {
         }
     }
 
-    fn enter_shared(self, attempt: Attempt) -> Result<&'static Robust, LockError> {
+    fn enter_shared(self, attempt: LockOptions) -> Result<&'static Robust, LockError> {
         let mut wait = Wait::new(self, attempt.timeout);
         let words = &self.head.epoch;
         loop {
@@ -320,7 +320,7 @@ impl Lock {
         }
     }
 
-    fn enter_exclusive(self, attempt: Attempt) -> Result<Option<Poison>, LockError> {
+    fn enter_exclusive(self, attempt: LockOptions) -> Result<Option<Poison>, LockError> {
         let mut wait = Wait::new(self, attempt.timeout);
         self.lock_writer(&mut wait)?;
         let words = &self.head.epoch;
@@ -422,12 +422,12 @@ impl Lock {
 
     fn lock_writer(self, wait: &mut Wait) -> Result<(), LockError> {
         self.take(&self.head.writer, wait)?;
-        self.head.writer.sign();
+        self.head.writer.record_holder();
         Ok(())
     }
 
     pub(super) fn unlock_writer(self) {
-        self.head.writer.unsign();
+        self.head.writer.clear_holder();
         self.head.writer.unlock();
     }
 
@@ -478,8 +478,8 @@ impl Lock {
     }
 
     #[inline]
-    fn note(self, taken: Taken) {
-        if taken == Taken::OwnerDied {
+    fn note(self, taken: Acquired) {
+        if taken == Acquired::OwnerDied {
             self.head.epoch.deaths.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -487,13 +487,13 @@ impl Lock {
 
 /// A wait with one deadline for all the mutexes it takes. Reads the clock only once it has to.
 pub(super) struct Wait {
-    lock: Lock,
+    lock: RobustRwLock,
     timeout: Option<Duration>,
     deadline: Option<Duration>,
 }
 
 impl Wait {
-    pub(super) fn new(lock: Lock, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(lock: RobustRwLock, timeout: Option<Duration>) -> Self {
         Self {
             lock,
             timeout,
@@ -502,7 +502,7 @@ impl Wait {
     }
 
     #[cold]
-    fn for_mutex(&mut self, mutex: &'static Robust) -> Result<Taken, LockError> {
+    fn for_mutex(&mut self, mutex: &'static Robust) -> Result<Acquired, LockError> {
         let deadline = self.deadline();
         let taken = self.announced(|| mutex.lock(deadline));
         taken.ok_or_else(|| self.timed_out(mutex))
@@ -510,7 +510,7 @@ impl Wait {
 
     /// Waits for a millisecond; `None` if that was not enough.
     #[cold]
-    fn a_moment_for(&mut self, mutex: &'static Robust) -> Result<Option<Taken>, LockError> {
+    fn a_moment_for(&mut self, mutex: &'static Robust) -> Result<Option<Acquired>, LockError> {
         let (deadline, soon) = (self.deadline(), now() + Duration::from_millis(1));
         let until = deadline.map_or(soon, |deadline| deadline.min(soon));
         let taken = self.announced(|| mutex.lock(Some(until)));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{Guarded, Pages, Pair};
-use crate::lock::Lock;
+use super::{Guarded, Pair, SharedPages};
+use crate::lock::RobustRwLock;
 
 /// Which bytes are spoken for in this process, and by what right.
 #[derive(Debug, Default)]
@@ -35,12 +35,12 @@ pub(super) enum Right {
 /// Bytes that somebody else in this process has claimed already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bytes {} to {} are in use already", .range.start, .range.end)]
-pub struct Overlap {
+pub struct RangeInUse {
     /// The bytes that were asked for.
     pub range: Range<usize>,
 }
 
-impl Pages {
+impl SharedPages {
     pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,9 +48,9 @@ impl Pages {
     /// Claims bytes that only their owner touches, without a lock.
     ///
     /// # Errors
-    /// [`Overlap`] if somebody in this process has one of them. Other processes are not asked: hand out bytes in the
+    /// [`RangeInUse`] if somebody in this process has one of them. Other processes are not asked: hand out bytes in the
     /// process that made the memory.
-    pub fn claim(self: &Arc<Self>, range: Range<usize>) -> Result<Claimed, Overlap> {
+    pub fn claim(self: &Arc<Self>, range: Range<usize>) -> Result<Claimed, RangeInUse> {
         self.take(&range, Right::Own)?;
         Ok(Claimed {
             pages: Arc::clone(self),
@@ -61,8 +61,12 @@ impl Pages {
     /// Joins those who touch the bytes under `lock`.
     ///
     /// # Errors
-    /// [`Overlap`] if somebody in this process has one of them by another right.
-    pub fn guard(self: &Arc<Self>, range: Range<usize>, lock: Lock) -> Result<Guarded, Overlap> {
+    /// [`RangeInUse`] if somebody in this process has one of them by another right.
+    pub fn guard(
+        self: &Arc<Self>,
+        range: Range<usize>,
+        lock: RobustRwLock,
+    ) -> Result<Guarded, RangeInUse> {
         self.take(&range, Right::Lock(lock.id()))?;
         Ok(Guarded {
             pages: Arc::clone(self),
@@ -75,7 +79,11 @@ impl Pages {
     ///
     /// # Errors
     /// As [`Self::guard`].
-    pub fn pair(self: &Arc<Self>, range: Range<usize>, lock: Lock) -> Result<Pair, Overlap> {
+    pub fn pair(
+        self: &Arc<Self>,
+        range: Range<usize>,
+        lock: RobustRwLock,
+    ) -> Result<Pair, RangeInUse> {
         self.take(&range, Right::Pair(lock.id()))?;
         Ok(Pair {
             pages: Arc::clone(self),
@@ -84,8 +92,8 @@ impl Pages {
         })
     }
 
-    fn take(&self, range: &Range<usize>, right: Right) -> Result<(), Overlap> {
-        let overlap = || Overlap {
+    fn take(&self, range: &Range<usize>, right: Right) -> Result<(), RangeInUse> {
+        let overlap = || RangeInUse {
             range: range.clone(),
         };
         if range.start > range.end || range.end > self.len() {
@@ -149,13 +157,13 @@ impl Pages {
 /// Bytes of one owner.
 #[derive(Debug)]
 pub struct Claimed {
-    pub(super) pages: Arc<Pages>,
+    pub(super) pages: Arc<SharedPages>,
     pub(super) range: Range<usize>,
 }
 
 impl Claimed {
     /// The memory they lie in.
-    pub fn pages(&self) -> &Arc<Pages> {
+    pub fn pages(&self) -> &Arc<SharedPages> {
         &self.pages
     }
 
@@ -175,7 +183,7 @@ impl Claimed {
     ///
     /// # Panics
     /// Never: a claim has one owner.
-    pub fn into_guarded(self, lock: Lock) -> Guarded {
+    pub fn into_guarded(self, lock: RobustRwLock) -> Guarded {
         let converted = self.pages.convert(&self.range, Right::Lock(lock.id()));
         assert!(converted, "a claim of one owner has one owner");
         let (pages, range) = self.forget();
@@ -186,7 +194,7 @@ impl Claimed {
     ///
     /// # Panics
     /// Never: a claim has one owner.
-    pub fn into_pair(self, lock: Lock) -> Pair {
+    pub fn into_pair(self, lock: RobustRwLock) -> Pair {
         let converted = self.pages.convert(&self.range, Right::Pair(lock.id()));
         assert!(converted, "a claim of one owner has one owner");
         let (pages, range) = self.forget();
@@ -233,7 +241,7 @@ impl Claimed {
     }
 
     /// The parts, without giving the claim back.
-    fn forget(mut self) -> (Arc<Pages>, Range<usize>) {
+    fn forget(mut self) -> (Arc<SharedPages>, Range<usize>) {
         let range = std::mem::take(&mut self.range);
         (Arc::clone(&self.pages), range)
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// 2. The memory cannot shrink, and each of its pages is allocated.
 /// 3. References into it are only made by `bytes` and `bytes_mut`, whose callers hold a claim.
 #[derive(Debug)]
-pub struct Pages {
+pub struct SharedPages {
     base: NonNull<u8>,
     len: usize,
     descriptor: Arc<OwnedFd>,
@@ -30,11 +30,11 @@ pub struct Pages {
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread; claims and locks order the access (3).
-unsafe impl Send for Pages {}
+unsafe impl Send for SharedPages {}
 // SAFETY: as above.
-unsafe impl Sync for Pages {}
+unsafe impl Sync for SharedPages {}
 
-impl Pages {
+impl SharedPages {
     /// Maps `len` bytes.
     ///
     /// # Safety
@@ -163,7 +163,7 @@ impl Pages {
     }
 }
 
-impl Drop for Pages {
+impl Drop for SharedPages {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: the range is ours (1), and no borrow outlives `self`. It cannot fail for such a range.

@@ -1,21 +1,21 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Pages;
-use super::claim::{Claimed, Overlap, Right};
-use crate::lock::{Exclusive, Lock, Shared};
+use super::SharedPages;
+use super::claim::{Claimed, RangeInUse, Right};
+use crate::lock::{ReadHold, RobustRwLock, WriteHold};
 
 /// Bytes that whoever holds their lock may touch.
 #[derive(Debug)]
 pub struct Guarded {
-    pub(super) pages: Arc<Pages>,
+    pub(super) pages: Arc<SharedPages>,
     pub(super) range: Range<usize>,
-    pub(super) lock: Lock,
+    pub(super) lock: RobustRwLock,
 }
 
 impl Guarded {
     /// The memory they lie in.
-    pub fn pages(&self) -> &Arc<Pages> {
+    pub fn pages(&self) -> &Arc<SharedPages> {
         &self.pages
     }
 
@@ -25,7 +25,7 @@ impl Guarded {
     }
 
     /// The lock.
-    pub fn lock(&self) -> Lock {
+    pub fn lock(&self) -> RobustRwLock {
         self.lock
     }
 
@@ -33,7 +33,7 @@ impl Guarded {
     ///
     /// # Panics
     /// If it is another lock that is held.
-    pub fn bytes<'a>(&'a self, held: &'a Shared) -> &'a [u8] {
+    pub fn bytes<'a>(&'a self, held: &'a ReadHold) -> &'a [u8] {
         assert!(held.guards(self.lock), "the lock of other bytes");
         // SAFETY: the lock is held shared for as long as the borrow lasts, so nobody holds it to write; the claim makes
         // sure that nobody in this process touches the bytes by another right.
@@ -44,7 +44,7 @@ impl Guarded {
     ///
     /// # Panics
     /// If it is another lock that is held.
-    pub fn bytes_exclusive<'a>(&'a self, held: &'a Exclusive) -> &'a [u8] {
+    pub fn bytes_exclusive<'a>(&'a self, held: &'a WriteHold) -> &'a [u8] {
         assert!(held.guards(self.lock), "the lock of other bytes");
         // SAFETY: the lock is held alone; the borrow of `held` is shared, so nobody writes by it either.
         unsafe { self.pages.bytes(&self.range) }
@@ -54,7 +54,7 @@ impl Guarded {
     ///
     /// # Panics
     /// If it is another lock that is held.
-    pub fn bytes_mut<'a>(&'a self, held: &'a mut Exclusive) -> &'a mut [u8] {
+    pub fn bytes_mut<'a>(&'a self, held: &'a mut WriteHold) -> &'a mut [u8] {
         assert!(held.guards(self.lock), "the lock of other bytes");
         // SAFETY: the lock is held alone, and `held` is borrowed alone: nobody touches the bytes by it or without it.
         unsafe { self.pages.bytes_mut(&self.range) }
@@ -64,7 +64,7 @@ impl Guarded {
     ///
     /// # Panics
     /// If it is another lock that is held, or if two of them overlap.
-    pub fn all_bytes_mut<'a>(all: &[&'a Self], held: &'a mut Exclusive) -> Vec<&'a mut [u8]> {
+    pub fn all_bytes_mut<'a>(all: &[&'a Self], held: &'a mut WriteHold) -> Vec<&'a mut [u8]> {
         Self::assert_disjoint(all);
         all.iter()
             .map(|one| {
@@ -92,7 +92,7 @@ impl Guarded {
     ///
     /// # Panics
     /// If a lock is another one, or if they are no neighbours.
-    pub fn run<'a>(neighbours: &'a [Self], held: &'a [Shared]) -> &'a [u8] {
+    pub fn run<'a>(neighbours: &'a [Self], held: &'a [ReadHold]) -> &'a [u8] {
         assert_eq!(neighbours.len(), held.len(), "a lock for each");
         let locked = neighbours
             .iter()
@@ -108,7 +108,7 @@ impl Guarded {
     ///
     /// # Panics
     /// If a lock is another one, or if they are no neighbours.
-    pub fn run_mut<'a>(neighbours: &'a [Self], held: &'a mut [Exclusive]) -> &'a mut [u8] {
+    pub fn run_mut<'a>(neighbours: &'a [Self], held: &'a mut [WriteHold]) -> &'a mut [u8] {
         assert_eq!(neighbours.len(), held.len(), "a lock for each");
         let locked = neighbours
             .iter()
@@ -138,18 +138,18 @@ impl Guarded {
     /// Part `number` of the bytes, to write while the part's own lock is held, beside workers on the other parts.
     ///
     /// # Errors
-    /// [`Overlap`] if this process knows the part under another lock.
+    /// [`RangeInUse`] if this process knows the part under another lock.
     ///
     /// # Panics
     /// If the locks held are others.
     pub(crate) fn part_pointer<'a>(
         &'a self,
-        whole: &'a Shared,
-        part: &'a Exclusive,
+        whole: &'a ReadHold,
+        part: &'a WriteHold,
         number: usize,
-    ) -> Result<std::ptr::NonNull<u8>, Overlap> {
+    ) -> Result<std::ptr::NonNull<u8>, RangeInUse> {
         assert!(whole.lock().is(self.lock), "the lock of other bytes");
-        let epoch = whole.parts().ok_or_else(|| Overlap {
+        let epoch = whole.parts().ok_or_else(|| RangeInUse {
             range: self.range.clone(),
         })?;
         let key = (self.lock.id(), epoch, number);
@@ -160,7 +160,7 @@ impl Guarded {
             .parts
             .retain(|(lock, other, _), _| *lock != key.0 || *other == epoch);
         if *claims.parts.entry(key).or_insert(part) != part {
-            return Err(Overlap {
+            return Err(RangeInUse {
                 range: self.range.clone(),
             });
         }
@@ -169,7 +169,7 @@ impl Guarded {
 }
 
 /// The run of bytes that neighbours make together.
-fn run_of(neighbours: &[Guarded]) -> (&Pages, Range<usize>) {
+fn run_of(neighbours: &[Guarded]) -> (&SharedPages, Range<usize>) {
     let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
         panic!("a run of at least one");
     };

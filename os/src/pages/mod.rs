@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-pub use claim::{Claimed, Overlap};
-pub use def::Pages;
+pub use claim::{Claimed, RangeInUse};
+pub use def::SharedPages;
 pub use guarded::Guarded;
 pub use pair::Pair;
 
@@ -48,7 +48,7 @@ pub struct PageOptions {
     pub node: Option<u32>,
 }
 
-impl Pages {
+impl SharedPages {
     /// Makes `len` bytes of zeros.
     ///
     /// # Errors
@@ -163,12 +163,12 @@ impl Pages {
     }
 }
 
-type Mapped = HashMap<u64, Weak<Pages>>;
+type Mapped = HashMap<u64, Weak<SharedPages>>;
 
 struct MappedGuard(MutexGuard<'static, Option<Mapped>>);
 
 impl MappedGuard {
-    fn get(&self, memory: u64) -> Option<Arc<Pages>> {
+    fn get(&self, memory: u64) -> Option<Arc<SharedPages>> {
         self.0
             .as_ref()
             .and_then(|map| map.get(&memory))
@@ -183,7 +183,7 @@ fn mapped() -> MappedGuard {
     MappedGuard(MAPPED.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn register(pages: Pages) -> io::Result<Arc<Pages>> {
+fn register(pages: SharedPages) -> io::Result<Arc<SharedPages>> {
     let memory = pages.memory();
     let mut all = mapped();
     if let Some(first) = all.get(memory) {

@@ -1,20 +1,20 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Pages;
-use crate::lock::{Committing, Lock, Shared};
+use super::SharedPages;
+use crate::lock::{CommitHold, ReadHold, RobustRwLock};
 
 /// Two buffers of one length: one is read while the other is written.
 #[derive(Debug)]
 pub struct Pair {
-    pub(super) pages: Arc<Pages>,
+    pub(super) pages: Arc<SharedPages>,
     pub(super) range: Range<usize>,
-    pub(super) lock: Lock,
+    pub(super) lock: RobustRwLock,
 }
 
 impl Pair {
     /// The memory they lie in.
-    pub fn pages(&self) -> &Arc<Pages> {
+    pub fn pages(&self) -> &Arc<SharedPages> {
         &self.pages
     }
 
@@ -24,7 +24,7 @@ impl Pair {
     }
 
     /// The lock.
-    pub fn lock(&self) -> Lock {
+    pub fn lock(&self) -> RobustRwLock {
         self.lock
     }
 
@@ -38,7 +38,7 @@ impl Pair {
     ///
     /// # Panics
     /// If it is another lock that is held.
-    pub fn bytes<'a>(&'a self, held: &'a Shared) -> &'a [u8] {
+    pub fn bytes<'a>(&'a self, held: &'a ReadHold) -> &'a [u8] {
         assert!(held.lock().is(self.lock), "the lock of other bytes");
         // SAFETY: a committer writes the other buffer; before it turns to this one it passes the slot we hold.
         unsafe { self.pages.bytes(&self.buffer(held.commits())) }
@@ -48,7 +48,7 @@ impl Pair {
     ///
     /// # Panics
     /// If it is another lock that is held.
-    pub fn both<'a>(&'a self, held: &'a mut Committing) -> (&'a [u8], &'a mut [u8]) {
+    pub fn both<'a>(&'a self, held: &'a mut CommitHold) -> (&'a [u8], &'a mut [u8]) {
         assert!(held.lock().is(self.lock), "the lock of other bytes");
         // SAFETY: only the holder of the writer's mutex writes either buffer, and it writes the other.
         let last = unsafe { self.pages.bytes(&self.buffer(held.commits())) };

@@ -1,9 +1,9 @@
 use super::*;
-use crate::lock::{Attempt, Block};
+use crate::lock::{LockOptions, OwnedLock};
 use std::io::Write as _;
 
-fn pages() -> Arc<Pages> {
-    Pages::new(8192, PageOptions::default()).unwrap()
+fn pages() -> Arc<SharedPages> {
+    SharedPages::new(8192, PageOptions::default()).unwrap()
 }
 
 #[test]
@@ -12,7 +12,7 @@ fn bytes_have_one_owner() {
     let first = pages.claim(0..128).unwrap();
     assert!(pages.claim(64..192).is_err());
     assert!(pages.claim(127..128).is_err());
-    let block = Block::new().unwrap();
+    let block = OwnedLock::new().unwrap();
     assert!(pages.guard(0..128, block.lock()).is_err());
     let (left, right) = first.split(64);
     drop(left);
@@ -26,11 +26,11 @@ fn bytes_have_one_owner() {
 #[test]
 fn a_lock_guards_its_bytes_only() {
     let pages = pages();
-    let (block, other) = (Block::new().unwrap(), Block::new().unwrap());
+    let (block, other) = (OwnedLock::new().unwrap(), OwnedLock::new().unwrap());
     let guarded = pages.claim(0..64).unwrap().into_guarded(block.lock());
     let again = pages.guard(0..64, block.lock()).unwrap();
     assert!(pages.guard(0..64, other.lock()).is_err());
-    let mut held = block.lock().write(Attempt::default()).unwrap();
+    let mut held = block.lock().write(LockOptions::default()).unwrap();
     guarded.bytes_mut(&mut held)[0] = 7;
     assert_eq!(again.bytes_exclusive(&held)[0], 7);
     assert!(guarded.into_claimed().is_err(), "still joined");
@@ -42,25 +42,25 @@ fn a_lock_guards_its_bytes_only() {
 #[should_panic = "the lock of other bytes"]
 fn another_lock_opens_nothing() {
     let pages = pages();
-    let (block, other) = (Block::new().unwrap(), Block::new().unwrap());
+    let (block, other) = (OwnedLock::new().unwrap(), OwnedLock::new().unwrap());
     let guarded = pages.claim(0..64).unwrap().into_guarded(block.lock());
-    guarded.bytes(&other.lock().read(Attempt::default()).unwrap());
+    guarded.bytes(&other.lock().read(LockOptions::default()).unwrap());
 }
 
 #[test]
 fn a_reader_keeps_its_commit() {
     let pages = pages();
-    let block = Block::new().unwrap();
+    let block = OwnedLock::new().unwrap();
     let pair = pages.claim(0..128).unwrap().into_pair(block.lock());
     let commit = |value: u8| {
-        let mut held = block.lock().commit(Attempt::default())?;
+        let mut held = block.lock().commit(LockOptions::default())?;
         pair.both(&mut held).1.fill(value);
         held.publish();
         Ok::<_, crate::lock::LockError>(())
     };
     commit(1).unwrap();
     std::thread::scope(|scope| {
-        let held = block.lock().read(Attempt::default()).unwrap();
+        let held = block.lock().read(LockOptions::default()).unwrap();
         let seen = pair.bytes(&held);
         scope.spawn(|| commit(2).unwrap()).join().unwrap();
         assert_eq!(seen[0], 1, "the second commit went to the other buffer");
@@ -71,14 +71,14 @@ fn a_reader_keeps_its_commit() {
 #[test]
 fn the_same_memory_is_mapped_once() {
     let pages = pages();
-    let again = Pages::attach(pages.descriptor().try_clone().unwrap()).unwrap();
+    let again = SharedPages::attach(pages.descriptor().try_clone().unwrap()).unwrap();
     assert!(Arc::ptr_eq(&pages, &again));
 }
 
 #[test]
 fn huge_pages_are_asked_for_and_never_required() {
     for huge in [HugePages::System, HugePages::Advise, HugePages::Reserved] {
-        let pages = Pages::new(
+        let pages = SharedPages::new(
             4 << 20,
             PageOptions {
                 huge,
@@ -94,7 +94,7 @@ fn huge_pages_are_asked_for_and_never_required() {
         pages.claim(0..4 << 20).unwrap().bytes_mut().fill(1);
         // Another process maps it as well.
         drop((
-            Pages::attach(pages.descriptor().try_clone().unwrap()).unwrap(),
+            SharedPages::attach(pages.descriptor().try_clone().unwrap()).unwrap(),
             pages,
         ));
     }
@@ -103,7 +103,7 @@ fn huge_pages_are_asked_for_and_never_required() {
 #[test]
 fn a_node_is_preferred_where_there_are_nodes() {
     let on = |node| {
-        Pages::new(
+        SharedPages::new(
             1 << 20,
             PageOptions {
                 node: Some(node),

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use numpush_message::{Buffer, Region};
+use numpush_message::{Buffer, BufferMut};
 
 use crate::arena::Allocation;
 
 /// A region on its way to be a buffer.
-pub(super) struct Landing(Allocation);
+pub(super) struct ArenaBufferMut(Allocation);
 
-impl Landing {
+impl ArenaBufferMut {
     pub(super) fn new(allocation: Allocation) -> Self {
         Self(allocation)
     }
 }
 
-impl Region for Landing {
+impl BufferMut for ArenaBufferMut {
     fn bytes(&mut self) -> &mut [u8] {
         self.0.claimed.bytes_mut()
     }
@@ -27,7 +27,7 @@ impl Region for Landing {
         let mut all = LANDED.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(address, Arc::downgrade(&allocation));
         drop(all);
-        Buffer::owner(Landed {
+        Buffer::from_owner(Landed {
             allocation,
             address,
         })
@@ -72,12 +72,12 @@ pub(crate) fn landed(bytes: &[u8]) -> Option<(Arc<Allocation>, usize)> {
 mod tests {
     use super::*;
     use crate::Arena;
-    use numpush_message::Landing as _;
+    use numpush_message::BufferAllocator as _;
 
     #[test]
     fn a_landed_buffer_is_found_by_its_bytes() {
         let mut arena = Arena::new(1 << 20);
-        let mut region = arena.land(1000).unwrap();
+        let mut region = arena.allocate(1000).unwrap();
         region.bytes().fill(3);
         let buffer = region.finish();
         let (_, offset) = landed(&buffer[100..200]).unwrap();
@@ -86,6 +86,6 @@ mod tests {
         let address = buffer.as_ptr();
         drop(buffer);
         assert_eq!(arena.usage().used, 0);
-        assert_eq!(arena.land(1000).unwrap().bytes().as_ptr(), address);
+        assert_eq!(arena.allocate(1000).unwrap().bytes().as_ptr(), address);
     }
 }

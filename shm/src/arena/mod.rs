@@ -7,8 +7,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use numpush_message::{ALIGNMENT, Landing, LandingError, Region};
-use numpush_os::{Claimed, HUGE_PAGE, HugePages, PageOptions, Pages, available_memory, forks};
+use numpush_message::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
+use numpush_os::{
+    Claimed, HUGE_PAGE, HugePages, PageOptions, SharedPages, available_memory, forks,
+};
 
 use free::FreeRuns;
 pub(crate) use landed::landed;
@@ -19,7 +21,7 @@ use crate::error::Error;
 ///
 /// It hands out runs of bytes, aligned to 64, from a few large segments, and takes each back by itself when the value
 /// in it is gone from every process. Pages that were touched once stay warm for the next value. It is a
-/// [`Landing`]: what a listener or a connection receives into it goes from the socket to where workers see it.
+/// [`BufferAllocator`]: what a listener or a connection receives into it goes from the socket to where workers see it.
 ///
 /// Clones are the same arena. A process forked from its owner's gets fresh memory, never the parent's.
 #[derive(Clone)]
@@ -40,7 +42,7 @@ pub struct ArenaOptions {
 
 /// What an arena has and uses, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ArenaUse {
+pub struct ArenaUsage {
     /// In values.
     pub used: usize,
     /// Taken from the system.
@@ -64,7 +66,7 @@ struct State {
 }
 
 struct Segment {
-    pages: Arc<Pages>,
+    pages: Arc<SharedPages>,
     free: FreeRuns,
 }
 
@@ -107,10 +109,10 @@ impl Arena {
     }
 
     /// What it has and uses.
-    pub fn usage(&self) -> ArenaUse {
+    pub fn usage(&self) -> ArenaUsage {
         let state = self.inner.state();
         let (used, reserved, segments) = (state.used, state.reserved, state.segments.len());
-        ArenaUse {
+        ArenaUsage {
             used,
             reserved,
             budget: self.inner.options.budget,
@@ -123,7 +125,7 @@ impl Arena {
     /// # Errors
     /// [`Error::Io`] if /proc is not there.
     pub fn huge_bytes(&self) -> Result<u64, Error> {
-        let segments: Vec<Arc<Pages>> = self
+        let segments: Vec<Arc<SharedPages>> = self
             .inner
             .state()
             .segments
@@ -137,11 +139,11 @@ impl Arena {
     }
 
     /// Takes `len` bytes. Their contents do not matter: those of an earlier value, or zeros.
-    pub(crate) fn allocate(&self, len: usize) -> Result<Allocation, LandingError> {
+    pub(crate) fn reserve(&self, len: usize) -> Result<Allocation, AllocError> {
         let rounded = len
             .max(1)
             .checked_next_multiple_of(ALIGNMENT)
-            .ok_or(LandingError::NoMemory { len })?;
+            .ok_or(AllocError::NoMemory { len })?;
         let mut state = self.inner.state();
         let (pages, start) = match state.take(rounded) {
             Some(taken) => taken,
@@ -150,7 +152,7 @@ impl Arena {
         state.used += rounded;
         drop(state);
         let range = start..start + rounded;
-        let home = Home {
+        let home = Reservation {
             arena: Arc::clone(&self.inner),
             pages: Arc::clone(&pages),
             range,
@@ -170,15 +172,15 @@ impl Arena {
     }
 
     /// Copies `bytes` into it: the claim on them, and where they go back to.
-    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Result<(Claimed, Arc<Home>), LandingError> {
-        let Allocation { mut claimed, home } = self.allocate(bytes.len())?;
+    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Result<(Claimed, Arc<Reservation>), AllocError> {
+        let Allocation { mut claimed, home } = self.reserve(bytes.len())?;
         claimed.bytes_mut().copy_from_slice(bytes);
         Ok((claimed, home))
     }
 
     /// Takes `len` zeros.
-    pub(crate) fn allocate_zeros(&self, len: usize) -> Result<Allocation, Error> {
-        let mut allocation = self.allocate(len)?;
+    pub(crate) fn reserve_zeros(&self, len: usize) -> Result<Allocation, Error> {
+        let mut allocation = self.reserve(len)?;
         allocation.claimed.bytes_mut().fill(0);
         Ok(allocation)
     }
@@ -214,7 +216,7 @@ impl Inner {
 }
 
 impl State {
-    fn take(&mut self, len: usize) -> Option<(Arc<Pages>, usize)> {
+    fn take(&mut self, len: usize) -> Option<(Arc<SharedPages>, usize)> {
         self.segments.iter_mut().find_map(|segment| {
             let start = segment.free.take(len)?;
             Some((Arc::clone(&segment.pages), start))
@@ -226,8 +228,8 @@ impl State {
         &mut self,
         len: usize,
         options: &ArenaOptions,
-    ) -> Result<(Arc<Pages>, usize), LandingError> {
-        let over = |state: &Self| LandingError::Budget {
+    ) -> Result<(Arc<SharedPages>, usize), AllocError> {
+        let over = |state: &Self| AllocError::Budget {
             len,
             used: state.used,
             budget: options.budget,
@@ -260,10 +262,10 @@ impl State {
         } else {
             exact
         };
-        let attempt = |size| Pages::new(size, options.pages);
+        let attempt = |size| SharedPages::new(size, options.pages);
         let pages = attempt(size)
             .or_else(|_| attempt(exact))
-            .map_err(|_| LandingError::NoMemory { len })?;
+            .map_err(|_| AllocError::NoMemory { len })?;
         let size = pages.len();
         let mut free = FreeRuns::whole(size);
         let start = free.take(len).unwrap_or(0);
@@ -275,7 +277,7 @@ impl State {
         Ok((pages, start))
     }
 
-    fn give(&mut self, pages: &Arc<Pages>, range: &Range<usize>, keep: usize) {
+    fn give(&mut self, pages: &Arc<SharedPages>, range: &Range<usize>, keep: usize) {
         self.used -= range.len();
         if let Some(segment) = self
             .segments
@@ -309,18 +311,18 @@ impl State {
 pub(crate) struct Allocation {
     // Dropped first: the claim ends before the bytes are free.
     pub(crate) claimed: Claimed,
-    pub(crate) home: Arc<Home>,
+    pub(crate) home: Arc<Reservation>,
 }
 
 /// Where bytes go back to when the last who shares them is gone.
-pub(crate) struct Home {
+pub(crate) struct Reservation {
     arena: Arc<Inner>,
-    pages: Arc<Pages>,
+    pages: Arc<SharedPages>,
     range: Range<usize>,
     forks: u32,
 }
 
-impl Drop for Home {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if self.forks == forks() {
             let keep = self.arena.options.keep;
@@ -329,9 +331,9 @@ impl Drop for Home {
     }
 }
 
-impl Landing for Arena {
-    fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
-        Ok(Box::new(landed::Landing::new(self.allocate(len)?)))
+impl BufferAllocator for Arena {
+    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
+        Ok(Box::new(landed::ArenaBufferMut::new(self.reserve(len)?)))
     }
 
     fn insists(&self) -> bool {
@@ -345,9 +347,9 @@ impl fmt::Debug for Arena {
     }
 }
 
-impl fmt::Debug for Home {
+impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Home").field(&self.range).finish()
+        f.debug_tuple("Reservation").field(&self.range).finish()
     }
 }
 
@@ -358,7 +360,7 @@ mod tests {
     #[test]
     fn ten_thousand_values_take_few_segments_and_give_back_each() {
         let arena = Arena::new(256 << 20);
-        let mut all: Vec<Allocation> = (0..10_000).map(|_| arena.allocate(1000).unwrap()).collect();
+        let mut all: Vec<Allocation> = (0..10_000).map(|_| arena.reserve(1000).unwrap()).collect();
         assert!(arena.usage().segments < 10, "{:?}", arena.usage());
         assert_eq!(arena.usage().used, 10_000 * 1024);
         all.truncate(5_000);
@@ -370,11 +372,11 @@ mod tests {
     #[test]
     fn the_budget_is_an_error() {
         let arena = Arena::new(8 << 20);
-        let first = arena.allocate(5 << 20).unwrap();
-        let error = arena.allocate(4 << 20).unwrap_err();
+        let first = arena.reserve(5 << 20).unwrap();
+        let error = arena.reserve(4 << 20).unwrap_err();
         assert_eq!(
             error,
-            LandingError::Budget {
+            AllocError::Budget {
                 len: 4 << 20,
                 used: 5 << 20,
                 budget: 8 << 20
@@ -383,20 +385,20 @@ mod tests {
         drop(first);
         // The empty segment of five makes room for one of eight.
         assert_eq!(
-            arena.allocate(8 << 20).unwrap().claimed.as_ref().len(),
+            arena.reserve(8 << 20).unwrap().claimed.as_ref().len(),
             8 << 20
         );
-        assert!(arena.allocate(usize::MAX).is_err());
+        assert!(arena.reserve(usize::MAX).is_err());
     }
 
     #[test]
     fn pages_are_used_again_while_warm() {
         let arena = Arena::new(1 << 30);
-        let mut first = arena.allocate(40 << 20).unwrap();
+        let mut first = arena.reserve(40 << 20).unwrap();
         first.claimed.bytes_mut()[5] = 7;
         let address = first.claimed.as_ref().as_ptr();
         drop(first);
-        let again = arena.allocate(40 << 20).unwrap();
+        let again = arena.reserve(40 << 20).unwrap();
         assert_eq!(again.claimed.as_ref().as_ptr(), address);
         assert_eq!(address.align_offset(ALIGNMENT), 0);
     }
@@ -408,12 +410,12 @@ mod tests {
             keep: 1 << 20,
             ..ArenaOptions::default()
         });
-        drop(arena.allocate(70 << 20).unwrap());
+        drop(arena.reserve(70 << 20).unwrap());
         assert_eq!(
             arena.usage(),
-            ArenaUse {
+            ArenaUsage {
                 budget: 1 << 30,
-                ..ArenaUse::default()
+                ..ArenaUsage::default()
             }
         );
     }

@@ -3,32 +3,32 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use ndarray::{Dimension, Ix1};
 use numpush_message::{Array, Backing, Buffer, Dtype, Element, Message, Stability};
-use numpush_os::{Attempt, Memory, ReadGuard, WriteGuard};
+use numpush_os::{LockOptions, Memfd, ReadGuard, WriteGuard};
 use smallvec::SmallVec;
 
 use crate::array::{SharedArray, claim_array, freeze, lock_exclusive, lock_shared};
 use crate::client;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::value::{self, Locks, Value};
+use crate::object::{self, Locks, Object};
 
 /// A shared array whose element type and axes are known at run time only.
 #[derive(Clone, Debug)]
-pub struct AnyArray {
-    value: Arc<Value>,
+pub struct SharedDynArray {
+    value: Arc<Object>,
     dtype: Dtype,
     shape: Vec<usize>,
 }
 
-impl AnyArray {
+impl SharedDynArray {
     /// The array of a message that was received into an arena. Copies nothing.
     ///
     /// # Errors
     /// As [`SharedArray::from_message`].
     pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
         let (meta, claim, home) = claim_array(message)?;
-        Self::new(Value::new(
-            value::Meta::Array(meta),
+        Self::new(Object::new(
+            object::Descriptor::Array(meta),
             vec![claim],
             Locks::One,
             vec![home],
@@ -43,8 +43,8 @@ impl AnyArray {
         Self::new(client::open(handle)?)
     }
 
-    pub(crate) fn new(value: Arc<Value>) -> Result<Self, Error> {
-        let value::Meta::Array(meta) = &value.meta else {
+    pub(crate) fn new(value: Arc<Object>) -> Result<Self, Error> {
+        let object::Descriptor::Array(meta) = &value.meta else {
             return Err(Error::Kind {
                 found: value.meta.kind(),
                 wanted: "an array",
@@ -55,7 +55,7 @@ impl AnyArray {
         let len = shape
             .iter()
             .try_fold(dtype.size(), |product, &len| product.checked_mul(len));
-        let buffers = if matches!(value.spans, value::Spans::Pair(_)) {
+        let buffers = if matches!(value.spans, object::Spans::Pair(_)) {
             2
         } else {
             1
@@ -96,7 +96,7 @@ impl AnyArray {
     /// # Errors
     /// [`Error::Dtype`] and [`Error::Axes`].
     pub fn typed<T: Element + Pod, D: Dimension>(self) -> Result<SharedArray<T, D>, Error> {
-        if let value::Spans::Pair(_) = self.value.spans {
+        if let object::Spans::Pair(_) = self.value.spans {
             return Err(Error::Kind {
                 found: "a commit array",
                 wanted: "an array",
@@ -110,12 +110,12 @@ impl AnyArray {
     /// # Errors
     /// As [`SharedArray::read`].
     pub fn read(&self) -> Result<ReadGuard<'_, u8, Ix1>, Error> {
-        if let value::Spans::Pair(pair) = &self.value.spans {
-            let held = pair.lock().read(Attempt::default())?;
+        if let object::Spans::Pair(pair) = &self.value.spans {
+            let held = pair.lock().read(LockOptions::default())?;
             return Ok(ReadGuard::of_pair(pair, held, |bytes| bytes.into()));
         }
         let spans = self.value.guarded();
-        let held: SmallVec<_> = lock_shared(spans, Attempt::default())?;
+        let held: SmallVec<_> = lock_shared(spans, LockOptions::default())?;
         Ok(ReadGuard::new(spans, held, |bytes| bytes.into()))
     }
 
@@ -124,14 +124,14 @@ impl AnyArray {
     /// # Errors
     /// As [`SharedArray::write`]; [`Error::Kind`] for a commit array, which is not written in place.
     pub fn write(&self) -> Result<WriteGuard<'_, u8, Ix1>, Error> {
-        if let value::Spans::Pair(_) = &self.value.spans {
+        if let object::Spans::Pair(_) = &self.value.spans {
             return Err(Error::Kind {
                 found: "a commit array",
                 wanted: "an array",
             });
         }
         let spans = self.value.guarded();
-        let held = lock_exclusive(spans, Attempt::default(), 0..self.value.len())?;
+        let held = lock_exclusive(spans, LockOptions::default(), 0..self.value.len())?;
         Ok(WriteGuard::new(spans, held, |bytes| bytes.into()))
     }
 
@@ -140,7 +140,7 @@ impl AnyArray {
     /// # Errors
     /// [`Error::Shape`] if the guard is another array's.
     pub fn array<'a>(&self, guard: &'a ReadGuard<'_, u8, Ix1>) -> Result<Array<'a>, Error> {
-        let value::Meta::Array(meta) = &self.value.meta else {
+        let object::Descriptor::Array(meta) = &self.value.meta else {
             return Err(Error::Kind {
                 found: self.value.meta.kind(),
                 wanted: "an array",
@@ -155,15 +155,14 @@ impl AnyArray {
     /// # Errors
     /// As [`SharedArray::read`]; [`Error::Io`] if the memory cannot be had.
     pub fn snapshot(&self) -> Result<Message<'static>, Error> {
-        let value::Meta::Array(meta) = &self.value.meta else {
+        let object::Descriptor::Array(meta) = &self.value.meta else {
             return Err(Error::Kind {
                 found: self.value.meta.kind(),
                 wanted: "an array",
             });
         };
         let held = self.read()?;
-        let mut memory =
-            Memory::new(held.len()).map_err(Error::io("make memory for a snapshot"))?;
+        let mut memory = Memfd::new(held.len()).map_err(Error::io("make memory for a snapshot"))?;
         memory
             .as_mut_slice()
             .copy_from_slice(held.as_slice().unwrap_or(&[]));
@@ -174,7 +173,7 @@ impl AnyArray {
             offset: 0,
             stability: Stability::Sealed,
         };
-        meta.array(Buffer::owner(mapping).with_backing(backing))
+        meta.array(Buffer::from_owner(mapping).with_backing(backing))
             .map(Message::from)
     }
 
@@ -183,8 +182,9 @@ impl AnyArray {
     /// # Errors
     /// As [`SharedArray::into_message`].
     pub fn into_message(self) -> Result<Message<'static>, Error> {
-        let (meta, claims, homes) = Value::into_claims(self.value)?;
-        let (value::Meta::Array(meta), Ok([claim])) = (meta, <[_; 1]>::try_from(claims)) else {
+        let (meta, claims, homes) = Object::into_claims(self.value)?;
+        let (object::Descriptor::Array(meta), Ok([claim])) = (meta, <[_; 1]>::try_from(claims))
+        else {
             return Err(Error::InUse {
                 what: "it has row locks",
             });

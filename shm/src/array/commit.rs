@@ -6,28 +6,28 @@ use std::time::Duration;
 use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoDimension};
 use numpush_message::{Dtype, Element};
-use numpush_os::{Attempt, Pair, ReadGuard};
+use numpush_os::{LockOptions, Pair, ReadGuard};
 
 use crate::arena::Arena;
 use crate::array::layout::{self, Layout};
-use crate::array::{Meta, byte_len, dtype};
+use crate::array::{Descriptor, byte_len, dtype};
 use crate::client;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::value::{self, Spans, Value};
+use crate::object::{self, Object, Spans};
 
 /// A shared array that is never seen half written.
 ///
 /// It has two buffers. A [commit](Self::commit) writes the one that nobody reads and makes it the one that is read with
 /// a single store of one word. A writer that dies before that store has changed nothing, and readers do not wait for
 /// writers. It takes twice the memory.
-pub struct CommitArray<T, D> {
-    value: Arc<Value>,
+pub struct DoubleBufferedArray<T, D> {
+    value: Arc<Object>,
     layout: Layout<D>,
     elements: PhantomData<fn() -> T>,
 }
 
-impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
+impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
     /// An array of zeros.
     ///
     /// # Errors
@@ -49,16 +49,16 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
         let len = byte_len::<T>(shape)?;
         let both = len
             .checked_mul(2)
-            .ok_or(numpush_message::LandingError::NoMemory { len })?;
-        let mut allocation = arena.allocate_zeros(both)?;
+            .ok_or(numpush_message::AllocError::NoMemory { len })?;
+        let mut allocation = arena.reserve_zeros(both)?;
         fill(&mut allocation.claimed.bytes_mut()[..len]);
-        let meta = Meta {
+        let meta = Descriptor {
             dtype: dtype::<T>(),
             shape: shape.into(),
             strides: None,
         };
-        Self::from_value(Value::new_pair(
-            value::Meta::Array(meta),
+        Self::from_value(Object::new_pair(
+            object::Descriptor::Array(meta),
             allocation.claimed,
             allocation.home,
         )?)
@@ -72,8 +72,9 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
         Self::from_value(client::open(handle)?)
     }
 
-    fn from_value(value: Arc<Value>) -> Result<Self, Error> {
-        let (value::Meta::Array(meta), Spans::Pair(pair)) = (&value.meta, &value.spans) else {
+    fn from_value(value: Arc<Object>) -> Result<Self, Error> {
+        let (object::Descriptor::Array(meta), Spans::Pair(pair)) = (&value.meta, &value.spans)
+        else {
             return Err(Error::Kind {
                 found: value.meta.kind(),
                 wanted: "a commit array",
@@ -124,7 +125,7 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
     /// # Errors
     /// [`Error::Lock`], never with poison.
     pub fn read(&self) -> Result<ReadGuard<'_, T, D>, Error> {
-        let held = self.pair().lock().read(Attempt::default())?;
+        let held = self.pair().lock().read(LockOptions::default())?;
         Ok(ReadGuard::of_pair(self.pair(), held, |elements| {
             self.layout.view(elements)
         }))
@@ -135,7 +136,7 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
     /// # Errors
     /// [`Error::Lock`].
     pub fn commits(&self) -> Result<u64, Error> {
-        Ok(self.pair().lock().read(Attempt::default())?.commits())
+        Ok(self.pair().lock().read(LockOptions::default())?.commits())
     }
 
     /// Changes a copy of the last commit and makes it the new one; gives its number. If `change` panics or its process
@@ -160,7 +161,7 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
         timeout: Option<Duration>,
         write: impl FnOnce(&ArrayView<'_, T, D>, &mut ArrayViewMut<'_, T, D>),
     ) -> Result<u64, Error> {
-        let mut held = self.pair().lock().commit(Attempt {
+        let mut held = self.pair().lock().commit(LockOptions {
             timeout,
             accept_poison: false,
         })?;
@@ -171,7 +172,7 @@ impl<T: Element + Pod, D: Dimension> CommitArray<T, D> {
     }
 }
 
-impl<T, D: Clone> Clone for CommitArray<T, D> {
+impl<T, D: Clone> Clone for DoubleBufferedArray<T, D> {
     fn clone(&self) -> Self {
         Self {
             value: Arc::clone(&self.value),
@@ -181,11 +182,11 @@ impl<T, D: Clone> Clone for CommitArray<T, D> {
     }
 }
 
-impl<T, D: fmt::Debug> fmt::Debug for CommitArray<T, D> {
+impl<T, D: fmt::Debug> fmt::Debug for DoubleBufferedArray<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "CommitArray<{}>({:?})",
+            "DoubleBufferedArray<{}>({:?})",
             std::any::type_name::<T>(),
             self.layout.shape
         )

@@ -3,7 +3,7 @@ use std::ops::Range;
 use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, ShapeBuilder, Slice};
 
-use crate::array::Meta;
+use crate::array::Descriptor;
 use crate::error::Error;
 
 /// Where the elements of an array lie.
@@ -17,7 +17,7 @@ pub(crate) struct Layout<D> {
 }
 
 impl<D: Dimension> Layout<D> {
-    pub(crate) fn new(meta: &Meta, item: usize) -> Result<Self, Error> {
+    pub(crate) fn new(meta: &Descriptor, item: usize) -> Result<Self, Error> {
         let axes = meta.shape.len();
         if D::NDIM.is_some_and(|wanted| wanted != axes) {
             return Err(Error::Axes {

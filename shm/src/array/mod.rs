@@ -5,8 +5,8 @@ mod commit;
 mod layout;
 mod partition;
 
-pub use any::AnyArray;
-pub use commit::CommitArray;
+pub use any::SharedDynArray;
+pub use commit::DoubleBufferedArray;
 pub use partition::{Part, Partition};
 
 use std::fmt;
@@ -19,22 +19,22 @@ use bytemuck::Pod;
 use ndarray::{ArrayRef, Axis, Dimension, IntoDimension};
 use numpush_message::{Array, Body, Buffer, Dtype, Element, Message};
 use numpush_os::{
-    Attempt, Claimed, Exclusive, Guarded, LockError, Poison, ReadGuard, Shared, WriteGuard,
-    division,
+    Claimed, Guarded, LockError, LockOptions, Poison, ReadGuard, ReadHold, WriteGuard, WriteHold,
+    part_range,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::arena::{Arena, Home, landed};
+use crate::arena::{Arena, Reservation, landed};
 use crate::dtype::DtypeText;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::value::{self, Locks, Value};
+use crate::object::{self, Locks, Object};
 use layout::Layout;
 
 /// What a process that opens an array is told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Meta {
+pub(crate) struct Descriptor {
     pub(crate) dtype: DtypeText,
     pub(crate) shape: Vec<usize>,
     /// Bytes from element to element along each axis; `None` for C order.
@@ -56,7 +56,7 @@ pub(crate) struct Meta {
 /// # Ok::<(), numpush_shm::Error>(())
 /// ```
 pub struct SharedArray<T, D> {
-    value: Arc<Value>,
+    value: Arc<Object>,
     layout: Layout<D>,
     elements: PhantomData<fn() -> T>,
 }
@@ -69,14 +69,14 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     pub fn zeros(arena: &Arena, shape: impl IntoDimension<Dim = D>) -> Result<Self, Error> {
         let shape = shape.into_dimension();
         let len = byte_len::<T>(shape.slice())?;
-        let allocation = arena.allocate_zeros(len)?;
-        let meta = Meta {
+        let allocation = arena.reserve_zeros(len)?;
+        let meta = Descriptor {
             dtype: dtype::<T>(),
             shape: shape.slice().into(),
             strides: None,
         };
-        let value = Value::new(
-            value::Meta::Array(meta),
+        let value = Object::new(
+            object::Descriptor::Array(meta),
             vec![allocation.claimed],
             Locks::One,
             vec![allocation.home],
@@ -90,15 +90,15 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// As [`Self::zeros`].
     pub fn copy_of(arena: &Arena, array: &ArrayRef<T, D>) -> Result<Self, Error> {
         let len = byte_len::<T>(array.shape())?;
-        let mut allocation = arena.allocate(len)?;
+        let mut allocation = arena.reserve(len)?;
         layout::fill(allocation.claimed.bytes_mut(), array);
-        let meta = Meta {
+        let meta = Descriptor {
             dtype: dtype::<T>(),
             shape: array.shape().into(),
             strides: None,
         };
-        let value = Value::new(
-            value::Meta::Array(meta),
+        let value = Object::new(
+            object::Descriptor::Array(meta),
             vec![allocation.claimed],
             Locks::One,
             vec![allocation.home],
@@ -112,7 +112,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// [`Error::NotShared`] if the message lies elsewhere; [`Error::InUse`] if a clone of its buffers is alive;
     /// [`Error::Dtype`] and [`Error::Axes`].
     pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
-        AnyArray::from_message(message)?.typed()
+        SharedDynArray::from_message(message)?.typed()
     }
 
     /// Opens the array behind a handle.
@@ -120,11 +120,11 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// [`Error::Stale`], [`Error::Dtype`] and [`Error::Axes`].
     pub fn open(handle: &Handle) -> Result<Self, Error> {
-        AnyArray::open(handle)?.typed()
+        SharedDynArray::open(handle)?.typed()
     }
 
-    pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
-        let value::Meta::Array(meta) = &value.meta else {
+    pub(crate) fn from_value(value: Arc<Object>) -> Result<Self, Error> {
+        let object::Descriptor::Array(meta) = &value.meta else {
             return Err(Error::Kind {
                 found: value.meta.kind(),
                 wanted: "an array",
@@ -161,19 +161,19 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
             });
         }
         let row = self.value.len() / rows;
-        let (meta, claims, homes) = Value::into_claims(self.value)?;
+        let (meta, claims, homes) = Object::into_claims(self.value)?;
         let [claim]: [Claimed; 1] = claims.try_into().map_err(|_| Error::InUse {
             what: "it has row locks already",
         })?;
         let mut pieces = Vec::with_capacity(parts);
         let mut rest = claim;
         for number in 0..parts - 1 {
-            let (piece, behind) = rest.split(division(rows, parts, number, 1).len() * row);
+            let (piece, behind) = rest.split(part_range(rows, parts, number, 1).len() * row);
             pieces.push(piece);
             rest = behind;
         }
         pieces.push(rest);
-        Self::from_value(Value::new(meta, pieces, Locks::Each, homes)?)
+        Self::from_value(Object::new(meta, pieces, Locks::Each, homes)?)
     }
 
     /// Elements along each axis.
@@ -199,7 +199,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// [`Error::Lock`]; [`LockError::Poisoned`] if a writer did not finish.
     pub fn read(&self) -> Result<ReadGuard<'_, T, D>, Error> {
-        self.read_spans(Attempt::default())
+        self.read_spans(LockOptions::default())
     }
 
     /// As [`Self::read`], but waits at most `timeout`.
@@ -207,7 +207,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// As [`Self::read`]; [`LockError::Timeout`] names who holds the lock.
     pub fn read_for(&self, timeout: Duration) -> Result<ReadGuard<'_, T, D>, Error> {
-        self.read_spans(Attempt {
+        self.read_spans(LockOptions {
             timeout: Some(timeout),
             accept_poison: false,
         })
@@ -218,7 +218,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// As [`Self::read`], without poison.
     pub fn read_poisoned(&self) -> Result<ReadGuard<'_, T, D>, Error> {
-        self.read_spans(Attempt {
+        self.read_spans(LockOptions {
             timeout: None,
             accept_poison: true,
         })
@@ -227,9 +227,9 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// Locks the array for writing, alone, and waits as long as others are inside.
     ///
     /// # Errors
-    /// [`Error::Lock`]; [`LockError::Poisoned`] if the last writer did not finish: [`Self::repair`].
+    /// [`Error::Lock`]; [`LockError::Poisoned`] if the last writer did not finish: [`Self::write_poisoned`].
     pub fn write(&self) -> Result<WriteGuard<'_, T, D>, Error> {
-        self.write_spans(Attempt::default())
+        self.write_spans(LockOptions::default())
     }
 
     /// As [`Self::write`], but waits at most `timeout`.
@@ -237,7 +237,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// As [`Self::write`]; [`LockError::Timeout`] names who holds the lock.
     pub fn write_for(&self, timeout: Duration) -> Result<WriteGuard<'_, T, D>, Error> {
-        self.write_spans(Attempt {
+        self.write_spans(LockOptions {
             timeout: Some(timeout),
             accept_poison: false,
         })
@@ -248,14 +248,14 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     /// As [`Self::write`], without poison.
-    pub fn repair(&self) -> Result<WriteGuard<'_, T, D>, Error> {
-        self.write_spans(Attempt {
+    pub fn write_poisoned(&self) -> Result<WriteGuard<'_, T, D>, Error> {
+        self.write_spans(LockOptions {
             timeout: None,
             accept_poison: true,
         })
     }
 
-    fn read_spans(&self, attempt: Attempt) -> Result<ReadGuard<'_, T, D>, Error> {
+    fn read_spans(&self, attempt: LockOptions) -> Result<ReadGuard<'_, T, D>, Error> {
         let spans = self.value.guarded();
         let held = lock_shared(spans, attempt)?;
         Ok(ReadGuard::new(spans, held, |elements| {
@@ -263,7 +263,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         }))
     }
 
-    fn write_spans(&self, attempt: Attempt) -> Result<WriteGuard<'_, T, D>, Error> {
+    fn write_spans(&self, attempt: LockOptions) -> Result<WriteGuard<'_, T, D>, Error> {
         let spans = self.value.guarded();
         let held = lock_exclusive(spans, attempt, 0..self.value.len())?;
         Ok(WriteGuard::new(spans, held, |elements| {
@@ -277,7 +277,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// As [`Self::read`]; [`Error::Range`].
     pub fn read_rows(&self, rows: Range<usize>) -> Result<ReadGuard<'_, T, D>, Error> {
         let (spans, first) = self.spans_of(&rows)?;
-        let held = lock_shared(spans, Attempt::default())?;
+        let held = lock_shared(spans, LockOptions::default())?;
         Ok(ReadGuard::new(spans, held, |elements| {
             self.layout.rows(elements, first, &rows)
         }))
@@ -291,7 +291,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         let (spans, first) = self.spans_of(&rows)?;
         let row = self.value.len() / self.shape()[0].max(1);
         let dirty = (rows.start - first) * row..(rows.end - first) * row;
-        let held = lock_exclusive(spans, Attempt::default(), dirty)?;
+        let held = lock_exclusive(spans, LockOptions::default(), dirty)?;
         Ok(WriteGuard::new(spans, held, |elements| {
             self.layout.rows_mut(elements, first, &rows)
         }))
@@ -308,7 +308,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
             });
         }
         let spans = self.value.guarded();
-        let place = |number| division(len, spans.len(), number, 1);
+        let place = |number| part_range(len, spans.len(), number, 1);
         let first = (0..spans.len())
             .find(|&number| place(number).end > rows.start)
             .unwrap_or(0);
@@ -334,27 +334,27 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// [`Error::InUse`] if another clone, or another process, has the array.
     pub fn into_message(self) -> Result<Message<'static>, Error> {
-        AnyArray::new(self.value)?.into_message()
+        SharedDynArray::new(self.value)?.into_message()
     }
 
     /// A copy of the array as it is now, in memory that the kernel lets nobody write any more.
     ///
     /// # Errors
-    /// As [`AnyArray::snapshot`].
+    /// As [`SharedDynArray::snapshot`].
     pub fn snapshot(&self) -> Result<Message<'static>, Error> {
-        AnyArray::new(Arc::clone(&self.value))?.snapshot()
+        SharedDynArray::new(Arc::clone(&self.value))?.snapshot()
     }
 
     /// The same array with its element type and axes known at run time only.
     ///
     /// # Panics
     /// Never: it is an array.
-    pub fn into_any(self) -> AnyArray {
+    pub fn into_any(self) -> SharedDynArray {
         #[expect(
             clippy::expect_used,
             reason = "the value was an array when `self` was made"
         )]
-        AnyArray::new(self.value).expect("an array")
+        SharedDynArray::new(self.value).expect("an array")
     }
 }
 
@@ -364,7 +364,7 @@ const MAX_ROW_LOCKS: usize = 32;
 /// Bytes that a claim owns and nobody else has open.
 struct Frozen {
     claim: Claimed,
-    _home: Option<Arc<Home>>,
+    _home: Option<Arc<Reservation>>,
 }
 
 impl AsRef<[u8]> for Frozen {
@@ -374,17 +374,19 @@ impl AsRef<[u8]> for Frozen {
 }
 
 /// A buffer of bytes that are shared no more.
-pub(crate) fn freeze(claim: Claimed, home: Option<Arc<Home>>) -> Buffer<'static> {
-    Buffer::owner(Frozen { claim, _home: home })
+pub(crate) fn freeze(claim: Claimed, home: Option<Arc<Reservation>>) -> Buffer<'static> {
+    Buffer::from_owner(Frozen { claim, _home: home })
 }
 
 /// The claim on the bytes of `buffer`, which landed in an arena and which nobody else has.
-pub(crate) fn claim_array(message: Message<'static>) -> Result<(Meta, Claimed, Arc<Home>), Error> {
+pub(crate) fn claim_array(
+    message: Message<'static>,
+) -> Result<(Descriptor, Claimed, Arc<Reservation>), Error> {
     let Body::Array(array) = message.body else {
         return Err(Error::Body { wanted: "array" });
     };
     let (allocation, offset) = landed(array.data()).ok_or(Error::NotShared)?;
-    let meta = Meta {
+    let meta = Descriptor {
         dtype: array.dtype().into(),
         shape: array.shape().into(),
         strides: array.strides().map(<[isize]>::to_owned),
@@ -399,7 +401,7 @@ pub(crate) fn claim_array(message: Message<'static>) -> Result<(Meta, Claimed, A
     Ok((meta, claim, allocation.home))
 }
 
-impl Meta {
+impl Descriptor {
     pub(crate) fn dtype(&self) -> Result<Dtype, Error> {
         self.dtype.parse().ok_or_else(|| Error::Protocol {
             peer: "the owner".into(),
@@ -438,20 +440,20 @@ pub(crate) fn byte_len<T: Element>(shape: &[usize]) -> Result<usize, Error> {
 struct Deadline(Option<Instant>);
 
 impl Deadline {
-    fn new(attempt: Attempt) -> Self {
+    fn new(attempt: LockOptions) -> Self {
         Self(attempt.timeout.map(|timeout| Instant::now() + timeout))
     }
 
-    fn left(&self, attempt: Attempt) -> Attempt {
+    fn left(&self, attempt: LockOptions) -> LockOptions {
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        Attempt {
+        LockOptions {
             timeout: self.0.map(left),
             ..attempt
         }
     }
 }
 
-fn lock_shared(spans: &[Guarded], attempt: Attempt) -> Result<SmallVec<[Shared; 1]>, Error> {
+fn lock_shared(spans: &[Guarded], attempt: LockOptions) -> Result<SmallVec<[ReadHold; 1]>, Error> {
     if let [one] = spans {
         return Ok(SmallVec::from_buf([one
             .lock()
@@ -475,9 +477,9 @@ fn lock_shared(spans: &[Guarded], attempt: Attempt) -> Result<SmallVec<[Shared; 
 /// Locks `spans` in order, of whose bytes `dirty` may be written.
 fn lock_exclusive(
     spans: &[Guarded],
-    attempt: Attempt,
+    attempt: LockOptions,
     dirty: Range<usize>,
-) -> Result<SmallVec<[Exclusive; 1]>, Error> {
+) -> Result<SmallVec<[WriteHold; 1]>, Error> {
     let deadline = Deadline::new(attempt);
     let mut offset = 0;
     let mut held = SmallVec::with_capacity(spans.len());

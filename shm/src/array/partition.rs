@@ -6,14 +6,14 @@ use std::vec;
 use bytemuck::Pod;
 use ndarray::{Axis, Dimension};
 use numpush_message::Element;
-use numpush_os::{Attempt, PartGuard, division};
+use numpush_os::{LockOptions, PartGuard, part_range};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::array::SharedArray;
 use crate::array::layout::Layout;
 use crate::division::{Share, ShareOffer, divide};
 use crate::error::Error;
-use crate::value;
+use crate::object;
 
 /// The parts of an array. It is an iterator over them.
 ///
@@ -33,7 +33,7 @@ pub struct Part<T, D> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Offer {
+struct OpenReply {
     share: ShareOffer,
     axis: usize,
 }
@@ -57,7 +57,7 @@ impl<T: Element + Pod, D: Dimension> Partition<T, D> {
         let row = array.byte_len().checked_div(len).unwrap_or(0);
         let bytes = |number| match axis.0 {
             0 => {
-                let rows = division(len, parts, number, 1);
+                let rows = part_range(len, parts, number, 1);
                 rows.start * row..rows.end * row
             }
             _ => 0..array.byte_len(),
@@ -85,12 +85,12 @@ impl<T: Element + Pod, D: Dimension> Part<T, D> {
 
     /// The part's range of indices along the divided axis.
     pub fn range(&self) -> Range<usize> {
-        let numpush_os::Division {
+        let numpush_os::PartRange {
             parts,
             number,
             grain,
         } = self.share.division;
-        division(self.layout.shape[self.axis], parts, number, grain)
+        part_range(self.layout.shape[self.axis], parts, number, grain)
     }
 
     /// The axis along which the array was divided.
@@ -104,21 +104,21 @@ impl<T: Element + Pod, D: Dimension> Part<T, D> {
     /// [`Error::Lock`]: [`Retired`](numpush_os::LockError::Retired) if the partition is gone,
     /// [`Poisoned`](numpush_os::LockError::Poisoned) if another worker died writing this part.
     pub fn write(&mut self) -> Result<PartGuard<'_, T, D>, Error> {
-        self.guard(Attempt::default())
+        self.guard(LockOptions::default())
     }
 
     /// As [`Self::write`], but also when another worker did not finish.
     ///
     /// # Errors
     /// As [`Self::write`], without poison.
-    pub fn repair(&mut self) -> Result<PartGuard<'_, T, D>, Error> {
-        self.guard(Attempt {
+    pub fn write_poisoned(&mut self) -> Result<PartGuard<'_, T, D>, Error> {
+        self.guard(LockOptions {
             timeout: None,
             accept_poison: true,
         })
     }
 
-    fn guard(&self, attempt: Attempt) -> Result<PartGuard<'_, T, D>, Error> {
+    fn guard(&self, attempt: LockOptions) -> Result<PartGuard<'_, T, D>, Error> {
         let (whole, part) = self.share.lock(attempt)?;
         let division = self.share.division;
         PartGuard::new(
@@ -152,7 +152,7 @@ impl<T, D> ExactSizeIterator for Partition<T, D> {}
 impl<T: Element + Pod, D: Dimension> Serialize for Part<T, D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let share = self.share.offer().map_err(serde::ser::Error::custom)?;
-        Offer {
+        OpenReply {
             share,
             axis: self.axis,
         }
@@ -162,13 +162,13 @@ impl<T: Element + Pod, D: Dimension> Serialize for Part<T, D> {
 
 impl<'de, T: Element + Pod, D: Dimension> Deserialize<'de> for Part<T, D> {
     fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
-        let Offer { share, axis } = Offer::deserialize(deserializer)?;
+        let OpenReply { share, axis } = OpenReply::deserialize(deserializer)?;
         let failed = serde::de::Error::custom::<Error>;
         let share = Share::open(share).map_err(failed)?;
         let array =
             SharedArray::<T, D>::from_value(std::sync::Arc::clone(&share.value)).map_err(failed)?;
         let is_whole =
-            matches!(share.value.spans, value::Spans::Guarded(ref spans) if spans.len() == 1);
+            matches!(share.value.spans, object::Spans::Guarded(ref spans) if spans.len() == 1);
         if axis >= array.shape().len() || !is_whole || !array.layout.is_c_order() {
             return Err(failed(Error::Protocol {
                 peer: "the owner".into(),
@@ -186,7 +186,7 @@ impl<'de, T: Element + Pod, D: Dimension> Deserialize<'de> for Part<T, D> {
 
 impl<T, D: fmt::Debug> fmt::Debug for Part<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numpush_os::Division { parts, number, .. } = self.share.division;
+        let numpush_os::PartRange { parts, number, .. } = self.share.division;
         write!(
             f,
             "Part({number} of {parts} along axis {} of {:?})",

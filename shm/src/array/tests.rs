@@ -1,6 +1,6 @@
 use super::*;
 use ndarray::{Array2, Ix1, Ix2, array};
-use numpush_message::Landing as _;
+use numpush_message::BufferAllocator as _;
 use numpush_os::LockError;
 
 fn arena() -> Arena {
@@ -20,7 +20,7 @@ fn elements_are_read_and_written_in_place() {
 #[test]
 fn a_landed_message_becomes_an_array_without_a_copy() {
     let mut arena = arena();
-    let mut region = arena.land(256).unwrap();
+    let mut region = arena.allocate(256).unwrap();
     region.bytes().fill(1);
     let buffer = region.finish();
     let address = buffer.as_ptr();
@@ -41,7 +41,7 @@ fn a_landed_message_becomes_an_array_without_a_copy() {
     drop(read);
     let message = shared.into_message().unwrap();
     assert_eq!(
-        message.array().unwrap().elements::<u16>().unwrap()[[1, 0]],
+        message.as_array().unwrap().as_ndarray::<u16>().unwrap()[[1, 0]],
         5
     );
     drop(message);
@@ -132,9 +132,9 @@ fn a_panic_poisons_until_it_is_repaired() {
         (numpush_os::PoisonCause::Panicked, 0..32)
     );
     assert!(shared.read_poisoned().unwrap().poison().is_some());
-    drop(shared.repair().unwrap());
+    drop(shared.write_poisoned().unwrap());
     assert!(shared.write().is_err(), "a guard alone does not clear it");
-    let mut guard = shared.repair().unwrap();
+    let mut guard = shared.write_poisoned().unwrap();
     assert_eq!(guard.poison().count(), 1);
     guard.fill(0.0);
     guard.clear_poison();
@@ -199,7 +199,7 @@ fn parts_are_written_at_the_same_time_and_are_the_whole() {
 
 #[test]
 fn a_commit_is_seen_whole_and_a_panic_changes_nothing() {
-    let shared = CommitArray::copy_of(&arena(), &array![1, 2, 3_i64]).unwrap();
+    let shared = DoubleBufferedArray::copy_of(&arena(), &array![1, 2, 3_i64]).unwrap();
     assert_eq!(shared.commit(|next| *next *= 2).unwrap(), 1);
     assert_eq!(*shared.read().unwrap(), array![2, 4, 6]);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

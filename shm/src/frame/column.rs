@@ -1,15 +1,15 @@
 //! Views of columns while their frame is locked.
 
 use bytemuck::Pod;
-use numpush_message::{Data, Format};
+use numpush_message::{ColumnData, ColumnType};
 
 use crate::error::Error;
 
 /// A bitmap, one bit a row, the first row in the lowest bit. It may end before its rows do, which are set then.
 #[derive(Clone, Copy, Debug)]
-pub struct Bits<'a>(pub(super) &'a [u8]);
+pub struct Bitmap<'a>(pub(super) &'a [u8]);
 
-impl Bits<'_> {
+impl Bitmap<'_> {
     /// The bit of `row`.
     pub fn get(&self, row: usize) -> bool {
         self.0
@@ -20,12 +20,12 @@ impl Bits<'_> {
 
 /// A bitmap to write.
 #[derive(Debug)]
-pub struct BitsMut<'a>(pub(super) &'a mut [u8]);
+pub struct BitmapMut<'a>(pub(super) &'a mut [u8]);
 
-impl BitsMut<'_> {
+impl BitmapMut<'_> {
     /// The bit of `row`.
     pub fn get(&self, row: usize) -> bool {
-        Bits(self.0).get(row)
+        Bitmap(self.0).get(row)
     }
 
     /// Sets the bit of `row`.
@@ -41,14 +41,14 @@ impl BitsMut<'_> {
 
 /// A column of truth values, to write, with its validity. Each is one bit.
 #[derive(Debug)]
-pub struct FlagsMut<'a> {
+pub struct BoolColumnMut<'a> {
     pub(super) name: &'a str,
     pub(super) len: usize,
-    pub(super) values: BitsMut<'a>,
-    pub(super) validity: Option<BitsMut<'a>>,
+    pub(super) values: BitmapMut<'a>,
+    pub(super) validity: Option<BitmapMut<'a>>,
 }
 
-impl FlagsMut<'_> {
+impl BoolColumnMut<'_> {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.len
@@ -79,7 +79,7 @@ impl FlagsMut<'_> {
     /// # Panics
     /// If there is no such row.
     pub fn set(&mut self, row: usize, value: Option<bool>) -> Result<(), Error> {
-        // Bits behind the last row stay zero.
+        // Bits after the last row stay zero.
         assert!(row < self.len, "row {row} of {}", self.len);
         match &mut self.validity {
             Some(bits) => bits.set(row, value.is_some()),
@@ -135,7 +135,7 @@ impl<T: Pod> ColumnMut<'_, T> {
     fn is_valid(&self, row: usize) -> bool {
         self.validity
             .as_deref()
-            .map(Bits)
+            .map(Bitmap)
             .is_none_or(|bits| bits.get(row))
     }
 
@@ -148,7 +148,7 @@ impl<T: Pod> ColumnMut<'_, T> {
     /// If there is no such row.
     pub fn set(&mut self, row: usize, value: Option<T>) -> Result<(), Error> {
         match (&mut self.validity, value) {
-            (Some(bits), value) => BitsMut(bits).set(row, value.is_some()),
+            (Some(bits), value) => BitmapMut(bits).set(row, value.is_some()),
             (None, Some(_)) => {}
             (None, None) => return Err(no_bitmap(self.name)),
         }
@@ -158,7 +158,7 @@ impl<T: Pod> ColumnMut<'_, T> {
 
     /// Changes every value that is not null.
     pub fn update(&mut self, mut change: impl FnMut(&mut T)) {
-        let bits = self.validity.as_deref().map(Bits);
+        let bits = self.validity.as_deref().map(Bitmap);
         for (row, value) in self.values.iter_mut().enumerate() {
             if bits.is_none_or(|bits| bits.get(row)) {
                 change(value);
@@ -169,17 +169,17 @@ impl<T: Pod> ColumnMut<'_, T> {
 
 /// A column of text, or of a dictionary of texts, to read.
 #[derive(Debug)]
-pub struct Texts<'a> {
-    data: Data<'a>,
+pub struct StringColumn<'a> {
+    data: ColumnData<'a>,
 }
 
-impl<'a> Texts<'a> {
-    pub(super) fn new(name: &str, data: Data<'a>) -> Result<Self, Error> {
+impl<'a> StringColumn<'a> {
+    pub(super) fn new(name: &str, data: ColumnData<'a>) -> Result<Self, Error> {
         let texts = data
             .dictionary
             .as_ref()
             .map_or(&data, |dictionary| &dictionary.values);
-        if !matches!(texts.format, Format::Utf8 | Format::LargeUtf8) {
+        if !matches!(texts.format, ColumnType::Utf8 | ColumnType::LargeUtf8) {
             return Err(Error::Column {
                 name: name.into(),
                 fault: format!("is of {}, not of text", texts.format),
@@ -219,14 +219,14 @@ impl<'a> Texts<'a> {
     }
 }
 
-fn is_valid(data: &Data<'_>, row: usize) -> bool {
+fn is_valid(data: &ColumnData<'_>, row: usize) -> bool {
     data.buffers
         .first()
-        .is_none_or(|bits| bits.is_empty() || Bits(bits).get(row))
+        .is_none_or(|bits| bits.is_empty() || Bitmap(bits).get(row))
 }
 
 /// The code of `row`, an integer of any width.
-fn code(data: &Data<'_>, row: usize) -> Option<usize> {
+fn code(data: &ColumnData<'_>, row: usize) -> Option<usize> {
     let size = data.format.fixed_size()?;
     let bytes = data.buffers.get(1)?.get(row * size..(row + 1) * size)?;
     let mut wide = [0; 8];
@@ -234,8 +234,8 @@ fn code(data: &Data<'_>, row: usize) -> Option<usize> {
     usize::try_from(u64::from_le_bytes(wide)).ok()
 }
 
-fn text<'d>(data: &'d Data<'_>, row: usize) -> Option<&'d str> {
-    let wide = data.format == Format::LargeUtf8;
+fn text<'d>(data: &'d ColumnData<'_>, row: usize) -> Option<&'d str> {
+    let wide = data.format == ColumnType::LargeUtf8;
     let offset = |at: usize| {
         let offsets = data.buffers.get(1)?;
         if wide {

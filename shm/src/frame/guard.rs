@@ -1,26 +1,26 @@
 use bytemuck::Pod;
-use numpush_message::{Buffer, Dtype, Element, Format, Frame};
-use numpush_os::{Attempt, Exclusive, Guarded, Poison, Shared};
+use numpush_message::{Buffer, ColumnType, Dtype, Element, Frame};
+use numpush_os::{Guarded, LockOptions, Poison, ReadHold, WriteHold};
 
 use crate::error::Error;
-use crate::frame::column::{Bits, BitsMut, ColumnMut, FlagsMut, Texts};
-use crate::frame::meta::{ColumnMeta, Meta};
-use crate::value::Value;
+use crate::frame::column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
+use crate::frame::meta::{ColumnMeta, Descriptor};
+use crate::object::Object;
 
 /// A frame while its lock is held for reading.
 #[derive(Debug)]
 pub struct FrameReadGuard<'a> {
-    value: &'a Value,
-    meta: &'a Meta,
-    held: Shared,
+    value: &'a Object,
+    meta: &'a Descriptor,
+    held: ReadHold,
 }
 
 /// A frame while its lock is held for writing.
 #[derive(Debug)]
 pub struct FrameWriteGuard<'a> {
-    value: &'a Value,
-    meta: &'a Meta,
-    held: Exclusive,
+    value: &'a Object,
+    meta: &'a Descriptor,
+    held: WriteHold,
 }
 
 /// Checks that the values of `column` are of `T`.
@@ -40,7 +40,7 @@ pub(super) fn check<T: Element>(column: &ColumnMeta) -> Result<(), Error> {
 /// Checks that `column` is of truth values.
 pub(super) fn check_flags(column: &ColumnMeta) -> Result<(), Error> {
     match column.format()? {
-        Format::Bool => Ok(()),
+        ColumnType::Bool => Ok(()),
         format => {
             let fault = format!("is of Arrow type {format}, not of truth values");
             Err(Error::Column {
@@ -61,7 +61,11 @@ pub(super) fn elements_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
 }
 
 impl<'a> FrameReadGuard<'a> {
-    pub(super) fn new(value: &'a Value, meta: &'a Meta, attempt: Attempt) -> Result<Self, Error> {
+    pub(super) fn new(
+        value: &'a Object,
+        meta: &'a Descriptor,
+        attempt: LockOptions,
+    ) -> Result<Self, Error> {
         let held = value.lock().read(attempt)?;
         Ok(Self { value, meta, held })
     }
@@ -89,28 +93,28 @@ impl<'a> FrameReadGuard<'a> {
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name.
-    pub fn validity(&self, name: &str) -> Result<Option<Bits<'_>>, Error> {
+    pub fn validity(&self, name: &str) -> Result<Option<Bitmap<'_>>, Error> {
         let (_, validity) = self.meta.column(name)?.value_spans();
-        Ok(validity.map(|span| Bits(self.bytes(Some(span)))))
+        Ok(validity.map(|span| Bitmap(self.bytes(Some(span)))))
     }
 
     /// The values of a column of truth values; that of a null means nothing.
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
-    pub fn flags(&self, name: &str) -> Result<Bits<'_>, Error> {
+    pub fn flags(&self, name: &str) -> Result<Bitmap<'_>, Error> {
         let column = self.meta.column(name)?;
         check_flags(column)?;
-        Ok(Bits(self.bytes(column.value_spans().0)))
+        Ok(Bitmap(self.bytes(column.value_spans().0)))
     }
 
     /// A column of text, or of a dictionary of texts.
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
-    pub fn texts(&self, name: &str) -> Result<Texts<'_>, Error> {
+    pub fn texts(&self, name: &str) -> Result<StringColumn<'_>, Error> {
         let column = self.meta.column(name)?;
-        Texts::new(
+        StringColumn::new(
             name,
             column
                 .data
@@ -129,7 +133,11 @@ impl<'a> FrameReadGuard<'a> {
 }
 
 impl<'a> FrameWriteGuard<'a> {
-    pub(super) fn new(value: &'a Value, meta: &'a Meta, attempt: Attempt) -> Result<Self, Error> {
+    pub(super) fn new(
+        value: &'a Object,
+        meta: &'a Descriptor,
+        attempt: LockOptions,
+    ) -> Result<Self, Error> {
         let held = value.lock().write(attempt)?;
         Ok(Self { value, meta, held })
     }
@@ -147,7 +155,7 @@ impl<'a> FrameWriteGuard<'a> {
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
-    pub fn flags(&mut self, name: &str) -> Result<FlagsMut<'_>, Error> {
+    pub fn flags(&mut self, name: &str) -> Result<BoolColumnMut<'_>, Error> {
         let column = self.meta.column(name)?;
         check_flags(column)?;
         let spans = self.value.guarded();
@@ -159,11 +167,11 @@ impl<'a> FrameWriteGuard<'a> {
             .collect();
         let mut bytes = Guarded::all_bytes_mut(&wanted, &mut self.held).into_iter();
         let values = values.and_then(|_| bytes.next()).unwrap_or_default();
-        let validity = validity.and_then(|_| bytes.next()).map(BitsMut);
-        Ok(FlagsMut {
+        let validity = validity.and_then(|_| bytes.next()).map(BitmapMut);
+        Ok(BoolColumnMut {
             name: &column.name,
             len: self.meta.rows,
-            values: BitsMut(values),
+            values: BitmapMut(values),
             validity,
         })
     }

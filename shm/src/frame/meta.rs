@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
-use numpush_message::{Buffer, Column, Data, Dictionary, Format, Frame};
+use numpush_message::{Buffer, Column, ColumnData, ColumnType, Dictionary, Frame};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
 /// What a process that opens a frame is told of it. Buffers are numbers of spans.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Meta {
+pub(crate) struct Descriptor {
     pub(crate) rows: usize,
     pub(crate) columns: Vec<ColumnMeta>,
     metadata: BTreeMap<String, String>,
@@ -36,7 +36,7 @@ pub(crate) struct DictionaryMeta {
     pub(crate) values: DataMeta,
 }
 
-impl Meta {
+impl Descriptor {
     /// Describes `frame`, and gives each buffer that is not empty to `place`, which says in which span it is.
     pub(super) fn new<'f>(
         frame: &'f Frame<'f>,
@@ -107,7 +107,7 @@ impl ColumnMeta {
         }
     }
 
-    pub(super) fn format(&self) -> Result<Format, Error> {
+    pub(super) fn format(&self) -> Result<ColumnType, Error> {
         self.data.format()
     }
 
@@ -119,7 +119,7 @@ impl ColumnMeta {
 }
 
 impl DataMeta {
-    fn new<'f>(data: &'f Data<'f>, place: &mut impl FnMut(&'f Buffer<'f>) -> usize) -> Self {
+    fn new<'f>(data: &'f ColumnData<'f>, place: &mut impl FnMut(&'f Buffer<'f>) -> usize) -> Self {
         let spans = data
             .buffers
             .iter()
@@ -140,7 +140,7 @@ impl DataMeta {
         }
     }
 
-    pub(super) fn format(&self) -> Result<Format, Error> {
+    pub(super) fn format(&self) -> Result<ColumnType, Error> {
         let fault = |_| Error::Protocol {
             peer: "the owner".into(),
             what: "an unknown column type",
@@ -151,7 +151,7 @@ impl DataMeta {
     pub(super) fn data<'a>(
         &self,
         buffer: &mut impl FnMut(usize) -> Buffer<'a>,
-    ) -> Result<Data<'a>, Error> {
+    ) -> Result<ColumnData<'a>, Error> {
         let format = self.format()?;
         let buffers: Vec<Buffer<'a>> = self
             .spans
@@ -174,7 +174,7 @@ impl DataMeta {
             Some(bits) if bits.is_empty() => 0,
             Some(bits) => self.len - count_ones(bits, self.len),
         };
-        Ok(Data {
+        Ok(ColumnData {
             format,
             len: self.len,
             null_count,

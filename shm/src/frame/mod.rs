@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use numpush_message::{Body, Buffer, Column, Frame, Message};
-use numpush_os::{Attempt, Claimed, Guarded};
+use numpush_os::{Claimed, Guarded, LockOptions};
 
-pub use column::{Bits, BitsMut, ColumnMut, FlagsMut, Texts};
+pub use column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
 pub use guard::{FrameReadGuard, FrameWriteGuard};
-pub(crate) use meta::Meta;
+pub(crate) use meta::Descriptor;
 pub use part::{FramePart, FramePartGuard};
 
-use crate::arena::{Allocation, Arena, Home, landed};
+use crate::arena::{Allocation, Arena, Reservation, landed};
 use crate::array::freeze;
 use crate::client;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::value::{self, Locks, Value};
+use crate::object::{self, Locks, Object};
 use meta::ColumnMeta;
 
 /// A dataframe in shared memory: columns in Arrow's layout, under one lock.
@@ -33,7 +33,7 @@ use meta::ColumnMeta;
 /// were given out before keep the columns they had.
 #[derive(Clone, Debug)]
 pub struct SharedFrame {
-    value: Arc<Value>,
+    value: Arc<Object>,
 }
 
 impl SharedFrame {
@@ -50,7 +50,7 @@ impl SharedFrame {
         let mut pieces: Vec<(usize, usize)> = Vec::new();
         let mut allocations: HashMap<usize, Arc<Allocation>> = HashMap::new();
         let mut lost = false;
-        let meta = Meta::new(&frame, |buffer| {
+        let meta = Descriptor::new(&frame, |buffer| {
             pieces.push((buffer.as_ptr().addr(), buffer.len()));
             match landed(buffer) {
                 Some((allocation, _)) => {
@@ -64,7 +64,8 @@ impl SharedFrame {
         if lost {
             return Err(Error::NotShared);
         }
-        let mut claims: Vec<Option<(Claimed, Arc<Home>)>> = pieces.iter().map(|_| None).collect();
+        let mut claims: Vec<Option<(Claimed, Arc<Reservation>)>> =
+            pieces.iter().map(|_| None).collect();
         for allocation in allocations.into_values() {
             let allocation = Arc::try_unwrap(allocation).map_err(|_| Error::InUse {
                 what: "a clone of the message's buffers reads it",
@@ -82,7 +83,7 @@ impl SharedFrame {
     pub fn copy_of(arena: &Arena, frame: &Frame<'_>) -> Result<Self, Error> {
         frame.validate()?;
         let mut buffers = Vec::new();
-        let meta = Meta::new(frame, |buffer| {
+        let meta = Descriptor::new(frame, |buffer| {
             buffers.push(buffer);
             buffers.len() - 1
         });
@@ -102,15 +103,18 @@ impl SharedFrame {
         Self::copy_of(arena, &Frame::from_batch(batch)?)
     }
 
-    fn build(meta: Meta, mut claims: Vec<(Claimed, Arc<Home>)>) -> Result<Self, Error> {
+    fn build(
+        meta: Descriptor,
+        mut claims: Vec<(Claimed, Arc<Reservation>)>,
+    ) -> Result<Self, Error> {
         if claims.is_empty() {
             // A lock needs something to guard, if only no bytes.
-            let nothing = Arena::shared().allocate(0)?;
+            let nothing = Arena::shared().reserve(0)?;
             claims.push((nothing.claimed, nothing.home));
         }
         let (claims, homes) = claims.into_iter().unzip();
         Ok(Self {
-            value: Value::new(value::Meta::Frame(meta), claims, Locks::One, homes)?,
+            value: Object::new(object::Descriptor::Frame(meta), claims, Locks::One, homes)?,
         })
     }
 
@@ -122,8 +126,8 @@ impl SharedFrame {
         Self::from_value(client::open(handle)?)
     }
 
-    pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
-        let value::Meta::Frame(meta) = &value.meta else {
+    pub(crate) fn from_value(value: Arc<Object>) -> Result<Self, Error> {
+        let object::Descriptor::Frame(meta) = &value.meta else {
             return Err(Error::Kind {
                 found: value.meta.kind(),
                 wanted: "a frame",
@@ -145,9 +149,9 @@ impl SharedFrame {
         Ok(Self { value })
     }
 
-    fn meta(&self) -> &Meta {
+    fn meta(&self) -> &Descriptor {
         match &self.value.meta {
-            value::Meta::Frame(meta) => meta,
+            object::Descriptor::Frame(meta) => meta,
             _ => unreachable!("every way to make a frame looks"),
         }
     }
@@ -183,7 +187,7 @@ impl SharedFrame {
     /// # Errors
     /// As [`SharedArray::read`](crate::SharedArray::read).
     pub fn read(&self) -> Result<FrameReadGuard<'_>, Error> {
-        FrameReadGuard::new(&self.value, self.meta(), Attempt::default())
+        FrameReadGuard::new(&self.value, self.meta(), LockOptions::default())
     }
 
     /// As [`Self::read`], but waits at most `timeout`.
@@ -194,7 +198,7 @@ impl SharedFrame {
         FrameReadGuard::new(
             &self.value,
             self.meta(),
-            Attempt {
+            LockOptions {
                 timeout: Some(timeout),
                 accept_poison: false,
             },
@@ -206,7 +210,7 @@ impl SharedFrame {
     /// # Errors
     /// As [`SharedArray::write`](crate::SharedArray::write).
     pub fn write(&self) -> Result<FrameWriteGuard<'_>, Error> {
-        FrameWriteGuard::new(&self.value, self.meta(), Attempt::default())
+        FrameWriteGuard::new(&self.value, self.meta(), LockOptions::default())
     }
 
     /// As [`Self::write`], but waits at most `timeout`.
@@ -217,7 +221,7 @@ impl SharedFrame {
         FrameWriteGuard::new(
             &self.value,
             self.meta(),
-            Attempt {
+            LockOptions {
                 timeout: Some(timeout),
                 accept_poison: false,
             },
@@ -228,11 +232,11 @@ impl SharedFrame {
     ///
     /// # Errors
     /// As [`Self::write`], without poison.
-    pub fn repair(&self) -> Result<FrameWriteGuard<'_>, Error> {
+    pub fn write_poisoned(&self) -> Result<FrameWriteGuard<'_>, Error> {
         FrameWriteGuard::new(
             &self.value,
             self.meta(),
-            Attempt {
+            LockOptions {
                 timeout: None,
                 accept_poison: true,
             },
@@ -290,7 +294,9 @@ impl SharedFrame {
         }
         let mut meta = self.meta().clone();
         meta.columns.push(described);
-        self.value = self.value.version(value::Meta::Frame(meta), spans, homes)?;
+        self.value = self
+            .value
+            .version(object::Descriptor::Frame(meta), spans, homes)?;
         Ok(())
     }
 
@@ -310,7 +316,9 @@ impl SharedFrame {
         let all = self.value.homes("drop a column")?;
         let homes = kept.iter().map(|&span| Arc::clone(&all[span])).collect();
         let spans = self.value.joined(kept.iter().copied())?;
-        self.value = self.value.version(value::Meta::Frame(meta), spans, homes)?;
+        self.value = self
+            .value
+            .version(object::Descriptor::Frame(meta), spans, homes)?;
         Ok(())
     }
 
@@ -319,8 +327,8 @@ impl SharedFrame {
     /// # Errors
     /// [`Error::InUse`] if another clone or version, or another process, has the frame.
     pub fn into_frame(self) -> Result<Frame<'static>, Error> {
-        let (meta, claims, homes) = Value::into_claims(self.value)?;
-        let value::Meta::Frame(meta) = meta else {
+        let (meta, claims, homes) = Object::into_claims(self.value)?;
+        let object::Descriptor::Frame(meta) = meta else {
             return Err(Error::Body {
                 wanted: "dataframe",
             });
@@ -344,7 +352,7 @@ impl SharedFrame {
 fn cut(
     allocation: Allocation,
     pieces: &[(usize, usize)],
-    claims: &mut [Option<(Claimed, Arc<Home>)>],
+    claims: &mut [Option<(Claimed, Arc<Reservation>)>],
 ) -> Result<(), Error> {
     let Allocation { claimed, home } = allocation;
     let start = claimed.as_ref().as_ptr().addr();

@@ -2,16 +2,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use numpush_message::{Element, Format};
-use numpush_os::{Attempt, Division, Exclusive, Guarded, Shared, division};
+use numpush_message::{ColumnType, Element};
+use numpush_os::{Guarded, LockOptions, PartRange, ReadHold, WriteHold, part_range};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::division::{Share, ShareOffer, divide};
 use crate::error::Error;
-use crate::frame::column::{BitsMut, ColumnMut, FlagsMut};
+use crate::frame::column::{BitmapMut, BoolColumnMut, ColumnMut};
 use crate::frame::guard::{check, check_flags, elements_mut};
-use crate::frame::meta::{ColumnMeta, DataMeta, Meta};
-use crate::value::{self, Value};
+use crate::frame::meta::{ColumnMeta, DataMeta, Descriptor};
+use crate::object::{self, Object};
 
 /// Rows whose bits fill a cache line, so that two parts never touch one line of a bitmap.
 const GRAIN: usize = 512;
@@ -25,12 +25,12 @@ pub struct FramePart {
 /// A part of a frame while the part's lock is held.
 #[derive(Debug)]
 pub struct FramePartGuard<'a> {
-    value: &'a Value,
-    meta: &'a Meta,
-    division: Division,
+    value: &'a Object,
+    meta: &'a Descriptor,
+    division: PartRange,
     // Dropped in this order: the part is whole before its worker leaves the frame.
-    part: Exclusive,
-    whole: Shared,
+    part: WriteHold,
+    whole: ReadHold,
 }
 
 /// The bytes of a column's values, and those of its bitmap if it has one.
@@ -38,7 +38,7 @@ type ValuesAndValidity<'a> = (&'a mut [u8], Option<&'a mut [u8]>);
 
 impl FramePart {
     pub(super) fn divide(
-        value: &Arc<Value>,
+        value: &Arc<Object>,
         rows: usize,
         parts: usize,
     ) -> Result<Vec<Self>, Error> {
@@ -54,21 +54,21 @@ impl FramePart {
         Ok(shares.into_iter().map(|share| Self { share }).collect())
     }
 
-    fn meta(&self) -> &Meta {
+    fn meta(&self) -> &Descriptor {
         match &self.share.value.meta {
-            value::Meta::Frame(meta) => meta,
+            object::Descriptor::Frame(meta) => meta,
             _ => unreachable!("every way to make a part looks"),
         }
     }
 
     /// The rows of the part.
     pub fn rows(&self) -> Range<usize> {
-        let Division {
+        let PartRange {
             parts,
             number,
             grain,
         } = self.share.division;
-        division(self.meta().rows, parts, number, grain)
+        part_range(self.meta().rows, parts, number, grain)
     }
 
     /// Locks the part for writing.
@@ -76,21 +76,21 @@ impl FramePart {
     /// # Errors
     /// As [`Part::write`](crate::Part::write).
     pub fn write(&mut self) -> Result<FramePartGuard<'_>, Error> {
-        self.guard(Attempt::default())
+        self.guard(LockOptions::default())
     }
 
     /// As [`Self::write`], but also when another worker did not finish.
     ///
     /// # Errors
     /// As [`Self::write`], without poison.
-    pub fn repair(&mut self) -> Result<FramePartGuard<'_>, Error> {
-        self.guard(Attempt {
+    pub fn write_poisoned(&mut self) -> Result<FramePartGuard<'_>, Error> {
+        self.guard(LockOptions {
             timeout: None,
             accept_poison: true,
         })
     }
 
-    fn guard(&self, attempt: Attempt) -> Result<FramePartGuard<'_>, Error> {
+    fn guard(&self, attempt: LockOptions) -> Result<FramePartGuard<'_>, Error> {
         let (whole, part) = self.share.lock(attempt)?;
         let division = self.share.division;
         Ok(FramePartGuard {
@@ -123,21 +123,21 @@ impl FramePartGuard<'_> {
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
-    pub fn flags(&mut self, name: &str) -> Result<FlagsMut<'_>, Error> {
+    pub fn flags(&mut self, name: &str) -> Result<BoolColumnMut<'_>, Error> {
         let column = self.meta.column(name)?;
         check_flags(column)?;
-        let Division {
+        let PartRange {
             parts,
             number,
             grain,
         } = self.division;
-        let len = division(self.meta.rows, parts, number, grain).len();
+        let len = part_range(self.meta.rows, parts, number, grain).len();
         let (values, validity) = self.bytes(column, true)?;
-        Ok(FlagsMut {
+        Ok(BoolColumnMut {
             name: &column.name,
             len,
-            values: BitsMut(values),
-            validity: validity.map(BitsMut),
+            values: BitmapMut(values),
+            validity: validity.map(BitmapMut),
         })
     }
 
@@ -145,14 +145,14 @@ impl FramePartGuard<'_> {
     fn bytes(&mut self, column: &ColumnMeta, bits: bool) -> Result<ValuesAndValidity<'_>, Error> {
         let spans = self.value.guarded();
         // Eight rows a byte, in the same grains.
-        let of_bits = Division {
+        let of_bits = PartRange {
             grain: self.division.grain / 8,
             ..self.division
         };
         let bitmap = |span: usize| (&spans[span], of_bits, spans[span].range().len());
         let (values, validity) = column.value_spans();
         let numbers = |span: usize| (&spans[span], self.division, self.meta.rows);
-        let mut wanted: Vec<(&Guarded, Division, usize)> = Vec::with_capacity(2);
+        let mut wanted: Vec<(&Guarded, PartRange, usize)> = Vec::with_capacity(2);
         wanted.extend(values.map(|span| if bits { bitmap(span) } else { numbers(span) }));
         wanted.extend(validity.map(bitmap));
         let parts = Guarded::part_bytes_mut(&wanted, &self.whole, &mut self.part);
@@ -183,7 +183,7 @@ fn data_fits(data: &DataMeta, len: &impl Fn(usize) -> Option<usize>) -> bool {
     let validity = of(0).is_none_or(|len| len == 0 || len == bits);
     let values = match (format.fixed_size(), &format) {
         (Some(size), _) => of(1) == data.len.checked_mul(size),
-        (None, Format::Bool) => of(1) == Some(bits),
+        (None, ColumnType::Bool) => of(1) == Some(bits),
         // Offsets and texts are looked up with every bound checked.
         _ => data.spans.iter().flatten().all(|&span| len(span).is_some()),
     };
@@ -209,7 +209,7 @@ impl<'de> Deserialize<'de> for FramePart {
         let offer = ShareOffer::deserialize(deserializer)?;
         let failed = serde::de::Error::custom::<Error>;
         let share = Share::open(offer).map_err(failed)?;
-        let value::Meta::Frame(meta) = &share.value.meta else {
+        let object::Descriptor::Frame(meta) = &share.value.meta else {
             return Err(failed(Error::Kind {
                 found: share.value.meta.kind(),
                 wanted: "a frame",

@@ -7,7 +7,7 @@ use arrow_array::{
     Array as _, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch,
     StringArray, types::Int8Type,
 };
-use numpush_message::{Encoder, Flags, Landing as _, Limits};
+use numpush_message::{BufferAllocator as _, Encoder, Flags, Limits};
 
 fn arena() -> Arena {
     Arena::new(64 << 20)
@@ -152,11 +152,11 @@ fn a_landed_frame_is_shared_where_it_lies() {
         .unwrap()
         .copy_rest();
     let mut arena = arena();
-    let mut region = arena.land(bytes.len()).unwrap();
+    let mut region = arena.allocate(bytes.len()).unwrap();
     region.bytes().copy_from_slice(&bytes);
     let landed = Message::open(&region.finish(), &Limits::default()).unwrap();
     let address = landed
-        .frame()
+        .as_frame()
         .unwrap()
         .column("delay")
         .unwrap()

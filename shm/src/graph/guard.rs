@@ -1,29 +1,33 @@
 use bytemuck::Pod;
 use numpush_message::{Dtype, Element};
-use numpush_os::{Attempt, Exclusive, Poison, Shared};
+use numpush_os::{LockOptions, Poison, ReadHold, WriteHold};
 
 use crate::error::Error;
-use crate::graph::{INDICES, INDPTR, Meta, Of, WEIGHTS};
-use crate::value::Value;
+use crate::graph::{Descriptor, INDICES, INDPTR, Of, WEIGHTS};
+use crate::object::Object;
 
 /// A graph while its lock is held for reading.
 #[derive(Debug)]
 pub struct GraphReadGuard<'a> {
-    value: &'a Value,
-    meta: &'a Meta,
-    held: Shared,
+    value: &'a Object,
+    meta: &'a Descriptor,
+    held: ReadHold,
 }
 
 /// Weights and attributes of a graph while its lock is held for writing.
 #[derive(Debug)]
 pub struct GraphWriteGuard<'a> {
-    value: &'a Value,
-    meta: &'a Meta,
-    held: Exclusive,
+    value: &'a Object,
+    meta: &'a Descriptor,
+    held: WriteHold,
 }
 
 impl<'a> GraphReadGuard<'a> {
-    pub(super) fn new(value: &'a Value, meta: &'a Meta, attempt: Attempt) -> Result<Self, Error> {
+    pub(super) fn new(
+        value: &'a Object,
+        meta: &'a Descriptor,
+        attempt: LockOptions,
+    ) -> Result<Self, Error> {
         Ok(Self {
             value,
             meta,
@@ -90,7 +94,11 @@ impl<'a> GraphReadGuard<'a> {
 }
 
 impl<'a> GraphWriteGuard<'a> {
-    pub(super) fn new(value: &'a Value, meta: &'a Meta, attempt: Attempt) -> Result<Self, Error> {
+    pub(super) fn new(
+        value: &'a Object,
+        meta: &'a Descriptor,
+        attempt: LockOptions,
+    ) -> Result<Self, Error> {
         Ok(Self {
             value,
             meta,
@@ -141,7 +149,7 @@ impl<'a> GraphWriteGuard<'a> {
     }
 }
 
-fn span_of<T: Element>(meta: &Meta, of: Of, name: &str) -> Result<usize, Error> {
+fn span_of<T: Element>(meta: &Descriptor, of: Of, name: &str) -> Result<usize, Error> {
     let fault = |fault: String| Error::Column {
         name: name.into(),
         fault,

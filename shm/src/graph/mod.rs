@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, cast_slice};
 use numpush_message::Element;
-use numpush_os::Attempt;
+use numpush_os::LockOptions;
 use serde::{Deserialize, Serialize};
 
 pub use guard::{GraphReadGuard, GraphWriteGuard};
@@ -19,7 +19,7 @@ use crate::client;
 use crate::dtype::DtypeText;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::value::{self, Locks, Value};
+use crate::object::{self, Locks, Object};
 
 /// A directed graph in compressed sparse row form, in shared memory: which edges leave a node, where they go, their
 /// weights, and named columns of attributes of nodes and edges.
@@ -28,12 +28,12 @@ use crate::value::{self, Locks, Value};
 /// three arrays are those of SciPy's `csr_array`: `indptr` (nodes + 1), `indices` and `weights` (edges).
 #[derive(Clone, Debug)]
 pub struct SharedGraph {
-    value: Arc<Value>,
+    value: Arc<Object>,
 }
 
 /// What a process that opens a graph is told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Meta {
+pub(crate) struct Descriptor {
     pub(crate) nodes: usize,
     pub(crate) edges: usize,
     columns: Vec<ColumnMeta>,
@@ -77,13 +77,13 @@ impl SharedGraph {
             .map(|bytes| arena.copy_of(bytes))
             .collect();
         let (claims, homes) = copies?.into_iter().unzip();
-        let meta = value::Meta::Graph(Meta {
+        let meta = object::Descriptor::Graph(Descriptor {
             nodes,
             edges,
             columns: Vec::new(),
         });
         Ok(Self {
-            value: Value::new(meta, claims, Locks::One, homes)?,
+            value: Object::new(meta, claims, Locks::One, homes)?,
         })
     }
 
@@ -181,7 +181,9 @@ impl SharedGraph {
         });
         spans.push(claim.into_guarded(self.value.lock()));
         homes.push(home);
-        self.value = self.value.version(value::Meta::Graph(meta), spans, homes)?;
+        self.value = self
+            .value
+            .version(object::Descriptor::Graph(meta), spans, homes)?;
         Ok(())
     }
 
@@ -193,8 +195,8 @@ impl SharedGraph {
         Self::from_value(client::open(handle)?)
     }
 
-    pub(crate) fn from_value(value: Arc<Value>) -> Result<Self, Error> {
-        let value::Meta::Graph(meta) = &value.meta else {
+    pub(crate) fn from_value(value: Arc<Object>) -> Result<Self, Error> {
+        let object::Descriptor::Graph(meta) = &value.meta else {
             return Err(Error::Kind {
                 found: value.meta.kind(),
                 wanted: "a graph",
@@ -223,9 +225,9 @@ impl SharedGraph {
         Ok(Self { value })
     }
 
-    fn meta(&self) -> &Meta {
+    fn meta(&self) -> &Descriptor {
         match &self.value.meta {
-            value::Meta::Graph(meta) => meta,
+            object::Descriptor::Graph(meta) => meta,
             _ => unreachable!("every way to make a graph looks"),
         }
     }
@@ -253,7 +255,7 @@ impl SharedGraph {
     /// # Errors
     /// As [`SharedArray::read`](crate::SharedArray::read).
     pub fn read(&self) -> Result<GraphReadGuard<'_>, Error> {
-        GraphReadGuard::new(&self.value, self.meta(), Attempt::default())
+        GraphReadGuard::new(&self.value, self.meta(), LockOptions::default())
     }
 
     /// Locks weights and attributes for writing.
@@ -261,18 +263,18 @@ impl SharedGraph {
     /// # Errors
     /// As [`SharedArray::write`](crate::SharedArray::write).
     pub fn write(&self) -> Result<GraphWriteGuard<'_>, Error> {
-        GraphWriteGuard::new(&self.value, self.meta(), Attempt::default())
+        GraphWriteGuard::new(&self.value, self.meta(), LockOptions::default())
     }
 
     /// As [`Self::write`], but also when the last writer did not finish.
     ///
     /// # Errors
     /// As [`Self::write`], without poison.
-    pub fn repair(&self) -> Result<GraphWriteGuard<'_>, Error> {
+    pub fn write_poisoned(&self) -> Result<GraphWriteGuard<'_>, Error> {
         GraphWriteGuard::new(
             &self.value,
             self.meta(),
-            Attempt {
+            LockOptions {
                 timeout: None,
                 accept_poison: true,
             },

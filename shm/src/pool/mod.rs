@@ -43,13 +43,13 @@ use task::name_of;
 #[derive(Debug)]
 pub struct Pool {
     options: PoolOptions,
-    crew: Mutex<Crew>,
+    crew: Mutex<Workers>,
     returned: Condvar,
     size: usize,
 }
 
 #[derive(Debug, Default)]
-struct Crew {
+struct Workers {
     idle: Vec<Worker>,
     /// Processes of the workers that live, idle or not.
     alive: Vec<u32>,
@@ -125,7 +125,7 @@ impl Pool {
     }
 
     /// Processes of all workers, idle or not.
-    pub fn workers(&self) -> Vec<u32> {
+    pub fn worker_pids(&self) -> Vec<u32> {
         self.crew().alive.clone()
     }
 
@@ -225,7 +225,7 @@ impl Pool {
             .collect()
     }
 
-    fn crew(&self) -> MutexGuard<'_, Crew> {
+    fn crew(&self) -> MutexGuard<'_, Workers> {
         self.crew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

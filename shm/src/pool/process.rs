@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use numpush_os::{set_receive_tick, wait};
 
 use crate::channel::{Channel, Fault, MAX_FRAME};
+use crate::object::{Origin, registry};
 use crate::pool::PoolOptions;
 use crate::pool::error::{HeldLock, PoolError, TaskError};
 use crate::pool::worker::{ARGUMENTS, DONE, PANICKED, UNKNOWN, VARIABLE};
-use crate::value::{Origin, registry};
 
 /// A process that was started is expected to report within this.
 const START: Duration = Duration::from_secs(20);

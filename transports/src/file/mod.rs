@@ -8,7 +8,7 @@
 //! A path that names a folder (or ends with `/`) is a spool: a link in both directions for any number of messages, each
 //! a file that the receiver takes away. Any other path is one message, written whole or not at all. A file is mapped
 //! only if it cannot be truncated (sealed memory, the immutable attribute, fs-verity): a read behind the end of a mapping
-//! is a SIGBUS. Else it is read into the landing.
+//! is a SIGBUS. Else it is read into the allocator.
 
 mod record;
 mod single;
@@ -16,9 +16,9 @@ mod spool;
 
 use std::path::Path;
 
-use numpush_message::Landing;
+use numpush_message::BufferAllocator;
 
-use crate::contract::{Acceptor, Landings, Link};
+use crate::contract::{Acceptor, AllocatorFactory, Transport};
 use crate::error::Error;
 use crate::options::Options;
 
@@ -29,12 +29,12 @@ use crate::options::Options;
 pub fn connect(
     path: &str,
     options: &Options,
-    landing: Box<dyn Landing>,
-) -> Result<Box<dyn Link>, Error> {
+    allocator: Box<dyn BufferAllocator>,
+) -> Result<Box<dyn Transport>, Error> {
     if is_spool(path)? {
-        spool::connect(path, options, landing)
+        spool::connect(path, options, allocator)
     } else {
-        single::open(path, options, landing)
+        single::open(path, options, allocator)
     }
 }
 
@@ -45,12 +45,12 @@ pub fn connect(
 pub fn listen(
     path: &str,
     options: &Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
 ) -> Result<Box<dyn Acceptor>, Error> {
     if is_spool(path)? {
-        spool::listen(path, options, landings)
+        spool::listen(path, options, allocators)
     } else {
-        single::listen(path, options, landings)
+        single::listen(path, options, allocators)
     }
 }
 

@@ -3,26 +3,26 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use numpush_message::{
-    Backing, Buffer, DecodeError, Decoder, Encoder, Flags, Landing, Limits, Message, Record,
-    Stability,
+    Backing, Buffer, BufferAllocator, DecodeError, Decoder, Encoder, Flags, Limits, Message,
+    Record, Stability,
 };
 use numpush_os::{self as os, FileMapping};
 
 use crate::contract::Received;
 use crate::error::Error;
-use crate::transfer::{Path, Reason, Transfer};
+use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// Writes `message` to a file at `path`. The file gets its name last, so a reader sees it whole or not at all; a file
 /// that was there is replaced, and whoever has it mapped keeps the old one.
 ///
 /// # Errors
 /// [`Error::Message`], and [`Error::Io`] if the file system says no; nothing is left behind then.
-pub fn write(path: &FilePath, message: &Message<'_>, checksums: bool) -> Result<Transfer, Error> {
+pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Transfer, Error> {
     let flags = Flags {
         checksums,
         references: false,
@@ -31,8 +31,8 @@ pub fn write(path: &FilePath, message: &Message<'_>, checksums: bool) -> Result<
     let mut transfer = Transfer {
         bytes: message.payload_len(),
         copied: message.prepared(),
-        path: Path::Write,
-        reason: Reason::OnlyWay,
+        path: TransferPath::Write,
+        reason: PathReason::OnlyWay,
         system_calls: 3,
     };
     write_record(path, &mut encoder, &mut transfer.system_calls)
@@ -40,11 +40,7 @@ pub fn write(path: &FilePath, message: &Message<'_>, checksums: bool) -> Result<
     Ok(transfer)
 }
 
-fn write_record(
-    path: &FilePath,
-    encoder: &mut Encoder<'_>,
-    system_calls: &mut u32,
-) -> io::Result<()> {
+fn write_record(path: &Path, encoder: &mut Encoder<'_>, system_calls: &mut u32) -> io::Result<()> {
     let mut draft = Draft::new(path)?;
     while encoder.next().is_some() {
         let mut slices = Vec::with_capacity(8);
@@ -68,11 +64,11 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(path: &FilePath) -> io::Result<Self> {
+    fn new(path: &Path) -> io::Result<Self> {
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or_else(|| FilePath::new("."));
+            .unwrap_or_else(|| Path::new("."));
         if let Ok(file) = os::create_unnamed(folder) {
             return Ok(Self { file, name: None });
         }
@@ -88,7 +84,7 @@ impl Draft {
         })
     }
 
-    fn publish(mut self, path: &FilePath) -> io::Result<()> {
+    fn publish(mut self, path: &Path) -> io::Result<()> {
         if self.name.is_none() {
             match os::commit_file(&self.file, path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -117,30 +113,30 @@ impl Drop for Draft {
     }
 }
 
-fn temporary(path: &FilePath) -> PathBuf {
+fn temporary(path: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{process}-{count}.tmp"))
 }
 
-/// Reads the message in the file at `path`: mapped if the file cannot change, else into `landing`.
+/// Reads the message in the file at `path`: mapped if the file cannot change, else into `allocator`.
 ///
 /// # Errors
-/// [`Error::Rubbish`] if it is no message file, has more than one message, or was cut; [`Error::Io`].
+/// [`Error::InvalidMessage`] if it is no message file, has more than one message, or was cut; [`Error::Io`].
 pub fn read(
-    path: &FilePath,
-    landing: &mut dyn Landing,
+    path: &Path,
+    allocator: &mut dyn BufferAllocator,
     max_message: u64,
 ) -> Result<Received, Error> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(Error::io("open", &name))?;
     let limits = Limits::default().with_payload(max_message);
-    let rubbish = |source| Error::Rubbish {
+    let rubbish = |source| Error::InvalidMessage {
         peer: name.clone(),
         source,
     };
-    if !landing.insists()
+    if !allocator.insists()
         && let Ok(mapping) = FileMapping::new(&file)
     {
         let stability = if os::is_sealed(&file) {
@@ -153,9 +149,9 @@ pub fn read(
             offset: 0,
             stability,
         };
-        let message = Message::open(&Buffer::owner(mapping).with_backing(backing), &limits)
+        let message = Message::open(&Buffer::from_owner(mapping).with_backing(backing), &limits)
             .map_err(rubbish)?;
-        let (path, reason) = (Path::Map, Reason::Immutable);
+        let (path, reason) = (TransferPath::Map, PathReason::Immutable);
         let transfer = Transfer {
             bytes: message.payload_len(),
             copied: 0,
@@ -165,23 +161,24 @@ pub fn read(
         };
         return Ok(Received { message, transfer });
     }
-    let reason = if landing.insists() {
-        Reason::Landing
+    let reason = if allocator.insists() {
+        PathReason::Allocator
     } else {
-        Reason::NotImmutable
+        PathReason::NotImmutable
     };
     let mut transfer = Transfer {
-        path: Path::Read,
+        path: TransferPath::Read,
         reason,
         system_calls: 3,
         ..Transfer::default()
     };
-    let message = read_record(&file, landing, limits, &mut transfer.system_calls).map_err(
-        |fault| match fault {
-            Fault::Io(source) => Error::io("read", &name)(source),
-            Fault::Decode(source) => rubbish(source),
-        },
-    )?;
+    let message =
+        read_record(&file, allocator, limits, &mut transfer.system_calls).map_err(|fault| {
+            match fault {
+                Fault::Io(source) => Error::io("read", &name)(source),
+                Fault::Decode(source) => rubbish(source),
+            }
+        })?;
     transfer.bytes = message.payload_len();
     Ok(Received { message, transfer })
 }
@@ -193,7 +190,7 @@ enum Fault {
 
 fn read_record(
     mut file: &File,
-    landing: &mut dyn Landing,
+    allocator: &mut dyn BufferAllocator,
     limits: Limits,
     system_calls: &mut u32,
 ) -> Result<Message<'static>, Fault> {
@@ -213,7 +210,7 @@ fn read_record(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Fault::Io(error)),
         };
-        match decoder.filled(count, landing).map_err(Fault::Decode)? {
+        match decoder.filled(count, allocator).map_err(Fault::Decode)? {
             None => {}
             Some(Record::Message(_, message)) => {
                 let behind = file.read(&mut [0]).map_err(Fault::Io)?;

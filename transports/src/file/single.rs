@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use numpush_message::{Landing, Message};
+use numpush_message::{BufferAllocator, Message};
 
-use crate::contract::{Acceptor, Caps, Landings, Link, Received};
+use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 use crate::error::Error;
 use crate::file::record;
 use crate::options::{Checksums, Options};
@@ -18,14 +18,14 @@ use crate::transfer::Transfer;
 pub(super) fn open(
     path: &str,
     options: &Options,
-    landing: Box<dyn Landing>,
-) -> Result<Box<dyn Link>, Error> {
+    allocator: Box<dyn BufferAllocator>,
+) -> Result<Box<dyn Transport>, Error> {
     let name = path.to_owned();
     Ok(Box::new(Single {
         path: path.into(),
         name,
         options: options.clone(),
-        landing,
+        allocator,
         written: false,
         read: false,
     }))
@@ -34,12 +34,12 @@ pub(super) fn open(
 pub(super) fn listen(
     path: &str,
     options: &Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
 ) -> Result<Box<dyn Acceptor>, Error> {
     Ok(Box::new(Watcher {
         name: path.to_owned(),
         options: options.clone(),
-        landings,
+        allocators,
         seen: None,
     }))
 }
@@ -48,12 +48,12 @@ struct Single {
     path: PathBuf,
     name: String,
     options: Options,
-    landing: Box<dyn Landing>,
+    allocator: Box<dyn BufferAllocator>,
     written: bool,
     read: bool,
 }
 
-impl Link for Single {
+impl Transport for Single {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         if self.written {
             let operation =
@@ -86,7 +86,7 @@ impl Link for Single {
                 peer: self.name.clone(),
             });
         }
-        let received = record::read(&self.path, &mut *self.landing, self.options.max_message)?;
+        let received = record::read(&self.path, &mut *self.allocator, self.options.max_message)?;
         self.read = true;
         Ok(received)
     }
@@ -106,8 +106,8 @@ impl Link for Single {
         (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
     }
 
-    fn caps(&self) -> Caps {
-        Caps {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             two_way: false,
             acknowledges: false,
             notices_death: false,
@@ -125,13 +125,13 @@ impl Link for Single {
 struct Watcher {
     name: String,
     options: Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
     /// Identity and time of the file accepted last.
     seen: Option<(u64, u64, i64, i64)>,
 }
 
 impl Acceptor for Watcher {
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Link>, Error> {
+    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
         let deadline = pace::deadline(timeout);
         let mut pause = Pause::new();
         loop {
@@ -139,7 +139,7 @@ impl Acceptor for Watcher {
             let now = data.map(|data| (data.dev(), data.ino(), data.mtime(), data.mtime_nsec()));
             if now.is_some() && now != self.seen {
                 self.seen = now;
-                return open(&self.name, &self.options, self.landings.make());
+                return open(&self.name, &self.options, self.allocators.make());
             }
             if pace::passed(deadline) {
                 return Err(Error::Timeout {
@@ -151,8 +151,8 @@ impl Acceptor for Watcher {
         }
     }
 
-    fn set_landings(&mut self, landings: Landings) {
-        self.landings = landings;
+    fn set_allocators(&mut self, allocators: AllocatorFactory) {
+        self.allocators = allocators;
     }
 
     fn address(&self) -> String {

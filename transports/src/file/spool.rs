@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use numpush_message::{Landing, Message};
+use numpush_message::{BufferAllocator, Message};
 use numpush_os as os;
 
-use crate::contract::{Acceptor, Caps, Landings, Link, Received};
+use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 use crate::error::Error;
 use crate::file::record;
 use crate::options::{Checksums, Options};
@@ -43,8 +43,8 @@ static LISTENER: Side = Side {
 pub(super) fn connect(
     path: &str,
     options: &Options,
-    landing: Box<dyn Landing>,
-) -> Result<Box<dyn Link>, Error> {
+    allocator: Box<dyn BufferAllocator>,
+) -> Result<Box<dyn Transport>, Error> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let failed = |source| Error::io("connect to", path)(source);
     let since = SystemTime::now()
@@ -68,20 +68,20 @@ pub(super) fn connect(
         failed(error)
     })?;
     Ok(Box::new(Spool::new(
-        folder, &CONNECTOR, &LISTENER, lock, options, landing,
+        folder, &CONNECTOR, &LISTENER, lock, options, allocator,
     )))
 }
 
 pub(super) fn listen(
     path: &str,
     options: &Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
 ) -> Result<Box<dyn Acceptor>, Error> {
     fs::create_dir_all(path).map_err(Error::io("listen on", path))?;
     Ok(Box::new(Listener {
         path: path.to_owned(),
         options: options.clone(),
-        landings,
+        allocators,
     }))
 }
 
@@ -102,7 +102,7 @@ struct Spool {
     ours: &'static Side,
     theirs: &'static Side,
     options: Options,
-    landing: Box<dyn Landing>,
+    allocator: Box<dyn BufferAllocator>,
     sent: u32,
     received: u32,
     /// Payload bytes of the messages sent that may still be there, oldest first.
@@ -121,7 +121,7 @@ impl Spool {
         theirs: &'static Side,
         lock: Box<dyn Send>,
         options: &Options,
-        landing: Box<dyn Landing>,
+        allocator: Box<dyn BufferAllocator>,
     ) -> Self {
         let (name, options, lock) = (
             format!("file:{}", folder.display()),
@@ -135,7 +135,7 @@ impl Spool {
             ours,
             theirs,
             options,
-            landing,
+            allocator,
             sent: 0,
             received: 0,
             in_flight,
@@ -217,7 +217,7 @@ impl Spool {
     }
 }
 
-impl Link for Spool {
+impl Transport for Spool {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         let (len, limit) = (message.payload_len(), self.options.max_message);
         if len > limit {
@@ -256,7 +256,7 @@ impl Link for Spool {
                 Ok(None)
             }
         })?;
-        let received = record::read(&path, &mut *self.landing, self.options.max_message)?;
+        let received = record::read(&path, &mut *self.allocator, self.options.max_message)?;
         // Taking the file away tells the sender that we have it; a mapping of ours keeps the bytes.
         fs::remove_file(&path).map_err(Error::io("take away", &path.display().to_string()))?;
         self.received = next;
@@ -276,8 +276,8 @@ impl Link for Spool {
         (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
     }
 
-    fn caps(&self) -> Caps {
-        Caps {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             two_way: true,
             acknowledges: true,
             notices_death: true,
@@ -308,7 +308,7 @@ impl Drop for Spool {
 struct Listener {
     path: String,
     options: Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
 }
 
 impl Listener {
@@ -343,20 +343,20 @@ fn sweep(folder: &Path) {
 }
 
 impl Acceptor for Listener {
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Link>, Error> {
+    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
         let deadline = pace::deadline(timeout);
         let mut pause = Pause::new();
         loop {
             let taken = self.take().map_err(Error::io("accept at", &self.path))?;
             if let Some((folder, lock)) = taken {
-                let landing = self.landings.make();
+                let allocator = self.allocators.make();
                 return Ok(Box::new(Spool::new(
                     folder,
                     &LISTENER,
                     &CONNECTOR,
                     lock,
                     &self.options,
-                    landing,
+                    allocator,
                 )));
             }
             if pace::passed(deadline) {
@@ -369,8 +369,8 @@ impl Acceptor for Listener {
         }
     }
 
-    fn set_landings(&mut self, landings: Landings) {
-        self.landings = landings;
+    fn set_allocators(&mut self, allocators: AllocatorFactory) {
+        self.allocators = allocators;
     }
 
     fn address(&self) -> String {

@@ -5,18 +5,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use numpush_message::{Decoder, Landing, Message, Preamble, Record, RecordKind};
+use numpush_message::{BufferAllocator, Decoder, Message, Preamble, Record, RecordKind};
 use numpush_os::{self as os, Ready};
 
 use crate::contract::Received;
 use crate::error::{Error, Refusal};
 use crate::pace;
 use crate::stream::{Medium, Stream};
-use crate::transfer::{Path, Reason, Transfer};
+use crate::transfer::{PathReason, Transfer, TransferPath};
 
 pub(super) struct Incoming {
     pub(super) decoder: Decoder,
-    pub(super) landing: Box<dyn Landing>,
+    pub(super) allocator: Box<dyn BufferAllocator>,
     pub(super) inbox: VecDeque<Received>,
     /// When the first byte of the record at hand came.
     pub(super) began: Option<Instant>,
@@ -41,7 +41,7 @@ impl<M: Medium> Stream<M> {
     /// Reads once. True if bytes came; false if none were there, or none came in a tick.
     pub(super) fn read(&mut self, block: bool) -> Result<bool, Error> {
         let incoming = &mut self.incoming;
-        let rubbish = |source| Error::Rubbish {
+        let rubbish = |source| Error::InvalidMessage {
             peer: self.peer.clone(),
             source,
         };
@@ -73,7 +73,7 @@ impl<M: Medium> Stream<M> {
         incoming.began.get_or_insert_with(Instant::now);
         let record = incoming
             .decoder
-            .filled(count, &mut *incoming.landing)
+            .filled(count, &mut *incoming.allocator)
             .map_err(rubbish)?;
         if let Some(record) = record {
             self.incoming.began = None;
@@ -88,18 +88,18 @@ impl<M: Medium> Stream<M> {
             Record::Message(preamble, message) => {
                 let transfer = Transfer {
                     bytes: preamble.payload_len,
-                    path: Path::Read,
-                    reason: Reason::OnlyWay,
+                    path: TransferPath::Read,
+                    reason: PathReason::OnlyWay,
                     ..Transfer::default()
                 };
                 self.arrived(&preamble, message, transfer)
             }
             Record::Referenced(preamble, summary, references) => {
-                let landing = &mut *self.incoming.landing;
+                let allocator = &mut *self.incoming.allocator;
                 let resolved = self
                     .medium
-                    .resolve(&preamble, summary, &references, landing);
-                let (message, transfer) = resolved.map_err(|source| Error::Rubbish {
+                    .resolve(&preamble, summary, &references, allocator);
+                let (message, transfer) = resolved.map_err(|source| Error::InvalidMessage {
                     peer: self.peer.clone(),
                     source,
                 })?;

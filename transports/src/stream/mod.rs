@@ -14,16 +14,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use numpush_message::{
-    DecodeError, Decoder, Landing, Limits, Message, Preamble, RecordKind, Reference, Summary,
+    BufferAllocator, DecodeError, Decoder, Header, Limits, Message, Preamble, RecordKind, Reference,
 };
 use numpush_os::{self as os, Ready};
 
-use crate::contract::{Caps, Link, Received};
+use crate::contract::{Capabilities, Received, Transport};
 use crate::error::{Error, Refusal};
 use crate::options::Options;
 use crate::pace;
 use crate::session::{Hello, control, refuse};
-use crate::transfer::{Reason, Transfer};
+use crate::transfer::{PathReason, Transfer};
 
 pub(crate) use greeting::Greeting;
 use incoming::Incoming;
@@ -53,9 +53,9 @@ pub(crate) trait Medium: Send {
     fn resolve(
         &mut self,
         record: &Preamble,
-        summary: Summary,
+        summary: Header,
         references: &[Reference],
-        landing: &mut dyn Landing,
+        allocator: &mut dyn BufferAllocator,
     ) -> Result<(Message<'static>, Transfer), DecodeError>;
 
     /// The peer has let go of what message `id` lent it.
@@ -68,7 +68,7 @@ pub(crate) trait Medium: Send {
 /// How a payload goes.
 pub(crate) enum Plan {
     /// By writing; what is left of the ledger is the reason.
-    Write(Reason),
+    Write(PathReason),
     /// By sendfile for the buffers behind a descriptor, by writing for the rest.
     SendFile,
     /// By reference: segments to announce first, then a place for each buffer.
@@ -118,7 +118,7 @@ impl<M: Medium> Stream<M> {
         peer: String,
         hello: Hello,
         options: Options,
-        landing: Box<dyn Landing>,
+        allocator: Box<dyn BufferAllocator>,
     ) -> Result<Self, Error> {
         os::send(&socket, &[IoSlice::new(&hello.encode())], false)
             .map_err(Error::io("greet", &peer))?;
@@ -127,7 +127,7 @@ impl<M: Medium> Stream<M> {
             checksums: false,
             segments: false,
         };
-        let mut link = Self::greeted(socket, medium, peer, hello, nothing_yet, options, landing)?;
+        let mut link = Self::greeted(socket, medium, peer, hello, nothing_yet, options, allocator)?;
         link.greeting = Some(Greeting::default());
         Ok(link)
     }
@@ -140,13 +140,13 @@ impl<M: Medium> Stream<M> {
         ours: Hello,
         theirs: Hello,
         options: Options,
-        landing: Box<dyn Landing>,
+        allocator: Box<dyn BufferAllocator>,
     ) -> Result<Self, Error> {
         os::set_receive_tick(&socket, TICK).map_err(Error::io("set up", &peer))?;
         os::set_send_tick(&socket, SEND_TICK).map_err(Error::io("set up", &peer))?;
         let incoming = Incoming {
             decoder: Decoder::new(Limits::default().with_payload(options.max_message)),
-            landing,
+            allocator,
             inbox: VecDeque::new(),
             began: None,
             next_id: 1,
@@ -200,7 +200,7 @@ impl<M: Medium> Stream<M> {
 
     fn check_usable(&self) -> Result<(), Error> {
         if self.broken {
-            Err(Error::Broken {
+            Err(Error::Failed {
                 peer: self.peer.clone(),
             })
         } else {
@@ -211,16 +211,18 @@ impl<M: Medium> Stream<M> {
     /// Marks the link as broken after an error that is not harmless, and tells the peer if the fault is its.
     fn settle<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result
-            && !error.is_harmless()
+            && !error.is_recoverable()
             && !matches!(error, Error::Closed { .. })
         {
             self.broken = true;
             let reason = match error {
-                Error::Rubbish {
+                Error::InvalidMessage {
                     source: DecodeError::PayloadTooLong { .. },
                     ..
                 } => Some(Refusal::TooLarge),
-                Error::Rubbish { .. } | Error::Session { .. } => Some(Refusal::Rubbish),
+                Error::InvalidMessage { .. } | Error::ProtocolViolation { .. } => {
+                    Some(Refusal::InvalidMessage)
+                }
                 _ => None,
             };
             if let Some(reason) = reason {
@@ -257,7 +259,7 @@ impl<M: Medium> Stream<M> {
     }
 
     fn fault(&self, fault: &'static str) -> Error {
-        Error::Session {
+        Error::ProtocolViolation {
             peer: self.peer.clone(),
             fault,
         }
@@ -276,7 +278,7 @@ impl<M: Medium> Stream<M> {
     }
 }
 
-impl<M: Medium> Link for Stream<M> {
+impl<M: Medium> Transport for Stream<M> {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         self.ready()?;
         let result = self.send_message(message);
@@ -308,8 +310,8 @@ impl<M: Medium> Link for Stream<M> {
         (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
     }
 
-    fn caps(&self) -> Caps {
-        Caps {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             two_way: true,
             acknowledges: true,
             notices_death: true,

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::pace;
 use crate::session::control;
 use crate::stream::{Announcement, Medium, Plan, SMALL, Stream, is_hang_up};
-use crate::transfer::{Path, Reason, Transfer};
+use crate::transfer::{PathReason, Transfer, TransferPath};
 
 #[derive(Default)]
 pub(super) struct Outgoing {
@@ -145,11 +145,12 @@ impl<M: Medium> Stream<M> {
         match plan {
             Plan::Write(reason) => {
                 self.write(&mut encoder, false, deadline)?;
-                (transfer.path, transfer.reason) = (Path::Write, reason);
+                (transfer.path, transfer.reason) = (TransferPath::Write, reason);
             }
             Plan::SendFile => {
                 self.write(&mut encoder, true, deadline)?;
-                (transfer.path, transfer.reason) = (Path::SendFile, Reason::StableDescriptor);
+                (transfer.path, transfer.reason) =
+                    (TransferPath::SendFile, PathReason::StableDescriptor);
                 held = backed(message);
             }
             Plan::Refer {
@@ -160,14 +161,14 @@ impl<M: Medium> Stream<M> {
                 self.refer(&encoder.by_reference(), &announce, &references, deadline)?;
                 transfer.copied += copied;
                 transfer.path = if copied > 0 {
-                    Path::SegmentCopy
+                    TransferPath::SegmentCopy
                 } else {
-                    Path::Reference
+                    TransferPath::Reference
                 };
                 transfer.reason = if copied > 0 {
-                    Reason::PlainMemory
+                    PathReason::PlainMemory
                 } else {
-                    Reason::StableDescriptor
+                    PathReason::StableDescriptor
                 };
                 held = backed(message);
             }

@@ -5,7 +5,7 @@
 //! | copies by us, buffers in a segment | none | none |
 //! | copies by us, plain memory of 64 KiB and more | one, into a recycled segment | none |
 //! | copies by the kernel, smaller messages | one | one |
-//! | copies by us, into a landing that insists (an arena) | as above | one, out of the segment |
+//! | copies by us, into a allocator that insists (an arena) | as above | one, out of the segment |
 //!
 //! A segment's descriptor is passed and mapped once; after that a message names (segment, offset, length). The peer must
 //! run as this process's user, or as one the options allow; what a foreign user sends is copied unless it is sealed
@@ -20,10 +20,10 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use numpush_message::Landing;
+use numpush_message::BufferAllocator;
 use numpush_os as os;
 
-use crate::contract::{Acceptor, Landings, Link};
+use crate::contract::{Acceptor, AllocatorFactory, Transport};
 use crate::error::Error;
 use crate::listener::{Door, Listener};
 use crate::options::{Checksums, Options};
@@ -42,8 +42,8 @@ pub use segments::{Segment, SegmentError};
 pub fn connect(
     name: &str,
     options: &Options,
-    landing: Box<dyn Landing>,
-) -> Result<Box<dyn Link>, Error> {
+    allocator: Box<dyn BufferAllocator>,
+) -> Result<Box<dyn Transport>, Error> {
     let address = address(name)?;
     let socket = connect_until(name, options.connect_timeout, || {
         UnixStream::connect_addr(&address)
@@ -57,7 +57,7 @@ pub fn connect(
         peer,
         hello,
         options.clone(),
-        landing,
+        allocator,
     )?))
 }
 
@@ -68,7 +68,7 @@ pub fn connect(
 pub fn listen(
     name: &str,
     options: &Options,
-    landings: Landings,
+    allocators: AllocatorFactory,
 ) -> Result<Box<dyn Acceptor>, Error> {
     let address = address(name)?;
     let failed = |source| Error::io("listen on", name)(source);
@@ -88,7 +88,7 @@ pub fn listen(
         path,
         identity,
     };
-    Ok(Box::new(Listener::new(door, options.clone(), landings)))
+    Ok(Box::new(Listener::new(door, options.clone(), allocators)))
 }
 
 fn address(name: &str) -> Result<SocketAddr, Error> {

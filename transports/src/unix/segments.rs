@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use numpush_message::{
-    ALIGNMENT, Backing, Buffer, DecodeError, Landing, Message, Preamble, Reference, Stability,
-    Summary,
+    ALIGNMENT, Backing, Buffer, BufferAllocator, DecodeError, Header, Message, Preamble, Reference,
+    Stability,
 };
-use numpush_os::{self as os, Memory, PeerMapping, SealedMapping};
+use numpush_os::{self as os, Memfd, PeerMapping, SealedMapping};
 
 use crate::stream::{Announcement, Medium, Plan, goes_by_file};
-use crate::transfer::{Path, Reason, Transfer};
+use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// Memory that is filled once, sealed, and then passed to other processes without a copy.
 ///
@@ -26,7 +26,7 @@ use crate::transfer::{Path, Reason, Transfer};
 /// # Ok::<(), numpush_transports::unix::SegmentError>(())
 /// ```
 #[derive(Debug)]
-pub struct Segment(Memory);
+pub struct Segment(Memfd);
 
 /// A segment could not be made or sealed.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ impl Segment {
     /// # Errors
     /// [`SegmentError`] if memory or descriptors are short.
     pub fn new(len: usize) -> Result<Self, SegmentError> {
-        Memory::new(len)
+        Memfd::new(len)
             .map(Self)
             .map_err(|source| SegmentError { len, source })
     }
@@ -64,7 +64,7 @@ impl Segment {
             .0
             .seal()
             .map_err(|source| SegmentError { len, source })?;
-        Ok(Buffer::owner(mapping).with_backing(Backing {
+        Ok(Buffer::from_owner(mapping).with_backing(Backing {
             file,
             offset: 0,
             stability: Stability::Sealed,
@@ -93,7 +93,7 @@ struct Lender {
 }
 
 struct Slot {
-    memory: Memory,
+    memory: Memfd,
     segment: u32,
     announced: bool,
     lent: bool,
@@ -187,9 +187,9 @@ impl Medium for Segments {
                 && !buffers.iter().any(|buffer| by_reference(buffer)))
         {
             return Plan::Write(if checksums {
-                Reason::PlainMemory
+                PathReason::PlainMemory
             } else {
-                Reason::Small
+                PathReason::Small
             });
         }
         let mut announce = Vec::new();
@@ -257,9 +257,9 @@ impl Medium for Segments {
     fn resolve(
         &mut self,
         record: &Preamble,
-        summary: Summary,
+        summary: Header,
         references: &[Reference],
-        landing: &mut dyn Landing,
+        allocator: &mut dyn BufferAllocator,
     ) -> Result<(Message<'static>, Transfer), DecodeError> {
         let lease = Arc::new(Lease {
             id: record.id,
@@ -267,8 +267,8 @@ impl Medium for Segments {
         });
         let mut transfer = Transfer {
             bytes: record.payload_len,
-            path: Path::Reference,
-            reason: Reason::StableDescriptor,
+            path: TransferPath::Reference,
+            reason: PathReason::StableDescriptor,
             ..Transfer::default()
         };
         let mut buffers = Vec::with_capacity(references.len());
@@ -294,17 +294,18 @@ impl Medium for Segments {
                 return Err(outside);
             };
             if let Foreign::Unmapped(file, _) = &**foreign {
-                let mut region = landing.land(len)?;
+                let mut region = allocator.allocate(len)?;
                 os::read_at(file, region.bytes(), reference.offset).map_err(|_| outside)?;
-                (transfer.path, transfer.reason) = (Path::Read, Reason::ForeignUser);
+                (transfer.path, transfer.reason) = (TransferPath::Read, PathReason::ForeignUser);
                 buffers.push(region.finish());
-            } else if landing.insists() {
-                let mut region = landing.land(len)?;
+            } else if allocator.insists() {
+                let mut region = allocator.allocate(len)?;
                 let start = to_usize(reference.offset);
                 region
                     .bytes()
                     .copy_from_slice(&foreign.bytes()[start..start + len]);
-                (transfer.path, transfer.reason) = (Path::SegmentCopy, Reason::Landing);
+                (transfer.path, transfer.reason) =
+                    (TransferPath::SegmentCopy, PathReason::Allocator);
                 transfer.copied += len as u64;
                 buffers.push(region.finish());
             } else {
@@ -346,7 +347,7 @@ impl Lender {
     }
 
     /// A segment with room for `len` bytes that is not lent: one there is, or a new one within the budget.
-    fn slot(&mut self, len: usize, announce: &mut Vec<Announcement>) -> Result<usize, Reason> {
+    fn slot(&mut self, len: usize, announce: &mut Vec<Announcement>) -> Result<usize, PathReason> {
         let free = self
             .slots
             .iter()
@@ -367,7 +368,11 @@ impl Lender {
         Ok(index)
     }
 
-    fn add_slot(&mut self, len: usize, announce: &mut Vec<Announcement>) -> Result<usize, Reason> {
+    fn add_slot(
+        &mut self,
+        len: usize,
+        announce: &mut Vec<Announcement>,
+    ) -> Result<usize, PathReason> {
         // Free segments that were too small make way: one of the right size replaces them.
         self.slots.retain(|slot| {
             if !slot.lent {
@@ -380,11 +385,13 @@ impl Lender {
         });
         let used: usize = self.slots.iter().map(|slot| slot.memory.len()).sum();
         if (used + len) as u64 > self.budget {
-            return Err(Reason::SegmentsHeld);
+            return Err(PathReason::SegmentsHeld);
         }
-        let memory = Memory::new(len).map_err(|_| Reason::NoSegment)?;
-        memory.forbid_new_writers().map_err(|_| Reason::NoSegment)?;
-        memory.populate().map_err(|_| Reason::NoSegment)?;
+        let memory = Memfd::new(len).map_err(|_| PathReason::NoSegment)?;
+        memory
+            .forbid_new_writers()
+            .map_err(|_| PathReason::NoSegment)?;
+        memory.populate().map_err(|_| PathReason::NoSegment)?;
         self.slots.push(Slot {
             memory,
             segment: self.next_segment,
@@ -475,7 +482,7 @@ impl Foreign {
     /// A buffer over a range that was checked, which returns the loan of its message when the last clone is gone.
     fn lend(self: &Arc<Self>, offset: u64, len: usize, lease: &Arc<Lease>) -> Buffer<'static> {
         let start = to_usize(offset);
-        let buffer = Buffer::owner(Loan {
+        let buffer = Buffer::from_owner(Loan {
             foreign: Arc::clone(self),
             start,
             len,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lock::Block;
+use crate::lock::OwnedLock;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
@@ -21,10 +21,10 @@ fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
 
 #[test]
 fn a_forked_child_holds_nothing_of_its_parent() {
-    let block = Block::new().unwrap();
+    let block = OwnedLock::new().unwrap();
     let lock = block.lock();
-    let held = lock.write(Attempt::default()).unwrap();
-    let soon = Attempt {
+    let held = lock.write(LockOptions::default()).unwrap();
+    let soon = LockOptions {
         timeout: Some(Duration::from_millis(10)),
         accept_poison: false,
     };
@@ -40,10 +40,10 @@ fn a_forked_child_holds_nothing_of_its_parent() {
 
 #[test]
 fn a_forked_child_makes_locks_of_its_own() {
-    let ours = Block::new().unwrap();
+    let ours = OwnedLock::new().unwrap();
     let memory = ours.memory();
     let code = in_a_fork(|| {
-        let theirs = Block::new().unwrap();
+        let theirs = OwnedLock::new().unwrap();
         i32::from(theirs.memory() == memory)
     });
     assert_eq!(code, 0);
@@ -52,20 +52,20 @@ fn a_forked_child_makes_locks_of_its_own() {
 
 #[test]
 fn a_waiting_writer_goes_before_later_readers() {
-    let block = Block::new().unwrap();
+    let block = OwnedLock::new().unwrap();
     let lock = block.lock();
     let order = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        let first = lock.read(Attempt::default()).unwrap();
+        let first = lock.read(LockOptions::default()).unwrap();
         let writer = scope.spawn(|| {
-            let _held = lock.write(Attempt::default()).unwrap();
+            let _held = lock.write(LockOptions::default()).unwrap();
             order.lock().unwrap().push("writer");
         });
         while lock.head.epoch.gate.load(Ordering::Acquire) == 0 {
             std::thread::yield_now();
         }
         let reader = scope.spawn(|| {
-            let _held = lock.read(Attempt::default()).unwrap();
+            let _held = lock.read(LockOptions::default()).unwrap();
             order.lock().unwrap().push("reader");
         });
         while lock.state().waiting.len() < 2 {
@@ -80,34 +80,34 @@ fn a_waiting_writer_goes_before_later_readers() {
 
 #[test]
 fn a_stale_lock_is_retired_for_good() {
-    let block = Block::new().unwrap();
+    let block = OwnedLock::new().unwrap();
     let stale = block.lock();
     drop(block);
-    let again = Block::new().unwrap();
+    let again = OwnedLock::new().unwrap();
     assert_eq!(
-        stale.read(Attempt::default()).unwrap_err(),
+        stale.read(LockOptions::default()).unwrap_err(),
         LockError::Retired
     );
     assert_eq!(
-        stale.write(Attempt::default()).unwrap_err(),
+        stale.write(LockOptions::default()).unwrap_err(),
         LockError::Retired
     );
     assert_eq!(
-        stale.commit(Attempt::default()).unwrap_err(),
+        stale.commit(LockOptions::default()).unwrap_err(),
         LockError::Retired
     );
-    assert!(again.lock().write(Attempt::default()).is_ok());
+    assert!(again.lock().write(LockOptions::default()).is_ok());
 }
 
 #[test]
 fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
-    let block = Block::new().unwrap();
+    let block = OwnedLock::new().unwrap();
     let lock = block.lock();
     let (joined, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
     let epoch = std::sync::OnceLock::new();
     std::thread::scope(|scope| {
         let coordinator = scope.spawn(|| {
-            let mut held = lock.write(Attempt::default()).unwrap();
+            let mut held = lock.write(LockOptions::default()).unwrap();
             epoch.set(held.hand_out_parts()).unwrap();
             joined.wait();
             #[expect(clippy::mem_forget, reason = "the thread dies with the lock")]
@@ -116,7 +116,7 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
         joined.wait();
         let worker = scope.spawn(|| {
             let part = lock
-                .join_parts(*epoch.get().unwrap(), Attempt::default())
+                .join_parts(*epoch.get().unwrap(), LockOptions::default())
                 .unwrap();
             go.wait();
             drop(part);
@@ -126,7 +126,7 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
             std::thread::yield_now();
         }
         // The worker is still inside: nobody else may be.
-        let soon = Attempt {
+        let soon = LockOptions {
             timeout: Some(Duration::from_millis(10)),
             accept_poison: true,
         };
@@ -137,14 +137,14 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
         );
         go.wait();
         worker.join().unwrap();
-        let error = lock.read(Attempt::default()).unwrap_err();
+        let error = lock.read(LockOptions::default()).unwrap_err();
         assert!(matches!(error, LockError::Poisoned(_)), "{error}");
-        lock.write(Attempt {
+        lock.write(LockOptions {
             timeout: None,
             accept_poison: true,
         })
         .unwrap()
         .clear_poison();
-        assert!(lock.read(Attempt::default()).is_ok());
+        assert!(lock.read(LockOptions::default()).is_ok());
     });
 }

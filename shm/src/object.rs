@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use numpush_os::{Block, Claimed, Guarded, Lock, Pages, Pair, Place, forks};
+use numpush_os::{
+    Claimed, Guarded, LockAddress, OwnedLock, Pair, RobustRwLock, SharedPages, forks,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::Home;
+use crate::arena::Reservation;
 use crate::client::Lease;
 use crate::error::Error;
 use crate::handle::Handle;
@@ -17,8 +19,8 @@ use crate::{array, frame, graph, host};
 
 /// A shared value, in the process that made it or in one that opened it.
 #[derive(Debug)]
-pub(crate) struct Value {
-    pub(crate) meta: Meta,
+pub(crate) struct Object {
+    pub(crate) meta: Descriptor,
     // Dropped in this order: claims end, then locks retire, then the memory is free for the next value.
     pub(crate) spans: Spans,
     pub(crate) origin: Origin,
@@ -44,8 +46,8 @@ pub(crate) enum Origin {
 #[derive(Debug)]
 pub(crate) struct Owned {
     /// Shared by versions of one frame.
-    blocks: Arc<Vec<Block>>,
-    homes: Vec<Arc<Home>>,
+    blocks: Arc<Vec<OwnedLock>>,
+    homes: Vec<Arc<Reservation>>,
     number: u64,
     pub(crate) born: Instant,
     forks: u32,
@@ -53,14 +55,14 @@ pub(crate) struct Owned {
 
 /// What a value is, as it is told to a process that opens it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Meta {
-    Array(array::Meta),
-    Frame(frame::Meta),
-    Graph(graph::Meta),
+pub(crate) enum Descriptor {
+    Array(array::Descriptor),
+    Frame(frame::Descriptor),
+    Graph(graph::Descriptor),
     Mutex,
 }
 
-impl Meta {
+impl Descriptor {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Array(_) => "an array",
@@ -73,8 +75,8 @@ impl Meta {
 
 /// All that a process needs to open a value, but for the descriptors of the memory it names.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Offer {
-    meta: Meta,
+pub(crate) struct OpenReply {
+    meta: Descriptor,
     spans: Vec<SpanOffer>,
     locks: Vec<LockOffer>,
     paired: bool,
@@ -97,8 +99,8 @@ pub(crate) struct LockOffer {
 }
 
 impl LockOffer {
-    pub(crate) fn new(block: &Block) -> Self {
-        let Place { index, generation } = block.place();
+    pub(crate) fn new(block: &OwnedLock) -> Self {
+        let LockAddress { index, generation } = block.place();
         Self {
             memory: block.memory(),
             index,
@@ -106,28 +108,28 @@ impl LockOffer {
         }
     }
 
-    fn place(self) -> Place {
-        Place {
+    fn place(self) -> LockAddress {
+        LockAddress {
             index: self.index,
             generation: self.generation,
         }
     }
 }
 
-impl Value {
+impl Object {
     /// Makes a value of bytes that one owner has: under one lock for all, or under one for each of them.
     pub(crate) fn new(
-        meta: Meta,
+        meta: Descriptor,
         claims: Vec<Claimed>,
         locks: Locks,
-        homes: Vec<Arc<Home>>,
+        homes: Vec<Arc<Reservation>>,
     ) -> Result<Arc<Self>, Error> {
         let count = if locks == Locks::Each {
             claims.len()
         } else {
             1
         };
-        let blocks: Result<Vec<Block>, _> = (0..count).map(|_| Block::new()).collect();
+        let blocks: Result<Vec<OwnedLock>, _> = (0..count).map(|_| OwnedLock::new()).collect();
         let blocks = Arc::new(blocks.map_err(Error::io("make a lock"))?);
         let lock = |at: usize| blocks[if locks == Locks::Each { at } else { 0 }].lock();
         let guard = |(at, claim): (usize, Claimed)| claim.into_guarded(lock(at));
@@ -137,11 +139,11 @@ impl Value {
 
     /// Makes a value of two buffers in one run of bytes.
     pub(crate) fn new_pair(
-        meta: Meta,
+        meta: Descriptor,
         claim: Claimed,
-        home: Arc<Home>,
+        home: Arc<Reservation>,
     ) -> Result<Arc<Self>, Error> {
-        let block = Block::new().map_err(Error::io("make a lock"))?;
+        let block = OwnedLock::new().map_err(Error::io("make a lock"))?;
         let spans = Spans::Pair(claim.into_pair(block.lock()));
         Ok(Self::register(
             meta,
@@ -154,9 +156,9 @@ impl Value {
     /// Makes a version of `self` with other bytes under the same locks.
     pub(crate) fn version(
         &self,
-        meta: Meta,
+        meta: Descriptor,
         spans: Vec<Guarded>,
-        homes: Vec<Arc<Home>>,
+        homes: Vec<Arc<Reservation>>,
     ) -> Result<Arc<Self>, Error> {
         let owned = self.owned("change its columns")?;
         Ok(Self::register(
@@ -168,10 +170,10 @@ impl Value {
     }
 
     fn register(
-        meta: Meta,
+        meta: Descriptor,
         spans: Spans,
-        blocks: Arc<Vec<Block>>,
-        homes: Vec<Arc<Home>>,
+        blocks: Arc<Vec<OwnedLock>>,
+        homes: Vec<Arc<Reservation>>,
     ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -200,7 +202,7 @@ impl Value {
     }
 
     /// The lock of a value that has one.
-    pub(crate) fn lock(&self) -> Lock {
+    pub(crate) fn lock(&self) -> RobustRwLock {
         match &self.spans {
             Spans::Pair(pair) => pair.lock(),
             Spans::Guarded(spans) => spans[0].lock(),
@@ -208,11 +210,11 @@ impl Value {
     }
 
     /// Every lock, once.
-    pub(crate) fn locks(&self) -> Vec<Lock> {
+    pub(crate) fn locks(&self) -> Vec<RobustRwLock> {
         match &self.spans {
             Spans::Pair(pair) => vec![pair.lock()],
             Spans::Guarded(spans) => {
-                let mut locks: Vec<Lock> = spans.iter().map(Guarded::lock).collect();
+                let mut locks: Vec<RobustRwLock> = spans.iter().map(Guarded::lock).collect();
                 locks.dedup_by_key(|lock| lock.id());
                 locks
             }
@@ -228,7 +230,7 @@ impl Value {
     }
 
     /// The memory the bytes lie in, and where.
-    pub(crate) fn ranges(&self) -> Vec<(Arc<Pages>, std::ops::Range<usize>)> {
+    pub(crate) fn ranges(&self) -> Vec<(Arc<SharedPages>, std::ops::Range<usize>)> {
         match &self.spans {
             Spans::Guarded(spans) => spans
                 .iter()
@@ -246,7 +248,7 @@ impl Value {
     }
 
     /// Where span `at` goes back to.
-    pub(crate) fn homes(&self, what: &'static str) -> Result<&[Arc<Home>], Error> {
+    pub(crate) fn homes(&self, what: &'static str) -> Result<&[Arc<Reservation>], Error> {
         self.owned(what).map(|owned| owned.homes.as_slice())
     }
 
@@ -279,16 +281,16 @@ impl Value {
         }
     }
 
-    pub(crate) fn offer(&self) -> Result<Offer, Error> {
+    pub(crate) fn offer(&self) -> Result<OpenReply, Error> {
         let owned = self.owned("offer it")?;
         let locks: Vec<LockOffer> = owned.blocks.iter().map(LockOffer::new).collect();
-        let lock_of = |lock: Lock| {
+        let lock_of = |lock: RobustRwLock| {
             owned
                 .blocks
                 .iter()
                 .position(|block| block.lock().id() == lock.id())
         };
-        let span = |pages: &Arc<Pages>, range: &std::ops::Range<usize>, lock| SpanOffer {
+        let span = |pages: &Arc<SharedPages>, range: &std::ops::Range<usize>, lock| SpanOffer {
             memory: pages.memory(),
             start: range.start,
             len: range.len(),
@@ -303,7 +305,7 @@ impl Value {
             ),
             Spans::Pair(pair) => (vec![span(pair.pages(), pair.range(), pair.lock())], true),
         };
-        Ok(Offer {
+        Ok(OpenReply {
             meta: self.meta.clone(),
             spans,
             locks,
@@ -313,9 +315,9 @@ impl Value {
 
     /// Opens what was offered; `fetch` gets the descriptor of a memory that this process does not map.
     pub(crate) fn open(
-        offer: Offer,
+        offer: OpenReply,
         mut fetch: impl FnMut(u64) -> Result<OwnedFd, Error>,
-    ) -> Result<(Meta, Spans), Error> {
+    ) -> Result<(Descriptor, Spans), Error> {
         let garbled = |what| Error::Protocol {
             peer: "the owner".into(),
             what,
@@ -324,11 +326,12 @@ impl Value {
         for lock in offer.locks {
             locks.push(open_lock(lock, &mut fetch)?);
         }
-        let mut pages_of = |memory| match Pages::find(memory) {
+        let mut pages_of = |memory| match SharedPages::find(memory) {
             Some(pages) => Ok(pages),
             None => {
                 let descriptor = fetch(memory)?;
-                Pages::attach(descriptor).map_err(Error::io("map the memory of a shared value"))
+                SharedPages::attach(descriptor)
+                    .map_err(Error::io("map the memory of a shared value"))
             }
         };
         let mut open_span = |span: &SpanOffer| {
@@ -396,7 +399,7 @@ impl Drop for Owned {
 }
 
 /// The value, if nobody else has it. Somebody who only reports on it lets go within a moment.
-fn alone(value: Arc<Value>) -> Result<Value, Error> {
+fn alone(value: Arc<Object>) -> Result<Object, Error> {
     let until = Instant::now() + Duration::from_millis(20);
     let mut value = value;
     loop {
@@ -414,7 +417,7 @@ fn alone(value: Arc<Value>) -> Result<Value, Error> {
 }
 
 /// A value taken apart: what it was, its bytes, and where they go back to.
-pub(crate) type Parts = (Meta, Vec<Claimed>, Vec<Arc<Home>>);
+pub(crate) type Parts = (Descriptor, Vec<Claimed>, Vec<Arc<Reservation>>);
 
 /// Whether a value's runs of bytes share a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -427,15 +430,15 @@ pub(crate) enum Locks {
 pub(crate) fn open_lock(
     lock: LockOffer,
     fetch: &mut impl FnMut(u64) -> Result<OwnedFd, Error>,
-) -> Result<Lock, Error> {
-    match Lock::find(lock.memory, lock.place()) {
+) -> Result<RobustRwLock, Error> {
+    match RobustRwLock::find(lock.memory, lock.place()) {
         Some(lock) => Ok(lock),
-        None => Lock::attach(fetch(lock.memory)?, lock.place())
+        None => RobustRwLock::attach(fetch(lock.memory)?, lock.place())
             .map_err(Error::io("map the locks of a shared value")),
     }
 }
 
-pub(crate) type Registry = HashMap<u64, Weak<Value>>;
+pub(crate) type Registry = HashMap<u64, Weak<Object>>;
 
 /// Every value this process has made, by number.
 pub(crate) fn registry() -> Registered {
@@ -446,14 +449,14 @@ pub(crate) fn registry() -> Registered {
 pub(crate) struct Registered(MutexGuard<'static, Option<Registry>>);
 
 impl Registered {
-    pub(crate) fn find(&self, number: u64) -> Option<Arc<Value>> {
+    pub(crate) fn find(&self, number: u64) -> Option<Arc<Object>> {
         self.0
             .as_ref()
             .and_then(|map| map.get(&number))
             .and_then(Weak::upgrade)
     }
 
-    pub(crate) fn all(&self) -> Vec<(u64, Arc<Value>)> {
+    pub(crate) fn all(&self) -> Vec<(u64, Arc<Object>)> {
         let map = self.0.iter().flatten();
         let mut all: Vec<_> = map
             .filter_map(|(number, weak)| Some((*number, weak.upgrade()?)))
@@ -462,7 +465,7 @@ impl Registered {
         all
     }
 
-    fn insert(&mut self, number: u64, value: Weak<Value>) {
+    fn insert(&mut self, number: u64, value: Weak<Object>) {
         self.0.get_or_insert_default().insert(number, value);
     }
 

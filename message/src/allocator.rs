@@ -8,23 +8,23 @@ use crate::layout::ALIGNMENT;
 
 /// Where received bytes land: a maker of writable regions.
 ///
-/// Implemented by [`Heap`]; an arena of shared memory implements it so that a payload goes from the socket straight
+/// Implemented by [`HeapAllocator`]; an arena of shared memory implements it so that a payload goes from the socket straight
 /// to where worker processes see it.
-pub trait Landing: Send {
+pub trait BufferAllocator: Send {
     /// Gives a region of `len` bytes that begins at a multiple of [`ALIGNMENT`]. Its contents do not matter.
     ///
     /// # Errors
-    /// [`LandingError`] if there is no room; the sender's claim costs nothing then.
-    fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError>;
+    /// [`AllocError`] if there is no room; the sender's claim costs nothing then.
+    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError>;
 
     /// Takes memory that somebody else has filled, instead of a copy of it, if that will do here. It never does unless
-    /// the landing says so: an arena wants its bytes where its workers see them.
+    /// the allocator says so: an arena wants its bytes where its workers see them.
     fn adopt(&mut self, bytes: &Bytes) -> Option<Buffer<'static>> {
         let _ = bytes;
         None
     }
 
-    /// True if every payload must lie in this landing, even where a transport could lend memory of the peer's without a
+    /// True if every payload must lie in this allocator, even where a transport could lend memory of the peer's without a
     /// copy: an arena, whose workers see nothing else.
     fn insists(&self) -> bool {
         false
@@ -32,7 +32,7 @@ pub trait Landing: Send {
 }
 
 /// Writable bytes that become a [`Buffer`] once they are filled.
-pub trait Region: Send {
+pub trait BufferMut: Send {
     /// All bytes of the region.
     fn bytes(&mut self) -> &mut [u8];
 
@@ -40,15 +40,15 @@ pub trait Region: Send {
     fn finish(self: Box<Self>) -> Buffer<'static>;
 }
 
-/// A landing has no room.
+/// A allocator has no room.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in the variant's message")]
-pub enum LandingError {
+pub enum AllocError {
     /// The allocator refused.
     #[error("no memory for {len} bytes")]
     NoMemory { len: usize },
-    /// The landing's own budget is used up.
+    /// The allocator's own budget is used up.
     #[error("{len} bytes are over the budget of {budget}, of which {used} are in use")]
     Budget {
         len: usize,
@@ -57,24 +57,24 @@ pub enum LandingError {
     },
 }
 
-/// The landing on the heap. It keeps the last large region for the next message.
+/// The allocator on the heap. It keeps the last large region for the next message.
 ///
 /// A fresh page costs more than the copy into it (3.2 GB/s against 9.6 GB/s into warm pages), so a region that its
 /// reader has dropped is used again instead of going back to the allocator. At most one is kept.
 #[derive(Debug, Default)]
-pub struct Heap {
+pub struct HeapAllocator {
     spare: Arc<Mutex<Option<Block>>>,
 }
 
-impl Heap {
-    /// A landing with nothing kept yet.
+impl HeapAllocator {
+    /// A allocator with nothing kept yet.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-impl Landing for Heap {
-    fn land(&mut self, len: usize) -> Result<Box<dyn Region>, LandingError> {
+impl BufferAllocator for HeapAllocator {
+    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
         let kept = if len < KEEP_FROM {
             None
         } else {
@@ -84,7 +84,7 @@ impl Landing for Heap {
         let fits = |block: &Block| block.capacity() >= len && block.capacity() / 4 <= len;
         let mut block = match kept.filter(fits) {
             Some(block) => block,
-            None => Block::new(len).map_err(|_| LandingError::NoMemory { len })?,
+            None => Block::new(len).map_err(|_| AllocError::NoMemory { len })?,
         };
         block.len = len;
         Ok(Box::new(HeapRegion {
@@ -131,7 +131,7 @@ struct HeapRegion {
     spare: Arc<Mutex<Option<Block>>>,
 }
 
-impl Region for HeapRegion {
+impl BufferMut for HeapRegion {
     fn bytes(&mut self) -> &mut [u8] {
         match &mut self.block {
             Some(block) => &mut block.memory[block.start..block.start + block.len],
@@ -140,7 +140,7 @@ impl Region for HeapRegion {
     }
 
     fn finish(self: Box<Self>) -> Buffer<'static> {
-        Buffer::owner(*self)
+        Buffer::from_owner(*self)
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn regions_are_aligned() {
         for len in [0, 1, 64, 1000, 1 << 20] {
-            let mut region = Heap::new().land(len).unwrap();
+            let mut region = HeapAllocator::new().allocate(len).unwrap();
             assert_eq!(region.bytes().len(), len);
             assert_eq!(region.bytes().as_ptr().align_offset(ALIGNMENT), 0);
         }
@@ -189,21 +189,21 @@ mod tests {
 
     #[test]
     fn a_dropped_region_is_used_again() {
-        let mut heap = Heap::new();
-        let first = heap.land(1 << 20).unwrap().finish();
+        let mut heap = HeapAllocator::new();
+        let first = heap.allocate(1 << 20).unwrap().finish();
         let address = first.as_ptr();
-        let busy = heap.land(1 << 20).unwrap().finish();
+        let busy = heap.allocate(1 << 20).unwrap().finish();
         assert_ne!(busy.as_ptr(), address, "still in use");
         drop(first);
-        assert_eq!(heap.land(1 << 20).unwrap().finish().as_ptr(), address);
+        assert_eq!(heap.allocate(1 << 20).unwrap().finish().as_ptr(), address);
     }
 
     #[test]
     fn an_impossible_region_is_an_error() {
         let len = usize::MAX / 2;
         assert_eq!(
-            Heap::new().land(len).err(),
-            Some(LandingError::NoMemory { len })
+            HeapAllocator::new().allocate(len).err(),
+            Some(AllocError::NoMemory { len })
         );
     }
 }
