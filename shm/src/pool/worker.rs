@@ -111,10 +111,10 @@ static LAST_PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 fn remember_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let message = info
-            .payload_as_str()
-            .unwrap_or("a value that is no text")
-            .to_owned();
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        let message = text.unwrap_or("a value that is no text").to_owned();
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, location));
         before(info);
