@@ -1,0 +1,3 @@
+# docs/faults.md and the tests name each other truly.
+source .ci/lib.sh
+python3 .ci/faults.py

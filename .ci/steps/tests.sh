@@ -1,0 +1,3 @@
+# The tests, as a person runs them.
+source .ci/lib.sh
+tests/run
