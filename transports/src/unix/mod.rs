@@ -11,14 +11,14 @@
 //! run as this process's user, or as one the options allow; what a foreign user sends is copied unless it is sealed
 //! against writing, because it could change under us. Ordered, acknowledged, up to `max_message` bytes a message.
 
+mod path;
 mod segments;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use numpush_message::BufferAllocator;
 use numpush_os as os;
@@ -61,10 +61,12 @@ pub fn connect(
     )?))
 }
 
-/// Listens on a path, which must be free or left over by a dead process, or on an abstract name.
+/// Listens at a path or at an abstract name. A path must be free, or a socket that no process has open any more: nothing
+/// else is ever replaced. The socket's file is removed when the listener is dropped.
 ///
 /// # Errors
-/// [`Error::Io`] if somebody listens there, or the path cannot be made.
+/// [`Error::Io`] with [`io::ErrorKind::AddrInUse`] if a process has a socket there, with
+/// [`io::ErrorKind::AlreadyExists`] if there is a file of another kind; what bind(2) says.
 pub fn listen(
     name: &str,
     options: &Options,
@@ -72,21 +74,17 @@ pub fn listen(
 ) -> Result<Box<dyn Acceptor>, Error> {
     let address = address(name)?;
     let failed = |source| Error::io("listen on", name)(source);
-    let listener = match UnixListener::bind_addr(&address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(name, &address) => {
-            std::fs::remove_file(name).map_err(failed)?;
-            UnixListener::bind_addr(&address).map_err(failed)?
-        }
-        result => result.map_err(failed)?,
+    let (listener, file) = if name.starts_with('@') {
+        (UnixListener::bind_addr(&address).map_err(failed)?, None)
+    } else {
+        let (listener, file) = path::bind(Path::new(name)).map_err(failed)?;
+        (listener, Some(file))
     };
     listener.set_nonblocking(true).map_err(failed)?;
-    let path = (!name.starts_with('@')).then(|| PathBuf::from(name));
-    let identity = path.as_deref().and_then(identity);
     let door = Socket {
+        _file: file,
         listener,
         name: name.to_owned(),
-        path,
-        identity,
     };
     Ok(Box::new(Listener::new(door, options.clone(), allocators)))
 }
@@ -104,18 +102,6 @@ fn address(name: &str) -> Result<SocketAddr, Error> {
             address: name.to_owned(),
             fault,
         })
-}
-
-/// A socket file whose process is gone refuses connections.
-fn is_abandoned(name: &str, address: &SocketAddr) -> bool {
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    !name.starts_with('@') && UnixStream::connect_addr(address).is_err_and(refused)
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path)
-        .ok()
-        .map(|data| (data.dev(), data.ino()))
 }
 
 fn examine(socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Segments, Hello), Error> {
@@ -137,10 +123,10 @@ fn examine(socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Segments,
 }
 
 struct Socket {
+    /// Before the socket: it is dropped first.
+    _file: Option<path::SocketFile>,
     listener: UnixListener,
     name: String,
-    path: Option<PathBuf>,
-    identity: Option<(u64, u64)>,
 }
 
 impl Door for Socket {
@@ -168,17 +154,5 @@ impl Door for Socket {
 
     fn address(&self) -> String {
         format!("unix:{}", self.name)
-    }
-}
-
-impl Drop for Socket {
-    /// Takes the path away, unless somebody else has taken it over.
-    fn drop(&mut self) {
-        if let Some(path) = &self.path
-            && self.identity.is_some()
-            && identity(path) == self.identity
-        {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
