@@ -1,12 +1,4 @@
 //! One suite over all transports. A scheme that is not enrolled below fails `every_scheme_is_enrolled`.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -16,7 +8,7 @@ use numpush::{
     Body, Column, ColumnData, ColumnType, Connection, Frame, Listener, Message, Options, Scheme,
     TransportError,
 };
-use support::{TempPath, bytes, every_dtype};
+use numpush_tests::{TempPath, bytes, every_dtype};
 
 /// How a scheme is set up for a test.
 struct Rig {
@@ -89,7 +81,7 @@ impl Rig {
 }
 
 fn accept(listener: &mut Listener) -> Connection {
-    listener.accept_for(support::PATIENCE).unwrap()
+    listener.accept_for(numpush_tests::PATIENCE).unwrap()
 }
 
 fn short() -> Options {
@@ -163,7 +155,7 @@ fn every_kind_arrives_as_it_was(rig: &Rig) {
                 }
             });
             if rig.capacity == 1 {
-                support::eventually("the file", || rig.place.0.exists());
+                numpush_tests::eventually("the file", || rig.place.0.exists());
             }
             for message in messages {
                 let received = rx.recv().unwrap();
@@ -205,7 +197,7 @@ fn many_messages_keep_their_order(rig: &Rig) {
 fn both_sides_may_send_at_once(rig: &Rig) {
     let (mut here, mut there, _listener) = rig.pair();
     let exchange = |link: &mut Connection, ours: u8, theirs: u8| {
-        link.set_timeouts(Some(support::PATIENCE), Some(support::PATIENCE));
+        link.set_timeouts(Some(numpush_tests::PATIENCE), Some(numpush_tests::PATIENCE));
         for _ in 0..4 {
             link.send(&bytes(8 << 20, ours)).unwrap();
         }
@@ -273,7 +265,7 @@ fn large_messages_arrive(rig: &Rig) {
     thread::scope(|scope| {
         scope.spawn(|| tx.send(&message).unwrap());
         if rig.capacity == 1 {
-            support::eventually("the file", || rig.place.0.exists());
+            numpush_tests::eventually("the file", || rig.place.0.exists());
         }
         assert!(rx.recv().unwrap().message == message);
     });
@@ -298,7 +290,7 @@ fn a_wait_for_a_message_ends_in_time_and_harms_nothing(rig: &Rig) {
         began.elapsed() >= Duration::from_millis(90),
         "a timeout is not early"
     );
-    rx.set_timeouts(None, Some(support::PATIENCE));
+    rx.set_timeouts(None, Some(numpush_tests::PATIENCE));
     tx.send(&bytes(10, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
 }
@@ -403,7 +395,7 @@ fn flush_waits_for_the_peer(rig: &Rig) {
             // The next call tells the peer at the latest.
             let _ = rx.recv();
         });
-        tx.set_timeouts(Some(support::PATIENCE), None);
+        tx.set_timeouts(Some(numpush_tests::PATIENCE), None);
         tx.flush().unwrap();
     });
 }
@@ -429,7 +421,7 @@ fn what_is_sent_may_change_afterwards(rig: &Rig) {
         thread::scope(|scope| {
             let receiving = scope.spawn(|| {
                 if rig.capacity == 1 {
-                    support::eventually("the file", || rig.place.0.exists());
+                    numpush_tests::eventually("the file", || rig.place.0.exists());
                 }
                 rx.recv().unwrap()
             });
@@ -576,7 +568,7 @@ fn a_publisher_reaches_every_subscriber() {
             }
         });
         for subscriber in &mut subscribers {
-            subscriber.set_timeouts(None, Some(support::PATIENCE));
+            subscriber.set_timeouts(None, Some(numpush_tests::PATIENCE));
             assert_eq!(subscriber.recv().unwrap().message, bytes(1000, 7));
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);

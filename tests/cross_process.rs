@@ -1,17 +1,9 @@
 //! Two real processes over each transport: many messages to and fro, a peer that is killed, a peer that is stopped.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::time::Duration;
 
 use numpush::{Connection, Message, Options, Segment, TransportError};
-use support::{Peer, TempPath, bytes, open_descriptors};
+use numpush_tests::{Peer, TempPath, bytes, open_descriptors};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 const ENDPOINT: &str = "NUMPUSH_TEST_ENDPOINT";
@@ -80,7 +72,7 @@ fn start(role: &str, endpoint: &str) -> Peer {
 fn both_directions(endpoint: &str) {
     let mut peer = start("echo", endpoint);
     let mut link = numpush::connect(&peer.hears("listening")).unwrap();
-    link.set_timeouts(Some(support::PATIENCE), Some(support::PATIENCE));
+    link.set_timeouts(Some(numpush_tests::PATIENCE), Some(numpush_tests::PATIENCE));
     for turn in 0..60_u8 {
         let message = bytes([64, 70_000, 2 << 20][usize::from(turn) % 3], turn)
             .with_attribute("turn", turn.to_string());
@@ -144,7 +136,8 @@ fn zmq_requests() {
 fn a_killed_peer_is_noticed(endpoint: &str) {
     let mut listener = numpush::listen(endpoint).unwrap();
     let address = listener.address();
-    let accept = |listener: &mut numpush::Listener| listener.accept_for(support::PATIENCE).unwrap();
+    let accept =
+        |listener: &mut numpush::Listener| listener.accept_for(numpush_tests::PATIENCE).unwrap();
     let mut bystander = numpush::connect(&address).unwrap();
     let mut beside = accept(&mut listener);
     let before = open_descriptors();
@@ -198,7 +191,7 @@ fn file_notices_a_killed_peer() {
 fn a_killed_receiver_is_noticed(endpoint: &str) {
     let mut listener = numpush::listen(endpoint).unwrap();
     let mut peer = start("hold", &listener.address());
-    let mut link = listener.accept_for(support::PATIENCE).unwrap();
+    let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     link.send(&bytes(1 << 20, 1)).unwrap();
     assert_eq!(peer.hears("holding"), (1 << 20).to_string());
     peer.kill();
@@ -254,7 +247,7 @@ fn a_stopped_receiver_does_not_hang_the_sender() {
         options.window = 16 << 20;
         let mut listener = numpush::listen_with(&endpoint, &options).unwrap();
         let mut peer = start("hold", &listener.address());
-        let mut link = listener.accept_for(support::PATIENCE).unwrap();
+        let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
         link.send(&bytes(1000, 1)).unwrap();
         peer.hears("holding");
         signal(&peer, "-STOP");
@@ -279,7 +272,7 @@ fn a_segment_outlives_its_sender() {
     let mut listener =
         numpush::listen(&format!("unix:{}", TempPath::new("outlive").0.display())).unwrap();
     let mut peer = start("send-for-ever", &listener.address());
-    let mut link = listener.accept_for(support::PATIENCE).unwrap();
+    let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     let received = link.recv().unwrap();
     assert_eq!(received.transfer.path, numpush::TransferPath::Reference);
     peer.kill();

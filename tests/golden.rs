@@ -2,14 +2,6 @@
 //! implementation in Python, written from `docs/wire.md` alone, reads them all and writes some that are read here.
 //!
 //! After a change of the format, `NUMPUSH_GOLDEN=write` writes the files anew.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +13,7 @@ use numpush::{
 };
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
 fn scalar(typestr: &str) -> Scalar {
@@ -230,7 +222,7 @@ fn is_kept(name: &str) -> bool {
 
 #[test]
 fn the_bytes_are_what_they_were() {
-    let scratch = support::TempPath::new("golden");
+    let scratch = numpush_tests::TempPath::new("golden");
     std::fs::create_dir(&scratch.0).unwrap();
     for (name, message, checksums) in samples() {
         let fresh = scratch.0.join(&name);
@@ -274,7 +266,7 @@ fn python() -> Option<String> {
         std::env::var("NUMPUSH_PYTHON").is_err(),
         "NUMPUSH_PYTHON has no numpy and msgpack"
     );
-    support::not_run(&format!(
+    numpush_tests::not_run(&format!(
         "{python} has no numpy and msgpack; tests/run prepares one that has"
     ));
     None
@@ -283,12 +275,12 @@ fn python() -> Option<String> {
 #[test]
 fn a_second_implementation_agrees() {
     let Some(python) = python() else { return };
-    let scratch = support::TempPath::new("second");
+    let scratch = numpush_tests::TempPath::new("second");
     std::fs::create_dir(&scratch.0).unwrap();
     for (name, message, checksums) in samples() {
         numpush::file::write(&scratch.0.join(format!("{name}.np")), &message, checksums).unwrap();
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/golden.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/golden.py");
     let output = Command::new(python)
         .arg(script)
         .arg(&scratch.0)

@@ -1,13 +1,5 @@
 //! Bad input and bad peers: the fault table F10 to F28, as far as these transports go. Each gives a named error, and costs
 //! no other link anything.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,7 +11,7 @@ use std::time::{Duration, Instant};
 use numpush::{
     Connection, DecodeError, Flags, Listener, Message, Preamble, Record, RecordKind, TransportError,
 };
-use support::{Peer, TempPath, bytes};
+use numpush_tests::{Peer, TempPath, bytes};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 
@@ -45,8 +37,8 @@ fn raw_tcp() -> (TcpStream, Connection, Listener) {
     let (mut listener, address) = tcp();
     let mut raw = TcpStream::connect(address).unwrap();
     raw.write_all(&hello(false)).unwrap();
-    let mut link = listener.accept_for(support::PATIENCE).unwrap();
-    link.set_timeouts(Some(support::PATIENCE), Some(support::PATIENCE));
+    let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
+    link.set_timeouts(Some(numpush_tests::PATIENCE), Some(numpush_tests::PATIENCE));
     (raw, link, listener)
 }
 
@@ -55,8 +47,8 @@ fn raw_unix() -> (UnixStream, Connection, Listener, TempPath) {
     let mut listener = numpush::listen(&format!("unix:{}", place.0.display())).unwrap();
     let mut raw = UnixStream::connect(&place.0).unwrap();
     raw.write_all(&hello(true)).unwrap();
-    let mut link = listener.accept_for(support::PATIENCE).unwrap();
-    link.set_timeouts(Some(support::PATIENCE), Some(support::PATIENCE));
+    let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
+    link.set_timeouts(Some(numpush_tests::PATIENCE), Some(numpush_tests::PATIENCE));
     (raw, link, listener, place)
 }
 
@@ -94,7 +86,7 @@ fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
         raw.write_all(greeting).unwrap();
         let error = transport(
             listener
-                .accept_for(support::PATIENCE)
+                .accept_for(numpush_tests::PATIENCE)
                 .map(drop)
                 .unwrap_err(),
         );
@@ -107,7 +99,7 @@ fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
         assert!(source.to_string().contains(name), "{source}");
     }
     let mut tx = numpush::connect(&listener.address()).unwrap();
-    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     tx.send(&bytes(10, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
 }
@@ -134,7 +126,7 @@ fn another_version_is_refused_by_name() {
     let mut raw = TcpStream::connect(address).unwrap();
     raw.write_all(&newer).unwrap();
     let error = listener
-        .accept_for(support::PATIENCE)
+        .accept_for(numpush_tests::PATIENCE)
         .map(drop)
         .unwrap_err();
     let TransportError::Handshake { source, .. } = transport(error) else {
@@ -275,7 +267,7 @@ fn silent_and_slow_peers_hold_up_nobody() {
     slow.write_all(&hello(false)[..1]).unwrap();
     let began = Instant::now();
     let mut tx = numpush::connect(&listener.address()).unwrap();
-    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     tx.send(&bytes(10, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
     assert!(
@@ -285,7 +277,7 @@ fn silent_and_slow_peers_hold_up_nobody() {
     for _ in 0..2 {
         let error = transport(
             listener
-                .accept_for(support::PATIENCE)
+                .accept_for(numpush_tests::PATIENCE)
                 .map(drop)
                 .unwrap_err(),
         );
@@ -429,7 +421,7 @@ fn surplus_descriptors_do_not_stay() {
 #[test]
 fn another_user_is_refused() {
     if numpush_os::user() != 0 {
-        support::not_run("only root can act as another user");
+        numpush_tests::not_run("only root can act as another user");
         return;
     }
     let place = TempPath::new("user");
@@ -450,7 +442,10 @@ fn another_user_is_refused() {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(&place.0, permissions).unwrap();
         let mut child = act(&place.0);
-        match listener.accept_for(support::PATIENCE).map_err(transport) {
+        match listener
+            .accept_for(numpush_tests::PATIENCE)
+            .map_err(transport)
+        {
             Ok(_) => assert!(allowed),
             Err(TransportError::Handshake { source, .. }) => {
                 assert!(!allowed);
@@ -479,11 +474,11 @@ fn peer() {
         Ok("count-descriptors") => {
             let path = std::env::var("NUMPUSH_TEST_PATH").unwrap();
             let mut listener = numpush::listen(&format!("unix:{path}")).unwrap();
-            println!("descriptors: {}", support::open_descriptors());
-            while let Ok(mut link) = listener.accept_for(support::PATIENCE) {
+            println!("descriptors: {}", numpush_tests::open_descriptors());
+            while let Ok(mut link) = listener.accept_for(numpush_tests::PATIENCE) {
                 assert!(link.recv().is_err());
             }
-            println!("descriptors: {}", support::open_descriptors());
+            println!("descriptors: {}", numpush_tests::open_descriptors());
         }
         Ok("few-descriptors") => few_descriptors(),
         _ => {}
@@ -508,7 +503,7 @@ fn out_of_descriptors_the_others_go_on() {
 fn few_descriptors() {
     let (mut listener, address) = tcp();
     let mut tx = numpush::connect(&listener.address()).unwrap();
-    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     let mut crowd = Vec::new();
     while let Ok(raw) = TcpStream::connect(&address) {
         crowd.push(raw);
@@ -525,7 +520,7 @@ fn few_descriptors() {
     assert_eq!(rx.recv().unwrap().message, bytes(1000, 1));
     crowd.clear();
     let mut late = None;
-    support::eventually("a place for the late", || {
+    numpush_tests::eventually("a place for the late", || {
         late = late
             .take()
             .or_else(|| numpush::connect(&listener.address()).ok());
@@ -599,7 +594,7 @@ fn a_full_file_system_is_an_error() {
         .arg(&folder.0)
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
-        support::not_run("only root can mount a small file system");
+        numpush_tests::not_run("only root can mount a small file system");
         return;
     }
     let error =
@@ -619,7 +614,7 @@ fn a_full_file_system_is_an_error() {
 fn memory_that_goes_by_its_pages_cannot_change() {
     let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
     let mut tx = numpush::connect(&format!("{}?sendfile=on", listener.address())).unwrap();
-    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     let mut segment = numpush::Segment::new(1 << 20).unwrap();
     segment.as_mut_slice().fill(1);
     let buffer = segment.seal().unwrap();

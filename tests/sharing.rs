@@ -1,18 +1,9 @@
 //! What is received lands in shared memory, over every transport that crosses processes, and is shared where it lies.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-#![cfg(feature = "shm")]
-
-mod support;
 
 use ndarray::{Array2, Axis, Ix1, Ix2};
 use numpush::shm::{Arena, Error, SharedArray, SharedFrame};
 use numpush::{Array, Message, Options, Scheme, TransferPath};
-use support::{TempPath, bytes};
+use numpush_tests::{TempPath, bytes};
 
 /// Endpoints to listen at, one a scheme; a scheme left out fails.
 fn endpoints(place: &TempPath) -> Vec<(Scheme, String)> {

@@ -1,12 +1,4 @@
 //! The promise, proven: the ledger, pointers, descriptors and a counting allocator.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::fd::{AsFd, AsRawFd};
@@ -17,7 +9,7 @@ use std::thread;
 use numpush::{
     Array, Body, Buffer, Connection, Listener, Message, PathReason, Segment, TransferPath,
 };
-use support::{TempPath, bytes};
+use numpush_tests::{TempPath, bytes};
 
 /// Counts bytes as they are asked for.
 struct Counting;
@@ -47,7 +39,7 @@ const SIZE: usize = 32 << 20;
 fn pair(endpoint: &str) -> (Connection, Connection, Listener) {
     let mut listener = numpush::listen(endpoint).unwrap();
     let tx = numpush::connect(&listener.address()).unwrap();
-    let rx = listener.accept_for(support::PATIENCE).unwrap();
+    let rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     (tx, rx, listener)
 }
 
@@ -119,7 +111,7 @@ fn tcp_lands_in_place() {
 fn tcp_sends_pages_of_sealed_memory() {
     let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
     let mut tx = numpush::connect(&format!("{}?sendfile=on", listener.address())).unwrap();
-    let mut rx = listener.accept_for(support::PATIENCE).unwrap();
+    let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     let message = segment();
     thread::scope(|scope| {
         let sending = scope.spawn(|| tx.send(&message).unwrap());

@@ -1,9 +1,4 @@
 //! What the tests of this folder share.
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "each test program uses a part of it"
-)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -14,10 +9,10 @@ use std::time::{Duration, Instant};
 use numpush::{Array, Element, Message, Scalar};
 
 /// Longest wait for anything in a test: long enough for a busy machine, short enough to tell a hang.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An array of `len` bytes that tells `seed` in every byte.
-pub(crate) fn bytes(len: usize, seed: u8) -> Message<'static> {
+pub fn bytes(len: usize, seed: u8) -> Message<'static> {
     let data: Vec<u8> = (0..251)
         .cycle()
         .take(len)
@@ -27,7 +22,7 @@ pub(crate) fn bytes(len: usize, seed: u8) -> Message<'static> {
 }
 
 /// An array of every element type there is, in the order given by `strides` or C.
-pub(crate) fn every_dtype() -> Vec<Message<'static>> {
+pub fn every_dtype() -> Vec<Message<'static>> {
     let plain = "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 >c16 |S5 <U3 >U2 <M8[ns] <m8[25s]";
     let array = |typestr: &str| {
         let scalar: Scalar = typestr.parse().unwrap();
@@ -38,10 +33,15 @@ pub(crate) fn every_dtype() -> Vec<Message<'static>> {
 }
 
 /// A path of its own for each call, which is gone with the guard.
-pub(crate) struct TempPath(pub(crate) PathBuf);
+#[derive(Debug)]
+pub struct TempPath(
+    /// The path.
+    pub PathBuf,
+);
 
 impl TempPath {
-    pub(crate) fn new(name: &str) -> Self {
+    /// A path in the temporary folder, where nothing is yet.
+    pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self(std::env::temp_dir().join(format!("numpush-test-{name}-{process}-{count}")))
@@ -56,13 +56,16 @@ impl Drop for TempPath {
 }
 
 /// The test `name` of this test program again, in a process of its own, with `role` in its environment.
-pub(crate) struct Peer {
-    pub(crate) child: Child,
+#[derive(Debug)]
+pub struct Peer {
+    /// The process.
+    pub child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Peer {
-    pub(crate) fn start(test: &str, variables: &[(&str, &str)]) -> Self {
+    /// Starts the test `test` with `variables` in its environment.
+    pub fn start(test: &str, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .envs(variables.iter().copied())
@@ -74,7 +77,7 @@ impl Peer {
     }
 
     /// The rest of the next line that says `word: …`; the test harness writes lines of its own.
-    pub(crate) fn hears(&mut self, word: &str) -> String {
+    pub fn hears(&mut self, word: &str) -> String {
         let mark = format!("{word}: ");
         loop {
             let mut line = String::new();
@@ -88,13 +91,14 @@ impl Peer {
         }
     }
 
-    pub(crate) fn kill(&mut self) {
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits for a good end.
-    pub(crate) fn ends_well(mut self) {
+    pub fn ends_well(mut self) {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the peer ended with {status}");
     }
@@ -108,7 +112,7 @@ impl Drop for Peer {
 }
 
 /// Waits until `done`, and fails if that takes too long.
-pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !done() {
         assert!(
@@ -120,11 +124,11 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Open descriptors of this process.
-pub(crate) fn open_descriptors() -> usize {
+pub fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 /// Says that a test did not run, past the harness, which hides what a test prints that does not fail.
-pub(crate) fn not_run(why: &str) {
+pub fn not_run(why: &str) {
     let _ = writeln!(std::io::stderr(), "NOT RUN: {why}");
 }

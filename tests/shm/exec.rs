@@ -2,20 +2,13 @@
 //!
 //! On the main thread only. On any other the kernel gives the thread a new number before it looks for its locks, and
 //! leaves them held by a thread that is no more (seen on Linux 6.18); a wait with a timeout names it.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::exit,
-    reason = "a test fails by panicking"
-)]
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
 use ndarray::Ix1;
-use numpush_shm::{Arena, Error, LockError, SharedArray};
+use numpush::shm::{Arena, Error, LockError, SharedArray};
 
 const HANDLE: &str = "NUMPUSH_TEST_EXEC";
 

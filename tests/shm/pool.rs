@@ -1,18 +1,11 @@
 //! Pools of real processes: this program again, caught in the test `worker`.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::exit,
-    reason = "a test fails by panicking"
-)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1, Ix2};
-use numpush_shm::{
+use numpush::shm::{
     Arena, DoubleBufferedArray, Error, LockError, Part, Pool, PoolError, PoolOptions, SharedArray,
     TaskError, Tasks,
 };
@@ -168,7 +161,7 @@ fn a_panic_comes_back_with_message_and_place() {
         panic!("{error}")
     };
     assert_eq!(message, "cannot do sums");
-    assert!(location.contains("shm/tests/pool.rs:"), "{location}");
+    assert!(location.contains("tests/shm/pool.rs:"), "{location}");
     assert_eq!(pool.idle_workers(), before, "the worker goes on");
 }
 
@@ -300,7 +293,7 @@ fn produce(len: usize) -> String {
     "x".repeat(len)
 }
 
-fn increment_by_handle(_: numpush_shm::Handle, _: usize) {}
+fn increment_by_handle(_: numpush::shm::Handle, _: usize) {}
 
 /// Owns a pool until it is killed; the test below runs it in a process of its own.
 #[test]

@@ -1,20 +1,11 @@
 //! Memory with a name, shared with real Python: `multiprocessing.shared_memory` and NumPy, both ways.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::exit,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use ndarray::Ix2;
-use numpush_shm::NamedMemory;
-use support::not_run;
+use numpush::shm::NamedMemory;
+use numpush_tests::not_run;
 
 fn python(program: &str, arguments: &[&str]) -> Option<Child> {
     let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());

@@ -1,14 +1,5 @@
 //! Little room: a small /dev/shm, few descriptors, a control group, a user namespace. It works, or says why not; never a
 //! SIGBUS, never a hang, never the OOM killer.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::exit,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -16,11 +7,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use ndarray::{Axis, Ix1};
-use numpush_shm::{
+use numpush::shm::{
     Arena, DoubleBufferedArray, Error, NamedMemory, Part, Pool, PoolError, PoolOptions,
     SharedArray, Tasks,
 };
-use support::not_run;
+use numpush_tests::not_run;
 
 const ROLE: &str = "NUMPUSH_TEST_LIMIT";
 

@@ -1,13 +1,4 @@
 //! Processes that die, stop or fork while they hold a lock: this program again, in the test `role`.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::exit,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -16,10 +7,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
-use numpush_shm::{
+use numpush::shm::{
     Arena, Error, Handle, LockError, NamedMemory, SharedArray, SharedMutex, list_owners, reap,
 };
-use support::not_run;
+use numpush_tests::not_run;
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 const HANDLE: &str = "NUMPUSH_TEST_HANDLE";
