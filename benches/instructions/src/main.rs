@@ -1,0 +1,130 @@
+//! Calls one operation a given number of times: `numpush-instructions CASE COUNT`. Without arguments it lists its cases.
+//!
+//! `benches/instructions/run` runs each case twice under valgrind, with two counts. The difference is what one call
+//! costs, without what prepares it.
+//!
+//! A task of a pool is missing: its worker is this program again, which valgrind does not let itself start.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for a script to run; what fails has nothing to count"
+)]
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use ndarray::Ix1;
+use numpush_message::{
+    BufferAllocator, Decoder, Encoder, Flags, HeapAllocator, Limits, Message, Record,
+};
+use numpush_shm::{Arena, Handle, SharedArray, SharedMutex};
+
+/// A name and what prepares and repeats the operation.
+type Case = (&'static str, fn(u32));
+
+const CASES: &[Case] = &[
+    ("encode-array", |count| encode(ARRAY, count)),
+    ("encode-frame", |count| encode(FRAME, count)),
+    ("decode-array", |count| decode(ARRAY, count)),
+    ("decode-frame", |count| decode(FRAME, count)),
+    ("read-lock", read_lock),
+    ("write-lock", write_lock),
+    ("mutex", mutex),
+    ("arena-take", arena_take),
+    ("handle-text", handle_text),
+];
+
+/// A 4 by 3 array in Fortran's order.
+const ARRAY: &[u8] = include_bytes!("../../../tests/golden/fortran.np");
+/// A frame with a column of every type.
+const FRAME: &[u8] = include_bytes!("../../../tests/golden/frame.np");
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, count] = &arguments[..] else {
+        CASES.iter().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    };
+    let case = CASES.iter().find(|(case, _)| case == name);
+    let (Some((_, run)), Ok(count)) = (case, count.parse()) else {
+        return ExitCode::FAILURE;
+    };
+    run(count);
+    ExitCode::SUCCESS
+}
+
+fn read(record: &[u8], allocator: &mut dyn BufferAllocator) -> Message<'static> {
+    let mut decoder = Decoder::new(Limits::default());
+    let mut rest = record;
+    loop {
+        let spare = decoder.spare().unwrap();
+        let (now, later) = rest.split_at(spare.len().min(rest.len()));
+        spare[..now.len()].copy_from_slice(now);
+        if let Some(Record::Message(_, message)) = decoder.filled(now.len(), allocator).unwrap() {
+            return message;
+        }
+        rest = later;
+    }
+}
+
+fn encode(record: &[u8], count: u32) {
+    let message = read(record, &mut HeapAllocator::new());
+    for _ in 0..count {
+        drop(black_box(Encoder::new(
+            black_box(&message),
+            1,
+            Flags::default(),
+        )));
+    }
+}
+
+fn decode(record: &[u8], count: u32) {
+    let mut heap = HeapAllocator::new();
+    for _ in 0..count {
+        drop(black_box(read(black_box(record), &mut heap)));
+    }
+}
+
+fn shared() -> (Arena, SharedArray<f64, Ix1>) {
+    let arena = Arena::new(1 << 30);
+    let array = SharedArray::zeros(&arena, 1000).unwrap();
+    (arena, array)
+}
+
+fn read_lock(count: u32) {
+    let (_arena, array) = shared();
+    for _ in 0..count {
+        drop(black_box(array.read()));
+    }
+}
+
+fn write_lock(count: u32) {
+    let (_arena, array) = shared();
+    for _ in 0..count {
+        drop(black_box(array.write()));
+    }
+}
+
+fn mutex(count: u32) {
+    let mutex = SharedMutex::new().unwrap();
+    for _ in 0..count {
+        drop(black_box(mutex.lock()));
+    }
+}
+
+fn arena_take(count: u32) {
+    let (mut arena, _array) = shared();
+    for _ in 0..count {
+        drop(black_box(arena.allocate(black_box(10_000))));
+    }
+}
+
+fn handle_text(count: u32) {
+    let (_arena, array) = shared();
+    let handle = array.handle().unwrap();
+    for _ in 0..count {
+        let text = black_box(&handle).to_string();
+        drop(black_box(text.parse::<Handle>()));
+    }
+}
