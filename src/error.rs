@@ -33,7 +33,7 @@ pub enum Error {
     /// A segment could not be made.
     #[cfg(feature = "unix")]
     #[error(transparent)]
-    Segment(#[from] numpush_transports::unix::SegmentError),
+    Segment(#[from] numpush_transports::unix::SealedBufferError),
     /// Something shared could not be made, opened or locked.
     #[cfg(feature = "shm")]
     #[error(transparent)]

@@ -41,7 +41,7 @@ pub mod shm {
 
 /// Memory that is passed to other processes without a copy.
 #[cfg(feature = "unix")]
-pub use numpush_transports::unix::{Segment, SegmentError};
+pub use numpush_transports::unix::{SealedBufferError, SealedBufferMut};
 
 /// Errors of the transports, as they are inside [`enum@Error`].
 pub use numpush_transports::Error as TransportError;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use numpush::{Connection, Message, Options, Segment, TransportError};
+use numpush::{Connection, Message, Options, SealedBufferMut, TransportError};
 use numpush_tests::{Peer, TempPath, bytes, open_descriptors};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
@@ -283,7 +283,7 @@ fn a_segment_outlives_its_sender() {
 /// Sealed memory goes through a third process without a copy anywhere.
 #[test]
 fn a_segment_is_passed_on_as_it_came() {
-    let mut segment = Segment::new(1 << 20).unwrap();
+    let mut segment = SealedBufferMut::new(1 << 20).unwrap();
     segment.as_mut_slice().fill(3);
     let message = Message::new(numpush::Body::Bytes(segment.seal().unwrap()));
     let mut peer = start(

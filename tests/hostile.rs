@@ -330,7 +330,7 @@ fn announce(raw: &UnixStream, descriptor: &OwnedFd) {
 }
 
 fn sealed(len: usize) -> std::sync::Arc<OwnedFd> {
-    let segment = numpush::Segment::new(len).unwrap();
+    let segment = numpush::SealedBufferMut::new(len).unwrap();
     std::sync::Arc::clone(&segment.seal().unwrap().backing().unwrap().file)
 }
 
@@ -615,7 +615,7 @@ fn memory_that_goes_by_its_pages_cannot_change() {
     let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
     let mut tx = numpush::connect(&format!("{}?sendfile=on", listener.address())).unwrap();
     let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
-    let mut segment = numpush::Segment::new(1 << 20).unwrap();
+    let mut segment = numpush::SealedBufferMut::new(1 << 20).unwrap();
     segment.as_mut_slice().fill(1);
     let buffer = segment.seal().unwrap();
     let file = std::sync::Arc::clone(&buffer.backing().unwrap().file);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use numpush::{
-    Array, Body, Buffer, Connection, Listener, Message, PathReason, Segment, TransferPath,
+    Array, Body, Buffer, Connection, Listener, Message, PathReason, SealedBufferMut, TransferPath,
 };
 use numpush_tests::{TempPath, bytes};
 
@@ -44,7 +44,7 @@ fn pair(endpoint: &str) -> (Connection, Connection, Listener) {
 }
 
 fn segment() -> Message<'static> {
-    let mut segment = Segment::new(SIZE).unwrap();
+    let mut segment = SealedBufferMut::new(SIZE).unwrap();
     segment.as_mut_slice().fill(5);
     Message::new(Body::Bytes(segment.seal().unwrap()))
 }
@@ -208,7 +208,7 @@ fn a_sealed_file_is_mapped() {
     let path = TempPath::new("sealed");
     numpush::file::write(&path.0, &message, false).unwrap();
     let record = std::fs::read(&path.0).unwrap();
-    let mut memory = Segment::new(record.len()).unwrap();
+    let mut memory = SealedBufferMut::new(record.len()).unwrap();
     memory.as_mut_slice().copy_from_slice(&record);
     let sealed = memory.seal().unwrap();
     let name = format!(

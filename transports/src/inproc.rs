@@ -13,28 +13,31 @@ use std::{fmt, io};
 
 use numpush_message::{Encoder, Flags, Message};
 
-use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
+use crate::deadline;
+use crate::deadline::connect_until;
 use crate::error::Error;
 use crate::options::Options;
-use crate::pace;
-use crate::retry::connect_until;
 use crate::transfer::{PathReason, Transfer, TransferPath};
+use crate::transport::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 
 /// Connects to the listener of this name in this process.
 ///
 /// # Errors
 /// [`Error::Io`] if nobody listens for as long as the connect timeout.
 pub fn connect(name: &str, options: &Options) -> Result<Box<dyn Transport>, Error> {
-    let hall = connect_until(name, options.connect_timeout, || {
+    let queue = connect_until(name, options.connect_timeout, || {
         let listeners = lock(&LISTENERS);
         listeners
             .get(name)
             .and_then(Weak::upgrade)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     })?;
-    let (there, back) = (Arc::new(Lane::default()), Arc::new(Lane::default()));
+    let (there, back) = (
+        Arc::new(MessageQueue::default()),
+        Arc::new(MessageQueue::default()),
+    );
     let theirs = Arc::clone(&there);
-    let (peer_max, hall_options) = (hall.options.max_message, hall.options.clone());
+    let (peer_max, queue_options) = (queue.options.max_message, queue.options.clone());
     let link = |options: Options, peer_max, out, back| Inproc {
         name: name.to_owned(),
         options,
@@ -42,9 +45,14 @@ pub fn connect(name: &str, options: &Options) -> Result<Box<dyn Transport>, Erro
         out,
         back,
     };
-    let arriving = link(hall_options, options.max_message, Arc::clone(&back), theirs);
-    lock(&hall.arrived).push_back(arriving);
-    hall.change.notify_one();
+    let arriving = link(
+        queue_options,
+        options.max_message,
+        Arc::clone(&back),
+        theirs,
+    );
+    lock(&queue.arrived).push_back(arriving);
+    queue.change.notify_one();
     Ok(Box::new(link(options.clone(), peer_max, there, back)))
 }
 
@@ -54,29 +62,30 @@ pub fn connect(name: &str, options: &Options) -> Result<Box<dyn Transport>, Erro
 /// [`Error::Io`] if the name is taken.
 pub fn listen(name: &str, options: &Options) -> Result<Box<dyn Acceptor>, Error> {
     let mut listeners = lock(&LISTENERS);
-    listeners.retain(|_, hall| hall.strong_count() > 0);
+    listeners.retain(|_, queue| queue.strong_count() > 0);
     if listeners.contains_key(name) {
         return Err(Error::io("listen on", name)(
             io::ErrorKind::AddrInUse.into(),
         ));
     }
     let (arrived, change) = (Mutex::default(), Condvar::new());
-    let hall = Arc::new(Hall {
+    let queue = Arc::new(ListenQueue {
         options: options.clone(),
         arrived,
         change,
     });
-    listeners.insert(name.to_owned(), Arc::downgrade(&hall));
+    listeners.insert(name.to_owned(), Arc::downgrade(&queue));
     Ok(Box::new(Listener {
         name: name.to_owned(),
-        hall,
+        queue,
     }))
 }
 
-static LISTENERS: LazyLock<Mutex<HashMap<String, Weak<Hall>>>> = LazyLock::new(Mutex::default);
+static LISTENERS: LazyLock<Mutex<HashMap<String, Weak<ListenQueue>>>> =
+    LazyLock::new(Mutex::default);
 
 /// Where links wait for their acceptor.
-struct Hall {
+struct ListenQueue {
     options: Options,
     arrived: Mutex<VecDeque<Inproc>>,
     change: Condvar,
@@ -84,18 +93,18 @@ struct Hall {
 
 struct Listener {
     name: String,
-    hall: Arc<Hall>,
+    queue: Arc<ListenQueue>,
 }
 
 /// One direction.
 #[derive(Default)]
-struct Lane {
-    state: Mutex<LaneState>,
+struct MessageQueue {
+    state: Mutex<MessageQueueState>,
     change: Condvar,
 }
 
 #[derive(Default)]
-struct LaneState {
+struct MessageQueueState {
     messages: VecDeque<Received>,
     bytes: u64,
     /// The sender has closed.
@@ -109,33 +118,33 @@ struct Inproc {
     name: String,
     options: Options,
     peer_max: u64,
-    out: Arc<Lane>,
-    back: Arc<Lane>,
+    out: Arc<MessageQueue>,
+    back: Arc<MessageQueue>,
 }
 
 impl Inproc {
     /// Waits for `done`, which says so or fails.
     fn wait_for<T>(
         &self,
-        lane: &Lane,
+        queue: &MessageQueue,
         operation: &'static str,
         timeout: Option<Duration>,
-        mut done: impl FnMut(&mut LaneState) -> Option<Result<T, Error>>,
+        mut done: impl FnMut(&mut MessageQueueState) -> Option<Result<T, Error>>,
     ) -> Result<T, Error> {
-        let deadline = pace::deadline(timeout);
-        let mut state = lock(&lane.state);
+        let deadline = deadline::deadline(timeout);
+        let mut state = lock(&queue.state);
         loop {
             if let Some(result) = done(&mut state) {
-                lane.change.notify_all();
+                queue.change.notify_all();
                 return result;
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(Error::Timeout {
                     operation,
                     after: timeout.unwrap_or_default(),
                 });
             }
-            state = wait(&lane.change, state, deadline);
+            state = wait(&queue.change, state, deadline);
         }
     }
 
@@ -226,8 +235,8 @@ impl Transport for Inproc {
             "flush",
             self.options.send_timeout,
             |state| match state {
-                LaneState { messages, .. } if messages.is_empty() => Some(Ok(())),
-                LaneState {
+                MessageQueueState { messages, .. } if messages.is_empty() => Some(Ok(())),
+                MessageQueueState {
                     receiver_gone: true,
                     ..
                 } => Some(Err(self.gone())),
@@ -280,19 +289,19 @@ impl Drop for Inproc {
 
 impl Acceptor for Listener {
     fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
-        let deadline = pace::deadline(timeout);
-        let mut arrived = lock(&self.hall.arrived);
+        let deadline = deadline::deadline(timeout);
+        let mut arrived = lock(&self.queue.arrived);
         loop {
             if let Some(link) = arrived.pop_front() {
                 return Ok(Box::new(link));
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(Error::Timeout {
                     operation: "accept",
                     after: timeout.unwrap_or_default(),
                 });
             }
-            arrived = wait(&self.hall.change, arrived, deadline);
+            arrived = wait(&self.queue.change, arrived, deadline);
         }
     }
 

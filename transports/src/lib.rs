@@ -1,4 +1,4 @@
-//! The ways a numpush message moves. One mechanism, one module; what they share is in `stream`.
+//! The ways a numpush message moves. One mechanism, one module; what the two socket transports share is in `socket`.
 //!
 //! Every transport hands out a [`Transport`], a two-way connection, from its `connect` function or from its [`Acceptor`].
 //! Each call says in a [`Transfer`] what it cost. What a medium cannot do is in its [`Capabilities`], and the call that needs it
@@ -14,21 +14,17 @@
     )
 )]
 
-mod contract;
+mod deadline;
 mod error;
 mod options;
-mod pace;
-mod retry;
-mod session;
 mod transfer;
+mod transport;
 
 #[cfg(feature = "file")]
 pub mod file;
 pub mod inproc;
 #[cfg(any(feature = "tcp", feature = "unix"))]
-mod listener;
-#[cfg(any(feature = "tcp", feature = "unix"))]
-mod stream;
+mod socket;
 #[cfg(feature = "tcp")]
 pub mod tcp;
 #[cfg(feature = "unix")]
@@ -36,7 +32,7 @@ pub mod unix;
 #[cfg(feature = "zmq")]
 pub mod zmq;
 
-pub use contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 pub use error::{Error, Refusal};
 pub use options::{Checksums, Options, Sendfile};
 pub use transfer::{PathReason, Transfer, TransferPath};
+pub use transport::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};

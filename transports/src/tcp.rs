@@ -21,14 +21,14 @@ use numpush_message::{
 };
 use numpush_os as os;
 
-use crate::contract::{Acceptor, AllocatorFactory, Transport};
+use crate::deadline::connect_until;
 use crate::error::Error;
-use crate::listener::{Door, Listener};
 use crate::options::{Checksums, Options, Sendfile};
-use crate::retry::connect_until;
-use crate::session::Hello;
-use crate::stream::{Medium, Plan, SMALL, Stream};
+use crate::socket::listener::{Listener, ListeningSocket};
+use crate::socket::session::Hello;
+use crate::socket::{Medium, Plan, SMALL, Stream};
 use crate::transfer::{PathReason, Transfer};
+use crate::transport::{Acceptor, AllocatorFactory, Transport};
 
 /// Connects to `address`, a host name or an IP address with a port (`[::1]:5555` for IPv6).
 ///
@@ -122,7 +122,7 @@ fn is_same_host(peer: IpAddr, local: IpAddr) -> bool {
     peer.to_canonical().is_loopback() || peer == local
 }
 
-impl Door for TcpListener {
+impl ListeningSocket for TcpListener {
     type Medium = Tcp;
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -134,7 +134,7 @@ impl Door for TcpListener {
         Ok((socket.into(), format!("tcp://{peer}")))
     }
 
-    fn examine(
+    fn authenticate(
         &self,
         socket: &OwnedFd,
         peer: &str,

@@ -4,7 +4,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use numpush::{Array, Buffer, Connection, Encoder, Flags, Message, Scalar, Segment, Transfer};
+use numpush::{
+    Array, Buffer, Connection, Encoder, Flags, Message, Scalar, SealedBufferMut, Transfer,
+};
 
 use crate::bench::case::{Case, Kind, Load, Way};
 use crate::bench::floor;
@@ -71,7 +73,7 @@ fn load(case: &Case, frame: Option<&Message<'static>>) -> Result<Message<'static
         };
     };
     let buffer = if in_segment {
-        let mut segment = Segment::new(bytes).map_err(numpush::Error::from)?;
+        let mut segment = SealedBufferMut::new(bytes).map_err(numpush::Error::from)?;
         segment.as_mut_slice().fill(7);
         segment.seal().map_err(numpush::Error::from)?
     } else {
@@ -90,7 +92,7 @@ fn load(case: &Case, frame: Option<&Message<'static>>) -> Result<Message<'static
 fn record(message: &Message<'_>) -> Result<Buffer<'static>, Failure> {
     let mut encoder = Encoder::new(message, 0, Flags::default()).map_err(numpush::Error::from)?;
     let len = usize::try_from(encoder.record_len()).map_err(broken)?;
-    let mut segment = Segment::new(len).map_err(numpush::Error::from)?;
+    let mut segment = SealedBufferMut::new(len).map_err(numpush::Error::from)?;
     let mut at = 0;
     while let Some(next) = encoder.next() {
         let count = next.bytes.len();

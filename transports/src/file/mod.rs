@@ -18,9 +18,9 @@ use std::path::Path;
 
 use numpush_message::BufferAllocator;
 
-use crate::contract::{Acceptor, AllocatorFactory, Transport};
 use crate::error::Error;
 use crate::options::Options;
+use crate::transport::{Acceptor, AllocatorFactory, Transport};
 
 /// Opens the path for one message, or a link through the spool in the folder.
 ///

@@ -13,9 +13,9 @@ use numpush_message::{
 };
 use numpush_os::{self as os, FileMapping};
 
-use crate::contract::Received;
 use crate::error::Error;
 use crate::transfer::{PathReason, Transfer, TransferPath};
+use crate::transport::Received;
 
 /// Writes `message` to a file at `path`. The file gets its name last, so a reader sees it whole or not at all; a file
 /// that was there is replaced, and whoever has it mapped keeps the old one.
@@ -41,29 +41,29 @@ pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Tran
 }
 
 fn write_record(path: &Path, encoder: &mut Encoder<'_>, system_calls: &mut u32) -> io::Result<()> {
-    let mut draft = Draft::new(path)?;
+    let mut temporary_file = TempFile::new(path)?;
     while encoder.next().is_some() {
         let mut slices = Vec::with_capacity(8);
         encoder.gather(&mut slices, usize::MAX, |_| false);
         *system_calls += 1;
-        match draft.file.write_vectored(&slices) {
+        match temporary_file.file.write_vectored(&slices) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => encoder.advance(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    draft.publish(path)
+    temporary_file.publish(path)
 }
 
 /// A file that is not at its place yet, and is gone if it never gets there.
-struct Draft {
+struct TempFile {
     file: File,
     /// Its name for the time being, if it has one.
     name: Option<PathBuf>,
 }
 
-impl Draft {
+impl TempFile {
     fn new(path: &Path) -> io::Result<Self> {
         let folder = path
             .parent()
@@ -105,7 +105,7 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for TempFile {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
             let _ = fs::remove_file(name);

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use numpush_message::{BufferAllocator, Message};
 
-use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
+use crate::deadline;
+use crate::deadline::Backoff;
 use crate::error::Error;
 use crate::file::record;
 use crate::options::{Checksums, Options};
-use crate::pace;
-use crate::retry::Pause;
 use crate::transfer::Transfer;
+use crate::transport::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 
 pub(super) fn open(
     path: &str,
@@ -132,8 +132,8 @@ struct Watcher {
 
 impl Acceptor for Watcher {
     fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
-        let deadline = pace::deadline(timeout);
-        let mut pause = Pause::new();
+        let deadline = deadline::deadline(timeout);
+        let mut backoff = Backoff::new();
         loop {
             let data = std::fs::metadata(&self.name).ok();
             let now = data.map(|data| (data.dev(), data.ino(), data.mtime(), data.mtime_nsec()));
@@ -141,13 +141,13 @@ impl Acceptor for Watcher {
                 self.seen = now;
                 return open(&self.name, &self.options, self.allocators.make());
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(Error::Timeout {
                     operation: "accept",
                     after: timeout.unwrap_or_default(),
                 });
             }
-            pause.sleep();
+            backoff.sleep();
         }
     }
 

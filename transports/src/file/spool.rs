@@ -15,13 +15,13 @@ use std::time::{Duration, Instant, SystemTime};
 use numpush_message::{BufferAllocator, Message};
 use numpush_os as os;
 
-use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
+use crate::deadline;
+use crate::deadline::Backoff;
 use crate::error::Error;
 use crate::file::record;
 use crate::options::{Checksums, Options};
-use crate::pace;
-use crate::retry::Pause;
 use crate::transfer::Transfer;
+use crate::transport::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 
 /// One side of a link.
 struct Side {
@@ -59,7 +59,7 @@ pub(super) fn connect(
         fs::create_dir(&hidden)?;
         fs::create_dir(hidden.join(CONNECTOR.out))?;
         fs::create_dir(hidden.join(LISTENER.out))?;
-        let lock = claim(&hidden.join(CONNECTOR.lock))?;
+        let lock = create_locked(&hidden.join(CONNECTOR.lock))?;
         fs::rename(&hidden, &folder)?;
         Ok(lock)
     };
@@ -86,7 +86,7 @@ pub(super) fn listen(
 }
 
 /// Makes a lock file that was not there, and holds it.
-fn claim(path: &Path) -> io::Result<Box<dyn Send>> {
+fn create_locked(path: &Path) -> io::Result<Box<dyn Send>> {
     let file = OpenOptions::new().write(true).create_new(true).open(path)?;
     Ok(Box::new(os::lock_exclusive(file)?))
 }
@@ -162,8 +162,8 @@ impl Spool {
         timeout: Option<Duration>,
         mut done: impl FnMut(&mut Self) -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
-        let deadline = pace::deadline(timeout);
-        let mut pause = Pause::new();
+        let deadline = deadline::deadline(timeout);
+        let mut backoff = Backoff::new();
         let mut pulse = Instant::now() + PULSE;
         loop {
             if let Some(result) = done(self)? {
@@ -180,13 +180,13 @@ impl Spool {
                     return done(self)?.ok_or(gone);
                 }
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(Error::Timeout {
                     operation,
                     after: timeout.unwrap_or_default(),
                 });
             }
-            pause.sleep();
+            backoff.sleep();
         }
     }
 
@@ -323,9 +323,11 @@ impl Listener {
         }
         links.sort();
         for folder in links {
-            match claim(&folder.join(LISTENER.lock)) {
+            match create_locked(&folder.join(LISTENER.lock)) {
                 Ok(lock) => return Ok(Some((folder, lock))),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sweep(&folder),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    remove_abandoned(&folder)
+                }
                 // Its connector has just left.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -336,7 +338,7 @@ impl Listener {
 }
 
 /// Takes a link away both of whose sides are dead.
-fn sweep(folder: &Path) {
+fn remove_abandoned(folder: &Path) {
     if is_free(&folder.join(CONNECTOR.lock)) && is_free(&folder.join(LISTENER.lock)) {
         let _ = fs::remove_dir_all(folder);
     }
@@ -344,8 +346,8 @@ fn sweep(folder: &Path) {
 
 impl Acceptor for Listener {
     fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
-        let deadline = pace::deadline(timeout);
-        let mut pause = Pause::new();
+        let deadline = deadline::deadline(timeout);
+        let mut backoff = Backoff::new();
         loop {
             let taken = self.take().map_err(Error::io("accept at", &self.path))?;
             if let Some((folder, lock)) = taken {
@@ -359,13 +361,13 @@ impl Acceptor for Listener {
                     allocator,
                 )));
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(Error::Timeout {
                     operation: "accept",
                     after: timeout.unwrap_or_default(),
                 });
             }
-            pause.sleep();
+            backoff.sleep();
         }
     }
 

@@ -11,8 +11,11 @@
 //! run as this process's user, or as one the options allow; what a foreign user sends is copied unless it is sealed
 //! against writing, because it could change under us. Ordered, acknowledged, up to `max_message` bytes a message.
 
+mod borrower;
+mod lender;
+mod medium;
 mod path;
-mod segments;
+mod segment;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,16 +26,16 @@ use std::path::Path;
 use numpush_message::BufferAllocator;
 use numpush_os as os;
 
-use crate::contract::{Acceptor, AllocatorFactory, Transport};
+use crate::deadline::connect_until;
 use crate::error::Error;
-use crate::listener::{Door, Listener};
 use crate::options::{Checksums, Options};
-use crate::retry::connect_until;
-use crate::session::Hello;
-use crate::stream::Stream;
-use segments::Segments;
+use crate::socket::Stream;
+use crate::socket::listener::{Listener, ListeningSocket};
+use crate::socket::session::Hello;
+use crate::transport::{Acceptor, AllocatorFactory, Transport};
+use medium::Segments;
 
-pub use segments::{Segment, SegmentError};
+pub use segment::{SealedBufferError, SealedBufferMut};
 
 /// Connects to the socket with this path, or with this abstract name if it begins with `@`.
 ///
@@ -50,7 +53,7 @@ pub fn connect(
     })?;
     let peer = format!("unix:{name}");
     let socket = OwnedFd::from(socket);
-    let (medium, hello) = examine(&socket, &peer, options)?;
+    let (medium, hello) = authenticate(&socket, &peer, options)?;
     Ok(Box::new(Stream::open(
         socket,
         medium,
@@ -104,7 +107,11 @@ fn address(name: &str) -> Result<SocketAddr, Error> {
         })
 }
 
-fn examine(socket: &OwnedFd, peer: &str, options: &Options) -> Result<(Segments, Hello), Error> {
+fn authenticate(
+    socket: &OwnedFd,
+    peer: &str,
+    options: &Options,
+) -> Result<(Segments, Hello), Error> {
     let credentials = os::peer_credentials(socket).map_err(Error::io("identify", peer))?;
     let (uid, allowed) = (credentials.uid, os::user());
     if uid != allowed && !options.allowed_users.contains(&uid) {
@@ -129,7 +136,7 @@ struct Socket {
     name: String,
 }
 
-impl Door for Socket {
+impl ListeningSocket for Socket {
     type Medium = Segments;
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -143,13 +150,13 @@ impl Door for Socket {
         Ok((socket, format!("unix:{} (process {pid})", self.name)))
     }
 
-    fn examine(
+    fn authenticate(
         &self,
         socket: &OwnedFd,
         peer: &str,
         options: &Options,
     ) -> Result<(Segments, Hello), Error> {
-        examine(socket, peer, options)
+        authenticate(socket, peer, options)
     }
 
     fn address(&self) -> String {

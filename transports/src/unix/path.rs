@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use numpush_os as os;
 
-use crate::retry::Pause;
+use crate::deadline::Backoff;
 
 /// Longest wait for others who replace an abandoned socket in the same folder. Each takes well under a millisecond.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -89,7 +89,7 @@ fn lock_folder(path: &Path) -> io::Result<impl Sized> {
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
     let until = Instant::now() + LOCK_WAIT;
-    let mut pause = Pause::new();
+    let mut backoff = Backoff::new();
     loop {
         match os::lock_exclusive(File::open(folder)?) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -102,7 +102,7 @@ fn lock_folder(path: &Path) -> io::Result<impl Sized> {
             );
             return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
         }
-        pause.sleep();
+        backoff.sleep();
     }
 }
 

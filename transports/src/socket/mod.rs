@@ -3,9 +3,11 @@
 //! One thread drives a link, and no other runs behind it. While it waits to write it reads, so that two peers that
 //! send to each other at once both get on; messages that arrive meanwhile wait in the inbox.
 
-mod greeting;
+mod handshake;
 mod incoming;
+pub(crate) mod listener;
 mod outgoing;
+pub(crate) mod session;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,14 +20,14 @@ use numpush_message::{
 };
 use numpush_os::{self as os, Ready};
 
-use crate::contract::{Capabilities, Received, Transport};
+use crate::deadline;
 use crate::error::{Error, Refusal};
 use crate::options::Options;
-use crate::pace;
-use crate::session::{Hello, control, refuse};
+use crate::socket::session::{Hello, control, refuse};
 use crate::transfer::{PathReason, Transfer};
+use crate::transport::{Capabilities, Received, Transport};
 
-pub(crate) use greeting::Greeting;
+pub(crate) use handshake::Handshake;
 use incoming::Incoming;
 use outgoing::Outgoing;
 pub(crate) use outgoing::goes_by_file;
@@ -42,7 +44,7 @@ pub(crate) trait Medium: Send {
     fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan;
 
     /// How long a wait for a release would pay before `message` is planned; `None` if there is nothing to wait for.
-    fn patience(&self, _message: &Message<'_>) -> Option<Duration> {
+    fn release_wait(&self, _message: &Message<'_>) -> Option<Duration> {
         None
     }
 
@@ -95,8 +97,8 @@ pub(crate) struct Stream<M: Medium> {
     checksums: bool,
     incoming: Incoming,
     outgoing: Outgoing,
-    /// The peer's greeting, while it has not come.
-    greeting: Option<Greeting>,
+    /// The peer's handshake, while it has not come.
+    handshake: Option<Handshake>,
     broken: bool,
 }
 
@@ -110,7 +112,7 @@ const TICK: Duration = Duration::from_secs(1);
 const SEND_TICK: Duration = Duration::from_millis(50);
 
 impl<M: Medium> Stream<M> {
-    /// Greets the peer and makes the link. The peer's greeting is awaited by the first call that needs it: the other
+    /// Greets the peer and makes the link. The peer's handshake is awaited by the first call that needs it: the other
     /// side may be a listener that this very thread will ask to accept.
     pub(crate) fn open(
         socket: OwnedFd,
@@ -127,13 +129,21 @@ impl<M: Medium> Stream<M> {
             checksums: false,
             segments: false,
         };
-        let mut link = Self::greeted(socket, medium, peer, hello, nothing_yet, options, allocator)?;
-        link.greeting = Some(Greeting::default());
+        let mut link = Self::with_handshake_done(
+            socket,
+            medium,
+            peer,
+            hello,
+            nothing_yet,
+            options,
+            allocator,
+        )?;
+        link.handshake = Some(Handshake::default());
         Ok(link)
     }
 
     /// Makes the link of a socket whose peers have greeted each other.
-    pub(crate) fn greeted(
+    pub(crate) fn with_handshake_done(
         socket: OwnedFd,
         medium: M,
         peer: String,
@@ -160,7 +170,7 @@ impl<M: Medium> Stream<M> {
             ..Outgoing::default()
         };
         let (peer_max, checksums) = (theirs.max_message, ours.checksums || theirs.checksums);
-        let greeting = None;
+        let handshake = None;
         Ok(Self {
             socket,
             medium,
@@ -170,18 +180,18 @@ impl<M: Medium> Stream<M> {
             checksums,
             incoming,
             outgoing,
-            greeting,
+            handshake,
             broken: false,
         })
     }
 
-    /// Fails if the link is of no more use, and waits for the peer's greeting if it has not come.
+    /// Fails if the link is of no more use, and waits for the peer's handshake if it has not come.
     fn ready(&mut self) -> Result<(), Error> {
         self.check_usable()?;
-        let Some(mut greeting) = self.greeting.take() else {
+        let Some(mut handshake) = self.handshake.take() else {
             return Ok(());
         };
-        let result = greeting.wait(&self.socket, &self.peer);
+        let result = handshake.wait(&self.socket, &self.peer);
         match result {
             Ok(theirs) => {
                 self.peer_max = theirs.max_message;
@@ -193,7 +203,7 @@ impl<M: Medium> Stream<M> {
                     peer: self.peer.clone(),
                     source: Box::new(error),
                 };
-                self.settle(Err(error))
+                self.fail_unless_recoverable(Err(error))
             }
         }
     }
@@ -209,7 +219,7 @@ impl<M: Medium> Stream<M> {
     }
 
     /// Marks the link as broken after an error that is not harmless, and tells the peer if the fault is its.
-    fn settle<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    fn fail_unless_recoverable<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result
             && !error.is_recoverable()
             && !matches!(error, Error::Closed { .. })
@@ -267,14 +277,14 @@ impl<M: Medium> Stream<M> {
 
     /// Waits until the socket is ready for `want`, or a record is overdue. False if `deadline` passed.
     fn wait(&self, want: Ready, deadline: Option<Instant>) -> Result<(Ready, bool), Error> {
-        let until = pace::nearer(deadline, self.incoming.deadline());
+        let until = deadline::nearer(deadline, self.incoming.deadline());
         let ready = os::wait(&[(self.socket.as_fd(), want)], until)
             .map_err(Error::io("wait for", &self.peer))?;
         let ready = ready.first().copied().unwrap_or_default();
         if !ready.any() {
-            self.check_pace()?;
+            self.check_progress()?;
         }
-        Ok((ready, ready.any() || !pace::passed(deadline)))
+        Ok((ready, ready.any() || !deadline::passed(deadline)))
     }
 }
 
@@ -282,7 +292,7 @@ impl<M: Medium> Transport for Stream<M> {
     fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         self.ready()?;
         let result = self.send_message(message);
-        self.settle(result)
+        self.fail_unless_recoverable(result)
     }
 
     fn recv(&mut self) -> Result<Received, Error> {
@@ -291,19 +301,19 @@ impl<M: Medium> Transport for Stream<M> {
         }
         self.ready()?;
         let result = self.next_message();
-        self.settle(result)
+        self.fail_unless_recoverable(result)
     }
 
     fn flush(&mut self) -> Result<(), Error> {
         self.ready()?;
         let result = self.flush_messages("flush");
-        self.settle(result)
+        self.fail_unless_recoverable(result)
     }
 
     fn close(&mut self) -> Result<(), Error> {
         self.ready()?;
-        let result = self.say_goodbye();
-        self.settle(result)
+        let result = self.close_outgoing();
+        self.fail_unless_recoverable(result)
     }
 
     fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>) {

@@ -10,10 +10,10 @@ use numpush_message::{
 };
 use numpush_os::{self as os, Ready};
 
+use crate::deadline;
 use crate::error::Error;
-use crate::pace;
-use crate::session::control;
-use crate::stream::{Announcement, Medium, Plan, SMALL, Stream, is_hang_up};
+use crate::socket::session::control;
+use crate::socket::{Announcement, Medium, Plan, SMALL, Stream, is_hang_up};
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
 #[derive(Default)]
@@ -130,7 +130,7 @@ impl<M: Medium> Stream<M> {
             references: false,
         };
         let mut encoder = Encoder::new(message, id, flags).map_err(Error::Message)?;
-        let deadline = pace::deadline(self.options.send_timeout);
+        let deadline = deadline::deadline(self.options.send_timeout);
         self.make_room(bytes, deadline)?;
         self.await_release(message)?;
         self.queue_control(true);
@@ -198,11 +198,11 @@ impl<M: Medium> Stream<M> {
 
     /// Waits a little for the peer to give memory back, where that is cheaper than to make more of it.
     pub(super) fn await_release(&mut self, message: &Message<'_>) -> Result<(), Error> {
-        let Some(patience) = self.medium.patience(message) else {
+        let Some(release_wait) = self.medium.release_wait(message) else {
             return Ok(());
         };
-        let until = Instant::now() + patience;
-        while self.medium.patience(message).is_some() && Instant::now() < until {
+        let until = Instant::now() + release_wait;
+        while self.medium.release_wait(message).is_some() && Instant::now() < until {
             self.write_control()?;
             if self.wait(Ready::READ, Some(until))?.0.read {
                 self.read(false)?;
@@ -362,13 +362,13 @@ impl<M: Medium> Stream<M> {
     }
 
     pub(super) fn flush_messages(&mut self, operation: &'static str) -> Result<(), Error> {
-        let deadline = pace::deadline(self.options.send_timeout);
+        let deadline = deadline::deadline(self.options.send_timeout);
         self.read_until(operation, deadline, |this| {
             this.outgoing.in_flight.is_empty()
         })
     }
 
-    pub(super) fn say_goodbye(&mut self) -> Result<(), Error> {
+    pub(super) fn close_outgoing(&mut self) -> Result<(), Error> {
         if self.outgoing.closed {
             return Ok(());
         }
@@ -378,7 +378,7 @@ impl<M: Medium> Stream<M> {
             .control
             .extend_from_slice(&control(RecordKind::Close, 0, 0));
         self.outgoing.closed = true;
-        self.write_all_control(pace::deadline(self.options.send_timeout))
+        self.write_all_control(deadline::deadline(self.options.send_timeout))
     }
 }
 

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use numpush_os::{self as os, Ready};
 
-use crate::contract::{Acceptor, AllocatorFactory, Transport};
+use crate::deadline;
 use crate::error::{Error, Refusal};
 use crate::options::Options;
-use crate::pace;
-use crate::session::{Hello, refuse};
-use crate::stream::{Greeting, Medium, Stream};
+use crate::socket::session::{Hello, refuse};
+use crate::socket::{Handshake, Medium, Stream};
+use crate::transport::{Acceptor, AllocatorFactory, Transport};
 
 /// A listening socket of some kind.
-pub(crate) trait Door: Send {
+pub(crate) trait ListeningSocket: Send {
     type Medium: Medium + 'static;
 
     fn descriptor(&self) -> BorrowedFd<'_>;
@@ -25,7 +25,7 @@ pub(crate) trait Door: Send {
     fn take(&self) -> io::Result<(OwnedFd, String)>;
 
     /// Looks at a new connection: whether it may come in, and what to greet it with.
-    fn examine(
+    fn authenticate(
         &self,
         socket: &OwnedFd,
         peer: &str,
@@ -36,8 +36,8 @@ pub(crate) trait Door: Send {
 }
 
 /// Listens at a door.
-pub(crate) struct Listener<D: Door> {
-    door: D,
+pub(crate) struct Listener<D: ListeningSocket> {
+    listening: D,
     options: Options,
     allocators: AllocatorFactory,
     pending: VecDeque<Pending<D::Medium>>,
@@ -50,7 +50,7 @@ struct Pending<M> {
     medium: M,
     peer: String,
     ours: Hello,
-    greeting: Greeting,
+    handshake: Handshake,
     deadline: Instant,
 }
 
@@ -60,10 +60,10 @@ const MAX_PENDING: usize = 128;
 /// accept(2) without descriptors left would fail again at once, for as long as the connection waits.
 const PAUSE: Duration = Duration::from_millis(100);
 
-impl<D: Door> Listener<D> {
-    pub(crate) fn new(door: D, options: Options, allocators: AllocatorFactory) -> Self {
+impl<D: ListeningSocket> Listener<D> {
+    pub(crate) fn new(listening: D, options: Options, allocators: AllocatorFactory) -> Self {
         Self {
-            door,
+            listening,
             options,
             allocators,
             pending: VecDeque::new(),
@@ -72,8 +72,8 @@ impl<D: Door> Listener<D> {
     }
 
     /// Takes a connection from the door and greets it.
-    fn admit(&mut self) -> Result<(), Error> {
-        let (socket, peer) = match self.door.take() {
+    fn begin_handshake(&mut self) -> Result<(), Error> {
+        let (socket, peer) = match self.listening.take() {
             Ok(taken) => taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if is_out_of_descriptors(&error) => {
@@ -82,9 +82,9 @@ impl<D: Door> Listener<D> {
             }
             // The peer hung up before it was its turn.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
-            Err(error) => return Err(Error::io("accept at", &self.door.address())(error)),
+            Err(error) => return Err(Error::io("accept at", &self.listening.address())(error)),
         };
-        let (medium, ours) = match self.door.examine(&socket, &peer, &self.options) {
+        let (medium, ours) = match self.listening.authenticate(&socket, &peer, &self.options) {
             Ok(admitted) => admitted,
             Err(error) => {
                 if matches!(error, Error::ForeignUser { .. }) {
@@ -98,13 +98,13 @@ impl<D: Door> Listener<D> {
         };
         // A fresh socket has room for 32 bytes; if not, the peer is gone, and reading tells.
         let _ = os::send(&socket, &[IoSlice::new(&ours.encode())], false);
-        let deadline = Instant::now() + pace::HANDSHAKE;
+        let deadline = Instant::now() + deadline::HANDSHAKE;
         self.pending.push_back(Pending {
             socket,
             medium,
             peer,
             ours,
-            greeting: Greeting::default(),
+            handshake: Handshake::default(),
             deadline,
         });
         if self.pending.len() > MAX_PENDING
@@ -119,16 +119,16 @@ impl<D: Door> Listener<D> {
         Ok(())
     }
 
-    /// Reads the greeting of one pending peer; its link, if that was all.
-    fn proceed(&mut self, index: usize) -> Result<Option<Box<dyn Transport>>, Error> {
+    /// Reads the handshake of one pending peer; its link, if that was all.
+    fn continue_handshake(&mut self, index: usize) -> Result<Option<Box<dyn Transport>>, Error> {
         let Some(pending) = self.pending.get_mut(index) else {
             return Ok(None);
         };
-        let result = match pending.greeting.read(&pending.socket, &pending.peer) {
+        let result = match pending.handshake.read(&pending.socket, &pending.peer) {
             Ok(None) if Instant::now() < pending.deadline => return Ok(None),
             Ok(None) => Err(Error::Timeout {
                 operation: "handshake",
-                after: pace::HANDSHAKE,
+                after: deadline::HANDSHAKE,
             }),
             result => result,
         };
@@ -160,7 +160,7 @@ impl<D: Door> Listener<D> {
             }
         };
         let allocator = self.allocators.make();
-        let link = Stream::greeted(
+        let link = Stream::with_handshake_done(
             socket,
             medium,
             peer,
@@ -175,7 +175,7 @@ impl<D: Door> Listener<D> {
     /// What is ready, the door last; the pending handshakes keep their places.
     fn wait(&mut self, deadline: Option<Instant>) -> Result<Vec<Ready>, Error> {
         let oldest = self.pending.iter().map(|pending| pending.deadline).min();
-        let until = pace::nearer(pace::nearer(deadline, oldest), self.paused);
+        let until = deadline::nearer(deadline::nearer(deadline, oldest), self.paused);
         let door = if self.paused.is_some() {
             Ready::default()
         } else {
@@ -186,18 +186,19 @@ impl<D: Door> Listener<D> {
             .iter()
             .map(|one| (one.socket.as_fd(), Ready::READ))
             .collect();
-        wanted.push((self.door.descriptor(), door));
-        let ready = os::wait(&wanted, until).map_err(Error::io("wait at", &self.door.address()));
-        if pace::passed(self.paused) {
+        wanted.push((self.listening.descriptor(), door));
+        let ready =
+            os::wait(&wanted, until).map_err(Error::io("wait at", &self.listening.address()));
+        if deadline::passed(self.paused) {
             self.paused = None;
         }
         ready
     }
 }
 
-impl<D: Door> Acceptor for Listener<D> {
+impl<D: ListeningSocket> Acceptor for Listener<D> {
     fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
-        let deadline = pace::deadline(timeout);
+        let deadline = deadline::deadline(timeout);
         loop {
             let ready = self.wait(deadline)?;
             // From the back: a handshake that ends takes its place along.
@@ -207,15 +208,15 @@ impl<D: Door> Acceptor for Listener<D> {
                     .get(index)
                     .is_some_and(|pending| Instant::now() >= pending.deadline);
                 if (due || ready.get(index).is_some_and(|ready| ready.read))
-                    && let Some(link) = self.proceed(index)?
+                    && let Some(link) = self.continue_handshake(index)?
                 {
                     return Ok(link);
                 }
             }
             if ready.last().is_some_and(|door| door.read) {
-                self.admit()?;
+                self.begin_handshake()?;
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(Error::Timeout {
                     operation: "accept",
                     after: timeout.unwrap_or_default(),
@@ -229,14 +230,14 @@ impl<D: Door> Acceptor for Listener<D> {
     }
 
     fn address(&self) -> String {
-        self.door.address()
+        self.listening.address()
     }
 }
 
-impl<D: Door> fmt::Debug for Listener<D> {
+impl<D: ListeningSocket> fmt::Debug for Listener<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
-            .field("address", &self.door.address())
+            .field("address", &self.listening.address())
             .finish_non_exhaustive()
     }
 }

@@ -31,12 +31,12 @@ use zeromq::{
     SocketSend as _, SubSocket, ZmqError, ZmqMessage,
 };
 
-use crate::contract::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
+use crate::deadline;
+use crate::deadline::Backoff;
 use crate::error::Error;
 use crate::options::Options;
-use crate::pace;
-use crate::retry::Pause;
 use crate::transfer::{PathReason, Transfer, TransferPath};
+use crate::transport::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
 
 /// The kind of socket on our side.
 #[non_exhaustive]
@@ -307,7 +307,7 @@ impl Zmq {
     fn hand_over(&mut self, frames: Vec<Bytes>, deadline: Option<Instant>) -> Result<(), Error> {
         let mut message =
             ZmqMessage::try_from(frames).map_err(|_| self.unsupported("send nothing"))?;
-        let mut pause = Pause::new();
+        let mut backoff = Backoff::new();
         loop {
             let Some(socket) = &mut self.socket else {
                 return Err(Error::Failed {
@@ -324,10 +324,10 @@ impl Zmq {
                 Some(Some(Err(ZmqError::ReturnToSender { message: back, .. }))) => message = back,
                 Some(Some(Err(error))) => return Err(zmq_error("send to", &self.endpoint)(error)),
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(self.timeout("send"));
             }
-            pause.sleep();
+            backoff.sleep();
         }
     }
 
@@ -395,7 +395,7 @@ impl Zmq {
     ) -> Result<(), Error> {
         let mut bytes = self.queue.lock();
         while *bytes > leave {
-            let step = pace::nearer(deadline, Some(Instant::now() + Duration::from_secs(1)));
+            let step = deadline::nearer(deadline, Some(Instant::now() + Duration::from_secs(1)));
             let left = step.map_or(Duration::ZERO, |step| {
                 step.saturating_duration_since(Instant::now())
             });
@@ -405,7 +405,7 @@ impl Zmq {
                 .wait_timeout(bytes, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(self.timeout(operation));
             }
         }
@@ -434,7 +434,7 @@ impl Transport for Zmq {
                 whose: "this side",
             });
         }
-        let deadline = pace::deadline(self.options.send_timeout);
+        let deadline = deadline::deadline(self.options.send_timeout);
         self.drain("send", self.options.window.saturating_sub(bytes), deadline)?;
         let (frames, copied) = self.frames(message)?;
         self.hand_over(frames, deadline)?;
@@ -454,7 +454,7 @@ impl Transport for Zmq {
     }
 
     fn recv(&mut self) -> Result<Received, Error> {
-        let deadline = pace::deadline(self.options.recv_timeout);
+        let deadline = deadline::deadline(self.options.recv_timeout);
         let Some(socket) = &mut self.socket else {
             return Err(Error::Failed {
                 peer: self.endpoint.clone(),
@@ -482,7 +482,7 @@ impl Transport for Zmq {
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        self.drain("close", 0, pace::deadline(self.options.send_timeout))
+        self.drain("close", 0, deadline::deadline(self.options.send_timeout))
     }
 
     fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>) {
@@ -512,11 +512,11 @@ impl Drop for Zmq {
         let guard = self.runtime.enter();
         self.socket = None;
         drop(guard);
-        let mut pause = Pause::new();
+        let mut backoff = Backoff::new();
         // A socket that only receives has nothing to write, and a task of its own that outlives it.
         let sends = !matches!(self.pattern, Pattern::Pull | Pattern::Sub);
         while sends && self.runtime.metrics().num_alive_tasks() > 0 && Instant::now() < until {
-            pause.sleep();
+            backoff.sleep();
         }
         if let Some(path) = &self.path {
             let _ = std::fs::remove_file(path);

@@ -7,31 +7,31 @@ use std::time::Instant;
 use numpush_message::PREAMBLE_LEN;
 use numpush_os::{self as os, Ready};
 
+use crate::deadline;
 use crate::error::Error;
-use crate::pace;
-use crate::session::Hello;
+use crate::socket::session::Hello;
 
 /// A peer's hello, as far as it has come.
 #[derive(Default)]
-pub(crate) struct Greeting {
+pub(crate) struct Handshake {
     bytes: [u8; PREAMBLE_LEN],
     filled: usize,
 }
 
-impl Greeting {
+impl Handshake {
     /// Waits for the whole of it.
     pub(super) fn wait(&mut self, socket: &OwnedFd, peer: &str) -> Result<Hello, Error> {
-        let deadline = Some(Instant::now() + pace::ANSWER);
+        let deadline = Some(Instant::now() + deadline::ANSWER);
         loop {
             os::wait(&[(socket.as_fd(), Ready::READ)], deadline)
                 .map_err(Error::io("wait for", peer))?;
             if let Some(theirs) = self.read(socket, peer)? {
                 return Ok(theirs);
             }
-            if pace::passed(deadline) {
+            if deadline::passed(deadline) {
                 return Err(Error::Timeout {
                     operation: "handshake",
-                    after: pace::ANSWER,
+                    after: deadline::ANSWER,
                 });
             }
         }

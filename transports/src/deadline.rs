@@ -1,6 +1,9 @@
-//! How long a peer may take.
+//! How long to wait, and how often to ask.
 
+use std::io;
 use std::time::{Duration, Instant};
+
+use crate::error::Error;
 
 /// For a peer that has connected to say hello.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -39,4 +42,42 @@ pub(crate) fn nearer(one: Option<Instant>, other: Option<Instant>) -> Option<Ins
 /// True if the wait is over.
 pub(crate) fn passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+/// Connects as often as it takes for the other side to appear.
+pub(crate) fn connect_until<T>(
+    address: &str,
+    timeout: Duration,
+    mut connect: impl FnMut() -> io::Result<T>,
+) -> Result<T, Error> {
+    let mut backoff = Backoff::new();
+    let deadline = Instant::now() + timeout;
+    loop {
+        let error = match connect() {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        let may_appear = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::WouldBlock
+        );
+        if !may_appear || Instant::now() >= deadline {
+            return Err(Error::io("connect to", address)(error));
+        }
+        backoff.sleep();
+    }
+}
+
+/// Sleeps that grow, for what can only be asked again and again.
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(Duration::from_micros(50))
+    }
+
+    pub(crate) fn sleep(&mut self) {
+        std::thread::sleep(self.0);
+        self.0 = (self.0 * 2).min(Duration::from_millis(10));
+    }
 }

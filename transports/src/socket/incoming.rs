@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use numpush_message::{BufferAllocator, Decoder, Message, Preamble, Record, RecordKind};
 use numpush_os::{self as os, Ready};
 
-use crate::contract::Received;
+use crate::deadline;
 use crate::error::{Error, Refusal};
-use crate::pace;
-use crate::stream::{Medium, Stream};
+use crate::socket::{Medium, Stream};
 use crate::transfer::{PathReason, Transfer, TransferPath};
+use crate::transport::Received;
 
 pub(super) struct Incoming {
     pub(super) decoder: Decoder,
@@ -25,12 +25,12 @@ pub(super) struct Incoming {
     /// The peer has said that nothing more comes.
     pub(super) closed: bool,
     /// Messages taken in and not acknowledged.
-    pub(super) unacknowledged: Option<Owed>,
+    pub(super) unacknowledged: Option<PendingAck>,
     /// A descriptor that came with the preamble at hand.
     pub(super) descriptor: Option<OwnedFd>,
 }
 
-pub(super) struct Owed {
+pub(super) struct PendingAck {
     /// Number of the last of them.
     pub(super) last: u32,
     pub(super) count: u32,
@@ -77,12 +77,12 @@ impl<M: Medium> Stream<M> {
             .map_err(rubbish)?;
         if let Some(record) = record {
             self.incoming.began = None;
-            self.take(record)?;
+            self.handle_record(record)?;
         }
         Ok(true)
     }
 
-    pub(super) fn take(&mut self, record: Record) -> Result<(), Error> {
+    pub(super) fn handle_record(&mut self, record: Record) -> Result<(), Error> {
         let descriptor = self.incoming.descriptor.take();
         match record {
             Record::Message(preamble, message) => {
@@ -92,7 +92,7 @@ impl<M: Medium> Stream<M> {
                     reason: PathReason::OnlyWay,
                     ..Transfer::default()
                 };
-                self.arrived(&preamble, message, transfer)
+                self.queue_message(&preamble, message, transfer)
             }
             Record::Referenced(preamble, summary, references) => {
                 let allocator = &mut *self.incoming.allocator;
@@ -103,14 +103,14 @@ impl<M: Medium> Stream<M> {
                     peer: self.peer.clone(),
                     source,
                 })?;
-                self.arrived(&preamble, message, transfer)
+                self.queue_message(&preamble, message, transfer)
             }
-            Record::Control(record) => self.obey(record, descriptor),
+            Record::Control(record) => self.handle_control(record, descriptor),
             _ => Err(self.fault("a record of a kind we do not know")),
         }
     }
 
-    pub(super) fn arrived(
+    pub(super) fn queue_message(
         &mut self,
         preamble: &Preamble,
         message: Message<'static>,
@@ -125,7 +125,7 @@ impl<M: Medium> Stream<M> {
             system_calls: std::mem::take(&mut incoming.system_calls),
             ..transfer
         };
-        let owed = incoming.unacknowledged.get_or_insert(Owed {
+        let owed = incoming.unacknowledged.get_or_insert(PendingAck {
             last: 0,
             count: 0,
             bytes: 0,
@@ -137,7 +137,7 @@ impl<M: Medium> Stream<M> {
         Ok(())
     }
 
-    pub(super) fn obey(
+    pub(super) fn handle_control(
         &mut self,
         record: Preamble,
         descriptor: Option<OwnedFd>,
@@ -167,7 +167,7 @@ impl<M: Medium> Stream<M> {
         }
     }
 
-    pub(super) fn check_pace(&self) -> Result<(), Error> {
+    pub(super) fn check_progress(&self) -> Result<(), Error> {
         match self.incoming.deadline() {
             Some(deadline) if Instant::now() >= deadline => Err(Error::Stalled {
                 peer: self.peer.clone(),
@@ -179,7 +179,7 @@ impl<M: Medium> Stream<M> {
 
     pub(super) fn next_message(&mut self) -> Result<Received, Error> {
         let timeout = self.options.recv_timeout;
-        let deadline = pace::deadline(timeout);
+        let deadline = deadline::deadline(timeout);
         loop {
             if let Some(received) = self.incoming.inbox.pop_front() {
                 let due = self.acknowledge_now()?;
@@ -199,7 +199,7 @@ impl<M: Medium> Stream<M> {
             let blocked_control = !self.outgoing.control.is_empty();
             if timeout.is_none() && !blocked_control {
                 if !self.read(true)? {
-                    self.check_pace()?;
+                    self.check_progress()?;
                 }
                 continue;
             }
@@ -269,7 +269,7 @@ impl Incoming {
     }
 
     pub(super) fn allowance(&self) -> Duration {
-        pace::for_record(self.decoder.payload_len())
+        deadline::for_record(self.decoder.payload_len())
     }
 
     /// When the record at hand must be whole.

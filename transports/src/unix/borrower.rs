@@ -1,0 +1,209 @@
+//! The peer's segments: which are mapped here, and which of its messages are still read.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpush_message::{
+    Backing, Buffer, BufferAllocator, DecodeError, Header, Message, Preamble, Reference, Stability,
+};
+use numpush_os::{self as os, PeerMapping, SealedMapping};
+
+use crate::transfer::{PathReason, Transfer, TransferPath};
+
+/// The peer's segments.
+pub(super) struct Borrower {
+    /// The peer is of our own user: its memory may be read in place though it could write it.
+    trusted: bool,
+    segments: HashMap<u32, Arc<Foreign>>,
+    returned: Arc<Mutex<Vec<u32>>>,
+}
+
+enum Foreign {
+    Sealed(Arc<OwnedFd>, SealedMapping),
+    Peer(Arc<OwnedFd>, PeerMapping),
+    /// Of a user whose memory is only read by copy.
+    Unmapped(std::fs::File, u64),
+}
+
+/// Segments a peer may make us keep mapped.
+const MAX_SEGMENTS: usize = 256;
+
+impl Borrower {
+    pub(super) fn new(trusted: bool) -> Self {
+        Self {
+            trusted,
+            segments: HashMap::new(),
+            returned: Arc::default(),
+        }
+    }
+
+    pub(super) fn accept_segment(
+        &mut self,
+        record: &Preamble,
+        descriptor: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let Some(descriptor) = descriptor else {
+            self.segments.remove(&record.id);
+            return Ok(());
+        };
+        if self.segments.len() >= MAX_SEGMENTS {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let foreign = Foreign::new(descriptor, self.trusted)?;
+        self.segments.insert(record.id, Arc::new(foreign));
+        Ok(())
+    }
+
+    pub(super) fn resolve(
+        &mut self,
+        record: &Preamble,
+        summary: Header,
+        references: &[Reference],
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<(Message<'static>, Transfer), DecodeError> {
+        let lease = Arc::new(Lease {
+            id: record.id,
+            returned: Arc::clone(&self.returned),
+        });
+        let mut transfer = Transfer {
+            bytes: record.payload_len,
+            path: TransferPath::Reference,
+            reason: PathReason::StableDescriptor,
+            ..Transfer::default()
+        };
+        let mut buffers = Vec::with_capacity(references.len());
+        for (reference, &len) in references.iter().zip(&summary.buffers) {
+            let len = to_usize(len);
+            if len == 0 {
+                buffers.push(Buffer::default());
+                continue;
+            }
+            let foreign = self.segments.get(&reference.segment);
+            let size = foreign.map_or(0, |foreign| foreign.len());
+            let outside = DecodeError::Reference {
+                segment: reference.segment,
+                offset: reference.offset,
+                len: len as u64,
+                size,
+            };
+            let end = reference
+                .offset
+                .checked_add(len as u64)
+                .filter(|&end| end <= size);
+            let (Some(foreign), Some(_)) = (foreign, end) else {
+                return Err(outside);
+            };
+            if let Foreign::Unmapped(file, _) = &**foreign {
+                let mut region = allocator.allocate(len)?;
+                os::read_at(file, region.bytes(), reference.offset).map_err(|_| outside)?;
+                (transfer.path, transfer.reason) = (TransferPath::Read, PathReason::ForeignUser);
+                buffers.push(region.finish());
+            } else if allocator.insists() {
+                let mut region = allocator.allocate(len)?;
+                let start = to_usize(reference.offset);
+                region
+                    .bytes()
+                    .copy_from_slice(&foreign.bytes()[start..start + len]);
+                (transfer.path, transfer.reason) =
+                    (TransferPath::SegmentCopy, PathReason::Allocator);
+                transfer.copied += len as u64;
+                buffers.push(region.finish());
+            } else {
+                buffers.push(foreign.lend(reference.offset, len, &lease));
+            }
+        }
+        Ok((summary.resolve(buffers)?, transfer))
+    }
+
+    pub(super) fn take_releases(&mut self) -> Vec<u32> {
+        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *returned)
+    }
+}
+
+impl Foreign {
+    fn new(descriptor: OwnedFd, trusted: bool) -> io::Result<Self> {
+        if os::is_sealed(&descriptor) {
+            let mapping = SealedMapping::new(&descriptor)?;
+            return Ok(Self::Sealed(Arc::new(descriptor), mapping));
+        }
+        // Mapped even if it will only be read: that checks that it is memory, and that it cannot shrink.
+        let mapping = PeerMapping::new(&descriptor)?;
+        if !trusted {
+            return Ok(Self::Unmapped(descriptor.into(), mapping.len() as u64));
+        }
+        mapping.populate()?;
+        Ok(Self::Peer(Arc::new(descriptor), mapping))
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Sealed(_, mapping) => mapping.len() as u64,
+            Self::Peer(_, mapping) => mapping.len() as u64,
+            Self::Unmapped(_, len) => *len,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Sealed(_, mapping) => mapping,
+            Self::Peer(_, mapping) => mapping,
+            Self::Unmapped(..) => &[],
+        }
+    }
+
+    /// A buffer over a range that was checked, which returns the loan of its message when the last clone is gone.
+    fn lend(self: &Arc<Self>, offset: u64, len: usize, lease: &Arc<Lease>) -> Buffer<'static> {
+        let start = to_usize(offset);
+        let buffer = Buffer::from_owner(Loan {
+            foreign: Arc::clone(self),
+            start,
+            len,
+            _lease: Arc::clone(lease),
+        });
+        let (file, stability) = match &**self {
+            Self::Sealed(file, _) => (file, Stability::Sealed),
+            Self::Peer(file, _) => (file, Stability::Held),
+            Self::Unmapped(..) => return buffer,
+        };
+        buffer.with_backing(Backing {
+            file: Arc::clone(file),
+            offset,
+            stability,
+        })
+    }
+}
+
+struct Loan {
+    foreign: Arc<Foreign>,
+    start: usize,
+    len: usize,
+    _lease: Arc<Lease>,
+}
+
+impl AsRef<[u8]> for Loan {
+    fn as_ref(&self) -> &[u8] {
+        &self.foreign.bytes()[self.start..self.start + self.len]
+    }
+}
+
+/// What one message lends; given back when the last buffer of it is dropped, on whatever thread.
+struct Lease {
+    id: u32,
+    returned: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.returned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.id);
+    }
+}
+
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
