@@ -29,7 +29,7 @@ pub use open::{connect, connect_with, listen, listen_with};
 /// One message, one file: what the `file:` transport does, without a link.
 #[cfg(feature = "file")]
 pub mod file {
-    pub use numpush_transports::file::{read, write};
+    pub use numpush_transports::file::{OutputFile, read, write};
 }
 
 /// Shared memory: arrays and dataframes that worker processes read and write in place.

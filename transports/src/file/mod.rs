@@ -10,6 +10,7 @@
 //! only if it cannot be truncated (sealed memory, the immutable attribute, fs-verity): a read behind the end of a mapping
 //! is a SIGBUS. Else it is read into the allocator.
 
+mod output;
 mod record;
 mod single;
 mod spool;
@@ -54,7 +55,7 @@ pub fn listen(
     }
 }
 
-/// Writes one message to a file at `path`, by another name first: a reader sees it whole or not at all.
+pub use output::OutputFile;
 pub use record::{read, write};
 
 fn is_spool(path: &str) -> Result<bool, Error> {

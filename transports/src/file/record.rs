@@ -1,11 +1,10 @@
 //! One message, one file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use numpush_message::{
     Backing, Buffer, BufferAllocator, DecodeError, Decoder, Encoder, Flags, Limits, Message,
@@ -14,15 +13,39 @@ use numpush_message::{
 use numpush_os::{self as os, FileMapping};
 
 use crate::error::Error;
+use crate::file::output::OutputFile;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 use crate::transport::Received;
 
-/// Writes `message` to a file at `path`. The file gets its name last, so a reader sees it whole or not at all; a file
-/// that was there is replaced, and whoever has it mapped keeps the old one.
+/// Writes `message` to a file at `path`, as an [`OutputFile`]: a regular file is replaced in one step, and whoever has the
+/// old one mapped keeps it; a symbolic link is followed; a device or a named pipe is written into.
 ///
 /// # Errors
 /// [`Error::Message`], and [`Error::Io`] if the file system says no; nothing is left behind then.
 pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Transfer, Error> {
+    write_to(path, OutputFile::create, message, checksums)
+}
+
+/// Writes `message` to a file at `path`, and follows no link there: others may write to the folder.
+pub(super) fn write_entry(
+    path: &Path,
+    message: &Message<'_>,
+    checksums: bool,
+) -> Result<Transfer, Error> {
+    write_to(
+        path,
+        |path| OutputFile::replace(path, None),
+        message,
+        checksums,
+    )
+}
+
+fn write_to(
+    path: &Path,
+    create: impl FnOnce(&Path) -> io::Result<OutputFile>,
+    message: &Message<'_>,
+    checksums: bool,
+) -> Result<Transfer, Error> {
     let flags = Flags {
         checksums,
         references: false,
@@ -35,89 +58,29 @@ pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Tran
         reason: PathReason::OnlyWay,
         system_calls: 3,
     };
-    write_record(path, &mut encoder, &mut transfer.system_calls)
+    create(path)
+        .and_then(|output| write_record(output, &mut encoder, &mut transfer.system_calls))
         .map_err(Error::io("write", &path.display().to_string()))?;
     Ok(transfer)
 }
 
-fn write_record(path: &Path, encoder: &mut Encoder<'_>, system_calls: &mut u32) -> io::Result<()> {
-    let mut temporary_file = TempFile::new(path)?;
+fn write_record(
+    mut output: OutputFile,
+    encoder: &mut Encoder<'_>,
+    system_calls: &mut u32,
+) -> io::Result<()> {
     while encoder.next().is_some() {
         let mut slices = Vec::with_capacity(8);
         encoder.gather(&mut slices, usize::MAX, |_| false);
         *system_calls += 1;
-        match temporary_file.file.write_vectored(&slices) {
+        match output.write_vectored(&slices) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => encoder.advance(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    temporary_file.publish(path)
-}
-
-/// A file that is not at its place yet, and is gone if it never gets there.
-struct TempFile {
-    file: File,
-    /// Its name for the time being, if it has one.
-    name: Option<PathBuf>,
-}
-
-impl TempFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or_else(|| Path::new("."));
-        if let Ok(file) = os::create_unnamed(folder) {
-            return Ok(Self { file, name: None });
-        }
-        // File systems without unnamed files (NFS, FUSE): a name of our own that a killed writer leaves behind.
-        let name = temporary(path);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&name)?;
-        Ok(Self {
-            file,
-            name: Some(name),
-        })
-    }
-
-    fn publish(mut self, path: &Path) -> io::Result<()> {
-        if self.name.is_none() {
-            match os::commit_file(&self.file, path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // A link never replaces; a rename does, in one step.
-                    let name = temporary(path);
-                    os::commit_file(&self.file, &name)?;
-                    self.name = Some(name);
-                }
-                result => return result,
-            }
-        }
-        let Some(name) = self.name.as_deref() else {
-            return Ok(());
-        };
-        fs::rename(name, path)?;
-        self.name = None;
-        Ok(())
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            let _ = fs::remove_file(name);
-        }
-    }
-}
-
-fn temporary(path: &Path) -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{process}-{count}.tmp"))
+    output.commit()
 }
 
 /// Reads the message in the file at `path`: mapped if the file cannot change, else into `allocator`.

@@ -233,7 +233,8 @@ impl Transport for Spool {
             Ok((this.in_flight.is_empty() || there.saturating_add(len) <= window).then_some(()))
         })?;
         let path = self.file(self.ours, self.sent + 1, "np");
-        let transfer = record::write(&path, message, self.options.checksums == Checksums::On)?;
+        let transfer =
+            record::write_entry(&path, message, self.options.checksums == Checksums::On)?;
         self.sent += 1;
         self.in_flight.push((self.sent, len));
         Ok(transfer)
