@@ -212,7 +212,7 @@ impl Socket {
 
 struct Zmq {
     runtime: Runtime,
-    /// Taken only by drop.
+    /// Taken by close and drop.
     socket: Option<Socket>,
     pattern: Pattern,
     endpoint: String,
@@ -413,6 +413,30 @@ impl Zmq {
     }
 }
 
+impl Zmq {
+    /// Closes the socket and waits until the kernel has all that was given to the runtime; false if `deadline` comes first.
+    ///
+    /// The runtime lets go of a buffer when it has copied it to a buffer of its own, so an empty queue does not mean that
+    /// anything was written. A task writes for each peer, and ends when it has written all.
+    fn finish(&mut self, deadline: Option<Instant>) -> bool {
+        let guard = self.runtime.enter();
+        self.socket = None;
+        drop(guard);
+        // A socket that only receives has nothing to write, and a task of its own that outlives it.
+        if matches!(self.pattern, Pattern::Pull | Pattern::Sub) {
+            return true;
+        }
+        let mut backoff = Backoff::new();
+        while self.runtime.metrics().num_alive_tasks() > 0 {
+            if deadline::passed(deadline) {
+                return false;
+            }
+            backoff.sleep();
+        }
+        true
+    }
+}
+
 /// The result of `future`, unless `deadline` comes first.
 async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     match deadline {
@@ -482,7 +506,12 @@ impl Transport for Zmq {
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        self.drain("close", 0, deadline::deadline(self.options.send_timeout))
+        let deadline = deadline::deadline(self.options.send_timeout);
+        self.drain("close", 0, deadline)?;
+        if !self.finish(deadline) {
+            return Err(self.timeout("close"));
+        }
+        Ok(())
     }
 
     fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>) {
@@ -505,19 +534,11 @@ impl Transport for Zmq {
 }
 
 impl Drop for Zmq {
-    /// Lets the runtime write out what it was given: its tasks end when their queues are empty.
+    /// Lets the runtime write out what it was given.
     fn drop(&mut self) {
-        let until = Instant::now() + LINGER;
-        let _ = self.drain("close", 0, Some(until));
-        let guard = self.runtime.enter();
-        self.socket = None;
-        drop(guard);
-        let mut backoff = Backoff::new();
-        // A socket that only receives has nothing to write, and a task of its own that outlives it.
-        let sends = !matches!(self.pattern, Pattern::Pull | Pattern::Sub);
-        while sends && self.runtime.metrics().num_alive_tasks() > 0 && Instant::now() < until {
-            backoff.sleep();
-        }
+        let until = Some(Instant::now() + LINGER);
+        let _ = self.drain("close", 0, until);
+        let _ = self.finish(until);
         if let Some(path) = &self.path {
             let _ = std::fs::remove_file(path);
         }
@@ -607,5 +628,46 @@ impl fmt::Debug for Listener {
         f.debug_struct("Listener")
             .field("address", &self.address)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use numpush_message::{Array, Element, HeapAllocator};
+
+    use super::*;
+
+    #[test]
+    fn close_waits_until_a_slow_receiver_has_taken_all() {
+        let (pull, options) = (Pattern::Pull, Options::default());
+        let mut listener = listen(
+            "tcp://127.0.0.1:0",
+            pull,
+            false,
+            &options,
+            &AllocatorFactory::default(),
+        )
+        .unwrap();
+        let address = listener.address().replace("zmq+", "");
+        let mut receiver = listener.accept(None).unwrap();
+        let (closed, is_closed) = mpsc::channel();
+        let len = 64 << 20;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let heap = Box::new(HeapAllocator::new());
+                let mut sender =
+                    connect(&address, Pattern::Push, &Options::default(), heap).unwrap();
+                let array = Array::new(u8::SCALAR, &[len], vec![7; len].into()).unwrap();
+                sender.send(&Message::from(array)).unwrap();
+                closed.send(sender.close()).unwrap();
+            });
+            // Longer than a dropped link lingers.
+            let early = is_closed.recv_timeout(LINGER + Duration::from_secs(1));
+            assert!(early.is_err(), "nobody has read a byte: {early:?}");
+            assert_eq!(receiver.recv().unwrap().payload_len(), len as u64);
+            is_closed.recv().unwrap().unwrap();
+        });
     }
 }
