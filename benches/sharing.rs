@@ -1,12 +1,7 @@
-//! What it costs to share memory between processes: `cargo bench --bench sharing`.
+//! What it costs to share memory between processes: `cargo bench -p numpush-benches --bench sharing`.
 //!
-//! Every figure is a median over one run, and stands beside a floor of the same run. Other processes are this program
+//! Every figure is a median over one run, and stands beside a baseline of the same run. Other processes are this program
 //! again, and every page is touched.
-#![expect(clippy::print_stdout, reason = "the table is what it is run for")]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot run has nothing to say"
-)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,6 +11,7 @@ use std::time::{Duration, Instant};
 use ndarray::{Axis, Ix1};
 use numpush::shm::{Arena, Handle, Part, Pool, SharedArray, Tasks};
 use numpush::{Array, BufferAllocator, Element, Message};
+use numpush_benches::{is_test, median, quantile, time};
 
 const ROLE: &str = "NUMPUSH_BENCH_ROLE";
 const MIB: usize = 1 << 20;
@@ -36,7 +32,7 @@ fn main() {
         _ => Tasks::new().with(nothing).with(scale).serve(),
     }
     // A test run only wants to know that it starts.
-    if std::env::args().any(|argument| argument == "--test") {
+    if is_test() {
         return;
     }
     let deaths = if std::env::args().any(|argument| argument == "--quick") {
@@ -54,32 +50,6 @@ fn main() {
 
 fn row(what: &str, figure: String) {
     println!("{what:<58} {figure}");
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
-}
-
-fn quantile(all: &mut [f64], share: f64) -> f64 {
-    all.sort_by(f64::total_cmp);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an index of a short list"
-    )]
-    let at = (all.len() as f64 * share) as usize;
-    all[at.min(all.len() - 1)]
-}
-
-/// Seconds of one call, the median of `rounds` of `calls`.
-fn time(rounds: usize, calls: u32, mut call: impl FnMut()) -> f64 {
-    let round = |_| {
-        let started = Instant::now();
-        (0..calls).for_each(|_| call());
-        started.elapsed().as_secs_f64() / f64::from(calls)
-    };
-    median((0..rounds).map(round).collect())
 }
 
 fn allocation() {
@@ -147,7 +117,7 @@ fn death(rounds: usize) {
             held.clear_poison();
         }
     });
-    let mut latencies: Vec<f64> = (0..rounds)
+    let latencies: Vec<f64> = (0..rounds)
         .map(|_| {
             let mut holder = again("hold", &handle).spawn().unwrap();
             let mut line = String::new();
@@ -166,8 +136,8 @@ fn death(rounds: usize) {
         .collect();
     drop(go);
     waiter.join().unwrap();
-    let at = |latencies: &mut [f64], share| quantile(latencies, share) * 1e6;
-    let (half, most) = (at(&mut latencies, 0.5), at(&mut latencies, 0.99));
+    let at = |share| quantile(latencies.iter().copied(), share).unwrap() * 1e6;
+    let (half, most) = (at(0.5), at(0.99));
     row(
         &format!("death of a holder to its waiter, {rounds} kills"),
         format!("p50 {half:.0} us, p99 {most:.0} us"),
@@ -177,14 +147,14 @@ fn death(rounds: usize) {
 fn calls() {
     let pool = Pool::new(1).unwrap();
     let mut bare = echo_process();
-    let floor = time(21, 500, || bare.round_trip());
+    let baseline = time(21, 500, || bare.round_trip());
     let call = time(21, 500, || {
         assert_eq!(pool.map(nothing, [7], &()).unwrap(), [7])
     });
-    let asleep = median((0..200).map(|_| after_a_pause(&pool)).collect());
+    let asleep = median((0..200).map(|_| after_a_pause(&pool))).unwrap();
     row(
         "a byte to another process and back, by pipes",
-        format!("{:.1} us", floor * 1e6),
+        format!("{:.1} us", baseline * 1e6),
     );
     row(
         "Pool::map of an empty function, one worker",
@@ -284,7 +254,7 @@ fn into_an_arena() {
         on_heap.extend(receive(&mut heap, 6));
         in_arena.extend(receive(&mut arena, 6));
     }
-    let speed = |seconds: Vec<f64>| 256.0 * MIB as f64 / median(seconds) / 1e9;
+    let speed = |seconds: Vec<f64>| 256.0 * MIB as f64 / median(seconds).unwrap() / 1e9;
     let (heap, arena) = (speed(on_heap), speed(in_arena));
     row(
         "256 MiB over tcp to the warm heap",

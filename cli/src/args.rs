@@ -2,7 +2,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::bench;
 use crate::format::Format;
 
 const ENDPOINTS: &str = "\
@@ -42,8 +41,6 @@ pub(crate) enum Command {
     Recv(Recv),
     /// Shows what a message, npy, npz, Parquet or Arrow file holds, without reading its payload
     Inspect(Inspect),
-    /// Measures every transport on this machine, beside the floors of the same run
-    Bench(bench::Bench),
     /// Shows what processes of this user share
     #[command(subcommand)]
     Shm(Shm),
@@ -51,8 +48,6 @@ pub(crate) enum Command {
     Top(Top),
     /// Says what of this machine limits sharing, and what to do about it
     Doctor(Doctor),
-    #[command(hide = true)]
-    BenchPeer(bench::peer::Peer),
     /// Prints a completion script for a shell
     Completions {
         /// The shell

@@ -23,8 +23,6 @@ pub(crate) enum Failure {
     Shared(#[from] numpush::shm::Error),
     #[error("interrupted")]
     Interrupted,
-    #[error("benchmark: {0}")]
-    Bench(String),
 }
 
 impl Failure {
@@ -65,7 +63,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Shared(numpush::shm::Error::Handle { .. }) => 2,
-            Self::File { .. } | Self::Format { .. } | Self::Shared(_) | Self::Bench(_) => 1,
+            Self::File { .. } | Self::Format { .. } | Self::Shared(_) => 1,
             Self::Usage(_)
             | Self::Numpush(numpush::Error::Endpoint(_) | numpush::Error::Disabled { .. }) => 2,
             Self::Numpush(numpush::Error::Transport(TransportError::Address { .. })) => 2,

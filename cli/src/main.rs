@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod bench;
 mod doctor;
 mod failure;
 mod format;
@@ -28,11 +27,9 @@ fn main() -> ExitCode {
         Command::Send(send) => send::run(&send),
         Command::Recv(recv) => recv::run(&recv),
         Command::Inspect(inspect) => inspect::run(&inspect),
-        Command::Bench(bench) => bench::run(&bench),
         Command::Shm(shm) => shm::run(&shm),
         Command::Top(top) => top::run(&top),
         Command::Doctor(doctor) => doctor::run(&doctor),
-        Command::BenchPeer(peer) => bench::peer::run(&peer),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

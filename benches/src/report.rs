@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use numpush_benches::median;
 use serde_json::{Value, json};
 
-use crate::bench::case::{Case, Kind, Load, size};
-use crate::bench::run::Sample;
+use crate::case::{Case, Kind, Payload, size};
+use crate::payload::ROWS;
+use crate::run::Sample;
 
 /// A case and what its rounds gave.
 pub(crate) struct Row {
@@ -37,7 +39,7 @@ impl Row {
     /// Processor seconds for a gigabyte.
     fn cpu(&self) -> Option<f64> {
         let per_byte = |sample: &Sample| {
-            let bytes = sample.payload as f64 * self.case.count as f64;
+            let bytes = sample.payload_len as f64 * self.case.count as f64;
             sample
                 .cpu
                 .filter(|_| bytes > 1e8)
@@ -49,8 +51,8 @@ impl Row {
     /// Peak memory of the receiver over one payload, in bytes.
     fn peak(&self) -> Option<f64> {
         let over = |sample: &Sample| {
-            let account = sample.received.filter(|account| account.peak > 0)?;
-            Some(account.peak as f64 - sample.payload as f64)
+            let stats = sample.received.filter(|stats| stats.peak > 0)?;
+            Some(stats.peak as f64 - sample.payload_len as f64)
         };
         median(self.samples.iter().filter_map(over))
     }
@@ -58,7 +60,7 @@ impl Row {
     /// Payload bytes copied by us on each side, as a share of the payload.
     fn copies(&self) -> Option<(f64, f64)> {
         let sample = self.samples.last()?;
-        let share = |copied: u64| copied as f64 / sample.payload.max(1) as f64;
+        let share = |copied: u64| copied as f64 / sample.payload_len.max(1) as f64;
         Some((share(sample.sent?.copied), share(sample.received?.copied)))
     }
 }
@@ -72,26 +74,27 @@ impl Report {
         Self { rows }
     }
 
-    /// Our figure over the floor's: for rates more is better, for round trips less.
+    /// Our figure over the baseline's: for rates more is better, for round trips less.
     fn ratio(&self, row: &Row) -> Option<(f64, &'static str)> {
-        let floor = row.case.way.floor(row.case.kind, row.case.load)?;
+        let baseline = row.case.route.baseline(row.case.kind, row.case.payload)?;
         let same = |other: &&Row| {
-            let load = other.case.load == row.case.load || row.case.kind == Kind::RoundTrip;
-            other.case.way == floor && other.case.kind == row.case.kind && load
+            let payload =
+                other.case.payload == row.case.payload || row.case.kind == Kind::RoundTrip;
+            other.case.route == baseline && other.case.kind == row.case.kind && payload
         };
-        let floor_row = self.rows.iter().find(same)?;
+        let base = self.rows.iter().find(same)?;
         let ratio = match row.case.kind {
-            Kind::Throughput => row.rate()? / floor_row.rate()?,
-            Kind::RoundTrip => row.trip(50)? / floor_row.trip(50)?,
+            Kind::Throughput => row.rate()? / base.rate()?,
+            Kind::RoundTrip => row.trip(50)? / base.trip(50)?,
         };
-        Some((ratio, floor.name()))
+        Some((ratio, baseline.name()))
     }
 
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
-        let loads = |row: &Row| match row.case.load {
-            Load::Array(bytes) => format!("array of {}", size(bytes)),
-            Load::Frame => "flights, 336,776 rows".to_owned(),
+        let payloads = |row: &Row| match row.case.payload {
+            Payload::Array(bytes) => format!("array of {}", size(bytes)),
+            Payload::Frame => format!("frame of {ROWS} rows, 19 columns"),
         };
         let mut last = String::new();
         for row in &self.rows {
@@ -103,7 +106,7 @@ impl Report {
             let heading = format!(
                 "{}{kind}",
                 if kind.is_empty() {
-                    loads(row)
+                    payloads(row)
                 } else {
                     "round trips".to_owned()
                 }
@@ -111,7 +114,7 @@ impl Report {
             if heading != last {
                 let _ = writeln!(
                     out,
-                    "\n{heading:<32}{:>9}{:>10}{:>10}{:>12}{:>9}{:>10}  of its floor",
+                    "\n{heading:<32}{:>9}{:>10}{:>10}{:>12}{:>9}{:>10}  of its baseline",
                     "GB/s", "p50 us", "p99 us", "copies s/r", "CPU s/GB", "peak MiB"
                 );
                 last = heading;
@@ -124,8 +127,8 @@ impl Report {
 
     fn line(&self, row: &Row) -> String {
         let name = match row.case.kind {
-            Kind::RoundTrip => format!("  {}, {}", row.case.way.name(), loads_short(row.case.load)),
-            Kind::Throughput => format!("  {}", row.case.way.name()),
+            Kind::RoundTrip => format!("  {}, {}", row.case.route.name(), short(row.case.payload)),
+            Kind::Throughput => format!("  {}", row.case.route.name()),
         };
         if row.samples.is_empty() {
             return format!(
@@ -145,8 +148,8 @@ impl Report {
         let copies = row
             .copies()
             .map_or(String::new(), |(s, r)| format!("{s:.1}/{r:.1}"));
-        let ratio = self.ratio(row).map_or(String::new(), |(ratio, floor)| {
-            format!("{ratio:.2} of {floor}")
+        let ratio = self.ratio(row).map_or(String::new(), |(ratio, baseline)| {
+            format!("{ratio:.2} of {baseline}")
         });
         format!(
             "{name:<32}{:>9}{:>10}{:>10}{copies:>12}{:>9}{:>10}  {ratio}",
@@ -160,17 +163,17 @@ impl Report {
 
     pub(crate) fn json(&self) -> Value {
         let row = |row: &Row| {
-            let (load, bytes) = match row.case.load {
-                Load::Array(bytes) => ("array", Some(bytes)),
-                Load::Frame => ("frame", None),
+            let (payload, bytes) = match row.case.payload {
+                Payload::Array(bytes) => ("array", Some(bytes)),
+                Payload::Frame => ("frame", None),
             };
             let sample = row.samples.last();
             let sent = sample.and_then(|sample| sample.sent);
             let ratio = self.ratio(row);
             json!({
                 "case": row.case.name(),
-                "way": row.case.way.name(),
-                "load": load,
+                "route": row.case.route.name(),
+                "payload": payload,
                 "bytes": bytes,
                 "messages": row.case.count,
                 "rounds": row.samples.len(),
@@ -178,13 +181,13 @@ impl Report {
                 "round_trip_p50_seconds": row.trip(50),
                 "round_trip_p99_seconds": row.trip(99),
                 "copied_by_sender": sent.map(|sent| sent.copied),
-                "copied_by_receiver": sample.and_then(|sample| sample.received).map(|account| account.copied),
+                "copied_by_receiver": sample.and_then(|sample| sample.received).map(|stats| stats.copied),
                 "path": sent.map(|sent| sent.path.name()),
                 "reason": sent.map(|sent| sent.reason.name()),
                 "cpu_seconds_per_gigabyte": row.cpu(),
                 "receiver_peak_over_payload_bytes": row.peak(),
-                "floor": ratio.map(|(_, floor)| floor),
-                "ratio_to_floor": ratio.map(|(ratio, _)| ratio),
+                "baseline": ratio.map(|(_, baseline)| baseline),
+                "ratio_to_baseline": ratio.map(|(ratio, _)| ratio),
                 "not_measured": row.missing,
             })
         };
@@ -195,19 +198,13 @@ impl Report {
 const LEGEND: &str = "
 GB/s: payload bytes until the receiver has touched every page. Round trips: the same message there and back, the
 receiver touching its ends. Copies s/r: payload bytes copied by numpush itself, over the payload, on sending and
-receiving. Peak: the receiver's largest resident memory less one payload. A floor is what the machine does without
+receiving. Peak: the receiver's largest resident memory less one payload. A baseline is what the machine does without
 numpush, measured in the same run; for rates more of it is better, for round trips less.
 ";
 
-fn loads_short(load: Load) -> String {
-    match load {
-        Load::Array(bytes) => size(bytes),
-        Load::Frame => "flights".to_owned(),
+fn short(payload: Payload) -> String {
+    match payload {
+        Payload::Array(bytes) => size(bytes),
+        Payload::Frame => "frame".to_owned(),
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

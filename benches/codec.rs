@@ -1,34 +1,15 @@
 //! What the header costs: encode and decode of an array's, and of a frame's with 1,000 columns.
 //!
-//! `cargo bench -p numpush-message`. Medians of batches; the payload is empty or tiny, so that only the header counts.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a program for a person to run"
-)]
+//! `cargo bench -p numpush-benches --bench codec`. Medians of batches; the payload is empty or tiny, so that only the header counts.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
+use numpush_benches::{is_test, time};
 use numpush_message::{
     Array, Buffer, Column, ColumnData, ColumnType, Decoder, Element, Encoder, Flags, Frame,
     HeapAllocator, Message, Record,
 };
-
-/// The median time of one call, from batches of `count`.
-fn time(count: u32, mut call: impl FnMut()) -> Duration {
-    let mut batches: Vec<Duration> = (0..31)
-        .map(|_| {
-            let began = Instant::now();
-            (0..count).for_each(|_| call());
-            began.elapsed() / count
-        })
-        .collect();
-    batches.sort();
-    batches[batches.len() / 2]
-}
 
 fn record(message: &Message<'_>) -> Vec<u8> {
     Encoder::new(message, 1, Flags::default())
@@ -77,6 +58,9 @@ fn frame(columns: usize) -> Message<'static> {
 }
 
 fn main() {
+    if is_test() {
+        return;
+    }
     let mut heap = HeapAllocator::new();
     let array = Message::from(Array::new(f64::SCALAR, &[2, 4], vec![0; 64].into()).unwrap());
     for (name, message, count) in [
@@ -84,15 +68,17 @@ fn main() {
         ("frame of 1,000 columns", frame(1000), 50),
     ] {
         let bytes = record(&message);
-        let encode = time(count, || {
+        let encode = time(31, count, || {
             drop(black_box(
                 Encoder::new(&message, 1, Flags::default()).unwrap(),
             ))
         });
-        let decode = time(count, || drop(black_box(decode(&bytes, &mut heap))));
+        let decode = time(31, count, || drop(black_box(decode(&bytes, &mut heap))));
         println!(
-            "{name}: encode {encode:?}, decode {decode:?}, together {:?}",
-            encode + decode
+            "{name}: encode {:.2} us, decode {:.2} us, together {:.2} us",
+            encode * 1e6,
+            decode * 1e6,
+            (encode + decode) * 1e6
         );
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use zeromq::{PullSocket, PushSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 
-use crate::bench::peer::{Peer, Started, broken, measured, say, touch_pages};
-use crate::failure::Failure;
+use crate::error::{BenchError, bench_error};
+use crate::peer::{Peer, Started, measured, say, touch_pages};
 
 /// Seconds that `count` copies of `size` bytes take.
 pub(crate) fn memcpy(size: usize, count: usize, fresh: bool) -> f64 {
@@ -56,23 +56,23 @@ pub(crate) fn send_descriptor(
     Ok(())
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+fn runtime() -> Result<Runtime, BenchError> {
     Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .map_err(broken)
+        .map_err(bench_error)
 }
 
-pub(crate) fn zmq_receiver(peer: &Peer) -> Result<(), Failure> {
+pub(crate) fn zmq_receiver(peer: &Peer) -> Result<(), BenchError> {
     let runtime = runtime()?;
     let mut socket = PullSocket::new();
     let bound = runtime
         .block_on(socket.bind("tcp://127.0.0.1:0"))
-        .map_err(broken)?;
+        .map_err(bench_error)?;
     say(&format!("at {bound}"));
     measured(peer, &mut |last| {
-        let message = runtime.block_on(socket.recv()).map_err(broken)?;
+        let message = runtime.block_on(socket.recv()).map_err(bench_error)?;
         last.bytes = peer.size as u64;
         message.iter().for_each(|frame| touch_pages(frame));
         Ok(())
@@ -84,21 +84,25 @@ pub(crate) fn zmq_sender(
     address: &str,
     size: usize,
     framed: bool,
-) -> Result<impl FnMut(usize) -> Result<(), Failure>, Failure> {
+) -> Result<impl FnMut(usize) -> Result<(), BenchError>, BenchError> {
     let runtime = runtime()?;
     let payload = Bytes::from(vec![7_u8; size]);
     let mut socket = {
         let _guard = runtime.enter();
         PushSocket::new()
     };
-    runtime.block_on(socket.connect(address)).map_err(broken)?;
+    runtime
+        .block_on(socket.connect(address))
+        .map_err(bench_error)?;
     Ok(move |count: usize| {
         for _ in 0..count {
             let mut message = ZmqMessage::from(payload.clone());
             if framed {
                 message.push_front(Bytes::from_static(&[0; 64]));
             }
-            runtime.block_on(socket.send(message)).map_err(broken)?;
+            runtime
+                .block_on(socket.send(message))
+                .map_err(bench_error)?;
         }
         Ok(())
     })
@@ -129,7 +133,7 @@ else:
 ";
 
 /// Seconds that libzmq takes from one Python process to another.
-pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, Failure> {
+pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, BenchError> {
     let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
     let numbers = [size, warm, count].map(|number| number.to_string());
     let has_zmq = Command::new(&python)
@@ -137,7 +141,7 @@ pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, Failu
         .stderr(Stdio::null())
         .status();
     if !has_zmq.is_ok_and(|status| status.success()) {
-        return Err(Failure::Bench(format!(
+        return Err(BenchError::Case(format!(
             "{python} has no pyzmq: name one with NUMPUSH_PYTHON"
         )));
     }
@@ -153,17 +157,17 @@ pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, Failu
         .args(&numbers)
         .stdin(Stdio::piped())
         .spawn()
-        .map_err(broken)?;
+        .map_err(bench_error)?;
     pull.line()?;
     let mut go = push
         .stdin
         .take()
-        .ok_or_else(|| Failure::Bench("the sender has no input".into()))?;
+        .ok_or_else(|| BenchError::Case("the sender has no input".into()))?;
     let began = Instant::now();
-    go.write_all(b"go\n").map_err(broken)?;
+    go.write_all(b"go\n").map_err(bench_error)?;
     pull.line()?;
     let seconds = began.elapsed().as_secs_f64();
     drop(go);
-    push.wait().map_err(broken)?;
+    push.wait().map_err(bench_error)?;
     Ok(seconds)
 }

@@ -1,14 +1,13 @@
 //! What a lock costs when nobody else wants it, beside std's and pthread's, in one run.
 //!
-//! `cargo bench -p numpush-os --bench lock`. Each figure is the median of 21 rounds of 100,000 pairs of lock and unlock.
+//! `cargo bench -p numpush-benches --bench lock`. Each figure is the median of 21 rounds of 100,000 pairs of lock and unlock.
 #![expect(unsafe_code, reason = "pthread's locks, to compare with")]
-#![expect(clippy::print_stdout, reason = "the table is what it is run for")]
 
 use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::sync::{Mutex, RwLock};
-use std::time::Instant;
 
+use numpush_benches::{is_test, time};
 use numpush_os::{LockOptions, OwnedLock};
 
 const ROUNDS: usize = 21;
@@ -16,7 +15,7 @@ const PAIRS: u32 = 100_000;
 
 fn main() {
     // A test run only wants to know that it starts.
-    if std::env::args().any(|argument| argument == "--test") {
+    if is_test() {
         return;
     }
     let block = OwnedLock::new().expect("memory for locks");
@@ -27,32 +26,35 @@ fn main() {
     let (pthread_mutex, pthread_robust) = (shared_mutex(false), shared_mutex(true));
     let pthread_rwlock = shared_rwlock();
     let measured: Vec<(&str, f64)> = vec![
-        ("std Mutex", time(|| drop(black_box(mutex.lock())))),
-        ("std RwLock, read", time(|| drop(black_box(rwlock.read())))),
+        ("std Mutex", nanos(|| drop(black_box(mutex.lock())))),
+        ("std RwLock, read", nanos(|| drop(black_box(rwlock.read())))),
         (
             "pthread mutex between processes",
-            time(|| pthread_mutex_pair(&pthread_mutex)),
+            nanos(|| pthread_mutex_pair(&pthread_mutex)),
         ),
         (
-            "the same, robust: the floor of ours",
-            time(|| pthread_mutex_pair(&pthread_robust)),
+            "the same, robust: the baseline of ours",
+            nanos(|| pthread_mutex_pair(&pthread_robust)),
         ),
         (
             "pthread rwlock between processes, read",
-            time(|| pthread_read_pair(&pthread_rwlock)),
+            nanos(|| pthread_read_pair(&pthread_rwlock)),
         ),
         (
             "numpush mutex",
-            time(|| drop(black_box(lock.mutex(attempt)))),
+            nanos(|| drop(black_box(lock.mutex(attempt)))),
         ),
-        ("numpush read", time(|| drop(black_box(lock.read(attempt))))),
+        (
+            "numpush read",
+            nanos(|| drop(black_box(lock.read(attempt)))),
+        ),
         (
             "numpush write, 16 slots",
-            time(|| drop(black_box(lock.write(attempt)))),
+            nanos(|| drop(black_box(lock.write(attempt)))),
         ),
         (
             "numpush commit, 16 slots",
-            time(|| drop(black_box(lock.commit(attempt)))),
+            nanos(|| drop(black_box(lock.commit(attempt)))),
         ),
     ];
     for (name, nanos) in measured {
@@ -60,17 +62,9 @@ fn main() {
     }
 }
 
-/// Nanoseconds of one call, the median of the rounds.
-fn time(mut pair: impl FnMut()) -> f64 {
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let started = Instant::now();
-            (0..PAIRS).for_each(|_| pair());
-            started.elapsed().as_secs_f64() * 1e9 / f64::from(PAIRS)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    rounds[ROUNDS / 2]
+/// Nanoseconds of one pair of lock and unlock.
+fn nanos(pair: impl FnMut()) -> f64 {
+    time(ROUNDS, PAIRS, pair) * 1e9
 }
 
 fn shared_mutex(robust: bool) -> Box<UnsafeCell<libc::pthread_mutex_t>> {

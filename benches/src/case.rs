@@ -1,8 +1,8 @@
 use std::fmt::Write as _;
 
 /// How a payload travels in one measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Way {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
     /// memcpy into warm pages
     MemcpyWarm,
     /// memcpy into fresh pages
@@ -43,7 +43,7 @@ pub(crate) enum Way {
 
 /// What travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
+pub(crate) enum Payload {
     /// An array of so many bytes.
     Array(usize),
     /// The dataframe.
@@ -61,13 +61,13 @@ pub(crate) enum Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
-    pub(crate) way: Way,
-    pub(crate) load: Load,
+    pub(crate) route: Route,
+    pub(crate) payload: Payload,
     pub(crate) kind: Kind,
     pub(crate) count: usize,
 }
 
-impl Way {
+impl Route {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::MemcpyWarm => "memcpy, warm pages",
@@ -93,9 +93,14 @@ impl Way {
         }
     }
 
+    /// The route that [`name`](Self::name) names.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        THROUGHPUT.into_iter().find(|route| route.name() == name)
+    }
+
     /// The measurement without us that shows what the machine can do this way.
-    pub(crate) fn floor(self, kind: Kind, load: Load) -> Option<Self> {
-        let small = matches!(load, Load::Array(bytes) if bytes < 64 << 10);
+    pub(crate) fn baseline(self, kind: Kind, payload: Payload) -> Option<Self> {
+        let small = matches!(payload, Payload::Array(bytes) if bytes < 64 << 10);
         Some(match (self, kind) {
             (Self::Unix | Self::UnixSegment, _) if small => Self::BareUnix,
             (Self::Tcp | Self::TcpChecksums | Self::TcpSegment | Self::TcpSendfile, _) => {
@@ -108,17 +113,17 @@ impl Way {
         })
     }
 
-    pub(crate) fn is_floor(self) -> bool {
+    pub(crate) fn is_baseline(self) -> bool {
         self.name().starts_with("bare") || self.name().starts_with("memcpy")
     }
 }
 
 impl Case {
     pub(crate) fn name(&self) -> String {
-        let mut name = self.way.name().to_owned();
-        let _ = match self.load {
-            Load::Array(bytes) => write!(name, ", {}", size(bytes)),
-            Load::Frame => write!(name, ", flights"),
+        let mut name = self.route.name().to_owned();
+        let _ = match self.payload {
+            Payload::Array(bytes) => write!(name, ", {}", size(bytes)),
+            Payload::Frame => write!(name, ", frame"),
         };
         if self.kind == Kind::RoundTrip {
             name.push_str(", round trip");
@@ -136,40 +141,40 @@ pub(crate) fn size(bytes: usize) -> String {
     }
 }
 
-const THROUGHPUT: [Way; 20] = [
-    Way::MemcpyWarm,
-    Way::MemcpyFresh,
-    Way::BareTcp,
-    Way::Tcp,
-    Way::TcpChecksums,
-    Way::TcpSegment,
-    Way::TcpSendfile,
-    Way::BareSendfile,
-    Way::BareSplice,
-    Way::BareUnix,
-    Way::Unix,
-    Way::UnixSegment,
-    Way::Inproc,
-    Way::File,
-    Way::FileMap,
-    Way::BareZmq,
-    Way::BareZmqFrames,
-    Way::ZmqTcp,
-    Way::ZmqIpc,
-    Way::Pyzmq,
+const THROUGHPUT: [Route; 20] = [
+    Route::MemcpyWarm,
+    Route::MemcpyFresh,
+    Route::BareTcp,
+    Route::Tcp,
+    Route::TcpChecksums,
+    Route::TcpSegment,
+    Route::TcpSendfile,
+    Route::BareSendfile,
+    Route::BareSplice,
+    Route::BareUnix,
+    Route::Unix,
+    Route::UnixSegment,
+    Route::Inproc,
+    Route::File,
+    Route::FileMap,
+    Route::BareZmq,
+    Route::BareZmqFrames,
+    Route::ZmqTcp,
+    Route::ZmqIpc,
+    Route::Pyzmq,
 ];
 
-const ROUND_TRIP: [Way; 6] = [
-    Way::BareTcp,
-    Way::Tcp,
-    Way::BareUnix,
-    Way::Unix,
-    Way::UnixSegment,
-    Way::Inproc,
+const ROUND_TRIP: [Route; 6] = [
+    Route::BareTcp,
+    Route::Tcp,
+    Route::BareUnix,
+    Route::Unix,
+    Route::UnixSegment,
+    Route::Inproc,
 ];
 
 /// Every case, sizes rising.
-pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
+pub(crate) fn all(quick: bool) -> Vec<Case> {
     let sizes: &[usize] = if quick {
         &[64, 1 << 20, 64 << 20]
     } else {
@@ -179,57 +184,57 @@ pub(crate) fn all(quick: bool, frame: bool) -> Vec<Case> {
     let most = if quick { 2_000 } else { 20_000 };
     let mut cases = Vec::new();
     for &bytes in sizes {
-        for way in THROUGHPUT {
+        for route in THROUGHPUT {
             let count = (budget / bytes).clamp(if quick { 2 } else { 4 }, most);
             // A file a message, and a link that polls: fewer of them say as much.
-            let count = if way == Way::File {
+            let count = if route == Route::File {
                 count.min(most / 10)
             } else {
                 count
             };
-            if matches!(way, Way::TcpSendfile | Way::BareSendfile | Way::BareSplice)
-                && bytes < 1 << 20
+            if matches!(
+                route,
+                Route::TcpSendfile | Route::BareSendfile | Route::BareSplice
+            ) && bytes < 1 << 20
             {
                 continue;
             }
             cases.push(Case {
-                way,
-                load: Load::Array(bytes),
+                route,
+                payload: Payload::Array(bytes),
                 kind: Kind::Throughput,
                 count,
             });
         }
     }
-    for way in ROUND_TRIP {
+    for route in ROUND_TRIP {
         let count = if quick { 2_000 } else { 10_000 };
         cases.push(Case {
-            way,
-            load: Load::Array(64),
+            route,
+            payload: Payload::Array(64),
             kind: Kind::RoundTrip,
             count,
         });
     }
     let largest = sizes.last().copied().unwrap_or(1 << 20);
     for bytes in [1 << 20, largest] {
-        let way = Way::UnixSegment;
+        let route = Route::UnixSegment;
         let count = if quick { 1_000 } else { 3_000 };
         cases.push(Case {
-            way,
-            load: Load::Array(bytes),
+            route,
+            payload: Payload::Array(bytes),
             kind: Kind::RoundTrip,
             count,
         });
     }
-    if frame {
-        let ours = THROUGHPUT
-            .into_iter()
-            .filter(|way| !way.is_floor() && !matches!(way, Way::FileMap | Way::TcpSendfile));
-        cases.extend(ours.map(|way| Case {
-            way,
-            load: Load::Frame,
-            kind: Kind::Throughput,
-            count: 10,
-        }));
-    }
+    let ours = THROUGHPUT.into_iter().filter(|route| {
+        !route.is_baseline() && !matches!(route, Route::FileMap | Route::TcpSendfile)
+    });
+    cases.extend(ours.map(|route| Case {
+        route,
+        payload: Payload::Frame,
+        kind: Kind::Throughput,
+        count: 10,
+    }));
     cases
 }

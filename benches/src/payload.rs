@@ -1,0 +1,94 @@
+//! What is sent, from where the case wants it to lie.
+
+use std::collections::BTreeMap;
+
+use numpush::{
+    Array, Buffer, Column, ColumnData, ColumnType, Element, Encoder, Flags, Frame, Limits, Message,
+    SealedBufferMut,
+};
+
+use crate::case::{Case, Payload, Route};
+use crate::error::{BenchError, bench_error};
+
+/// Rows and columns of the dataframe: as many as New York's flights of 2013, which the tests ship.
+pub(crate) const ROWS: usize = 336_776;
+const NUMBERS: usize = 14;
+const TEXTS: usize = 5;
+
+/// The message of a case.
+pub(crate) fn message(case: &Case) -> Result<Message<'static>, BenchError> {
+    let in_segment = matches!(
+        case.route,
+        Route::TcpSegment | Route::TcpSendfile | Route::UnixSegment
+    );
+    match case.payload {
+        Payload::Frame if in_segment => reopened(&frame()),
+        Payload::Frame => Ok(frame()),
+        Payload::Array(bytes) => {
+            let buffer = if in_segment {
+                let mut segment = SealedBufferMut::new(bytes).map_err(numpush::Error::from)?;
+                segment.as_mut_slice().fill(7);
+                segment.seal().map_err(numpush::Error::from)?
+            } else {
+                Buffer::from(vec![7; bytes])
+            };
+            let array = Array::new(f64::SCALAR, &[bytes / 8], buffer);
+            Ok(Message::from(array.map_err(numpush::Error::from)?))
+        }
+    }
+}
+
+/// The message's record in sealed memory.
+pub(crate) fn record(message: &Message<'_>) -> Result<Buffer<'static>, BenchError> {
+    let mut encoder = Encoder::new(message, 0, Flags::default()).map_err(numpush::Error::from)?;
+    let len = usize::try_from(encoder.record_len()).map_err(bench_error)?;
+    let mut segment = SealedBufferMut::new(len).map_err(numpush::Error::from)?;
+    let mut at = 0;
+    while let Some(next) = encoder.next() {
+        let count = next.bytes.len();
+        segment.as_mut_slice()[at..at + count].copy_from_slice(next.bytes);
+        at += count;
+        encoder.advance(count);
+    }
+    Ok(segment.seal().map_err(numpush::Error::from)?)
+}
+
+/// The same message with all its buffers in one sealed segment.
+fn reopened(message: &Message<'_>) -> Result<Message<'static>, BenchError> {
+    let limits = Limits::default().with_payload(u64::MAX);
+    Ok(Message::open(&record(message)?, &limits).map_err(numpush::Error::from)?)
+}
+
+/// A dataframe of fourteen columns of numbers and five of short texts.
+fn frame() -> Message<'static> {
+    let column = |name: String, format, buffers| Column {
+        name,
+        nullable: false,
+        metadata: BTreeMap::new(),
+        data: ColumnData {
+            format,
+            len: ROWS,
+            null_count: 0,
+            buffers,
+            dictionary: None,
+        },
+    };
+    let numbers = (0..NUMBERS).map(|at| {
+        let buffers = vec![Buffer::default(), vec![7; ROWS * 8].into()];
+        column(format!("number_{at}"), ColumnType::Float64, buffers)
+    });
+    // Three letters each, as the code of an airport.
+    let texts = (0..TEXTS).map(|at| {
+        let ends = (0_i32..).step_by(3).take(ROWS + 1);
+        let offsets: Vec<u8> = ends.flat_map(i32::to_le_bytes).collect();
+        let letters = vec![b'a'; ROWS * 3];
+        let buffers = vec![Buffer::default(), offsets.into(), letters.into()];
+        column(format!("text_{at}"), ColumnType::Utf8, buffers)
+    });
+    Message::from(Frame {
+        rows: ROWS,
+        columns: numbers.chain(texts).collect(),
+        metadata: BTreeMap::new(),
+        rebased: 0,
+    })
+}

@@ -1,0 +1,188 @@
+//! The measurements that have two ends.
+
+use std::io::{Read, Write};
+
+use std::time::Instant;
+
+use numpush::{Connection, Message, Transfer};
+
+use crate::case::{Case, Kind, Route};
+use crate::error::{BenchError, bench_error};
+use crate::peer::{self, Peer, PeerStats, Started};
+use crate::place::Place;
+use crate::run::{Sample, WARM, timed, trips};
+use crate::{baseline, payload};
+
+fn start(case: &Case, address: &str, size: usize) -> Result<Started, BenchError> {
+    let peer = Peer {
+        route: case.route,
+        address: address.to_owned(),
+        size,
+        warm: WARM,
+        count: case.count,
+        echo: case.kind == Kind::RoundTrip,
+    };
+    peer.start()
+}
+
+fn address_of(started: &mut Started) -> Result<String, BenchError> {
+    let line = started.line()?;
+    Ok(line.strip_prefix("at ").unwrap_or(&line).to_owned())
+}
+
+pub(crate) fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, BenchError> {
+    let place = Place::new(case.route);
+    let mut started = start(case, &place.endpoint, 0)?;
+    let listening = address_of(&mut started)?;
+    let endpoint = match case.route {
+        Route::TcpChecksums => format!("{listening}?checksums=on"),
+        Route::TcpSendfile => format!("{listening}?sendfile=on"),
+        Route::Unix | Route::UnixSegment | Route::File => place.endpoint.clone(),
+        _ => listening,
+    };
+    let mut connection = numpush::connect(&endpoint)?;
+    if case.kind == Kind::RoundTrip {
+        return trips(case, || turn(&mut connection, message), Some(&mut started));
+    }
+    let mut last = None;
+    let sample = timed(case, &mut started, |count| {
+        for _ in 0..count {
+            last = Some(connection.send(message)?);
+        }
+        Ok(())
+    })?;
+    Ok(Sample {
+        sent: last,
+        ..sample
+    })
+}
+
+fn turn(connection: &mut Connection, message: &Message<'_>) -> Result<Transfer, BenchError> {
+    let sent = connection.send(message)?;
+    let received = connection.recv()?;
+    std::hint::black_box(&received);
+    Ok(sent)
+}
+
+pub(crate) fn bare(case: &Case, size: usize) -> Result<Sample, BenchError> {
+    let place = Place::new(case.route);
+    let mut started = start(case, &place.endpoint, size)?;
+    let address = address_of(&mut started)?;
+    if matches!(case.route, Route::BareZmq | Route::BareZmqFrames) {
+        let send = baseline::zmq_sender(&address, size, case.route == Route::BareZmqFrames)?;
+        return timed(case, &mut started, send);
+    }
+    let mut socket = peer::bare_connect(case.route, &address)?;
+    let mut bytes = vec![7_u8; size];
+    if case.kind == Kind::RoundTrip {
+        let turn = || {
+            socket.write_all(&bytes).map_err(bench_error)?;
+            socket.read_exact(&mut bytes).map_err(bench_error)?;
+            Ok(Transfer::default())
+        };
+        let sample = trips(case, turn, Some(&mut started))?;
+        return Ok(Sample {
+            sent: None,
+            payload_len: size as u64,
+            ..sample
+        });
+    }
+    timed(case, &mut started, |count| {
+        for _ in 0..count {
+            socket.write_all(&bytes).map_err(bench_error)?;
+        }
+        Ok(())
+    })
+}
+
+/// sendfile or splice from sealed memory, in a loop.
+pub(crate) fn by_file(case: &Case, size: usize) -> Result<Sample, BenchError> {
+    let message = payload::message(&Case {
+        route: Route::TcpSegment,
+        ..*case
+    })?;
+    let backing = message
+        .buffers()
+        .first()
+        .and_then(|buffer| buffer.backing().cloned());
+    let backing =
+        backing.ok_or_else(|| BenchError::Case("a segment without a descriptor".into()))?;
+    let mut started = start(case, "-", size)?;
+    let address = address_of(&mut started)?;
+    let socket = std::net::TcpStream::connect(address).map_err(bench_error)?;
+    let splice = case.route == Route::BareSplice;
+    timed(case, &mut started, |count| {
+        for _ in 0..count {
+            baseline::send_descriptor(&socket, &backing.file, size, splice).map_err(bench_error)?;
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, BenchError> {
+    let mut listener = numpush::listen("inproc:bench")?;
+    let echo = case.kind == Kind::RoundTrip;
+    let receiver = std::thread::spawn(move || -> Result<Transfer, BenchError> {
+        let mut connection = listener.accept()?;
+        let mut last = Transfer::default();
+        loop {
+            let received = match connection.recv() {
+                Err(numpush::Error::Transport(numpush::TransportError::Closed { .. })) => {
+                    return Ok(last);
+                }
+                result => result?,
+            };
+            last = received.transfer;
+            if echo {
+                connection.send(&received.message)?;
+            } else {
+                peer::touch(&received.message);
+            }
+        }
+    });
+    let mut connection = numpush::connect("inproc:bench")?;
+    let mut sample = if echo {
+        trips(case, || turn(&mut connection, message), None)?
+    } else {
+        connection.send(message)?;
+        connection.flush()?;
+        let began = Instant::now();
+        let mut last = Transfer::default();
+        for _ in 0..case.count {
+            last = connection.send(message)?;
+        }
+        connection.flush()?;
+        let seconds = began.elapsed().as_secs_f64();
+        let rate = Some(last.bytes as f64 * case.count as f64 / seconds);
+        Sample {
+            rate,
+            sent: Some(last),
+            payload_len: last.bytes,
+            ..Sample::default()
+        }
+    };
+    connection.close()?;
+    let transfer = receiver
+        .join()
+        .map_err(|_| BenchError::Case("the receiving thread panicked".into()))??;
+    let (copied, bytes) = (transfer.copied, transfer.bytes);
+    sample.received = Some(PeerStats {
+        copied,
+        bytes,
+        ..PeerStats::default()
+    });
+    Ok(sample)
+}
+
+/// The receiver maps a file that cannot change: memory of ours, sealed, by its name in /proc.
+pub(crate) fn mapped(case: &Case, message: &Message<'static>) -> Result<Sample, BenchError> {
+    let record = payload::record(message)?;
+    let backing = record
+        .backing()
+        .ok_or_else(|| BenchError::Case("a segment without a descriptor".into()))?;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&*backing.file);
+    let path = format!("/proc/{}/fd/{descriptor}", std::process::id());
+    let mut started = start(case, &path, 0)?;
+    address_of(&mut started)?;
+    timed(case, &mut started, |_| Ok(()))
+}
