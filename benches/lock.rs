@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::{Mutex, RwLock};
 
 use numpush_benches::{is_test, time};
-use numpush_os::{LockOptions, OwnedLock};
+use numpush_shm_core::{LockOptions, OwnedLock};
 
 const ROUNDS: usize = 21;
 const PAIRS: u32 = 100_000;

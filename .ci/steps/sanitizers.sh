@@ -6,7 +6,7 @@ if ! has_nightly; then
     exit
 fi
 host=$(rustc -vV | sed -n 's/^host: //p')
-crates=(--package numpush-os)
+crates=(--package numpush-os --package numpush-shm-core)
 RUSTFLAGS="-Zsanitizer=address" cargo +nightly test --quiet "${crates[@]}" --lib --target "$host" --target-dir target/address
 if [ -e "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library/Cargo.toml" ]; then
     # Its own search for deadlocks knows 128 locks a thread; a test holds a thousand.

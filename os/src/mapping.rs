@@ -122,7 +122,8 @@ pub struct FileMapping(Mapping);
 pub struct SharedMapping(Mapping);
 
 const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE);
-pub(crate) const NO_RESIZE: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
+/// The seals that keep memory from changing its size; fcntl(2).
+pub const NO_RESIZE: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
 impl SealedMapping {
     /// Maps a memory descriptor whole.
@@ -239,8 +240,11 @@ pub fn is_sealed(memory: impl AsFd) -> bool {
     sealed_len(memory, NO_RESIZE | SealFlag::F_SEAL_WRITE).is_ok()
 }
 
-/// The length of memory that has all seals in `wanted`.
-pub(crate) fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
+/// The length of memory that has all seals in `wanted`, and whose every page is allocated.
+///
+/// # Errors
+/// [`io::ErrorKind::PermissionDenied`] if it lacks a seal, cannot have any (a file, a pipe), or has holes.
+pub fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
     let refused = |what| io::Error::new(io::ErrorKind::PermissionDenied, what);
     // EINVAL for everything that is not a memory descriptor: files, pipes, devices.
     let seals = fcntl(memory.as_fd(), FcntlArg::F_GET_SEALS)

@@ -89,8 +89,13 @@ impl Memfd {
     }
 }
 
-/// Memory of `len` zeros behind a descriptor, every page allocated, sealed against changes of size.
-pub(crate) fn allocate(len: usize, name: &str) -> io::Result<OwnedFd> {
+/// Makes `len` bytes of zeros behind a descriptor, with every page allocated, sealed against changes of size;
+/// memfd_create(2), fallocate(2). `name` shows in /proc only.
+///
+/// # Errors
+/// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what
+/// memfd_create(2) reports.
+pub fn allocate(len: usize, name: &str) -> io::Result<OwnedFd> {
     let descriptor = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let size = size_to_allocate(len)?;
     if size > 0 {
@@ -103,14 +108,21 @@ pub(crate) fn allocate(len: usize, name: &str) -> io::Result<OwnedFd> {
 /// `len` as the kernel wants it, if there is so much memory to be had.
 ///
 /// fallocate takes pages one by one until the machine has none left, and then the OOM killer comes, not an error.
-pub(crate) fn size_to_allocate(len: usize) -> io::Result<i64> {
+///
+/// # Errors
+/// [`io::ErrorKind::OutOfMemory`] if fewer bytes are available; [`io::ErrorKind::InvalidInput`] if no file is so long.
+pub fn size_to_allocate(len: usize) -> io::Result<i64> {
     if len as u64 > available_memory().unwrap_or(u64::MAX) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
-pub(crate) fn add_seals(memory: impl AsFd, seals: SealFlag) -> io::Result<()> {
+/// Adds seals to memory; fcntl(2), F_ADD_SEALS.
+///
+/// # Errors
+/// What fcntl(2) reports.
+pub fn add_seals(memory: impl AsFd, seals: SealFlag) -> io::Result<()> {
     fcntl(memory, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use numpush_os::{SharedPages, forks, peer_credentials, set_receive_tick, set_send_tick, user};
+use numpush_os::{peer_credentials, set_receive_tick, set_send_tick, user};
+use numpush_shm_core::{SharedPages, forks};
 
 use crate::channel::{Channel, Fault};
 use crate::error::Error;

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use numpush_os::{LockError, LockOptions, OwnedLock, PartRange, ReadHold, RobustRwLock, WriteHold};
+use numpush_shm_core::{
+    LockError, LockOptions, OwnedLock, PartRange, ReadHold, RobustRwLock, WriteHold,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::client;
@@ -145,7 +147,7 @@ impl Drop for Divided {
         let _ = self.held.take_back_parts(None);
         let unfinished = |(block, bytes): (&OwnedLock, &Range<usize>)| {
             let poison = block.lock().state().poison?;
-            Some(numpush_os::Poison {
+            Some(numpush_shm_core::Poison {
                 dirty: bytes.clone(),
                 ..poison
             })
@@ -156,7 +158,8 @@ impl Drop for Divided {
             let dirty = all.fold(first.dirty.clone(), |sum, one| {
                 sum.start.min(one.dirty.start)..sum.end.max(one.dirty.end)
             });
-            self.held.set_poison(numpush_os::Poison { dirty, ..first });
+            self.held
+                .set_poison(numpush_shm_core::Poison { dirty, ..first });
         }
     }
 }

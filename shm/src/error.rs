@@ -2,7 +2,7 @@ use std::io;
 use std::ops::Range;
 
 use numpush_message::{AllocError, DecodeError, Dtype};
-use numpush_os::LockError;
+use numpush_shm_core::LockError;
 
 /// Why something shared could not be made, opened or used.
 #[non_exhaustive]

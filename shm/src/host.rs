@@ -8,7 +8,8 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use numpush_os::{RobustRwLock, SharedPages, forks, peer_credentials, user};
+use numpush_os::{peer_credentials, user};
+use numpush_shm_core::{RobustRwLock, SharedPages, forks};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, Fault};

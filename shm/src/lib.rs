@@ -58,7 +58,7 @@ pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
 pub use handle::Handle;
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::{NamedMemory, reap};
-pub use numpush_os::{
+pub use numpush_shm_core::{
     Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,
     WriteGuard,
 };

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use numpush_os::{LockOptions, MutexHold};
+use numpush_shm_core::{LockOptions, MutexHold};
 
 use crate::arena::Arena;
 use crate::client;
@@ -79,7 +79,7 @@ impl SharedMutex {
     /// Locks it, and waits at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::Lock`], with [`Timeout`](numpush_os::LockError::Timeout) that names the holder.
+    /// [`Error::Lock`], with [`Timeout`](numpush_shm_core::LockError::Timeout) that names the holder.
     pub fn lock_for(&self, timeout: Duration) -> Result<SharedMutexGuard<'_>, Error> {
         self.attempt(Some(timeout))
     }
@@ -107,7 +107,7 @@ impl SharedMutexGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use numpush_os::LockError;
+    use numpush_shm_core::LockError;
 
     #[test]
     fn one_holder_at_a_time() {

@@ -4,7 +4,7 @@ use std::io;
 use bytemuck::Pod;
 use ndarray::{ArrayView, Dimension, IntoDimension};
 use numpush_message::Element;
-use numpush_os::{NamedMapping, reap_names};
+use numpush_shm_core::{NamedMapping, reap_names};
 
 use crate::array::byte_len;
 use crate::error::Error;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use numpush_os::{
+use numpush_shm_core::{
     Claimed, Guarded, LockAddress, OwnedLock, Pair, RobustRwLock, SharedPages, forks,
 };
 use serde::{Deserialize, Serialize};

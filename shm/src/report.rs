@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use numpush_os::{Holder, RobustRwLock};
+use numpush_shm_core::{Holder, RobustRwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::client;

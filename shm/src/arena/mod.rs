@@ -8,9 +8,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use numpush_message::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
-use numpush_os::{
-    Claimed, HUGE_PAGE, HugePages, PageOptions, SharedPages, available_memory, forks,
-};
+use numpush_os::available_memory;
+use numpush_shm_core::{Claimed, HUGE_PAGE, HugePages, PageOptions, SharedPages, forks};
 
 use free::FreeRuns;
 pub(crate) use landed::landed;

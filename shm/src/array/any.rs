@@ -3,7 +3,8 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use ndarray::{Dimension, Ix1};
 use numpush_message::{Array, Backing, Buffer, Dtype, Element, Message, Stability};
-use numpush_os::{LockOptions, Memfd, ReadGuard, WriteGuard};
+use numpush_os::Memfd;
+use numpush_shm_core::{LockOptions, ReadGuard, WriteGuard};
 use smallvec::SmallVec;
 
 use crate::array::{SharedArray, claim_array, freeze, lock_exclusive, lock_shared};

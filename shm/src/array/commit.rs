@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoDimension};
 use numpush_message::{Dtype, Element};
-use numpush_os::{LockOptions, Pair, ReadGuard};
+use numpush_shm_core::{LockOptions, Pair, ReadGuard};
 
 use crate::arena::Arena;
 use crate::array::layout::{self, Layout};

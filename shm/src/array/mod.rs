@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytemuck::Pod;
 use ndarray::{ArrayRef, Axis, Dimension, IntoDimension};
 use numpush_message::{Array, Body, Buffer, Dtype, Element, Message};
-use numpush_os::{
+use numpush_shm_core::{
     Claimed, Guarded, LockError, LockOptions, Poison, ReadGuard, ReadHold, WriteGuard, WriteHold,
     part_range,
 };

@@ -6,7 +6,7 @@ use std::vec;
 use bytemuck::Pod;
 use ndarray::{Axis, Dimension};
 use numpush_message::Element;
-use numpush_os::{LockOptions, PartGuard, part_range};
+use numpush_shm_core::{LockOptions, PartGuard, part_range};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::array::SharedArray;
@@ -85,7 +85,7 @@ impl<T: Element + Pod, D: Dimension> Part<T, D> {
 
     /// The part's range of indices along the divided axis.
     pub fn range(&self) -> Range<usize> {
-        let numpush_os::PartRange {
+        let numpush_shm_core::PartRange {
             parts,
             number,
             grain,
@@ -101,8 +101,8 @@ impl<T: Element + Pod, D: Dimension> Part<T, D> {
     /// Locks the part for writing.
     ///
     /// # Errors
-    /// [`Error::Lock`]: [`Retired`](numpush_os::LockError::Retired) if the partition is gone,
-    /// [`Poisoned`](numpush_os::LockError::Poisoned) if another worker died writing this part.
+    /// [`Error::Lock`]: [`Retired`](numpush_shm_core::LockError::Retired) if the partition is gone,
+    /// [`Poisoned`](numpush_shm_core::LockError::Poisoned) if another worker died writing this part.
     pub fn write(&mut self) -> Result<PartGuard<'_, T, D>, Error> {
         self.guard(LockOptions::default())
     }
@@ -186,7 +186,7 @@ impl<'de, T: Element + Pod, D: Dimension> Deserialize<'de> for Part<T, D> {
 
 impl<T, D: fmt::Debug> fmt::Debug for Part<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numpush_os::PartRange { parts, number, .. } = self.share.division;
+        let numpush_shm_core::PartRange { parts, number, .. } = self.share.division;
         write!(
             f,
             "Part({number} of {parts} along axis {} of {:?})",

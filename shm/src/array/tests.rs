@@ -1,7 +1,7 @@
 use super::*;
 use ndarray::{Array2, Ix1, Ix2, array};
 use numpush_message::BufferAllocator as _;
-use numpush_os::LockError;
+use numpush_shm_core::LockError;
 
 fn arena() -> Arena {
     Arena::new(64 << 20)
@@ -129,7 +129,7 @@ fn a_panic_poisons_until_it_is_repaired() {
     };
     assert_eq!(
         (poison.cause, poison.dirty),
-        (numpush_os::PoisonCause::Panicked, 0..32)
+        (numpush_shm_core::PoisonCause::Panicked, 0..32)
     );
     assert!(shared.read_poisoned().unwrap().poison().is_some());
     drop(shared.write_poisoned().unwrap());

@@ -1,6 +1,6 @@
 use bytemuck::Pod;
 use numpush_message::{Buffer, ColumnType, Dtype, Element, Frame};
-use numpush_os::{Guarded, LockOptions, Poison, ReadHold, WriteHold};
+use numpush_shm_core::{Guarded, LockOptions, Poison, ReadHold, WriteHold};
 
 use crate::error::Error;
 use crate::frame::column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};

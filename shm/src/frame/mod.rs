@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use numpush_message::{Body, Buffer, Column, Frame, Message};
-use numpush_os::{Claimed, Guarded, LockOptions};
+use numpush_shm_core::{Claimed, Guarded, LockOptions};
 
 pub use column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
 pub use guard::{FrameReadGuard, FrameWriteGuard};

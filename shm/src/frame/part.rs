@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use numpush_message::{ColumnType, Element};
-use numpush_os::{Guarded, LockOptions, PartRange, ReadHold, WriteHold, part_range};
+use numpush_shm_core::{Guarded, LockOptions, PartRange, ReadHold, WriteHold, part_range};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::division::{Share, ShareOffer, divide};

@@ -1,6 +1,6 @@
 use bytemuck::Pod;
 use numpush_message::{Dtype, Element};
-use numpush_os::{LockOptions, Poison, ReadHold, WriteHold};
+use numpush_shm_core::{LockOptions, Poison, ReadHold, WriteHold};
 
 use crate::error::Error;
 use crate::graph::{Descriptor, INDICES, INDPTR, Of, WEIGHTS};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, cast_slice};
 use numpush_message::Element;
-use numpush_os::LockOptions;
+use numpush_shm_core::LockOptions;
 use serde::{Deserialize, Serialize};
 
 pub use guard::{GraphReadGuard, GraphWriteGuard};

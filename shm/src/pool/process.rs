@@ -169,7 +169,7 @@ fn held_by(pid: u32) -> Vec<HeldLock> {
         };
         for lock in value.locks() {
             let state = lock.state();
-            let writes = |holder: &numpush_os::Holder| holder.pid == pid;
+            let writes = |holder: &numpush_shm_core::Holder| holder.pid == pid;
             let dirty = state
                 .poison
                 .filter(|poison| poison.pid == pid && !state.partitioned);

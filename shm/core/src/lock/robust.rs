@@ -14,7 +14,7 @@ use crate::lock::identity::this_thread;
 /// marks it when its holder dies, by whatever cause, and the next to lock it is told.
 ///
 /// # Invariants
-/// 1. It lies in a [control mapping](crate::lock::LockTable), which is never unmapped: the kernel walks the list of held
+/// 1. It lies in a [lock table](crate::lock::LockTable), which is never unmapped: the kernel walks the list of held
 ///    robust mutexes when a thread ends, and writes to them.
 /// 2. It was initialised by its maker before anybody else could learn of it.
 #[repr(C, align(64))]
@@ -71,7 +71,7 @@ impl Robust {
     /// Makes it a mutex that nobody holds.
     ///
     /// # Safety
-    /// `mutex` points into a control mapping and nobody else knows of it (invariants 1 and 2 begin here).
+    /// `mutex` points into a lock table and nobody else knows of it (invariants 1 and 2 begin here).
     pub(crate) unsafe fn initialise(mutex: *mut Self) -> std::io::Result<()> {
         let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         let attributes = attributes.as_mut_ptr();

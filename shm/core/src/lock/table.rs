@@ -7,21 +7,20 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::SealFlag;
+use numpush_os::{NO_RESIZE, add_seals, allocate, sealed_len};
 
 use crate::lock::identity::{forks, watch_forks};
 use crate::lock::robust::Robust;
 use crate::lock::rw::{Head, RobustRwLock};
-use crate::mapping::{NO_RESIZE, sealed_len};
-use crate::memory::{add_seals, allocate};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"numplock");
 const VERSION: u32 = 1;
-/// Locks of the first control mapping of a process; each further one has twice as many, up to [`MOST_BLOCKS`], so that
+/// Locks of the first lock table of a process; each further one has twice as many, up to [`MOST_BLOCKS`], so that
 /// ten thousand arrays need a handful of descriptors.
 const FIRST_BLOCKS: u32 = 64;
 const MOST_BLOCKS: u32 = 4096;
 
-/// The first line of a control mapping. A reader copies it out before it believes a word of it.
+/// The first line of a lock table. A reader copies it out before it believes a word of it.
 #[repr(C, align(64))]
 struct Header {
     /// Stored last.
@@ -131,7 +130,7 @@ mod def {
         pub(super) fn initialise(&'static self, index: u32) -> io::Result<()> {
             let (head, slots) = self.block(index);
             for mutex in std::iter::once(&head.writer).chain(slots) {
-                // SAFETY: in a control mapping, and the block was never handed out.
+                // SAFETY: in a lock table, and the block was never handed out.
                 unsafe { Robust::initialise(std::ptr::from_ref(mutex).cast_mut()) }?;
             }
             Ok(())
@@ -234,7 +233,7 @@ fn slots() -> usize {
     (processors * 2).next_power_of_two().clamp(16, 64)
 }
 
-/// Every control mapping of this process, by inode. None is ever taken out: a number is not used again while the
+/// Every lock table of this process, by inode. None is ever taken out: a number is not used again while the
 /// memory of that number is mapped.
 fn attached() -> Attached {
     static ATTACHED: Mutex<Option<HashMap<u64, &'static LockTable>>> = Mutex::new(None);
@@ -284,7 +283,7 @@ pub struct OwnedLock {
 /// Where a lock lies, in words that can be sent beside the descriptor of its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LockAddress {
-    /// Which of the control mapping's locks.
+    /// Which of the lock table's locks.
     pub index: u32,
     /// Which of the lock's lives.
     pub generation: u64,
@@ -459,6 +458,6 @@ mod tests {
             .collect();
         controls.sort();
         controls.dedup();
-        assert!(controls.len() < 12, "{} control mappings", controls.len());
+        assert!(controls.len() < 12, "{} lock tables", controls.len());
     }
 }

@@ -8,8 +8,8 @@ use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use smallvec::SmallVec;
 
 use crate::lock::{Poison, ReadHold, WriteHold};
-use crate::pages::{Guarded, Pair, RangeInUse};
-use crate::part::PartRange;
+use crate::memory::{Guarded, Pair, RangeInUse};
+use crate::partition::PartRange;
 
 /// An array while its lock is held for reading.
 ///

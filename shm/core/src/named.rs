@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
-
-use crate::file::commit_file;
-use crate::memory::size_to_allocate;
+use numpush_os::{commit_file, size_to_allocate};
 
 /// Where the kernel keeps shared memory with names.
 const FOLDER: &str = "/dev/shm";
@@ -242,7 +240,7 @@ fn reap(path: &Path) -> io::Result<bool> {
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
-    if !file.metadata()?.is_file() || file.metadata()?.uid() != crate::process::user() {
+    if !file.metadata()?.is_file() || file.metadata()?.uid() != numpush_os::user() {
         return Ok(false);
     }
     let Ok(locked) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {

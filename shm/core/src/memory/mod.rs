@@ -1,8 +1,8 @@
 //! Memory that several processes map for writing, and who may touch which bytes of it.
 
 mod claim;
-mod def;
 mod guarded;
+mod pages;
 mod pair;
 
 use std::collections::HashMap;
@@ -12,15 +12,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use numpush_os::{NO_RESIZE, add_seals, allocate, sealed_len, size_to_allocate};
 
 pub use claim::{Claimed, RangeInUse};
-pub use def::SharedPages;
 pub use guarded::Guarded;
+pub use pages::SharedPages;
 pub use pair::Pair;
 
 use crate::lock::inode;
-use crate::mapping::{NO_RESIZE, sealed_len};
-use crate::memory::{add_seals, allocate};
 
 /// The huge page of x86-64 and of aarch64 with small pages.
 pub const HUGE_PAGE: usize = 2 << 20;
@@ -66,7 +65,7 @@ impl SharedPages {
             return unsafe { Self::map(descriptor, len) }.and_then(register);
         }
         // Pages that were set aside are not among those that are available, so only others are asked for.
-        crate::memory::size_to_allocate(len)?;
+        size_to_allocate(len)?;
         register(Self::shaped(len, MFdFlags::empty(), options)?)
     }
 

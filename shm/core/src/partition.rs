@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use ndarray::{ArrayViewMut, Dimension, RawArrayViewMut, ShapeBuilder};
 
 use crate::lock::{ReadHold, WriteHold};
-use crate::pages::{Guarded, RangeInUse};
+use crate::memory::{Guarded, RangeInUse};
 
 /// Items `range` of `len` items when they are dealt to `parts` as evenly as multiples of `grain` allow.
 ///
@@ -135,7 +135,7 @@ impl Guarded {
 mod tests {
     use super::*;
     use crate::lock::{LockOptions, OwnedLock};
-    use crate::pages::{PageOptions, SharedPages};
+    use crate::memory::{PageOptions, SharedPages};
     use ndarray::Dim;
 
     #[test]

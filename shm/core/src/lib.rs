@@ -1,0 +1,28 @@
+//! Locks between processes that survive their holder's death, and the shared memory they guard.
+//!
+//! This crate knows bytes, ranges, locks and views. It knows no messages, no arenas and no owners: `numpush-shm` builds
+//! those on it. With `numpush-os` it is one of the two library crates that have `unsafe` code; every function it exports
+//! is safe.
+//!
+//! Linux only. Each function that makes a system call names its manual page.
+#![expect(
+    unsafe_code,
+    reason = "mutexes and memory between processes: the crates above forbid it"
+)]
+
+mod lock;
+mod memory;
+mod named;
+mod partition;
+mod view;
+
+pub use lock::{
+    CommitHold, Holder, LockAddress, LockError, LockOptions, LockState, MAX_HELD, MutexHold,
+    OwnedLock, Poison, PoisonCause, ReadHold, RobustRwLock, WriteHold, forks,
+};
+pub use memory::{
+    Claimed, Guarded, HUGE_PAGE, HugePages, PageOptions, Pair, RangeInUse, SharedPages,
+};
+pub use named::{NamedMapping, reap_names};
+pub use partition::{PartRange, part_range};
+pub use view::{PartGuard, ReadGuard, WriteGuard};
