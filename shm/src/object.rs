@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use numpush_shm_core::{
-    Claimed, Guarded, LockAddress, OwnedLock, Pair, RobustRwLock, SharedPages, forks,
+    Double, LockAddress, Locked, MemoryRange, OwnedLock, RobustRwLock, SharedPages, forks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +30,9 @@ pub(crate) struct Object {
 #[derive(Debug)]
 pub(crate) enum Spans {
     /// Runs of bytes, each under its lock.
-    Guarded(Vec<Guarded>),
+    Guarded(Vec<MemoryRange<Locked>>),
     /// Two buffers, one read and one written.
-    Pair(Pair),
+    Pair(MemoryRange<Double>),
 }
 
 /// Who made a value.
@@ -120,7 +120,7 @@ impl Object {
     /// Makes a value of bytes that one owner has: under one lock for all, or under one for each of them.
     pub(crate) fn new(
         meta: Descriptor,
-        claims: Vec<Claimed>,
+        claims: Vec<MemoryRange<numpush_shm_core::Owned>>,
         locks: Locks,
         homes: Vec<Arc<Reservation>>,
     ) -> Result<Arc<Self>, Error> {
@@ -132,7 +132,9 @@ impl Object {
         let blocks: Result<Vec<OwnedLock>, _> = (0..count).map(|_| OwnedLock::new()).collect();
         let blocks = Arc::new(blocks.map_err(Error::io("make a lock"))?);
         let lock = |at: usize| blocks[if locks == Locks::Each { at } else { 0 }].lock();
-        let guard = |(at, claim): (usize, Claimed)| claim.into_guarded(lock(at));
+        let guard = |(at, claim): (usize, MemoryRange<numpush_shm_core::Owned>)| {
+            claim.into_locked(lock(at))
+        };
         let spans = Spans::Guarded(claims.into_iter().enumerate().map(guard).collect());
         Ok(Self::register(meta, spans, blocks, homes))
     }
@@ -140,11 +142,11 @@ impl Object {
     /// Makes a value of two buffers in one run of bytes.
     pub(crate) fn new_pair(
         meta: Descriptor,
-        claim: Claimed,
+        claim: MemoryRange<numpush_shm_core::Owned>,
         home: Arc<Reservation>,
     ) -> Result<Arc<Self>, Error> {
         let block = OwnedLock::new().map_err(Error::io("make a lock"))?;
-        let spans = Spans::Pair(claim.into_pair(block.lock()));
+        let spans = Spans::Pair(claim.into_double(block.lock()));
         Ok(Self::register(
             meta,
             spans,
@@ -157,7 +159,7 @@ impl Object {
     pub(crate) fn version(
         &self,
         meta: Descriptor,
-        spans: Vec<Guarded>,
+        spans: Vec<MemoryRange<Locked>>,
         homes: Vec<Arc<Reservation>>,
     ) -> Result<Arc<Self>, Error> {
         let owned = self.owned("change its columns")?;
@@ -194,7 +196,7 @@ impl Object {
     }
 
     /// The runs of bytes.
-    pub(crate) fn guarded(&self) -> &[Guarded] {
+    pub(crate) fn guarded(&self) -> &[MemoryRange<Locked>] {
         match &self.spans {
             Spans::Guarded(spans) => spans,
             Spans::Pair(_) => &[],
@@ -214,7 +216,8 @@ impl Object {
         match &self.spans {
             Spans::Pair(pair) => vec![pair.lock()],
             Spans::Guarded(spans) => {
-                let mut locks: Vec<RobustRwLock> = spans.iter().map(Guarded::lock).collect();
+                let mut locks: Vec<RobustRwLock> =
+                    spans.iter().map(MemoryRange::<Locked>::lock).collect();
                 locks.dedup_by_key(|lock| lock.id());
                 locks
             }
@@ -256,10 +259,10 @@ impl Object {
     pub(crate) fn joined(
         &self,
         spans: impl IntoIterator<Item = usize>,
-    ) -> Result<Vec<Guarded>, Error> {
+    ) -> Result<Vec<MemoryRange<Locked>>, Error> {
         let join = |at: usize| {
             let span = &self.guarded()[at];
-            let joined = span.pages().guard(span.range().clone(), span.lock());
+            let joined = span.pages().join_locked(span.range().clone(), span.lock());
             joined.map_err(|_| Error::InUse {
                 what: "its bytes are claimed in this process",
             })
@@ -356,11 +359,11 @@ impl Object {
                     .first()
                     .ok_or_else(|| garbled("a value without bytes"))?,
             )?;
-            Spans::Pair(pages.pair(range, lock).map_err(in_use)?)
+            Spans::Pair(pages.join_double(range, lock).map_err(in_use)?)
         } else {
             let open = |span| {
                 let (pages, range, lock) = open_span(span)?;
-                pages.guard(range, lock).map_err(in_use)
+                pages.join_locked(range, lock).map_err(in_use)
             };
             Spans::Guarded(offer.spans.iter().map(open).collect::<Result<_, _>>()?)
         };
@@ -381,8 +384,10 @@ impl Object {
                 what: "it has two buffers",
             });
         };
-        let claims: Result<Vec<Claimed>, _> =
-            spans.into_iter().map(Guarded::into_claimed).collect();
+        let claims: Result<Vec<MemoryRange<numpush_shm_core::Owned>>, _> = spans
+            .into_iter()
+            .map(MemoryRange::<Locked>::into_owned)
+            .collect();
         let claims = claims.map_err(|_| Error::InUse {
             what: "another version of it has the same bytes",
         })?;
@@ -417,7 +422,11 @@ fn alone(value: Arc<Object>) -> Result<Object, Error> {
 }
 
 /// A value taken apart: what it was, its bytes, and where they go back to.
-pub(crate) type Parts = (Descriptor, Vec<Claimed>, Vec<Arc<Reservation>>);
+pub(crate) type Parts = (
+    Descriptor,
+    Vec<MemoryRange<numpush_shm_core::Owned>>,
+    Vec<Arc<Reservation>>,
+);
 
 /// Whether a value's runs of bytes share a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub use lock::{
     OwnedLock, Poison, PoisonCause, ReadHold, RobustRwLock, WriteHold, forks,
 };
 pub use memory::{
-    Claimed, Guarded, HUGE_PAGE, HugePages, PageOptions, Pair, RangeInUse, SharedPages,
+    Double, HUGE_PAGE, HugePages, Locked, MemoryRange, Owned, PageOptions, RangeInUse, SharedPages,
 };
 pub use named::{NamedMapping, reap_names};
 pub use partition::{PartRange, part_range};

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use ndarray::{ArrayViewMut, Dimension, RawArrayViewMut, ShapeBuilder};
 
 use crate::lock::{ReadHold, WriteHold};
-use crate::memory::{Guarded, RangeInUse};
+use crate::memory::{Locked, MemoryRange, RangeInUse};
 
 /// Items `range` of `len` items when they are dealt to `parts` as evenly as multiples of `grain` allow.
 ///
@@ -37,7 +37,7 @@ pub struct PartRange {
     pub grain: usize,
 }
 
-impl Guarded {
+impl MemoryRange<Locked> {
     /// The same part of several runs of bytes, each of so many items as it is given with, to write.
     ///
     /// # Errors
@@ -169,7 +169,10 @@ mod tests {
             OwnedLock::new().unwrap(),
             [OwnedLock::new().unwrap(), OwnedLock::new().unwrap()],
         );
-        let guarded = pages.claim(0..12 * 8).unwrap().into_guarded(whole.lock());
+        let guarded = pages
+            .take_exclusive(0..12 * 8)
+            .unwrap()
+            .into_locked(whole.lock());
         let mut held = whole.lock().write(LockOptions::default()).unwrap();
         let epoch = held.hand_out_parts();
         let shape = Dim([3, 4]);

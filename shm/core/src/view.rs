@@ -8,7 +8,7 @@ use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use smallvec::SmallVec;
 
 use crate::lock::{Poison, ReadHold, WriteHold};
-use crate::memory::{Guarded, Pair, RangeInUse};
+use crate::memory::{Double, Locked, MemoryRange, RangeInUse};
 use crate::partition::PartRange;
 
 /// An array while its lock is held for reading.
@@ -44,13 +44,13 @@ impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
     /// A view of the elements of `neighbours`, whose locks are `held`.
     ///
     /// # Panics
-    /// As [`Guarded::run`], and if the bytes are not whole elements.
+    /// As [`MemoryRange::run`], and if the bytes are not whole elements.
     pub fn new(
-        neighbours: &'a [Guarded],
+        neighbours: &'a [MemoryRange<Locked>],
         held: SmallVec<[ReadHold; 1]>,
         layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
     ) -> Self {
-        let bytes: *const [u8] = Guarded::run(neighbours, &held);
+        let bytes: *const [u8] = MemoryRange::<Locked>::run(neighbours, &held);
         // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1).
         let bytes: &'a [u8] = unsafe { &*bytes };
         Self {
@@ -64,7 +64,7 @@ impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
     /// # Panics
     /// As [`Pair::bytes`].
     pub fn of_pair(
-        pair: &'a Pair,
+        pair: &'a MemoryRange<Double>,
         held: ReadHold,
         layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
     ) -> Self {
@@ -82,13 +82,13 @@ impl<'a, T: Pod, D: Dimension> WriteGuard<'a, T, D> {
     /// A view of the elements of `neighbours`, whose locks are `held`.
     ///
     /// # Panics
-    /// As [`Guarded::run_mut`], and if the bytes are not whole elements.
+    /// As [`MemoryRange::run_mut`], and if the bytes are not whole elements.
     pub fn new(
-        neighbours: &'a [Guarded],
+        neighbours: &'a [MemoryRange<Locked>],
         mut held: SmallVec<[WriteHold; 1]>,
         layout: impl for<'x> FnOnce(&'x mut [T]) -> ArrayViewMut<'x, T, D>,
     ) -> Self {
-        let bytes: *mut [u8] = Guarded::run_mut(neighbours, &mut held);
+        let bytes: *mut [u8] = MemoryRange::<Locked>::run_mut(neighbours, &mut held);
         // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1). The
         // locks are private to the guard, so nobody makes a second borrow from them.
         let bytes: &'a mut [u8] = unsafe { &mut *bytes };
@@ -118,9 +118,9 @@ impl<'a, T: Pod, D: Dimension> PartGuard<'a, T, D> {
     /// [`RangeInUse`] if this process knows the part under another lock.
     ///
     /// # Panics
-    /// As [`Guarded::part_view_mut`].
+    /// As [`MemoryRange::part_view_mut`].
     pub fn new(
-        guarded: &'a Guarded,
+        guarded: &'a MemoryRange<Locked>,
         whole: ReadHold,
         mut part: WriteHold,
         division: PartRange,

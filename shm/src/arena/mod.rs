@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use numpush_message::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
 use numpush_os::available_memory;
-use numpush_shm_core::{Claimed, HUGE_PAGE, HugePages, PageOptions, SharedPages, forks};
+use numpush_shm_core::{HUGE_PAGE, HugePages, MemoryRange, Owned, PageOptions, SharedPages, forks};
 
 use free::FreeRuns;
 pub(crate) use landed::landed;
@@ -162,7 +162,7 @@ impl Arena {
             reason = "a free run is claimed by nobody: claims end before their home does"
         )]
         let claimed = pages
-            .claim(start..start + len)
+            .take_exclusive(start..start + len)
             .expect("free bytes are unclaimed");
         Ok(Allocation {
             claimed,
@@ -171,7 +171,10 @@ impl Arena {
     }
 
     /// Copies `bytes` into it: the claim on them, and where they go back to.
-    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Result<(Claimed, Arc<Reservation>), AllocError> {
+    pub(crate) fn copy_of(
+        &self,
+        bytes: &[u8],
+    ) -> Result<(MemoryRange<Owned>, Arc<Reservation>), AllocError> {
         let Allocation { mut claimed, home } = self.reserve(bytes.len())?;
         claimed.bytes_mut().copy_from_slice(bytes);
         Ok((claimed, home))
@@ -309,7 +312,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Allocation {
     // Dropped first: the claim ends before the bytes are free.
-    pub(crate) claimed: Claimed,
+    pub(crate) claimed: MemoryRange<Owned>,
     pub(crate) home: Arc<Reservation>,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoDimension};
 use numpush_message::{Dtype, Element};
-use numpush_shm_core::{LockOptions, Pair, ReadGuard};
+use numpush_shm_core::{Double, LockOptions, MemoryRange, ReadGuard};
 
 use crate::arena::Arena;
 use crate::array::layout::{self, Layout};
@@ -98,7 +98,7 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
         })
     }
 
-    fn pair(&self) -> &Pair {
+    fn pair(&self) -> &MemoryRange<Double> {
         match &self.value.spans {
             Spans::Pair(pair) => pair,
             Spans::Guarded(_) => {

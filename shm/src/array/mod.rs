@@ -19,8 +19,8 @@ use bytemuck::Pod;
 use ndarray::{ArrayRef, Axis, Dimension, IntoDimension};
 use numpush_message::{Array, Body, Buffer, Dtype, Element, Message};
 use numpush_shm_core::{
-    Claimed, Guarded, LockError, LockOptions, Poison, ReadGuard, ReadHold, WriteGuard, WriteHold,
-    part_range,
+    LockError, LockOptions, Locked, MemoryRange, Owned, Poison, ReadGuard, ReadHold, WriteGuard,
+    WriteHold, part_range,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -162,7 +162,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         }
         let row = self.value.len() / rows;
         let (meta, claims, homes) = Object::into_claims(self.value)?;
-        let [claim]: [Claimed; 1] = claims.try_into().map_err(|_| Error::InUse {
+        let [claim]: [MemoryRange<Owned>; 1] = claims.try_into().map_err(|_| Error::InUse {
             what: "it has row locks already",
         })?;
         let mut pieces = Vec::with_capacity(parts);
@@ -298,7 +298,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     }
 
     /// The spans that hold `rows`, and the first row in them.
-    fn spans_of(&self, rows: &Range<usize>) -> Result<(&[Guarded], usize), Error> {
+    fn spans_of(&self, rows: &Range<usize>) -> Result<(&[MemoryRange<Locked>], usize), Error> {
         let len = self.shape().first().copied().unwrap_or(0);
         if rows.start >= rows.end || rows.end > len || !self.layout.is_c_order() {
             return Err(Error::Range {
@@ -363,7 +363,7 @@ const MAX_ROW_LOCKS: usize = 32;
 
 /// Bytes that a claim owns and nobody else has open.
 struct Frozen {
-    claim: Claimed,
+    claim: MemoryRange<Owned>,
     _home: Option<Arc<Reservation>>,
 }
 
@@ -374,14 +374,14 @@ impl AsRef<[u8]> for Frozen {
 }
 
 /// A buffer of bytes that are shared no more.
-pub(crate) fn freeze(claim: Claimed, home: Option<Arc<Reservation>>) -> Buffer<'static> {
+pub(crate) fn freeze(claim: MemoryRange<Owned>, home: Option<Arc<Reservation>>) -> Buffer<'static> {
     Buffer::from_owner(Frozen { claim, _home: home })
 }
 
 /// The claim on the bytes of `buffer`, which landed in an arena and which nobody else has.
 pub(crate) fn claim_array(
     message: Message<'static>,
-) -> Result<(Descriptor, Claimed, Arc<Reservation>), Error> {
+) -> Result<(Descriptor, MemoryRange<Owned>, Arc<Reservation>), Error> {
     let Body::Array(array) = message.body else {
         return Err(Error::Body { wanted: "array" });
     };
@@ -453,7 +453,10 @@ impl Deadline {
     }
 }
 
-fn lock_shared(spans: &[Guarded], attempt: LockOptions) -> Result<SmallVec<[ReadHold; 1]>, Error> {
+fn lock_shared(
+    spans: &[MemoryRange<Locked>],
+    attempt: LockOptions,
+) -> Result<SmallVec<[ReadHold; 1]>, Error> {
     if let [one] = spans {
         return Ok(SmallVec::from_buf([one
             .lock()
@@ -476,7 +479,7 @@ fn lock_shared(spans: &[Guarded], attempt: LockOptions) -> Result<SmallVec<[Read
 
 /// Locks `spans` in order, of whose bytes `dirty` may be written.
 fn lock_exclusive(
-    spans: &[Guarded],
+    spans: &[MemoryRange<Locked>],
     attempt: LockOptions,
     dirty: Range<usize>,
 ) -> Result<SmallVec<[WriteHold; 1]>, Error> {
@@ -498,7 +501,7 @@ fn lock_exclusive(
 }
 
 /// The error with its dirty bytes counted from the start of the array and ended at the end of the span.
-fn placed(error: LockError, offset: usize, span: &Guarded) -> LockError {
+fn placed(error: LockError, offset: usize, span: &MemoryRange<Locked>) -> LockError {
     match error {
         LockError::Poisoned(Poison { cause, pid, dirty }) => {
             let len = span.range().len();

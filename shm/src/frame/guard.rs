@@ -1,6 +1,6 @@
 use bytemuck::Pod;
 use numpush_message::{Buffer, ColumnType, Dtype, Element, Frame};
-use numpush_shm_core::{Guarded, LockOptions, Poison, ReadHold, WriteHold};
+use numpush_shm_core::{LockOptions, Locked, MemoryRange, Poison, ReadHold, WriteHold};
 
 use crate::error::Error;
 use crate::frame::column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
@@ -160,12 +160,12 @@ impl<'a> FrameWriteGuard<'a> {
         check_flags(column)?;
         let spans = self.value.guarded();
         let (values, validity) = column.value_spans();
-        let wanted: Vec<&Guarded> = [values, validity]
+        let wanted: Vec<&MemoryRange<Locked>> = [values, validity]
             .into_iter()
             .flatten()
             .map(|span| &spans[span])
             .collect();
-        let mut bytes = Guarded::all_bytes_mut(&wanted, &mut self.held).into_iter();
+        let mut bytes = MemoryRange::<Locked>::all_bytes_mut(&wanted, &mut self.held).into_iter();
         let values = values.and_then(|_| bytes.next()).unwrap_or_default();
         let validity = validity.and_then(|_| bytes.next()).map(BitmapMut);
         Ok(BoolColumnMut {
@@ -194,7 +194,7 @@ impl<'a> FrameWriteGuard<'a> {
             found.push(column);
         }
         let spans = self.value.guarded();
-        let wanted: Vec<&Guarded> = found
+        let wanted: Vec<&MemoryRange<Locked>> = found
             .iter()
             .flat_map(|column| {
                 let (values, validity) = column.value_spans();
@@ -204,7 +204,7 @@ impl<'a> FrameWriteGuard<'a> {
                     .map(|span| &spans[span])
             })
             .collect();
-        let mut bytes = Guarded::all_bytes_mut(&wanted, &mut self.held).into_iter();
+        let mut bytes = MemoryRange::<Locked>::all_bytes_mut(&wanted, &mut self.held).into_iter();
         Ok(std::array::from_fn(|at| {
             let column = found[at];
             let (values, validity) = column.value_spans();

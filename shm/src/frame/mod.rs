@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use numpush_message::{Body, Buffer, Column, Frame, Message};
-use numpush_shm_core::{Claimed, Guarded, LockOptions};
+use numpush_shm_core::{LockOptions, Locked, MemoryRange, Owned};
 
 pub use column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
 pub use guard::{FrameReadGuard, FrameWriteGuard};
@@ -64,7 +64,7 @@ impl SharedFrame {
         if lost {
             return Err(Error::NotShared);
         }
-        let mut claims: Vec<Option<(Claimed, Arc<Reservation>)>> =
+        let mut claims: Vec<Option<(MemoryRange<Owned>, Arc<Reservation>)>> =
             pieces.iter().map(|_| None).collect();
         for allocation in allocations.into_values() {
             let allocation = Arc::try_unwrap(allocation).map_err(|_| Error::InUse {
@@ -105,7 +105,7 @@ impl SharedFrame {
 
     fn build(
         meta: Descriptor,
-        mut claims: Vec<(Claimed, Arc<Reservation>)>,
+        mut claims: Vec<(MemoryRange<Owned>, Arc<Reservation>)>,
     ) -> Result<Self, Error> {
         if claims.is_empty() {
             // A lock needs something to guard, if only no bytes.
@@ -135,7 +135,11 @@ impl SharedFrame {
         };
         // What another process says of its columns must fit the bytes it gave.
         let spans = value.guarded();
-        let len = |span: usize| spans.get(span).map(|span: &Guarded| span.range().len());
+        let len = |span: usize| {
+            spans
+                .get(span)
+                .map(|span: &MemoryRange<Locked>| span.range().len())
+        };
         if !meta
             .columns
             .iter()
@@ -289,7 +293,7 @@ impl SharedFrame {
         });
         for buffer in buffers {
             let (claim, home) = arena.copy_of(buffer)?;
-            spans.push(claim.into_guarded(self.value.lock()));
+            spans.push(claim.into_locked(self.value.lock()));
             homes.push(home);
         }
         let mut meta = self.meta().clone();
@@ -352,7 +356,7 @@ impl SharedFrame {
 fn cut(
     allocation: Allocation,
     pieces: &[(usize, usize)],
-    claims: &mut [Option<(Claimed, Arc<Reservation>)>],
+    claims: &mut [Option<(MemoryRange<Owned>, Arc<Reservation>)>],
 ) -> Result<(), Error> {
     let Allocation { claimed, home } = allocation;
     let start = claimed.as_ref().as_ptr().addr();

@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use numpush_message::{ColumnType, Element};
-use numpush_shm_core::{Guarded, LockOptions, PartRange, ReadHold, WriteHold, part_range};
+use numpush_shm_core::{
+    LockOptions, Locked, MemoryRange, PartRange, ReadHold, WriteHold, part_range,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::division::{Share, ShareOffer, divide};
@@ -152,10 +154,10 @@ impl FramePartGuard<'_> {
         let bitmap = |span: usize| (&spans[span], of_bits, spans[span].range().len());
         let (values, validity) = column.value_spans();
         let numbers = |span: usize| (&spans[span], self.division, self.meta.rows);
-        let mut wanted: Vec<(&Guarded, PartRange, usize)> = Vec::with_capacity(2);
+        let mut wanted: Vec<(&MemoryRange<Locked>, PartRange, usize)> = Vec::with_capacity(2);
         wanted.extend(values.map(|span| if bits { bitmap(span) } else { numbers(span) }));
         wanted.extend(validity.map(bitmap));
-        let parts = Guarded::part_bytes_mut(&wanted, &self.whole, &mut self.part);
+        let parts = MemoryRange::<Locked>::part_bytes_mut(&wanted, &self.whole, &mut self.part);
         let parts = parts.map_err(|_| Error::InUse {
             what: "the part is open under another lock",
         })?;
@@ -216,7 +218,11 @@ impl<'de> Deserialize<'de> for FramePart {
             }));
         };
         let spans = share.value.guarded();
-        let len = |span: usize| spans.get(span).map(|span: &Guarded| span.range().len());
+        let len = |span: usize| {
+            spans
+                .get(span)
+                .map(|span: &MemoryRange<Locked>| span.range().len())
+        };
         if share.division.grain != GRAIN
             || !meta
                 .columns

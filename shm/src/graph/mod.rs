@@ -179,7 +179,7 @@ impl SharedGraph {
             dtype: dtype::<T>(),
             span: spans.len(),
         });
-        spans.push(claim.into_guarded(self.value.lock()));
+        spans.push(claim.into_locked(self.value.lock()));
         homes.push(home);
         self.value = self
             .value

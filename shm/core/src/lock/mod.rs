@@ -12,6 +12,7 @@ pub use error::{LockError, Poison, PoisonCause};
 pub use guards::{CommitHold, MutexHold, ReadHold, WriteHold};
 pub use held::MAX_HELD;
 pub use identity::forks;
+pub(crate) use identity::watch_forks;
 pub use robust::Holder;
 pub use rw::{LockOptions, LockState, RobustRwLock};
 pub(crate) use table::inode;

@@ -1,9 +1,10 @@
 //! Memory that several processes map for writing, and who may touch which bytes of it.
 
-mod claim;
-mod guarded;
+mod double;
+mod locked;
 mod pages;
-mod pair;
+mod range;
+mod register;
 
 use std::collections::HashMap;
 use std::io;
@@ -14,12 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use numpush_os::{NO_RESIZE, add_seals, allocate, sealed_len, size_to_allocate};
 
-pub use claim::{Claimed, RangeInUse};
-pub use guarded::Guarded;
 pub use pages::SharedPages;
-pub use pair::Pair;
+pub use range::{Double, Locked, MemoryRange, Owned};
+pub use register::RangeInUse;
 
-use crate::lock::inode;
+use crate::lock::{forks, inode, watch_forks};
 
 /// The huge page of x86-64 and of aarch64 with small pages.
 pub const HUGE_PAGE: usize = 2 << 20;
@@ -53,6 +53,7 @@ impl SharedPages {
     /// # Errors
     /// [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what memfd_create(2) and mbind(2) say.
     pub fn new(len: usize, options: PageOptions) -> io::Result<Arc<Self>> {
+        watch_forks();
         let reserved =
             options.huge == HugePages::Reserved && len > 0 && len.is_multiple_of(HUGE_PAGE);
         if reserved && let Ok(pages) = Self::shaped(len, MFdFlags::MFD_HUGETLB, options) {
@@ -62,7 +63,7 @@ impl SharedPages {
         if !shaped || len == 0 {
             let descriptor = allocate(len, "numpush-pages")?;
             // SAFETY: just made with so many bytes, sealed, and mapped nowhere.
-            return unsafe { Self::map(descriptor, len) }.and_then(register);
+            return unsafe { Self::map(descriptor, len, Some(forks())) }.and_then(register);
         }
         // Pages that were set aside are not among those that are available, so only others are asked for.
         size_to_allocate(len)?;
@@ -81,7 +82,7 @@ impl SharedPages {
         add_seals(&descriptor, NO_RESIZE)?;
         // SAFETY: just made with so many bytes, sealed, and mapped nowhere. They are allocated below, before anybody
         // gets the mapping.
-        let pages = unsafe { Self::map(descriptor, len) }?;
+        let pages = unsafe { Self::map(descriptor, len, Some(forks())) }?;
         if let Some(node) = options.node {
             pages.prefer_node(node)?;
         }
@@ -104,7 +105,7 @@ impl SharedPages {
         let len = sealed_len(&descriptor, NO_RESIZE)?;
         // SAFETY: the seals were just checked. Two threads that come here at once map twice, and each claims in its
         // own mapping: but the register below keeps only one, and gives it to both.
-        unsafe { Self::map(descriptor, len) }.and_then(register)
+        unsafe { Self::map(descriptor, len, None) }.and_then(register)
     }
 
     /// The memory of this number, if this process maps it.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 
-use super::claim::Claims;
-use crate::lock::inode;
+use super::register::Register;
+use crate::lock::{forks, inode};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
@@ -14,32 +14,38 @@ use std::sync::Arc;
 
 /// Memory behind a descriptor, mapped for reading and writing, as other processes may do too.
 ///
-/// It gives no bytes away by itself: a [claim](super::Claimed) or a [lock](super::Guarded) does.
+/// It lends no byte by itself: a [range of it](super::MemoryRange) does.
 ///
 /// # Invariants
 /// 1. `base` points to `len` bytes, mapped for reading and writing while `self` lives.
 /// 2. The memory cannot shrink, and each of its pages is allocated.
-/// 3. References into it are only made by `bytes` and `bytes_mut`, whose callers hold a claim.
+/// 3. References into it are only made by `bytes` and `bytes_mut`, whose callers have a [`MemoryRange`](super::MemoryRange).
 #[derive(Debug)]
 pub struct SharedPages {
     base: NonNull<u8>,
     len: usize,
     descriptor: Arc<OwnedFd>,
     memory: u64,
-    pub(super) claims: Mutex<Claims>,
+    /// The [fork generation](forks) of the process that made it, if it was this one.
+    made_in: Option<u32>,
+    pub(super) register: Mutex<Register>,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread; claims and locks order the access (3).
+// SAFETY: the mapping belongs to the process, not to a thread; the register and locks order the access (3).
 unsafe impl Send for SharedPages {}
 // SAFETY: as above.
 unsafe impl Sync for SharedPages {}
 
 impl SharedPages {
-    /// Maps `len` bytes.
+    /// Maps `len` bytes, which this process made if `made_in` is its fork generation.
     ///
     /// # Safety
     /// The memory has them and cannot shrink (2), and this process does not map it yet.
-    pub(super) unsafe fn map(descriptor: OwnedFd, len: usize) -> io::Result<Self> {
+    pub(super) unsafe fn map(
+        descriptor: OwnedFd,
+        len: usize,
+        made_in: Option<u32>,
+    ) -> io::Result<Self> {
         let base = match NonZeroUsize::new(len) {
             // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
             Some(length) => unsafe { Self::map_shared(length, &descriptor) }?,
@@ -51,7 +57,8 @@ impl SharedPages {
             len,
             descriptor: Arc::new(descriptor),
             memory,
-            claims: Mutex::default(),
+            made_in,
+            register: Mutex::default(),
         })
     }
 
@@ -71,6 +78,11 @@ impl SharedPages {
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// True if this process made the memory, and not its parent before a fork(2).
+    pub(super) fn is_made_here(&self) -> bool {
+        self.made_in == Some(forks())
     }
 
     /// The descriptor; whoever gets it can read and write all of the memory.
@@ -156,7 +168,7 @@ impl SharedPages {
 
     /// # Safety
     /// Nobody else, in no process, reads or writes the bytes while the borrow lasts.
-    #[expect(clippy::mut_from_ref, reason = "the claim is what is borrowed mutably")]
+    #[expect(clippy::mut_from_ref, reason = "the range is what is borrowed mutably")]
     pub(super) unsafe fn bytes_mut(&self, range: &Range<usize>) -> &mut [u8] {
         // SAFETY: invariants 1 and 2; nobody else touches them, says the caller.
         unsafe { std::slice::from_raw_parts_mut(self.pointer(range).as_ptr(), range.len()) }

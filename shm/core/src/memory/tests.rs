@@ -9,31 +9,51 @@ fn pages() -> Arc<SharedPages> {
 #[test]
 fn bytes_have_one_owner() {
     let pages = pages();
-    let first = pages.claim(0..128).unwrap();
-    assert!(pages.claim(64..192).is_err());
-    assert!(pages.claim(127..128).is_err());
+    let first = pages.take_exclusive(0..128).unwrap();
+    assert!(pages.take_exclusive(64..192).is_err());
+    assert!(pages.take_exclusive(127..128).is_err());
     let block = OwnedLock::new().unwrap();
-    assert!(pages.guard(0..128, block.lock()).is_err());
+    assert!(pages.join_locked(0..128, block.lock()).is_err());
     let (left, right) = first.split(64);
     drop(left);
-    assert!(pages.claim(0..64).is_ok());
-    assert!(pages.claim(0..65).is_err());
+    assert!(pages.take_exclusive(0..64).is_ok());
+    assert!(pages.take_exclusive(0..65).is_err());
     drop(right);
-    assert!(pages.claim(0..8192).is_ok());
-    assert!(pages.claim(0..8193).is_err());
+    assert!(pages.take_exclusive(0..8192).is_ok());
+    assert!(pages.take_exclusive(0..8193).is_err());
+}
+
+#[test]
+fn an_empty_range_leaves_its_neighbour_alone() {
+    let pages = pages();
+    let _owner = pages.take_exclusive(64..128).unwrap();
+    drop(pages.take_exclusive(64..64).unwrap().split(0));
+    assert!(pages.take_exclusive(64..128).is_err());
+}
+
+#[test]
+fn memory_of_another_maker_has_no_owner_here() {
+    let pages = SharedPages::attach(allocate(8192, "t").unwrap()).unwrap();
+    assert!(pages.take_exclusive(0..64).is_err());
+    let lock = OwnedLock::new().unwrap();
+    let locked = pages.join_locked(0..64, lock.lock()).unwrap();
+    assert!(locked.into_owned().is_err());
 }
 
 #[test]
 fn a_lock_guards_its_bytes_only() {
     let pages = pages();
     let (block, other) = (OwnedLock::new().unwrap(), OwnedLock::new().unwrap());
-    let guarded = pages.claim(0..64).unwrap().into_guarded(block.lock());
-    let again = pages.guard(0..64, block.lock()).unwrap();
-    assert!(pages.guard(0..64, other.lock()).is_err());
+    let guarded = pages
+        .take_exclusive(0..64)
+        .unwrap()
+        .into_locked(block.lock());
+    let again = pages.join_locked(0..64, block.lock()).unwrap();
+    assert!(pages.join_locked(0..64, other.lock()).is_err());
     let mut held = block.lock().write(LockOptions::default()).unwrap();
     guarded.bytes_mut(&mut held)[0] = 7;
     assert_eq!(again.bytes_exclusive(&held)[0], 7);
-    assert!(guarded.into_claimed().is_err(), "still joined");
+    assert!(guarded.into_owned().is_err(), "still joined");
     drop(held);
     drop(again);
 }
@@ -43,7 +63,10 @@ fn a_lock_guards_its_bytes_only() {
 fn another_lock_opens_nothing() {
     let pages = pages();
     let (block, other) = (OwnedLock::new().unwrap(), OwnedLock::new().unwrap());
-    let guarded = pages.claim(0..64).unwrap().into_guarded(block.lock());
+    let guarded = pages
+        .take_exclusive(0..64)
+        .unwrap()
+        .into_locked(block.lock());
     guarded.bytes(&other.lock().read(LockOptions::default()).unwrap());
 }
 
@@ -51,7 +74,10 @@ fn another_lock_opens_nothing() {
 fn a_reader_keeps_its_commit() {
     let pages = pages();
     let block = OwnedLock::new().unwrap();
-    let pair = pages.claim(0..128).unwrap().into_pair(block.lock());
+    let pair = pages
+        .take_exclusive(0..128)
+        .unwrap()
+        .into_double(block.lock());
     let commit = |value: u8| {
         let mut held = block.lock().commit(LockOptions::default())?;
         pair.both(&mut held).1.fill(value);
@@ -91,7 +117,11 @@ fn huge_pages_are_asked_for_and_never_required() {
             pages.huge_bytes().unwrap()
         );
         assert!(pages.huge_bytes().unwrap() <= 4 << 20);
-        pages.claim(0..4 << 20).unwrap().bytes_mut().fill(1);
+        pages
+            .take_exclusive(0..4 << 20)
+            .unwrap()
+            .bytes_mut()
+            .fill(1);
         // Another process maps it as well.
         drop((
             SharedPages::attach(pages.descriptor().try_clone().unwrap()).unwrap(),
@@ -112,7 +142,11 @@ fn a_node_is_preferred_where_there_are_nodes() {
         )
     };
     match on(0) {
-        Ok(pages) => pages.claim(0..1 << 20).unwrap().bytes_mut().fill(1),
+        Ok(pages) => pages
+            .take_exclusive(0..1 << 20)
+            .unwrap()
+            .bytes_mut()
+            .fill(1),
         Err(error) => {
             // Past the harness, which hides what a test prints that does not fail.
             let _ = writeln!(io::stderr(), "NOT RUN: this kernel has no NUMA: {error}");

@@ -1,33 +1,11 @@
+//! What the holder of a lock may do with two buffers, one of which is read while the other is written.
+
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::SharedPages;
-use crate::lock::{CommitHold, ReadHold, RobustRwLock};
+use super::range::{Double, MemoryRange};
+use crate::lock::{CommitHold, ReadHold};
 
-/// Two buffers of one length: one is read while the other is written.
-#[derive(Debug)]
-pub struct Pair {
-    pub(super) pages: Arc<SharedPages>,
-    pub(super) range: Range<usize>,
-    pub(super) lock: RobustRwLock,
-}
-
-impl Pair {
-    /// The memory they lie in.
-    pub fn pages(&self) -> &Arc<SharedPages> {
-        &self.pages
-    }
-
-    /// Where they lie in it, one behind the other.
-    pub fn range(&self) -> &Range<usize> {
-        &self.range
-    }
-
-    /// The lock.
-    pub fn lock(&self) -> RobustRwLock {
-        self.lock
-    }
-
+impl MemoryRange<Double> {
     fn buffer(&self, commits: u64) -> Range<usize> {
         let half = self.range.len() / 2;
         let start = self.range.start + if commits & 1 == 0 { 0 } else { half };
@@ -39,7 +17,7 @@ impl Pair {
     /// # Panics
     /// If it is another lock that is held.
     pub fn bytes<'a>(&'a self, held: &'a ReadHold) -> &'a [u8] {
-        assert!(held.lock().is(self.lock), "the lock of other bytes");
+        assert!(held.lock().is(self.lock()), "the lock of other bytes");
         // SAFETY: a committer writes the other buffer; before it turns to this one it passes the slot we hold.
         unsafe { self.pages.bytes(&self.buffer(held.commits())) }
     }
@@ -49,7 +27,7 @@ impl Pair {
     /// # Panics
     /// If it is another lock that is held.
     pub fn both<'a>(&'a self, held: &'a mut CommitHold) -> (&'a [u8], &'a mut [u8]) {
-        assert!(held.lock().is(self.lock), "the lock of other bytes");
+        assert!(held.lock().is(self.lock()), "the lock of other bytes");
         // SAFETY: only the holder of the writer's mutex writes either buffer, and it writes the other.
         let last = unsafe { self.pages.bytes(&self.buffer(held.commits())) };
         // SAFETY: its readers have left their slots since it was the last commit; `held` is borrowed alone.

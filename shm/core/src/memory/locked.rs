@@ -1,40 +1,20 @@
+//! What the holder of a lock may do with the bytes it guards.
+
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::SharedPages;
-use super::claim::{Claimed, RangeInUse, Right};
-use crate::lock::{ReadHold, RobustRwLock, WriteHold};
+use super::range::{Locked, MemoryRange};
+use super::{RangeInUse, SharedPages};
+use crate::lock::{ReadHold, WriteHold};
 
-/// Bytes that whoever holds their lock may touch.
-#[derive(Debug)]
-pub struct Guarded {
-    pub(super) pages: Arc<SharedPages>,
-    pub(super) range: Range<usize>,
-    pub(super) lock: RobustRwLock,
-}
-
-impl Guarded {
-    /// The memory they lie in.
-    pub fn pages(&self) -> &Arc<SharedPages> {
-        &self.pages
-    }
-
-    /// Where they lie in it.
-    pub fn range(&self) -> &Range<usize> {
-        &self.range
-    }
-
-    /// The lock.
-    pub fn lock(&self) -> RobustRwLock {
-        self.lock
-    }
-
+impl MemoryRange<Locked> {
     /// The bytes, while the lock is held for reading.
     ///
     /// # Panics
     /// If it is another lock that is held.
     pub fn bytes<'a>(&'a self, held: &'a ReadHold) -> &'a [u8] {
-        assert!(held.guards(self.lock), "the lock of other bytes");
+        assert!(held.guards(self.lock()), "the lock of other bytes");
         // SAFETY: the lock is held shared for as long as the borrow lasts, so nobody holds it to write; the claim makes
         // sure that nobody in this process touches the bytes by another right.
         unsafe { self.pages.bytes(&self.range) }
@@ -45,7 +25,7 @@ impl Guarded {
     /// # Panics
     /// If it is another lock that is held.
     pub fn bytes_exclusive<'a>(&'a self, held: &'a WriteHold) -> &'a [u8] {
-        assert!(held.guards(self.lock), "the lock of other bytes");
+        assert!(held.guards(self.lock()), "the lock of other bytes");
         // SAFETY: the lock is held alone; the borrow of `held` is shared, so nobody writes by it either.
         unsafe { self.pages.bytes(&self.range) }
     }
@@ -55,7 +35,7 @@ impl Guarded {
     /// # Panics
     /// If it is another lock that is held.
     pub fn bytes_mut<'a>(&'a self, held: &'a mut WriteHold) -> &'a mut [u8] {
-        assert!(held.guards(self.lock), "the lock of other bytes");
+        assert!(held.guards(self.lock()), "the lock of other bytes");
         // SAFETY: the lock is held alone, and `held` is borrowed alone: nobody touches the bytes by it or without it.
         unsafe { self.pages.bytes_mut(&self.range) }
     }
@@ -68,7 +48,7 @@ impl Guarded {
         Self::assert_disjoint(all);
         all.iter()
             .map(|one| {
-                assert!(held.guards(one.lock), "the lock of other bytes");
+                assert!(held.guards(one.lock()), "the lock of other bytes");
                 // SAFETY: as for `bytes_mut`, and no two of them overlap.
                 unsafe { one.pages.bytes_mut(&one.range) }
             })
@@ -97,7 +77,7 @@ impl Guarded {
         let locked = neighbours
             .iter()
             .zip(held)
-            .all(|(one, held)| held.guards(one.lock));
+            .all(|(one, held)| held.guards(one.lock()));
         assert!(locked, "the lock of other bytes");
         let (pages, range) = run_of(neighbours);
         // SAFETY: every lock is held as for `bytes`, and the run is what they guard together.
@@ -113,26 +93,11 @@ impl Guarded {
         let locked = neighbours
             .iter()
             .zip(&*held)
-            .all(|(one, held)| held.guards(one.lock));
+            .all(|(one, held)| held.guards(one.lock()));
         assert!(locked, "the lock of other bytes");
         let (pages, range) = run_of(neighbours);
         // SAFETY: every lock is held as for `bytes_mut`, and the run is what they guard together.
         unsafe { pages.bytes_mut(&range) }
-    }
-
-    /// Takes the bytes from the lock, if nobody else in this process has them.
-    ///
-    /// # Errors
-    /// Gives them back if somebody has.
-    pub fn into_claimed(mut self) -> Result<Claimed, Self> {
-        if !self.pages.convert(&self.range, Right::Own) {
-            return Err(self);
-        }
-        let range = std::mem::take(&mut self.range);
-        Ok(Claimed {
-            pages: Arc::clone(&self.pages),
-            range,
-        })
     }
 
     /// Part `number` of the bytes, to write while the part's own lock is held, beside workers on the other parts.
@@ -147,29 +112,25 @@ impl Guarded {
         whole: &'a ReadHold,
         part: &'a WriteHold,
         number: usize,
-    ) -> Result<std::ptr::NonNull<u8>, RangeInUse> {
-        assert!(whole.lock().is(self.lock), "the lock of other bytes");
+    ) -> Result<NonNull<u8>, RangeInUse> {
+        assert!(whole.lock().is(self.lock()), "the lock of other bytes");
         let epoch = whole.parts().ok_or_else(|| RangeInUse {
             range: self.range.clone(),
         })?;
-        let key = (self.lock.id(), epoch, number);
-        let part = (part.lock().id(), number);
-        let mut claims = self.pages.claims();
-        // Parts of earlier epochs are gone for good.
-        claims
-            .parts
-            .retain(|(lock, other, _), _| *lock != key.0 || *other == epoch);
-        if *claims.parts.entry(key).or_insert(part) != part {
-            return Err(RangeInUse {
-                range: self.range.clone(),
-            });
+        let opened =
+            self.pages
+                .register()
+                .open_part(self.lock().id(), epoch, number, part.lock().id());
+        if !opened {
+            let range = self.range.clone();
+            return Err(RangeInUse { range });
         }
         Ok(self.pages.pointer(&self.range))
     }
 }
 
 /// The run of bytes that neighbours make together.
-fn run_of(neighbours: &[Guarded]) -> (&SharedPages, Range<usize>) {
+fn run_of(neighbours: &[MemoryRange<Locked>]) -> (&SharedPages, Range<usize>) {
     let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
         panic!("a run of at least one");
     };
