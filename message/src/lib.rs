@@ -11,44 +11,22 @@
 // `forbid`, but for tests: the macro `s!` of ndarray allows unsafe code inside itself, which `forbid` refuses.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
-mod allocator;
-mod array;
-mod buffer;
-mod checksum;
-mod column;
-mod convert;
-mod decode;
-mod dtype;
-mod element;
-mod encode;
-mod error;
-mod format;
-mod frame;
-mod header;
-mod layout;
-mod limits;
-mod message;
-mod msgpack;
-mod preamble;
-mod validate;
+pub mod convert;
+pub mod model;
+pub mod wire;
 
-pub use allocator::{AllocError, BufferAllocator, BufferMut, HeapAllocator};
-pub use array::{Array, NotDense};
-pub use buffer::{Backing, Buffer, Stability};
-pub use column::{Column, ColumnData, Dictionary};
 #[cfg(feature = "arrow")]
-pub use convert::arrow::ArrowError;
+pub use convert::ArrowError;
 #[cfg(feature = "ndarray")]
-pub use convert::ndarray::ViewError;
-pub use decode::{Decoder, Record, Reference};
-pub use dtype::{ByteOrder, Dtype, Field, RecordType, Scalar, ScalarKind, TimeUnit};
-pub use element::Element;
-pub use encode::{Encoder, Payload};
-pub use error::{ColumnFault, DecodeError, DtypeError};
-pub use format::{ArrowTimeUnit, ColumnType, ColumnTypeError};
-pub use frame::Frame;
-pub use header::{Header, HeaderBody};
-pub use layout::{ALIGNMENT, CHECKSUM_CHUNK};
-pub use limits::Limits;
-pub use message::{Attributes, Body, Message};
-pub use preamble::{Flags, MAGIC, PREAMBLE_LEN, Preamble, RecordKind, VERSION};
+pub use convert::ViewError;
+pub use model::{
+    AllocError, Array, ArrowTimeUnit, Attributes, Backing, Body, Buffer, BufferAllocator,
+    BufferMut, ByteOrder, Column, ColumnData, ColumnType, ColumnTypeError, Dictionary, Dtype,
+    Element, Field, Frame, HeapAllocator, Message, NotDense, RecordType, Scalar, ScalarKind,
+    Stability, TimeUnit,
+};
+pub use wire::{
+    ALIGNMENT, CHECKSUM_CHUNK, ColumnFault, DecodeError, Decoder, DtypeError, Encoder, Flags,
+    Header, HeaderBody, Limits, MAGIC, PREAMBLE_LEN, Payload, Preamble, Record, RecordKind,
+    Reference, VERSION,
+};

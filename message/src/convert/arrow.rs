@@ -7,10 +7,10 @@ use arrow_data::ArrayData;
 use arrow_schema::{DataType, Field, Metadata, Schema, TimeUnit};
 use bytes::Bytes;
 
-use crate::buffer::Buffer;
-use crate::column::{Column, ColumnData, Dictionary};
-use crate::format::{ArrowTimeUnit, ColumnType, Storage};
-use crate::frame::Frame;
+use crate::model::buffer::Buffer;
+use crate::model::column::{Column, ColumnData, Dictionary};
+use crate::model::column_type::{ArrowTimeUnit, ColumnType, Storage};
+use crate::model::frame::Frame;
 
 /// Why a record batch is not a frame, or the other way round.
 #[non_exhaustive]

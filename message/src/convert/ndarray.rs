@@ -1,10 +1,10 @@
 use bytemuck::checked;
 use ndarray::{ArrayBase, ArrayRef, ArrayViewD, Axis, Data, Dimension, IxDyn};
 
-use crate::array::{Array, NotDense};
-use crate::buffer::Buffer;
-use crate::dtype::{Dtype, Scalar};
-use crate::element::Element;
+use crate::model::array::{Array, NotDense};
+use crate::model::buffer::Buffer;
+use crate::model::dtype::{Dtype, Scalar};
+use crate::model::element::Element;
 
 /// Why an array cannot be viewed as elements of a type.
 #[non_exhaustive]

@@ -9,8 +9,8 @@ use rmp::Marker;
 use rmp::decode::{self, DecodeStringError, RmpRead};
 use rmp::encode;
 
-use crate::error::DecodeError;
-use crate::limits::check_name;
+use crate::wire::error::DecodeError;
+use crate::wire::limits::check_name;
 
 pub(crate) struct Reader<'h> {
     rest: &'h [u8],

@@ -2,7 +2,7 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::layout::CHECKSUM_CHUNK;
+use crate::wire::layout::CHECKSUM_CHUNK;
 
 /// CRC-32C of `bytes`.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {

@@ -1,10 +1,10 @@
 //! What a frame's buffers must hold. The bytes may come from anybody.
 
-use crate::buffer::Buffer;
-use crate::column::{Column, ColumnData, Dictionary};
-use crate::error::{ColumnFault, DecodeError};
-use crate::format::{ColumnType, Storage};
-use crate::frame::Frame;
+use crate::model::buffer::Buffer;
+use crate::model::column::{Column, ColumnData, Dictionary};
+use crate::model::column_type::{ColumnType, Storage};
+use crate::model::frame::Frame;
+use crate::wire::error::{ColumnFault, DecodeError};
 
 /// Everything: lengths and contents.
 pub(crate) fn frame(frame: &Frame<'_>) -> Result<(), DecodeError> {

@@ -2,7 +2,7 @@ use bytemuck::{CheckedBitPattern, NoUninit};
 use half::f16;
 use num_complex::Complex;
 
-use crate::dtype::{Scalar, ScalarKind};
+use crate::model::dtype::{Scalar, ScalarKind};
 
 /// A Rust type whose values are elements of an array.
 ///

@@ -1,5 +1,5 @@
-use crate::allocator::AllocError;
-use crate::format::ColumnTypeError;
+use crate::model::allocator::AllocError;
+use crate::model::column_type::ColumnTypeError;
 
 /// Why bytes are not a message. The blame lies with whoever wrote the bytes.
 #[non_exhaustive]

@@ -1,5 +1,5 @@
-use crate::error::DecodeError;
-use crate::preamble::Preamble;
+use crate::wire::error::DecodeError;
+use crate::wire::preamble::Preamble;
 
 /// What a decoder accepts. Every limit is checked before anything is allocated for the claim it bounds.
 #[non_exhaustive]

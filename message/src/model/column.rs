@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::buffer::Buffer;
-use crate::format::ColumnType;
+use crate::model::buffer::Buffer;
+use crate::model::column_type::ColumnType;
 
 /// A column of a frame: a name and its values in Arrow's layout.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,14 +1,14 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use crate::allocator::{BufferAllocator, BufferMut};
-use crate::buffer::Buffer;
-use crate::checksum::Chunks;
-use crate::error::DecodeError;
-use crate::header::Header;
-use crate::layout::{ALIGNMENT, CHECKSUM_CHUNK, checksum_table_len, gap};
-use crate::limits::Limits;
-use crate::message::Message;
-use crate::preamble::{PREAMBLE_LEN, Preamble};
+use crate::model::allocator::{BufferAllocator, BufferMut};
+use crate::model::buffer::Buffer;
+use crate::model::message::Message;
+use crate::wire::checksum::Chunks;
+use crate::wire::error::DecodeError;
+use crate::wire::header::Header;
+use crate::wire::layout::{ALIGNMENT, CHECKSUM_CHUNK, checksum_table_len, gap};
+use crate::wire::limits::Limits;
+use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
 
 /// Bytes on their way in: says where the next ones belong, and is told how many came.
 ///
@@ -270,7 +270,11 @@ impl Decoder {
     ) -> Result<(State, Option<Record>), DecodeError> {
         if filled < PREAMBLE_LEN {
             // A foreign protocol is told by its first bytes; it may never send 32.
-            if filled >= crate::MAGIC.len() && !self.preamble_bytes.starts_with(&crate::MAGIC) {
+            if filled >= crate::wire::preamble::MAGIC.len()
+                && !self
+                    .preamble_bytes
+                    .starts_with(&crate::wire::preamble::MAGIC)
+            {
                 Preamble::decode(&self.preamble_bytes)?;
             }
             return Ok((State::Preamble(filled), None));

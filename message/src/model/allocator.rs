@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::buffer::Buffer;
-use crate::layout::ALIGNMENT;
+use crate::model::buffer::Buffer;
+use crate::wire::layout::ALIGNMENT;
 
 /// Where received bytes land: a maker of writable regions.
 ///

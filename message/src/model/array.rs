@@ -1,7 +1,7 @@
-use crate::buffer::Buffer;
-use crate::dtype::Dtype;
-use crate::error::DecodeError;
-use crate::limits::Limits;
+use crate::model::buffer::Buffer;
+use crate::model::dtype::Dtype;
+use crate::wire::error::DecodeError;
+use crate::wire::limits::Limits;
 
 /// An n-dimensional array: an element type, a shape, and a buffer that holds every element once.
 ///
@@ -262,7 +262,7 @@ pub(crate) fn canonical_strides(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::Scalar;
+    use crate::model::dtype::Scalar;
 
     fn array(shape: &[usize], strides: &[isize]) -> Result<Array<'static>, DecodeError> {
         let len = shape.iter().product::<usize>() * 4;

@@ -1,13 +1,13 @@
 use std::io::IoSlice;
 
-use crate::buffer::Buffer;
-use crate::checksum::Chunks;
-use crate::error::DecodeError;
-use crate::header;
-use crate::layout::{CHECKSUM_CHUNK, PADDING, align_up, gap};
-use crate::limits::Limits;
-use crate::message::Message;
-use crate::preamble::{Flags, PREAMBLE_LEN, Preamble};
+use crate::model::buffer::Buffer;
+use crate::model::message::Message;
+use crate::wire::checksum::Chunks;
+use crate::wire::error::DecodeError;
+use crate::wire::header;
+use crate::wire::layout::{CHECKSUM_CHUNK, PADDING, align_up, gap};
+use crate::wire::limits::Limits;
+use crate::wire::preamble::{Flags, PREAMBLE_LEN, Preamble};
 
 /// A message on its way out: says which bytes come next, and is told how many of them went.
 ///
@@ -137,7 +137,7 @@ impl<'m> Encoder<'m> {
     /// Bytes of the whole record.
     pub fn record_len(&self) -> u64 {
         let table = if self.preamble.flags.checksums {
-            crate::layout::checksum_table_len(self.preamble.payload_len)
+            crate::wire::layout::checksum_table_len(self.preamble.payload_len)
         } else {
             0
         };

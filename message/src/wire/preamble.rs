@@ -1,5 +1,5 @@
-use crate::checksum::crc32c;
-use crate::error::DecodeError;
+use crate::wire::checksum::crc32c;
+use crate::wire::error::DecodeError;
 
 /// Bytes of the fixed part in front of every record.
 pub const PREAMBLE_LEN: usize = 32;

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::array::{self, Array};
-use crate::buffer::Buffer;
-use crate::column::{Column, ColumnData, Dictionary};
-use crate::dtype::{Dtype, Field, RecordType};
-use crate::error::DecodeError;
-use crate::format::ColumnType;
-use crate::frame::Frame;
-use crate::layout::align_up;
-use crate::limits::{Limits, check_name};
-use crate::message::{Attributes, Body, Message};
-use crate::msgpack::{Reader, Writer};
-use crate::preamble::{Preamble, RecordKind};
-use crate::validate;
+use crate::model::array::{self, Array};
+use crate::model::buffer::Buffer;
+use crate::model::column::{Column, ColumnData, Dictionary};
+use crate::model::column_type::ColumnType;
+use crate::model::dtype::{Dtype, Field, RecordType};
+use crate::model::frame::Frame;
+use crate::model::message::{Attributes, Body, Message};
+use crate::model::validate;
+use crate::wire::error::DecodeError;
+use crate::wire::layout::align_up;
+use crate::wire::limits::{Limits, check_name};
+use crate::wire::msgpack::{Reader, Writer};
+use crate::wire::preamble::{Preamble, RecordKind};
 
 const ATTRIBUTES: &str = "attrs";
 const BUFFERS: &str = "bufs";
@@ -429,7 +429,7 @@ impl HeaderReader<'_> {
         } else {
             self.input
                 .text(DTYPE)?
-                .parse::<crate::dtype::Scalar>()?
+                .parse::<crate::model::dtype::Scalar>()?
                 .into()
         };
         let key = self.key(entries)?;

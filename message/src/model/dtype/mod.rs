@@ -1,8 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::DtypeError;
-use crate::limits::Limits;
+use crate::wire::error::DtypeError;
+use crate::wire::limits::Limits;
 
 /// The type of an array's elements: NumPy's, written as NumPy writes it (`<f8`, `|S5`, `<M8[ns]`, flat records).
 ///

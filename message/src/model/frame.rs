@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use crate::column::Column;
-use crate::error::DecodeError;
-use crate::validate;
+use crate::model::column::Column;
+use crate::model::validate;
+use crate::wire::error::DecodeError;
 
 /// A dataframe: columns of one length, and metadata (a pandas index survives in it).
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use crate::array::Array;
-use crate::buffer::Buffer;
-use crate::column::ColumnData;
-use crate::frame::Frame;
-use crate::layout::align_up;
-use crate::preamble::RecordKind;
+use crate::model::array::Array;
+use crate::model::buffer::Buffer;
+use crate::model::column::{Column, ColumnData};
+use crate::model::frame::Frame;
+use crate::wire::layout::align_up;
+use crate::wire::preamble::RecordKind;
 
 /// The user's own words on a message: names and values, both text.
 pub type Attributes = BTreeMap<String, String>;
@@ -92,7 +92,7 @@ impl<'a> Message<'a> {
             Body::Frame(frame) => {
                 buffers.reserve(frame.columns.len() * 3);
                 let mut push = |buffer| buffers.push(buffer);
-                frame.columns.iter().for_each(|column: &crate::Column<'a>| {
+                frame.columns.iter().for_each(|column: &Column<'a>| {
                     let data: &ColumnData<'a> = &column.data;
                     data.each_buffer(&mut push);
                 });

@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::dtype::{Scalar, ScalarKind};
+use crate::model::dtype::{Scalar, ScalarKind};
 
 /// The type of a column's values, written as the Arrow C data interface writes it (`i`, `u`, `tsn:UTC`).
 ///
