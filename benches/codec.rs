@@ -2,7 +2,6 @@
 //!
 //! `cargo bench -p numpush-benches --bench codec`. Medians of batches; the payload is empty or tiny, so that only the header counts.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use numpush_benches::{is_test, time};
@@ -34,27 +33,10 @@ fn decode(record: &[u8], heap: &mut HeapAllocator) -> Message<'static> {
 fn frame(columns: usize) -> Message<'static> {
     let column = |index: usize| {
         let buffers = vec![Buffer::default(), vec![0; 8].into()];
-        let data = ColumnData {
-            format: ColumnType::Float64,
-            len: 1,
-            null_count: 0,
-            buffers,
-            dictionary: None,
-        };
-        Column {
-            name: format!("column_{index}"),
-            nullable: true,
-            metadata: BTreeMap::new(),
-            data,
-        }
+        let data = ColumnData::new(ColumnType::Float64, 1, buffers).unwrap();
+        Column::new(format!("column_{index}"), data).unwrap()
     };
-    let columns = (0..columns).map(column).collect();
-    Message::from(Frame {
-        rows: 1,
-        columns,
-        metadata: BTreeMap::new(),
-        rebased: 0,
-    })
+    Message::from(Frame::new((0..columns).map(column).collect()).unwrap())
 }
 
 fn main() {

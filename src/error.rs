@@ -16,9 +16,27 @@ pub enum Error {
     /// A transport failed.
     #[error(transparent)]
     Transport(#[from] numpush_transports::Error),
-    /// A value is not what the format allows.
+    /// Bytes that are not a message.
     #[error(transparent)]
     Decode(#[from] numpush_message::DecodeError),
+    /// A message that no reader would take.
+    #[error(transparent)]
+    Encode(#[from] numpush_message::EncodeError),
+    /// An element type that is not supported.
+    #[error(transparent)]
+    Dtype(#[from] numpush_message::DtypeError),
+    /// Shape, strides and data that do not make an array.
+    #[error(transparent)]
+    Array(#[from] numpush_message::ArrayError),
+    /// A name that cannot be one.
+    #[error(transparent)]
+    Name(#[from] numpush_message::NameError),
+    /// Values that do not make a column.
+    #[error(transparent)]
+    Column(#[from] numpush_message::ColumnError),
+    /// Columns that do not make a frame.
+    #[error(transparent)]
+    Frame(#[from] numpush_message::FrameError),
     /// A view that cannot be shipped without a copy.
     #[error(transparent)]
     NotDense(#[from] numpush_message::NotDense),

@@ -14,12 +14,14 @@ pub use numpush_message::ArrowError;
 #[cfg(feature = "ndarray")]
 pub use numpush_message::ViewError;
 pub use numpush_message::{
-    ALIGNMENT, AllocError, Array, ArrowTimeUnit, Attributes, Backing, Body, Buffer,
-    BufferAllocator, BufferMut, ByteOrder, Column, ColumnData, ColumnFault, ColumnType,
-    ColumnTypeError, DecodeError, Decoder, Dictionary, Dtype, DtypeError, Element, Encoder, Field,
-    Flags, Frame, Header, HeaderBody, HeapAllocator, Limits, Message, NotDense, Payload, Preamble,
-    Record, RecordKind, RecordType, Reference, Scalar, ScalarKind, Stability, TimeUnit,
+    ALIGNMENT, AllocError, Array, ArrayError, ArrowTimeUnit, Attributes, Backing, Body, Buffer,
+    BufferAllocator, BufferMut, ByteOrder, Column, ColumnData, ColumnError, ColumnHeader,
+    ColumnType, ColumnTypeError, DecodeError, Decoder, Dictionary, Dtype, DtypeError, Element,
+    EncodeError, Encoder, Field, Flags, Frame, FrameError, Header, HeaderBody, HeapAllocator,
+    Limits, Message, NameError, NotDense, Payload, Preamble, Record, RecordKind, RecordType,
+    Reference, Scalar, ScalarKind, Stability, TimeUnit,
 };
+pub use numpush_message::{model, wire};
 pub use numpush_transports::{
     Capabilities, Checksums, Options, PathReason, Received, Refusal, Sendfile, Transfer,
     TransferPath,

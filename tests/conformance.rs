@@ -108,26 +108,11 @@ fn frame() -> Message<'static> {
         offsets.into(),
         vec![b'a', 0xc3, 0xa9].into(),
     ];
-    let text = ColumnData {
-        format: ColumnType::Utf8,
-        len: 3,
-        null_count: 1,
-        buffers,
-        dictionary: None,
-    };
-    let column = Column {
-        name: "text".into(),
-        nullable: true,
-        metadata: BTreeMap::new(),
-        data: text,
-    };
+    let text = ColumnData::new(ColumnType::Utf8, 3, buffers).unwrap();
+    let column = Column::new("text", text).unwrap();
     let metadata = BTreeMap::from([("index".to_owned(), "kept".to_owned())]);
-    Message::from(Frame {
-        rows: 3,
-        columns: vec![column],
-        metadata,
-        rebased: 0,
-    })
+    let frame = Frame::new(vec![column]).unwrap();
+    Message::from(frame.with_metadata(metadata).unwrap())
 }
 
 fn every_kind() -> Vec<Message<'static>> {

@@ -31,11 +31,7 @@ fn array(dtype: impl Into<Dtype>, shape: &[usize]) -> Message<'static> {
 }
 
 fn record() -> RecordType {
-    let field = |name: &str, typestr, offset| Field {
-        name: name.into(),
-        scalar: scalar(typestr),
-        offset,
-    };
+    let field = |name: &str, typestr, offset| Field::new(name, scalar(typestr), offset);
     RecordType::new(
         vec![
             field("x", "<f4", 0),
@@ -56,19 +52,9 @@ fn column(
 ) -> Column<'static> {
     let buffers = buffers.iter().map(|bytes| Buffer::copy_of(bytes)).collect();
     let format = format.parse::<ColumnType>().unwrap();
-    let data = ColumnData {
-        format,
-        len,
-        null_count: nulls,
-        buffers,
-        dictionary: None,
-    };
-    Column {
-        name: name.into(),
-        nullable: nulls > 0,
-        metadata: BTreeMap::new(),
-        data,
-    }
+    let data = ColumnData::new(format, len, buffers).unwrap();
+    assert_eq!(data.null_count(), nulls);
+    Column::new(name, data).unwrap().with_nullable(nulls > 0)
 }
 
 fn le<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
@@ -104,30 +90,21 @@ fn frame() -> Frame<'static> {
         column("time", "ttu", 0, 4, &[none, &eight]),
         column("when", "tsn:America/New_York", 1, 4, &[all, &eight]),
         column("span", "tDm", 0, 4, &[none, &eight]),
-        column("code", "c", 1, 4, &[all, &[1, 0, 99, 1]]),
     ];
-    let values = column(
-        "",
-        "u",
-        0,
-        2,
-        &[none, &le(&[0, 2, 4], i32::to_le_bytes), b"AABB"],
-    )
-    .data;
-    columns[13].data.dictionary = Some(Box::new(Dictionary {
-        ordered: true,
-        values,
-    }));
-    columns[4].metadata.insert("unit".into(), "m".into());
-    let metadata = BTreeMap::from([("pandas".to_owned(), "{\"index_columns\": []}".to_owned())]);
+    let unit = BTreeMap::from([("unit".to_owned(), "m".to_owned())]);
+    columns[4] = columns[4].clone().with_metadata(unit).unwrap();
+    let offsets = le(&[0, 2, 4], i32::to_le_bytes);
+    let values = column("", "u", 0, 2, &[none, &offsets, b"AABB"]);
+    let dictionary = Dictionary::new(values.data().clone()).with_ordered(true);
     // The second code row is null, and its code may be anything.
-    columns[13].data.buffers[0] = Buffer::copy_of(&[0b1011]);
-    Frame {
-        rows: 4,
-        columns,
-        metadata,
-        rebased: 0,
-    }
+    let codes = column("", "c", 1, 4, &[all, &[1, 0, 99, 1]]);
+    let codes = codes.data().clone().with_dictionary(dictionary).unwrap();
+    columns.push(Column::new("code", codes).unwrap());
+    let metadata = BTreeMap::from([("pandas".to_owned(), "{\"index_columns\": []}".to_owned())]);
+    Frame::new(columns)
+        .unwrap()
+        .with_metadata(metadata)
+        .unwrap()
 }
 
 fn samples() -> Vec<(String, Message<'static>, bool)> {
@@ -195,12 +172,7 @@ fn samples() -> Vec<(String, Message<'static>, bool)> {
     add("frame-checksums", Message::from(frame()), true);
     add(
         "no-columns",
-        Message::from(Frame {
-            rows: 7,
-            columns: vec![],
-            metadata: BTreeMap::new(),
-            rebased: 0,
-        }),
+        Message::from(Frame::with_rows(7, vec![]).unwrap()),
         false,
     );
     let two_chunks = Message::from(
@@ -309,6 +281,9 @@ fn a_second_implementation_agrees() {
     let times = read("python-times.out");
     assert_eq!(times.as_array().unwrap().dtype().to_string(), "<M8[ns]");
     let frame = read("python-frame.out");
-    let text = &frame.as_frame().unwrap().column("text").unwrap().data;
-    assert_eq!((&*text.buffers[2], text.null_count), ("añb".as_bytes(), 1));
+    let text = &frame.as_frame().unwrap().column("text").unwrap().data();
+    assert_eq!(
+        (&*text.buffers()[2], text.null_count()),
+        ("añb".as_bytes(), 1)
+    );
 }

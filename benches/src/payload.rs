@@ -1,7 +1,5 @@
 //! What is sent, from where the case wants it to lie.
 
-use std::collections::BTreeMap;
-
 use numpush::{
     Array, Buffer, Column, ColumnData, ColumnType, Element, Encoder, Flags, Frame, Limits, Message,
     SealedBufferMut,
@@ -22,8 +20,8 @@ pub(crate) fn message(case: &Case) -> Result<Message<'static>, BenchError> {
         Route::TcpSegment | Route::TcpSendfile | Route::UnixSegment
     );
     match case.payload {
-        Payload::Frame if in_segment => reopened(&frame()),
-        Payload::Frame => Ok(frame()),
+        Payload::Frame if in_segment => reopened(&frame()?),
+        Payload::Frame => Ok(frame()?),
         Payload::Array(bytes) => {
             let buffer = if in_segment {
                 let mut segment = SealedBufferMut::new(bytes).map_err(numpush::Error::from)?;
@@ -60,18 +58,10 @@ fn reopened(message: &Message<'_>) -> Result<Message<'static>, BenchError> {
 }
 
 /// A dataframe of fourteen columns of numbers and five of short texts.
-fn frame() -> Message<'static> {
-    let column = |name: String, format, buffers| Column {
-        name,
-        nullable: false,
-        metadata: BTreeMap::new(),
-        data: ColumnData {
-            format,
-            len: ROWS,
-            null_count: 0,
-            buffers,
-            dictionary: None,
-        },
+fn frame() -> Result<Message<'static>, numpush::Error> {
+    let column = |name: String, column_type, buffers| {
+        let data = ColumnData::new(column_type, ROWS, buffers)?;
+        Ok::<_, numpush::Error>(Column::new(name, data)?.with_nullable(false))
     };
     let numbers = (0..NUMBERS).map(|at| {
         let buffers = vec![Buffer::default(), vec![7; ROWS * 8].into()];
@@ -85,10 +75,6 @@ fn frame() -> Message<'static> {
         let buffers = vec![Buffer::default(), offsets.into(), letters.into()];
         column(format!("text_{at}"), ColumnType::Utf8, buffers)
     });
-    Message::from(Frame {
-        rows: ROWS,
-        columns: numbers.chain(texts).collect(),
-        metadata: BTreeMap::new(),
-        rebased: 0,
-    })
+    let columns = numbers.chain(texts).collect::<Result<_, _>>()?;
+    Ok(Message::from(Frame::new(columns)?))
 }

@@ -198,10 +198,7 @@ fn note(received: &Received, last: &mut PeerStats) {
 
 /// Reads a byte of every page of every buffer.
 pub(crate) fn touch(message: &Message<'_>) {
-    message
-        .buffers()
-        .into_iter()
-        .for_each(|buffer| touch_pages(buffer));
+    message.buffers().for_each(|buffer| touch_pages(buffer));
 }
 
 pub(crate) fn touch_pages(bytes: &[u8]) {
@@ -213,7 +210,7 @@ pub(crate) fn touch_pages(bytes: &[u8]) {
 }
 
 fn touch_ends(message: &Message<'_>) {
-    message.buffers().into_iter().for_each(|buffer| {
+    message.buffers().for_each(|buffer| {
         std::hint::black_box((buffer.first(), buffer.last()));
     });
 }

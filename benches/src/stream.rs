@@ -103,7 +103,7 @@ pub(crate) fn by_file(case: &Case, size: usize) -> Result<Sample, BenchError> {
     })?;
     let backing = message
         .buffers()
-        .first()
+        .next()
         .and_then(|buffer| buffer.backing().cloned());
     let backing =
         backing.ok_or_else(|| BenchError::Case("a segment without a descriptor".into()))?;

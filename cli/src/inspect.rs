@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use numpush::{Body, Header, HeaderBody, Limits, Message};
+use numpush::{Body, Column, ColumnHeader, ColumnType, Header, HeaderBody, Limits, Message};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
@@ -104,12 +104,12 @@ fn of_record(path: &Path, mut file: File) -> Result<Value, Failure> {
     let limits = Limits::default().with_payload(u64::MAX);
     loop {
         match Header::parse(&bytes, &limits) {
-            Ok((preamble, summary)) => {
-                let mut facts = of_skeleton(&summary.skeleton);
-                let header = 32 + u64::from(preamble.header_len);
-                let mut at = header.next_multiple_of(64);
+            Ok((preamble, header)) => {
+                let mut facts = of_body(&header.body);
+                let head = 32 + u64::from(preamble.header_len);
+                let mut at = head.next_multiple_of(64);
                 let mut buffers = Vec::new();
-                for &len in &summary.buffers {
+                for &len in &header.buffer_lens {
                     buffers.push(json!({ "offset": at, "bytes": len }));
                     at += len.next_multiple_of(64);
                 }
@@ -118,7 +118,7 @@ fn of_record(path: &Path, mut file: File) -> Result<Value, Failure> {
                     facts.insert("checksums".into(), preamble.flags.checksums.into());
                     facts.insert("header_bytes".into(), preamble.header_len.into());
                     facts.insert("payload_bytes".into(), preamble.payload_len.into());
-                    facts.insert("attributes".into(), json!(summary.attributes));
+                    facts.insert("attributes".into(), json!(header.attributes));
                     facts.insert("buffers".into(), buffers.into());
                 }
                 return Ok(facts);
@@ -138,13 +138,14 @@ fn of_record(path: &Path, mut file: File) -> Result<Value, Failure> {
 
 fn of_message(message: &Message<'_>) -> Value {
     let body = match &message.body {
-        Body::Array(array) => of_skeleton(&HeaderBody::Array {
+        Body::Array(array) => of_body(&HeaderBody::Array {
             dtype: array.dtype().clone(),
             shape: array.shape().into(),
             strides: array.strides().map(Into::into),
         }),
         Body::Frame(frame) => {
-            json!({ "kind": "frame", "rows": frame.rows, "columns": columns(&frame.columns) })
+            let columns: Vec<Value> = frame.columns().iter().map(of_column).collect();
+            json!({ "kind": "frame", "rows": frame.rows(), "columns": columns })
         }
         _ => json!({ "kind": "bytes" }),
     };
@@ -156,8 +157,8 @@ fn of_message(message: &Message<'_>) -> Value {
     facts
 }
 
-fn of_skeleton(skeleton: &HeaderBody) -> Value {
-    match skeleton {
+fn of_body(body: &HeaderBody) -> Value {
+    match body {
         HeaderBody::Array {
             dtype,
             shape,
@@ -168,30 +169,50 @@ fn of_skeleton(skeleton: &HeaderBody) -> Value {
         }
         HeaderBody::Frame {
             rows,
-            columns: list,
+            columns,
             metadata,
         } => {
             let keys: Vec<&String> = metadata.keys().collect();
-            json!({ "kind": "frame", "rows": rows, "columns": columns(list), "metadata_keys": keys })
+            let columns: Vec<Value> = columns.iter().map(of_column_header).collect();
+            json!({ "kind": "frame", "rows": rows, "columns": columns, "metadata_keys": keys })
         }
         _ => json!({ "kind": "bytes" }),
     }
 }
 
-fn columns(columns: &[numpush::Column<'_>]) -> Vec<Value> {
-    let describe = |column: &numpush::Column<'_>| {
-        let mut facts = json!({
-            "name": column.name,
-            "type": column.data.format.to_string(),
-            "nulls": column.data.null_count,
-        });
-        if let (Some(facts), Some(dictionary)) = (facts.as_object_mut(), &column.data.dictionary) {
-            let values = format!("{} of {}", dictionary.values.len, dictionary.values.format);
-            facts.insert("dictionary".into(), values.into());
-        }
-        facts
-    };
-    columns.iter().map(describe).collect()
+fn of_column(column: &Column<'_>) -> Value {
+    let data = column.data();
+    let values = data.dictionary().map(|dictionary| dictionary.values());
+    column_facts(
+        column.name(),
+        data.column_type(),
+        data.null_count(),
+        values.map(|values| (values.len(), values.column_type())),
+    )
+}
+
+fn of_column_header(column: &ColumnHeader) -> Value {
+    let values = &column.values;
+    let dictionary = values.dictionary.as_ref();
+    column_facts(
+        &column.name,
+        &values.column_type,
+        values.null_count,
+        dictionary.map(|dictionary| (dictionary.values.len, &dictionary.values.column_type)),
+    )
+}
+
+fn column_facts(
+    name: &str,
+    column_type: &ColumnType,
+    nulls: usize,
+    dictionary: Option<(usize, &ColumnType)>,
+) -> Value {
+    let mut facts = json!({ "name": name, "type": column_type.to_string(), "nulls": nulls });
+    if let (Some(facts), Some((len, values))) = (facts.as_object_mut(), dictionary) {
+        facts.insert("dictionary".into(), format!("{len} of {values}").into());
+    }
+    facts
 }
 
 fn of_npy(path: &Path, from: &mut impl Read) -> Result<Value, Failure> {

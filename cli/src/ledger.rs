@@ -26,8 +26,8 @@ pub(crate) fn describe(message: &Message<'_>) -> String {
         Body::Array(array) => format!("array {} {:?}", array.dtype(), array.shape()),
         Body::Frame(frame) => format!(
             "frame of {} rows, {} columns",
-            frame.rows,
-            frame.columns.len()
+            frame.rows(),
+            frame.columns().len()
         ),
         Body::Bytes(bytes) => format!("{} plain bytes", bytes.len()),
         _ => "a message of a newer kind".to_owned(),

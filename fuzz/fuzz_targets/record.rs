@@ -12,11 +12,11 @@ fuzz_target!(|bytes: Vec<u8>| {
     let mended = preamble.encode(header);
     bytes[..32].copy_from_slice(&mended);
     let Ok(message) = Message::open(&bytes.clone().into(), &Limits::default()) else { return };
-    if let Some(frame) = message.frame() {
+    if let Some(frame) = message.as_frame() {
         // Arrow may refuse what lies at an odd address; it must not find fault with anything else.
         let _ = frame.to_batch();
     }
-    if let Some(array) = message.array() {
+    if let Some(array) = message.as_array() {
         let _ = array.as_ndarray::<f64>();
         let _ = array.as_ndarray::<bool>();
         let _ = array.clone().into_c_order_or_copy();

@@ -20,13 +20,14 @@ pub use convert::ArrowError;
 #[cfg(feature = "ndarray")]
 pub use convert::ViewError;
 pub use model::{
-    AllocError, Array, ArrowTimeUnit, Attributes, Backing, Body, Buffer, BufferAllocator,
-    BufferMut, ByteOrder, Column, ColumnData, ColumnType, ColumnTypeError, Dictionary, Dtype,
-    Element, Field, Frame, HeapAllocator, Message, NotDense, RecordType, Scalar, ScalarKind,
+    ALIGNMENT, AllocError, Array, ArrayError, ArrowTimeUnit, Attributes, Backing, Body, Buffer,
+    BufferAllocator, BufferMut, ByteOrder, Column, ColumnData, ColumnError, ColumnType,
+    ColumnTypeError, Dictionary, Dtype, DtypeError, Element, Field, Frame, FrameError,
+    HeapAllocator, MAX_NAME_LEN, Message, NameError, NotDense, RecordType, Scalar, ScalarKind,
     Stability, TimeUnit,
 };
 pub use wire::{
-    ALIGNMENT, CHECKSUM_CHUNK, ColumnFault, DecodeError, Decoder, DtypeError, Encoder, Flags,
-    Header, HeaderBody, Limits, MAGIC, PREAMBLE_LEN, Payload, Preamble, Record, RecordKind,
-    Reference, VERSION,
+    CHECKSUM_CHUNK, ColumnHeader, DecodeError, Decoder, DictionaryHeader, EncodeError, Encoder,
+    Flags, Header, HeaderBody, Limits, MAGIC, PREAMBLE_LEN, Payload, Preamble, Record, RecordKind,
+    Reference, VERSION, ValuesHeader,
 };

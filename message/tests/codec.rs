@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use numpush_message::{
-    AllocError, Array, Body, Buffer, BufferAllocator, BufferMut, Column, ColumnData, ColumnType,
-    DecodeError, Decoder, Dictionary, Encoder, Flags, Frame, HeapAllocator, Limits, Message,
-    Preamble, Record, RecordKind, Scalar,
+    AllocError, Array, Body, Buffer, BufferAllocator, BufferMut, Column, ColumnData, ColumnError,
+    ColumnType, DecodeError, Decoder, Dictionary, EncodeError, Encoder, Flags, Frame, FrameError,
+    HeapAllocator, Limits, Message, Preamble, Record, RecordKind, Scalar,
 };
 
 fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
@@ -55,63 +55,49 @@ fn array(len: usize) -> Message<'static> {
     Message::from(Array::new("|u1".parse::<Scalar>().unwrap(), &[len], bytes.into()).unwrap())
 }
 
-fn data(format: ColumnType, len: usize, nulls: usize, buffers: &[&[u8]]) -> ColumnData<'static> {
+fn data(column_type: ColumnType, len: usize, buffers: &[&[u8]]) -> ColumnData<'static> {
     let buffers = buffers.iter().map(|bytes| Buffer::copy_of(bytes)).collect();
-    ColumnData {
-        format,
-        len,
-        null_count: nulls,
-        buffers,
-        dictionary: None,
-    }
+    ColumnData::new(column_type, len, buffers).unwrap()
+}
+
+const TEXT_OFFSETS: [u8; 16] = [0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0];
+
+fn text_column(validity: &[u8], offsets: &[u8], values: &[u8]) -> Column<'static> {
+    let text = data(ColumnType::Utf8, 3, &[validity, offsets, values]);
+    let metadata = BTreeMap::from([("unit".to_owned(), "none".to_owned())]);
+    Column::new("text", text)
+        .unwrap()
+        .with_metadata(metadata)
+        .unwrap()
+}
+
+fn code_column(codes: &[u8]) -> Column<'static> {
+    let values = data(ColumnType::LargeUtf8, 2, &[&[], &le64(&[0, 1, 3]), b"abc"]);
+    let dictionary = Dictionary::new(values).with_ordered(true);
+    let codes = data(ColumnType::Int8, 3, &[&[], codes]);
+    Column::new("code", codes.with_dictionary(dictionary).unwrap()).unwrap()
+}
+
+fn flag_column(bits: u8) -> Column<'static> {
+    Column::new("flag", data(ColumnType::Bool, 3, &[&[], &[bits]])).unwrap()
+}
+
+/// The columns of a frame that is right.
+fn columns() -> Vec<Column<'static>> {
+    vec![
+        text_column(&[0b101], &TEXT_OFFSETS, "éabc".as_bytes()),
+        code_column(&[1, 0, 1]),
+        flag_column(0b010),
+        Column::new("none", data(ColumnType::Null, 3, &[])).unwrap(),
+    ]
 }
 
 fn frame() -> Frame<'static> {
-    let text = data(
-        ColumnType::Utf8,
-        3,
-        1,
-        &[
-            &[0b101],
-            &[0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0],
-            "éabc".as_bytes(),
-        ],
-    );
-    let mut codes = data(ColumnType::Int8, 3, 0, &[&[], &[1, 0, 1]]);
-    let values = data(ColumnType::LargeUtf8, 2, 0, &[&[], &[0; 8], &[]]);
-    let mut values = ColumnData {
-        buffers: vec![
-            values.buffers[0].clone(),
-            Buffer::copy_of(&le64(&[0, 1, 3])),
-            Buffer::copy_of(b"abc"),
-        ],
-        ..values
-    };
-    values.len = 2;
-    codes.dictionary = Some(Box::new(Dictionary {
-        ordered: true,
-        values,
-    }));
-    let column = |name: &str, data| Column {
-        name: name.into(),
-        nullable: true,
-        metadata: BTreeMap::new(),
-        data,
-    };
-    let mut columns = vec![column("text", text), column("code", codes)];
-    columns[0].metadata.insert("unit".into(), "none".into());
-    columns.push(column(
-        "flag",
-        data(ColumnType::Bool, 3, 0, &[&[], &[0b010]]),
-    ));
-    columns.push(column("none", data(ColumnType::Null, 3, 3, &[])));
     let metadata = BTreeMap::from([("pandas".to_owned(), "{}".to_owned())]);
-    Frame {
-        rows: 3,
-        columns,
-        metadata,
-        rebased: 0,
-    }
+    Frame::new(columns())
+        .unwrap()
+        .with_metadata(metadata)
+        .unwrap()
 }
 
 fn le64(values: &[i64]) -> Vec<u8> {
@@ -121,7 +107,7 @@ fn le64(values: &[i64]) -> Vec<u8> {
         .collect()
 }
 
-/// Small, larger than what lands whole, and larger than a checksum chunk; each kind.
+/// Small, larger than what is read whole, and larger than a checksum chunk; each kind.
 fn samples() -> Vec<Message<'static>> {
     let strided = Array::with_strides(
         "<i2".parse::<Scalar>().unwrap(),
@@ -140,12 +126,7 @@ fn samples() -> Vec<Message<'static>> {
             .with_attribute("b", "é"),
         Message::new(Body::Bytes(vec![5; 3].into())),
         Message::from(frame()),
-        Message::from(Frame {
-            rows: 7,
-            columns: vec![],
-            metadata: BTreeMap::new(),
-            rebased: 0,
-        }),
+        Message::from(Frame::with_rows(7, vec![]).unwrap()),
     ]
 }
 
@@ -189,11 +170,7 @@ fn buffers_land_aligned_and_in_place() {
         let received = decode(&encode(&message, false), || usize::MAX)
             .unwrap()
             .unwrap();
-        for buffer in received
-            .buffers()
-            .into_iter()
-            .filter(|buffer| !buffer.is_empty())
-        {
+        for buffer in received.buffers().filter(|buffer| !buffer.is_empty()) {
             assert_eq!(buffer.as_ptr().addr() % numpush_message::ALIGNMENT, 0);
         }
     }
@@ -432,58 +409,89 @@ fn claims_are_refused_before_anything_is_allocated_for_them() {
     );
 }
 
+/// The error of a frame with this column in place of the right one, which every reader finds too.
+fn refuse(at: usize, column: Column<'static>) -> String {
+    let mut columns = columns();
+    columns[at] = column;
+    let bad = Frame::new(columns).unwrap();
+    let error = bad.validate().unwrap_err();
+    let found = decode(&encode(&Message::from(bad), false), || usize::MAX);
+    assert_eq!(found, Err(DecodeError::Frame(error.clone())));
+    error.to_string()
+}
+
 #[test]
 fn frames_that_contradict_themselves_are_refused() {
-    let refuse = |change: &dyn Fn(&mut Frame<'static>)| {
-        let mut bad = frame();
-        change(&mut bad);
-        let error = bad.validate().unwrap_err().to_string();
-        if let Ok(encoder) = Encoder::new(&Message::from(bad.clone()), 1, Flags::default()) {
-            drop(encoder);
-            let bytes = encode(&Message::from(bad), false);
-            assert!(decode(&bytes, || usize::MAX).is_err(), "{error}");
-        }
-        error
-    };
-    let set = |bad: &mut Frame<'static>, column: usize, buffer: usize, bytes: &[u8]| {
-        bad.columns[column].data.buffers[buffer] = Buffer::copy_of(bytes);
-    };
-    assert!(refuse(&|bad| set(bad, 0, 2, &[0xff, b'a', b'b', b'c', b'd'])).contains("UTF-8"));
+    let text = |offsets: &[u8], values: &[u8]| refuse(0, text_column(&[0b101], offsets, values));
+    assert!(text(&TEXT_OFFSETS, &[0xff, b'a', b'b', b'c', b'd']).contains("UTF-8"));
     let inside = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0];
     assert!(
-        refuse(&|bad| set(bad, 0, 1, &inside)).contains("UTF-8"),
+        text(&inside, "éabc".as_bytes()).contains("UTF-8"),
         "an offset inside a character"
     );
     let falling = [0, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0];
-    assert!(refuse(&|bad| set(bad, 0, 1, &falling)).contains("offset 2"));
+    assert!(text(&falling, "éabc".as_bytes()).contains("offset 2"));
     let beyond = [0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 6, 0, 0, 0];
-    assert!(refuse(&|bad| set(bad, 0, 1, &beyond)).contains("offset 3"));
+    assert!(text(&beyond, "éabc".as_bytes()).contains("offset 3"));
     let negative = [0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0];
-    assert!(refuse(&|bad| set(bad, 0, 1, &negative)).contains("offset 0"));
-    assert!(refuse(&|bad| set(bad, 0, 0, &[0b111])).contains("bitmap marks 0 nulls"));
-    assert!(refuse(&|bad| set(bad, 0, 0, &[0b1101])).contains("behind the last row"));
-    assert!(refuse(&|bad| set(bad, 2, 1, &[0b1000])).contains("behind the last row"));
-    assert!(refuse(&|bad| set(bad, 1, 1, &[1, 0, 2])).contains("code 2 of row 2"));
-    assert!(refuse(&|bad| set(bad, 1, 1, &[1, 0xff, 0])).contains("code -1 of row 1"));
-    assert!(refuse(&|bad| set(bad, 1, 1, &[1, 0])).contains("2 bytes"));
-    assert!(refuse(&|bad| bad.rows = 4).contains('4'));
-    assert!(refuse(&|bad| bad.columns[0].data.null_count = 9).contains("null count"));
-    assert!(refuse(&|bad| bad.columns[3].data.null_count = 0).contains("null count"));
+    assert!(text(&negative, "éabc".as_bytes()).contains("offset 0"));
+    let padded = text_column(&[0b1101], &TEXT_OFFSETS, "éabc".as_bytes());
+    assert!(refuse(0, padded).contains("after the last row"));
+    assert!(refuse(2, flag_column(0b1000)).contains("after the last row"));
+    assert!(refuse(1, code_column(&[1, 0, 2])).contains("code 2 of row 2"));
+    assert!(refuse(1, code_column(&[1, 0xff, 0])).contains("code -1 of row 1"));
+}
+
+#[test]
+fn columns_that_do_not_fit_are_not_built() {
+    let codes = vec![Buffer::default(), vec![1, 0].into()];
+    let error = ColumnData::new(ColumnType::Int8, 3, codes).unwrap_err();
+    assert!(error.to_string().contains("2 bytes"), "{error}");
+    let error = Frame::with_rows(4, columns()).unwrap_err().to_string();
+    assert!(error.contains('4'), "{error}");
+}
+
+/// What a reader finds in a record of the right frame whose header has `to` in place of `from`.
+fn forge_header(from: &[u8], to: &[u8]) -> DecodeError {
+    let mut bytes = encode(&Message::from(frame()), false);
+    let at = bytes.windows(from.len()).position(|found| found == from);
+    bytes[at.unwrap()..][..to.len()].copy_from_slice(to);
+    mend(&mut bytes);
+    decode(&bytes, || usize::MAX).unwrap_err()
+}
+
+#[test]
+fn null_counts_that_contradict_the_bitmap_are_refused() {
+    let fault = |error| match error {
+        DecodeError::Frame(FrameError::Column { fault, .. }) => fault,
+        error => panic!("{error}"),
+    };
+    // Name, type, nullable, null count.
+    let two = fault(forge_header(b"text\xa1u\x01\x01", b"text\xa1u\x01\x02"));
+    let (claimed, marked) = (2, 1);
+    assert_eq!(two, ColumnError::NullCount { claimed, marked });
+    let nine = fault(forge_header(b"text\xa1u\x01\x01", b"text\xa1u\x01\x09"));
+    assert!(nine.to_string().contains("null count"), "{nine}");
+    let zero = fault(forge_header(b"none\xa1n\x01\x03", b"none\xa1n\x01\x00"));
+    assert!(zero.to_string().contains("null count"), "{zero}");
+    let zero = fault(forge_header(b"text\xa1u\x01\x01", b"text\xa1u\x01\x00"));
+    assert!(matches!(zero, ColumnError::BufferLength { buffer: 0, .. }));
+    let bits = fault(forge_header(b"flag\xa1b\x01\x00", b"flag\xa1b\x01\x01"));
+    assert!(matches!(bits, ColumnError::BufferLength { buffer: 0, .. }));
 }
 
 #[test]
 fn names_that_no_reader_takes_are_not_sent() {
-    let error = |change: &dyn Fn(&mut Frame<'static>)| {
-        let mut bad = frame();
-        change(&mut bad);
-        Encoder::new(&Message::from(bad), 1, Flags::default())
-            .map(drop)
-            .unwrap_err()
-            .to_string()
-    };
-    assert!(error(&|bad| bad.columns[1].name = "text".into()).contains("twice"));
-    assert!(error(&|bad| bad.columns[1].name = "a\0b".into()).contains("NUL"));
-    assert!(error(&|bad| bad.columns[1].name = "x".repeat(2000)).contains("2000"));
+    let named = |name: String| Column::new(name, data(ColumnType::Null, 3, &[]));
+    let error = Frame::new(vec![named("text".into()).unwrap(), columns().remove(0)]).unwrap_err();
+    assert!(error.to_string().contains("twice"), "{error}");
+    let error = named("a\0b".into()).unwrap_err().to_string();
+    assert!(error.contains("NUL"), "{error}");
+    let error = named("x".repeat(2000)).unwrap_err().to_string();
+    assert!(error.contains("2000"), "{error}");
+    let message = array(3).with_attribute("x".repeat(1100), "1");
+    let error = Encoder::new(&message, 1, Flags::default()).map(drop);
+    assert!(matches!(error, Err(EncodeError::Attribute(_))), "{error:?}");
 }
 
 #[test]
@@ -500,7 +508,7 @@ fn random_damage_never_panics() {
                 let at = next() % damaged.len();
                 damaged[at] = u8::try_from(next() % 256).unwrap();
             }
-            // The header's checksum would hide everything behind it: mend it, as an attacker would.
+            // The header's checksum would hide every other fault: mend it, as an attacker would.
             mend(&mut damaged);
             let _ = decode(&damaged, || 17);
             let _ = Message::open(&damaged.into(), &Limits::default());

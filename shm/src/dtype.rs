@@ -36,11 +36,7 @@ impl DtypeText {
             Self::Scalar(text) => text.parse().ok().map(Dtype::Scalar),
             Self::Record { fields, size } => {
                 let field = |(name, typestr, offset): &(String, String, usize)| {
-                    Some(Field {
-                        name: name.clone(),
-                        scalar: typestr.parse().ok()?,
-                        offset: *offset,
-                    })
+                    Some(Field::new(name, typestr.parse().ok()?, *offset))
                 };
                 let fields = fields.iter().map(field).collect::<Option<Vec<_>>>()?;
                 RecordType::new(fields, *size).ok().map(Dtype::Record)

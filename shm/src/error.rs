@@ -1,7 +1,7 @@
 use std::io;
 use std::ops::Range;
 
-use numpush_message::{AllocError, DecodeError, Dtype};
+use numpush_message::{AllocError, ArrayError, Dtype, FrameError};
 use numpush_shm_core::LockError;
 
 /// Why something shared could not be made, opened or used.
@@ -45,7 +45,10 @@ pub enum Error {
     Axes { shape: Vec<usize>, wanted: usize },
     /// A shape that is too large, or does not fit its data.
     #[error(transparent)]
-    Shape(#[from] DecodeError),
+    Shape(#[from] ArrayError),
+    /// Columns that do not make a frame, or contradict their types.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
     /// Another kind of value.
     #[error("the handle is of {found}, not of {wanted}")]
     Kind {

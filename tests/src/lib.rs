@@ -26,7 +26,7 @@ pub fn every_dtype() -> Vec<Message<'static>> {
     let plain = "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 >c16 |S5 <U3 >U2 <M8[ns] <m8[25s]";
     let array = |typestr: &str| {
         let scalar: Scalar = typestr.parse().unwrap();
-        let data: Vec<u8> = [0, 1].into_iter().cycle().take(6 * scalar.size).collect();
+        let data: Vec<u8> = [0, 1].into_iter().cycle().take(6 * scalar.size()).collect();
         Message::from(Array::new(scalar, &[2, 3], data.into()).unwrap())
     };
     plain.split(' ').map(array).collect()

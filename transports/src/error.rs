@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use numpush_message::DecodeError;
+use numpush_message::{DecodeError, EncodeError};
 
 /// Why a call on a link or an acceptor failed.
 #[non_exhaustive]
@@ -11,7 +11,7 @@ use numpush_message::DecodeError;
 pub enum Error {
     /// Caller: the message breaks a limit of the format.
     #[error("this message cannot be sent")]
-    Message(#[source] DecodeError),
+    Message(#[source] EncodeError),
     /// Caller: the message is larger than the side named takes; nothing was sent.
     #[error("payload of {len} bytes is over the {limit} bytes that {whose} accepts in one message")]
     TooLarge {

@@ -173,17 +173,14 @@ impl Transport for Inproc {
         }
         // Every limit of the wire holds here too: a program must not break when its endpoint changes.
         Encoder::new(message, 0, Flags::default()).map_err(Error::Message)?;
-        let borrowed = message
-            .buffers()
-            .into_iter()
-            .filter(|buffer| buffer.is_borrowed());
+        let borrowed = message.buffers().filter(|buffer| buffer.is_borrowed());
         let borrowed: u64 = borrowed.map(|buffer| buffer.len() as u64).sum();
         let reason = if borrowed > 0 {
             PathReason::Borrowed
         } else {
             PathReason::OnlyWay
         };
-        let copied = message.prepared() + borrowed;
+        let copied = message.copied_bytes() + borrowed;
         let transfer = Transfer {
             bytes,
             copied,

@@ -175,9 +175,8 @@ impl Medium for Tcp {
     const KEEPS_SENT: bool = false;
 
     fn plan(&mut self, message: &Message<'_>, _: u32, _: bool) -> Plan {
-        let buffers = message.buffers();
-        let mut backings = buffers
-            .iter()
+        let mut backings = message
+            .buffers()
             .filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
         let largest = backings.clone().map(|(len, _)| len as u64).max();
         if backings

@@ -237,9 +237,9 @@ pub(crate) fn allocate(
     let mut region = HeapAllocator::new()
         .allocate(len)
         .map_err(Failure::file(path, "cannot read"))?;
-    from.read_exact(region.bytes())
+    from.read_exact(region.as_mut_slice())
         .map_err(Failure::file(path, "ends before its data do"))?;
-    Ok(region.finish())
+    Ok(region.freeze())
 }
 
 /// A fault of the file at `path`.

@@ -137,7 +137,7 @@ fn describe(dtype: &Dtype) -> String {
     for field in fields {
         gap(&mut text, field.offset - at);
         text.push_str(&format!("({:?}, '{}'), ", field.name, field.scalar).replace('"', "'"));
-        at = field.offset + field.scalar.size;
+        at = field.offset + field.scalar.size();
     }
     gap(&mut text, record.size() - at);
     text.push(']');
@@ -171,7 +171,7 @@ impl Layout {
         let text = String::from_utf8_lossy(&header);
         match Literal::parse(&text).and_then(|literal| Self::from_literal(&literal)) {
             Some(Ok(layout)) => Ok(layout),
-            Some(Err(error)) => Err(Failure::Numpush(numpush::Error::Decode(error.into()))),
+            Some(Err(error)) => Err(Failure::Numpush(error.into())),
             None => fault(
                 path,
                 format!("has a header we cannot read: {}", text.trim()),
@@ -213,14 +213,10 @@ fn record(entries: &[Literal]) -> Option<Result<Dtype, numpush::DtypeError>> {
             continue;
         }
         match typestr.parse::<Scalar>() {
-            Ok(scalar) => fields.push(Field {
-                name: name.clone(),
-                scalar,
-                offset: at,
-            }),
+            Ok(scalar) => fields.push(Field::new(name, scalar, at)),
             Err(error) => return Some(Err(error)),
         }
-        at += fields.last().map_or(0, |field| field.scalar.size);
+        at += fields.last().map_or(0, |field| field.scalar.size());
     }
     Some(RecordType::new(fields, at).map(Dtype::from))
 }

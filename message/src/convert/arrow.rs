@@ -7,23 +7,33 @@ use arrow_data::ArrayData;
 use arrow_schema::{DataType, Field, Metadata, Schema, TimeUnit};
 use bytes::Bytes;
 
-use crate::model::buffer::Buffer;
-use crate::model::column::{Column, ColumnData, Dictionary};
-use crate::model::column_type::{ArrowTimeUnit, ColumnType, Storage};
-use crate::model::frame::Frame;
+use crate::model::column_type::Storage;
+use crate::model::{
+    ArrowTimeUnit, Buffer, Column, ColumnData, ColumnError, ColumnType, Dictionary, Frame,
+    FrameError, NameError,
+};
 
 /// Why a record batch is not a frame, or the other way round.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each field is named in the variant's message")]
 pub enum ArrowError {
     /// A column type that is not shipped (yet).
     #[error("column {column:?} has type {data_type}, which is not supported")]
-    Unsupported { column: String, data_type: DataType },
-    /// Arrow refused what we built.
+    Unsupported {
+        /// Name of the column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// The columns do not make a frame that every reader takes.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// Arrow refused the values of a column.
     #[error("arrow refuses column {column:?}")]
     Array {
+        /// Name of the column.
         column: String,
+        /// Arrow's reason.
         source: arrow_schema::ArrowError,
     },
     /// Arrow refused the columns together.
@@ -31,35 +41,36 @@ pub enum ArrowError {
     Batch(#[from] arrow_schema::ArrowError),
 }
 
+impl From<NameError> for ArrowError {
+    fn from(error: NameError) -> Self {
+        Self::Frame(error.into())
+    }
+}
+
 impl Frame<'static> {
     /// Takes the columns of a record batch, without copying what is not forced by a slice.
     ///
     /// A sliced batch ships only its rows (dictionaries stay whole). Two things cannot be cut in place and are copied:
     /// a bitmap whose slice begins or ends inside a byte, and offsets that do not begin at zero;
-    /// [`Frame::rebased`] counts the bytes.
+    /// [`Frame::copied_bytes`] counts the bytes.
     ///
     /// # Errors
-    /// [`ArrowError::Unsupported`] names the column and its type.
+    /// [`ArrowError::Unsupported`] names the column and its type; [`ArrowError::Frame`] if two columns have one name, or a
+    /// name is too long.
     pub fn from_batch(batch: &RecordBatch) -> Result<Self, ArrowError> {
         let schema = batch.schema_ref();
-        let mut rebased = 0;
+        let mut copied_bytes = 0;
         let mut columns = Vec::with_capacity(batch.num_columns());
         for (field, array) in schema.fields().iter().zip(batch.columns()) {
-            let data = import(&array.to_data(), field, &mut rebased)?;
-            let metadata = sorted(field.metadata());
-            columns.push(Column {
-                name: field.name().clone(),
-                nullable: field.is_nullable(),
-                metadata,
-                data,
-            });
+            let data = import(&array.to_data(), field, &mut copied_bytes)?;
+            let column = Column::new(field.name(), data)?
+                .with_nullable(field.is_nullable())
+                .with_metadata(sorted(field.metadata()))?;
+            columns.push(column);
         }
-        Ok(Self {
-            rows: batch.num_rows(),
-            columns,
-            metadata: sorted(schema.metadata()),
-            rebased,
-        })
+        let frame = Self::with_rows(batch.num_rows(), columns)?;
+        let frame = frame.with_copied_bytes(copied_bytes);
+        Ok(frame.with_metadata(sorted(schema.metadata()))?)
     }
 
     /// The frame as a record batch over the same buffers; nothing is copied.
@@ -67,28 +78,25 @@ impl Frame<'static> {
     /// Arrow's own checks run once more: its unchecked constructors would need `unsafe`.
     ///
     /// # Errors
-    /// [`ArrowError`] if Arrow refuses a buffer (one that is not aligned, say).
+    /// [`ArrowError`] if Arrow refuses a buffer (for example one that is not aligned).
     pub fn to_batch(&self) -> Result<RecordBatch, ArrowError> {
-        let mut fields = Vec::with_capacity(self.columns.len());
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            let data = export(&column.data).map_err(|source| ArrowError::Array {
-                column: column.name.clone(),
+        let mut fields = Vec::with_capacity(self.columns().len());
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns().len());
+        for column in self.columns() {
+            let data = export(column.data()).map_err(|source| ArrowError::Array {
+                column: column.name().to_owned(),
                 source,
             })?;
-            let ordered = column
-                .data
-                .dictionary
-                .as_ref()
-                .is_some_and(|dictionary| dictionary.ordered);
-            let field = Field::new(&column.name, data.data_type().clone(), column.nullable)
-                .with_dict_is_ordered(ordered)
-                .with_metadata(column.metadata.clone());
+            let dictionary = column.data().dictionary();
+            let nullable = column.is_nullable();
+            let field = Field::new(column.name(), data.data_type().clone(), nullable)
+                .with_dict_is_ordered(dictionary.is_some_and(Dictionary::is_ordered))
+                .with_metadata(column.metadata().clone());
             fields.push(field);
             arrays.push(make_array(data));
         }
-        let schema = Schema::new_with_metadata(fields, self.metadata.clone());
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let schema = Schema::new_with_metadata(fields, self.metadata().clone());
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows()));
         Ok(RecordBatch::try_new_with_options(
             Arc::new(schema),
             arrays,
@@ -107,35 +115,38 @@ fn sorted(metadata: &Metadata) -> BTreeMap<String, String> {
 fn import(
     array: &ArrayData,
     field: &Field,
-    rebased: &mut u64,
+    copied_bytes: &mut u64,
 ) -> Result<ColumnData<'static>, ArrowError> {
     let (codes, dictionary) = match array.data_type() {
         DataType::Dictionary(codes, _) => {
-            let values = import(&array.child_data()[0], field, rebased)?;
+            let values = import(&array.child_data()[0], field, copied_bytes)?;
             let ordered = field.dict_is_ordered().unwrap_or(false);
-            (&**codes, Some(Box::new(Dictionary { ordered, values })))
+            (
+                &**codes,
+                Some(Dictionary::new(values).with_ordered(ordered)),
+            )
         }
         plain => (plain, None),
     };
-    let format = format_of(codes).ok_or_else(|| ArrowError::Unsupported {
+    let column_type = column_type_of(codes).ok_or_else(|| ArrowError::Unsupported {
         column: field.name().clone(),
         data_type: array.data_type().clone(),
     })?;
     let (offset, len) = (array.offset(), array.len());
-    let null_count = if format == ColumnType::Null {
+    let null_count = if column_type == ColumnType::Null {
         len
     } else {
         array.null_count()
     };
     let validity = match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-        Some(nulls) => bits(nulls.inner(), rebased),
+        Some(nulls) => bits(nulls.inner(), copied_bytes),
         None => Buffer::default(),
     };
-    let buffers = match format.storage() {
+    let buffers = match column_type.storage() {
         Storage::Nothing => vec![],
         Storage::Bits => {
             let values = BooleanBuffer::new(array.buffers()[0].clone(), offset, len);
-            vec![validity, bits(&values, rebased)]
+            vec![validity, bits(&values, copied_bytes)]
         }
         Storage::Fixed(size) => {
             vec![
@@ -143,20 +154,23 @@ fn import(
                 share(array.buffers()[0].slice_with_length(offset * size, len * size)),
             ]
         }
-        Storage::Variable { offset: 4, .. } => variable::<i32>(array, validity, rebased),
-        Storage::Variable { .. } => variable::<i64>(array, validity, rebased),
+        Storage::Variable { offset: 4, .. } => variable::<i32>(array, validity, copied_bytes),
+        Storage::Variable { .. } => variable::<i64>(array, validity, copied_bytes),
     };
-    Ok(ColumnData {
-        format,
-        len,
-        null_count,
-        buffers,
-        dictionary,
-    })
+    let refused = |fault: ColumnError| FrameError::Column {
+        column: field.name().clone(),
+        fault,
+    };
+    let data = ColumnData::from_parts(column_type, len, null_count, buffers, None);
+    match (data, dictionary) {
+        (Ok(data), Some(dictionary)) => data.with_dictionary(dictionary),
+        (data, _) => data,
+    }
+    .map_err(|fault| refused(fault).into())
 }
 
-/// The bits as whole bytes from the first one on, with zeros behind the last.
-fn bits(bits: &BooleanBuffer, rebased: &mut u64) -> Buffer<'static> {
+/// The bits as whole bytes from the first one on, with zeros after the last.
+fn bits(bits: &BooleanBuffer, copied_bytes: &mut u64) -> Buffer<'static> {
     let bytes = bits.len().div_ceil(8);
     if bits.offset().is_multiple_of(8) {
         let whole = bits.inner().slice_with_length(bits.offset() / 8, bytes);
@@ -165,7 +179,7 @@ fn bits(bits: &BooleanBuffer, rebased: &mut u64) -> Buffer<'static> {
             return share(whole);
         }
     }
-    *rebased += bytes as u64;
+    *copied_bytes += bytes as u64;
     let mut copy = vec![0_u8; bytes];
     for (at, byte) in copy.iter_mut().enumerate() {
         let rows = at * 8..bits.len().min(at * 8 + 8);
@@ -196,7 +210,7 @@ impl Offset for i64 {
 fn variable<O: Offset>(
     array: &ArrayData,
     validity: Buffer<'static>,
-    rebased: &mut u64,
+    copied_bytes: &mut u64,
 ) -> Vec<Buffer<'static>> {
     let entries = array.len() + 1;
     let offsets = &array.buffers()[0];
@@ -211,7 +225,7 @@ fn variable<O: Offset>(
     let offsets = if first.as_usize() == 0 {
         share(offsets.slice_with_length(array.offset() * size_of::<O>(), size_of_val(typed)))
     } else {
-        *rebased += size_of_val(typed) as u64;
+        *copied_bytes += size_of_val(typed) as u64;
         let moved: Vec<O> = typed.iter().map(|offset| offset.minus(first)).collect();
         share(ArrowBuffer::from_vec(moved))
     };
@@ -233,20 +247,20 @@ fn share(buffer: ArrowBuffer) -> Buffer<'static> {
 }
 
 fn export(data: &ColumnData<'static>) -> Result<ArrayData, arrow_schema::ArrowError> {
-    let mut buffers = data.buffers.iter().map(lend);
+    let mut buffers = data.buffers().iter().map(lend);
     let validity = buffers.next().filter(|bits| !bits.is_empty());
-    let codes = type_of(&data.format);
-    let builder = match &data.dictionary {
+    let codes = data_type_of(data.column_type());
+    let builder = match data.dictionary() {
         None => ArrayData::builder(codes),
         Some(dictionary) => {
-            let values = export(&dictionary.values)?;
+            let values = export(dictionary.values())?;
             let data_type =
                 DataType::Dictionary(Box::new(codes), Box::new(values.data_type().clone()));
             ArrayData::builder(data_type).add_child_data(values)
         }
     };
     builder
-        .len(data.len)
+        .len(data.len())
         .null_bit_buffer(validity)
         .buffers(buffers.collect())
         .build()
@@ -264,7 +278,7 @@ fn lend(buffer: &Buffer<'static>) -> ArrowBuffer {
     }
 }
 
-fn format_of(data_type: &DataType) -> Option<ColumnType> {
+fn column_type_of(data_type: &DataType) -> Option<ColumnType> {
     Some(match data_type {
         DataType::Null => ColumnType::Null,
         DataType::Boolean => ColumnType::Bool,
@@ -286,15 +300,19 @@ fn format_of(data_type: &DataType) -> Option<ColumnType> {
         DataType::Decimal128(precision, scale) => ColumnType::Decimal128(*precision, *scale),
         DataType::Date32 => ColumnType::Date32,
         DataType::Date64 => ColumnType::Date64,
-        DataType::Time32(unit) | DataType::Time64(unit) => ColumnType::Time(resolution(*unit)),
-        DataType::Timestamp(unit, zone) => ColumnType::Timestamp(resolution(*unit), zone.clone()),
-        DataType::Duration(unit) => ColumnType::Duration(resolution(*unit)),
+        DataType::Time32(unit) | DataType::Time64(unit) => ColumnType::Time(time_unit(*unit)),
+        DataType::Timestamp(unit, zone) => {
+            // Arrow writes no zone and an empty one alike.
+            let zone = zone.clone().filter(|zone| !zone.is_empty());
+            ColumnType::Timestamp(time_unit(*unit), zone)
+        }
+        DataType::Duration(unit) => ColumnType::Duration(time_unit(*unit)),
         _ => return None,
     })
 }
 
-fn type_of(format: &ColumnType) -> DataType {
-    match format {
+fn data_type_of(column_type: &ColumnType) -> DataType {
+    match column_type {
         ColumnType::Null => DataType::Null,
         ColumnType::Bool => DataType::Boolean,
         ColumnType::Int8 => DataType::Int8,
@@ -316,15 +334,15 @@ fn type_of(format: &ColumnType) -> DataType {
         ColumnType::Date32 => DataType::Date32,
         ColumnType::Date64 => DataType::Date64,
         ColumnType::Time(unit @ (ArrowTimeUnit::Second | ArrowTimeUnit::Milli)) => {
-            DataType::Time32(unit_of(*unit))
+            DataType::Time32(arrow_unit(*unit))
         }
-        ColumnType::Time(unit) => DataType::Time64(unit_of(*unit)),
-        ColumnType::Timestamp(unit, zone) => DataType::Timestamp(unit_of(*unit), zone.clone()),
-        ColumnType::Duration(unit) => DataType::Duration(unit_of(*unit)),
+        ColumnType::Time(unit) => DataType::Time64(arrow_unit(*unit)),
+        ColumnType::Timestamp(unit, zone) => DataType::Timestamp(arrow_unit(*unit), zone.clone()),
+        ColumnType::Duration(unit) => DataType::Duration(arrow_unit(*unit)),
     }
 }
 
-fn resolution(unit: TimeUnit) -> ArrowTimeUnit {
+fn time_unit(unit: TimeUnit) -> ArrowTimeUnit {
     match unit {
         TimeUnit::Second => ArrowTimeUnit::Second,
         TimeUnit::Millisecond => ArrowTimeUnit::Milli,
@@ -333,8 +351,8 @@ fn resolution(unit: TimeUnit) -> ArrowTimeUnit {
     }
 }
 
-fn unit_of(resolution: ArrowTimeUnit) -> TimeUnit {
-    match resolution {
+fn arrow_unit(unit: ArrowTimeUnit) -> TimeUnit {
+    match unit {
         ArrowTimeUnit::Second => TimeUnit::Second,
         ArrowTimeUnit::Milli => TimeUnit::Millisecond,
         ArrowTimeUnit::Micro => TimeUnit::Microsecond,
@@ -383,7 +401,7 @@ mod tests {
     fn a_whole_batch_is_shared() {
         let batch = batch();
         let frame = Frame::from_batch(&batch).unwrap();
-        assert_eq!(frame.rebased, 0);
+        assert_eq!(frame.copied_bytes(), 0);
         frame.validate().unwrap();
         let back = frame.to_batch().unwrap();
         assert_eq!(back, batch);
@@ -399,11 +417,11 @@ mod tests {
             let frame = Frame::from_batch(&slice).unwrap();
             frame.validate().unwrap();
             assert_eq!(frame.to_batch().unwrap(), slice, "{start}+{len}");
-            assert_eq!(frame.columns[1].data.buffers[1].len(), len * 8);
+            assert_eq!(frame.columns()[1].data().buffers()[1].len(), len * 8);
         }
         let aligned = Frame::from_batch(&batch.slice(8, 16)).unwrap();
         assert_eq!(
-            aligned.rebased,
+            aligned.copied_bytes(),
             17 * 4,
             "only the offsets of the text column"
         );

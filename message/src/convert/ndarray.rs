@@ -1,10 +1,7 @@
 use bytemuck::checked;
 use ndarray::{ArrayBase, ArrayRef, ArrayViewD, Axis, Data, Dimension, IxDyn};
 
-use crate::model::array::{Array, NotDense};
-use crate::model::buffer::Buffer;
-use crate::model::dtype::{Dtype, Scalar};
-use crate::model::element::Element;
+use crate::model::{Array, Buffer, Dtype, Element, NotDense, Scalar};
 
 /// Why an array cannot be viewed as elements of a type.
 #[non_exhaustive]

@@ -1,10 +1,9 @@
-use std::collections::TryReserveError;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bytes::Bytes;
 
 use crate::model::buffer::Buffer;
-use crate::wire::layout::ALIGNMENT;
+
+/// Every buffer of a message begins at a multiple of this many bytes.
+pub const ALIGNMENT: usize = 64;
 
 /// Where received bytes land: a maker of writable regions.
 ///
@@ -34,176 +33,30 @@ pub trait BufferAllocator: Send {
 /// Writable bytes that become a [`Buffer`] once they are filled.
 pub trait BufferMut: Send {
     /// All bytes of the region.
-    fn bytes(&mut self) -> &mut [u8];
+    fn as_mut_slice(&mut self) -> &mut [u8];
 
     /// Ends the writing. Clones and slices of the buffer keep the region alive.
-    fn finish(self: Box<Self>) -> Buffer<'static>;
+    fn freeze(self: Box<Self>) -> Buffer<'static>;
 }
 
-/// A allocator has no room.
+/// An allocator has no room.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each field is named in the variant's message")]
 pub enum AllocError {
-    /// The allocator refused.
+    /// The system refused.
     #[error("no memory for {len} bytes")]
-    NoMemory { len: usize },
+    NoMemory {
+        /// Bytes that were asked for.
+        len: usize,
+    },
     /// The allocator's own budget is used up.
     #[error("{len} bytes are over the budget of {budget}, of which {used} are in use")]
     Budget {
+        /// Bytes that were asked for.
         len: usize,
+        /// Bytes in use.
         used: usize,
+        /// Most bytes the allocator hands out.
         budget: usize,
     },
-}
-
-/// The allocator on the heap. It keeps the last large region for the next message.
-///
-/// A fresh page costs more than the copy into it (3.2 GB/s against 9.6 GB/s into warm pages), so a region that its
-/// reader has dropped is used again instead of going back to the allocator. At most one is kept.
-#[derive(Debug, Default)]
-pub struct HeapAllocator {
-    spare: Arc<Mutex<Option<Block>>>,
-}
-
-impl HeapAllocator {
-    /// A allocator with nothing kept yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl BufferAllocator for HeapAllocator {
-    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
-        let kept = if len < KEEP_FROM {
-            None
-        } else {
-            lock(&self.spare).take()
-        };
-        // A region four times too large would hide memory from the rest of the program for the sake of a few pages.
-        let fits = |block: &Block| block.capacity() >= len && block.capacity() / 4 <= len;
-        let mut block = match kept.filter(fits) {
-            Some(block) => block,
-            None => Block::new(len).map_err(|_| AllocError::NoMemory { len })?,
-        };
-        block.len = len;
-        Ok(Box::new(HeapRegion {
-            block: Some(block),
-            spare: Arc::clone(&self.spare),
-        }))
-    }
-
-    /// Takes what is aligned for every element type (16 bytes; a decimal has the largest).
-    fn adopt(&mut self, bytes: &Bytes) -> Option<Buffer<'static>> {
-        (bytes.as_ptr().align_offset(16) == 0).then(|| bytes.clone().into())
-    }
-}
-
-/// Regions smaller than this go back to the allocator, which keeps them warm itself.
-const KEEP_FROM: usize = 16 << 10;
-
-#[derive(Debug)]
-struct Block {
-    memory: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Block {
-    fn new(len: usize) -> Result<Self, TryReserveError> {
-        let room = len.saturating_add(ALIGNMENT);
-        if len >= KEEP_FROM {
-            // Asked for to learn whether it can be had, and again zeroed: a fresh mapping, zero without a write.
-            Vec::<u8>::new().try_reserve_exact(room)?;
-        }
-        let memory = vec![0_u8; room];
-        let start = memory.as_ptr().align_offset(ALIGNMENT);
-        Ok(Self { memory, start, len })
-    }
-
-    fn capacity(&self) -> usize {
-        self.memory.len() - ALIGNMENT
-    }
-}
-
-struct HeapRegion {
-    block: Option<Block>,
-    spare: Arc<Mutex<Option<Block>>>,
-}
-
-impl BufferMut for HeapRegion {
-    fn bytes(&mut self) -> &mut [u8] {
-        match &mut self.block {
-            Some(block) => &mut block.memory[block.start..block.start + block.len],
-            None => &mut [],
-        }
-    }
-
-    fn finish(self: Box<Self>) -> Buffer<'static> {
-        Buffer::from_owner(*self)
-    }
-}
-
-impl AsRef<[u8]> for HeapRegion {
-    fn as_ref(&self) -> &[u8] {
-        self.block.as_ref().map_or(&[], |block| {
-            &block.memory[block.start..block.start + block.len]
-        })
-    }
-}
-
-impl Drop for HeapRegion {
-    fn drop(&mut self) {
-        if let Some(block) = self
-            .block
-            .take()
-            .filter(|block| block.capacity() >= KEEP_FROM)
-        {
-            let mut spare = lock(&self.spare);
-            if spare
-                .as_ref()
-                .is_none_or(|kept| kept.capacity() <= block.capacity())
-            {
-                *spare = Some(block);
-            }
-        }
-    }
-}
-
-fn lock(spare: &Mutex<Option<Block>>) -> std::sync::MutexGuard<'_, Option<Block>> {
-    spare.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn regions_are_aligned() {
-        for len in [0, 1, 64, 1000, 1 << 20] {
-            let mut region = HeapAllocator::new().allocate(len).unwrap();
-            assert_eq!(region.bytes().len(), len);
-            assert_eq!(region.bytes().as_ptr().align_offset(ALIGNMENT), 0);
-        }
-    }
-
-    #[test]
-    fn a_dropped_region_is_used_again() {
-        let mut heap = HeapAllocator::new();
-        let first = heap.allocate(1 << 20).unwrap().finish();
-        let address = first.as_ptr();
-        let busy = heap.allocate(1 << 20).unwrap().finish();
-        assert_ne!(busy.as_ptr(), address, "still in use");
-        drop(first);
-        assert_eq!(heap.allocate(1 << 20).unwrap().finish().as_ptr(), address);
-    }
-
-    #[test]
-    fn an_impossible_region_is_an_error() {
-        let len = usize::MAX / 2;
-        assert_eq!(
-            HeapAllocator::new().allocate(len).err(),
-            Some(AllocError::NoMemory { len })
-        );
-    }
 }

@@ -1,7 +1,6 @@
 use crate::model::buffer::Buffer;
 use crate::model::dtype::Dtype;
-use crate::wire::error::DecodeError;
-use crate::wire::limits::Limits;
+use crate::model::shape::{self, ArrayError};
 
 /// An n-dimensional array: an element type, a shape, and a buffer that holds every element once.
 ///
@@ -27,15 +26,18 @@ pub struct NotDense {
 }
 
 impl<'a> Array<'a> {
+    /// Most dimensions of an array.
+    pub const MAX_DIMENSIONS: usize = shape::MAX_DIMENSIONS;
+
     /// An array in C order.
     ///
     /// # Errors
-    /// [`DecodeError`] if `data` is not as long as shape and element type say, or if they are over a limit.
+    /// [`ArrayError`] if `data` is not as long as shape and element type require, or if there are too many dimensions.
     pub fn new(
         dtype: impl Into<Dtype>,
         shape: &[usize],
         data: Buffer<'a>,
-    ) -> Result<Self, DecodeError> {
+    ) -> Result<Self, ArrayError> {
         Self::build(dtype.into(), shape.into(), None, data)
     }
 
@@ -43,13 +45,13 @@ impl<'a> Array<'a> {
     /// with a negative stride. Strides are in bytes.
     ///
     /// # Errors
-    /// As [`Self::new`], and [`DecodeError::Strides`] if they leave gaps, overlap or reach outside.
+    /// As [`Self::new`], and [`ArrayError::Strides`] if they leave gaps, overlap or reach outside.
     pub fn with_strides(
         dtype: impl Into<Dtype>,
         shape: &[usize],
         strides: &[isize],
         data: Buffer<'a>,
-    ) -> Result<Self, DecodeError> {
+    ) -> Result<Self, ArrayError> {
         Self::build(dtype.into(), shape.into(), Some(strides.into()), data)
     }
 
@@ -58,19 +60,12 @@ impl<'a> Array<'a> {
         shape: Vec<usize>,
         strides: Option<Vec<isize>>,
         data: Buffer<'a>,
-    ) -> Result<Self, DecodeError> {
-        let expected = byte_len(&shape, dtype.size())?;
-        if data.len() != expected {
-            return Err(DecodeError::BufferLength {
-                index: 0,
-                found: data.len() as u64,
-                expected: expected as u64,
-            });
-        }
-        let strides = strides
-            .map(|strides| canonical_strides(&shape, strides, dtype.size()))
-            .transpose()?
-            .flatten();
+    ) -> Result<Self, ArrayError> {
+        shape::check_byte_len(&shape, dtype.size(), data.len())?;
+        let strides = match strides {
+            Some(strides) => shape::canonical_strides(&shape, &strides, dtype.size())?,
+            None => None,
+        };
         Ok(Self {
             dtype,
             shape,
@@ -187,84 +182,12 @@ fn rank(len: usize, stride: isize) -> usize {
     }
 }
 
-/// Bytes of an array, if they fit an address space. A zero dimension does not excuse the others.
-pub(crate) fn byte_len(shape: &[usize], item: usize) -> Result<usize, DecodeError> {
-    if shape.len() > Limits::DIMENSIONS {
-        let (value, max) = (shape.len() as u64, Limits::DIMENSIONS as u64);
-        return Err(DecodeError::OverLimit {
-            what: "number of dimensions",
-            value,
-            max,
-        });
-    }
-    let overflow = || DecodeError::ShapeOverflow {
-        shape: shape.iter().map(|&len| len as u64).collect(),
-        item: item as u64,
-    };
-    let bounded = shape
-        .iter()
-        .try_fold(item, |bytes, &len| bytes.checked_mul(len.max(1)));
-    match bounded {
-        Some(bytes) if isize::try_from(bytes).is_ok() => {}
-        _ => return Err(overflow()),
-    }
-    Ok(shape.iter().product::<usize>() * item)
-}
-
-/// Checks that `strides` lay the elements out densely; `None` if that is C order.
-///
-/// Sorted by size, the strides of a dense array are each the product of the faster dimensions; nothing else covers
-/// every byte once.
-pub(crate) fn canonical_strides(
-    shape: &[usize],
-    strides: Vec<isize>,
-    item: usize,
-) -> Result<Option<Vec<isize>>, DecodeError> {
-    let fault = |strides: &[isize]| DecodeError::Strides {
-        shape: shape.iter().map(|&len| len as u64).collect(),
-        strides: strides.iter().map(|&step| step as i64).collect(),
-    };
-    if strides.len() != shape.len() {
-        return Err(fault(&strides));
-    }
-    if shape.contains(&0) {
-        return Ok(None);
-    }
-    let mut axes: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] > 1).collect();
-    let in_c_order = {
-        let mut step = item;
-        axes.iter().rev().all(|&axis| {
-            let matches = isize::try_from(step) == Ok(strides[axis]);
-            step *= shape[axis];
-            matches
-        })
-    };
-    if in_c_order {
-        return Ok(None);
-    }
-    axes.sort_by_key(|&axis| strides[axis].unsigned_abs());
-    let mut step = item;
-    for &axis in &axes {
-        if strides[axis].unsigned_abs() != step {
-            return Err(fault(&strides));
-        }
-        step *= shape[axis];
-    }
-    // Axes of one element get the stride zero, so that one layout has one description.
-    let canonical = strides
-        .iter()
-        .zip(shape)
-        .map(|(&step, &len)| if len == 1 { 0 } else { step })
-        .collect();
-    Ok(Some(canonical))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::dtype::Scalar;
 
-    fn array(shape: &[usize], strides: &[isize]) -> Result<Array<'static>, DecodeError> {
+    fn array(shape: &[usize], strides: &[isize]) -> Result<Array<'static>, ArrayError> {
         let len = shape.iter().product::<usize>() * 4;
         Array::with_strides(
             "<f4".parse::<Scalar>().unwrap(),
@@ -324,32 +247,10 @@ mod tests {
             [16, isize::MAX],
         ] {
             assert!(
-                matches!(array(&[3, 4], &strides), Err(DecodeError::Strides { .. })),
+                matches!(array(&[3, 4], &strides), Err(ArrayError::Strides { .. })),
                 "{strides:?}"
             );
         }
         assert!(array(&[3, 4], &[4]).is_err());
-    }
-
-    #[test]
-    fn a_zero_dimension_does_not_excuse_an_overflow() {
-        assert!(matches!(
-            byte_len(&[0, usize::MAX, 2], 8),
-            Err(DecodeError::ShapeOverflow { .. })
-        ));
-        assert!(matches!(
-            byte_len(&[usize::MAX], 2),
-            Err(DecodeError::ShapeOverflow { .. })
-        ));
-        assert!(matches!(
-            byte_len(&[isize::MAX as usize / 8 + 1], 8),
-            Err(DecodeError::ShapeOverflow { .. })
-        ));
-        assert_eq!(byte_len(&[0, 5], 8), Ok(0));
-        assert_eq!(byte_len(&[], 8), Ok(8));
-        assert!(matches!(
-            byte_len(&[1; 33], 1),
-            Err(DecodeError::OverLimit { .. })
-        ));
     }
 }

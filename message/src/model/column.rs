@@ -1,19 +1,17 @@
 use std::collections::BTreeMap;
 
 use crate::model::buffer::Buffer;
-use crate::model::column_type::ColumnType;
+use crate::model::column_error::ColumnError;
+use crate::model::column_type::{ColumnType, Storage};
+use crate::model::name::{NameError, check_name, check_names};
 
 /// A column of a frame: a name and its values in Arrow's layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column<'a> {
-    /// Its name, unique in the frame.
-    pub name: String,
-    /// True if its schema allows nulls, whether there are any or not.
-    pub nullable: bool,
-    /// The field's metadata.
-    pub metadata: BTreeMap<String, String>,
-    /// Its values.
-    pub data: ColumnData<'a>,
+    name: String,
+    nullable: bool,
+    metadata: BTreeMap<String, String>,
+    data: ColumnData<'a>,
 }
 
 /// Values of one type in Arrow's layout.
@@ -22,37 +20,203 @@ pub struct Column<'a> {
 /// type, validity bitmap first; a column without nulls has an empty bitmap. Offsets begin at zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnData<'a> {
-    /// The type of the values, or of the codes if there is a dictionary.
-    pub format: ColumnType,
-    /// Number of values.
-    pub len: usize,
-    /// How many of them are null.
-    pub null_count: usize,
-    /// Validity, then what the type needs.
-    pub buffers: Vec<Buffer<'a>>,
-    /// The values that the codes stand for.
-    pub dictionary: Option<Box<Dictionary<'a>>>,
+    column_type: ColumnType,
+    len: usize,
+    null_count: usize,
+    buffers: Vec<Buffer<'a>>,
+    dictionary: Option<Box<Dictionary<'a>>>,
 }
 
 /// Values that the codes of a column stand for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dictionary<'a> {
-    /// True if the order of the values means something.
-    pub ordered: bool,
-    /// The values; code `i` stands for value `i`.
-    pub values: ColumnData<'a>,
+    ordered: bool,
+    values: ColumnData<'a>,
 }
 
-impl<'a> ColumnData<'a> {
-    /// Every buffer of the values and their dictionary, in the order of the wire.
-    pub(crate) fn each_buffer<'s>(&'s self, visit: &mut impl FnMut(&'s Buffer<'a>)) {
-        self.buffers.iter().for_each(&mut *visit);
-        if let Some(dictionary) = &self.dictionary {
-            dictionary.values.each_buffer(visit);
+impl<'a> Column<'a> {
+    /// A column that may have nulls, without metadata.
+    ///
+    /// # Errors
+    /// [`NameError`] if not every reader takes `name`.
+    pub fn new(name: impl Into<String>, data: ColumnData<'a>) -> Result<Self, NameError> {
+        let name = name.into();
+        check_name(&name)?;
+        Ok(Self::from_checked(name, true, BTreeMap::new(), data))
+    }
+
+    /// A column whose names have been checked.
+    pub(crate) fn from_checked(
+        name: String,
+        nullable: bool,
+        metadata: BTreeMap<String, String>,
+        data: ColumnData<'a>,
+    ) -> Self {
+        Self {
+            name,
+            nullable,
+            metadata,
+            data,
         }
     }
 
-    pub(crate) fn into_owned_or_copy(self) -> ColumnData<'static> {
+    /// Sets whether the schema allows nulls, whether there are any or not. Default: true.
+    #[must_use]
+    pub fn with_nullable(mut self, nullable: bool) -> Self {
+        self.nullable = nullable;
+        self
+    }
+
+    /// Sets the field's metadata. Default: none.
+    ///
+    /// # Errors
+    /// [`NameError`] if not every reader takes one of the keys.
+    pub fn with_metadata(mut self, metadata: BTreeMap<String, String>) -> Result<Self, NameError> {
+        check_names(metadata.keys())?;
+        self.metadata = metadata;
+        Ok(self)
+    }
+
+    /// Its name, unique in a frame.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True if the schema allows nulls, whether there are any or not.
+    pub fn is_nullable(&self) -> bool {
+        self.nullable
+    }
+
+    /// The field's metadata.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Its values.
+    pub fn data(&self) -> &ColumnData<'a> {
+        &self.data
+    }
+
+    pub(crate) fn into_owned_or_copy(self) -> Column<'static> {
+        Column {
+            name: self.name,
+            nullable: self.nullable,
+            metadata: self.metadata,
+            data: self.data.into_owned_or_copy(),
+        }
+    }
+}
+
+impl<'a> ColumnData<'a> {
+    /// `len` values of type `column_type` in `buffers`.
+    ///
+    /// Counts the nulls in the validity bitmap, and drops a bitmap without nulls; reads nothing else. [`Frame::validate`](crate::model::Frame::validate)
+    /// reads the rest, as every receiver does.
+    ///
+    /// # Errors
+    /// [`ColumnError`] if the type has another number of buffers, or if a buffer has another length than the type and
+    /// `len` require.
+    pub fn new(
+        column_type: ColumnType,
+        len: usize,
+        mut buffers: Vec<Buffer<'a>>,
+    ) -> Result<Self, ColumnError> {
+        column_type.check()?;
+        check_count(&column_type, &buffers)?;
+        let null_count = match buffers.first_mut() {
+            None => len,
+            Some(validity) if validity.is_empty() => 0,
+            Some(validity) => {
+                check_length(0, validity, len, (len as u64).div_ceil(8))?;
+                let nulls = len - count_ones(validity, len);
+                if nulls == 0 {
+                    // One value has one form: no nulls, no bitmap.
+                    *validity = Buffer::default();
+                }
+                nulls
+            }
+        };
+        Self::from_parts(column_type, len, null_count, buffers, None)
+    }
+
+    /// Values whose null count and dictionary depth are known already.
+    pub(crate) fn from_parts(
+        column_type: ColumnType,
+        len: usize,
+        null_count: usize,
+        buffers: Vec<Buffer<'a>>,
+        dictionary: Option<Box<Dictionary<'a>>>,
+    ) -> Result<Self, ColumnError> {
+        if dictionary.is_some() && !column_type.is_integer() {
+            return Err(ColumnError::Codes { codes: column_type });
+        }
+        check_lengths(&column_type, len, null_count, &buffers)?;
+        Ok(Self {
+            column_type,
+            len,
+            null_count,
+            buffers,
+            dictionary,
+        })
+    }
+
+    /// Makes the values codes, which stand for the values of `dictionary`.
+    ///
+    /// # Errors
+    /// [`ColumnError`] if the codes are no integers, or if the dictionary has too many dictionaries inside.
+    pub fn with_dictionary(mut self, dictionary: Dictionary<'a>) -> Result<Self, ColumnError> {
+        if !self.column_type.is_integer() {
+            let codes = self.column_type;
+            return Err(ColumnError::Codes { codes });
+        }
+        self.dictionary = Some(Box::new(dictionary));
+        let (depth, max) = (self.levels().count() - 1, Dictionary::MAX_DEPTH);
+        if depth > max {
+            return Err(ColumnError::DictionaryDepth { depth, max });
+        }
+        Ok(self)
+    }
+
+    /// The type of the values, or of the codes if there is a dictionary.
+    pub fn column_type(&self) -> &ColumnType {
+        &self.column_type
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many of the values are null.
+    pub fn null_count(&self) -> usize {
+        self.null_count
+    }
+
+    /// Validity, then what the type has; without the buffers of the dictionary.
+    pub fn buffers(&self) -> &[Buffer<'a>] {
+        &self.buffers
+    }
+
+    /// The values that the codes stand for.
+    pub fn dictionary(&self) -> Option<&Dictionary<'a>> {
+        self.dictionary.as_deref()
+    }
+
+    /// These values, the values of their dictionary, and so on.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = &Self> + Clone {
+        std::iter::successors(Some(self), |data| {
+            data.dictionary
+                .as_ref()
+                .map(|dictionary| &dictionary.values)
+        })
+    }
+
+    fn into_owned_or_copy(self) -> ColumnData<'static> {
         let dictionary = self.dictionary.map(|dictionary| {
             let Dictionary { ordered, values } = *dictionary;
             Box::new(Dictionary {
@@ -60,17 +224,182 @@ impl<'a> ColumnData<'a> {
                 values: values.into_owned_or_copy(),
             })
         });
-        let buffers = self
-            .buffers
-            .into_iter()
-            .map(Buffer::into_owned_or_copy)
-            .collect();
+        let buffers = self.buffers.into_iter();
         ColumnData {
-            format: self.format,
+            column_type: self.column_type,
             len: self.len,
             null_count: self.null_count,
-            buffers,
+            buffers: buffers.map(Buffer::into_owned_or_copy).collect(),
             dictionary,
         }
+    }
+}
+
+impl<'a> Dictionary<'a> {
+    /// Most dictionaries inside one another.
+    pub const MAX_DEPTH: usize = 2;
+
+    /// A dictionary in which code `i` stands for value `i`, and whose order means nothing.
+    pub fn new(values: ColumnData<'a>) -> Self {
+        Self {
+            ordered: false,
+            values,
+        }
+    }
+
+    /// Sets whether the order of the values means something. Default: false.
+    #[must_use]
+    pub fn with_ordered(mut self, ordered: bool) -> Self {
+        self.ordered = ordered;
+        self
+    }
+
+    /// True if the order of the values means something.
+    pub fn is_ordered(&self) -> bool {
+        self.ordered
+    }
+
+    /// The values; code `i` stands for value `i`.
+    pub fn values(&self) -> &ColumnData<'a> {
+        &self.values
+    }
+}
+
+/// Checks the number of buffers and the length of each, without looking into them.
+fn check_lengths(
+    column_type: &ColumnType,
+    rows: usize,
+    null_count: usize,
+    buffers: &[Buffer<'_>],
+) -> Result<(), ColumnError> {
+    check_count(column_type, buffers)?;
+    let (storage, len) = (column_type.storage(), rows as u64);
+    if let Some(validity) = buffers.first() {
+        let expected = if null_count == 0 { 0 } else { len.div_ceil(8) };
+        check_length(0, validity, rows, expected)?;
+    }
+    let expected = match storage {
+        Storage::Nothing => return Ok(()),
+        Storage::Bits => len.div_ceil(8),
+        Storage::Fixed(size) => len.saturating_mul(size as u64),
+        Storage::Variable { offset, .. } => len.saturating_add(1).saturating_mul(offset as u64),
+    };
+    check_length(1, &buffers[1], rows, expected)
+}
+
+fn check_count(column_type: &ColumnType, buffers: &[Buffer<'_>]) -> Result<(), ColumnError> {
+    let (found, expected) = (buffers.len(), column_type.storage().buffers());
+    if found == expected {
+        return Ok(());
+    }
+    Err(ColumnError::BufferCount {
+        column_type: column_type.clone(),
+        found,
+        expected,
+    })
+}
+
+fn check_length(
+    index: usize,
+    buffer: &Buffer<'_>,
+    rows: usize,
+    expected: u64,
+) -> Result<(), ColumnError> {
+    let found = buffer.len() as u64;
+    if found == expected {
+        return Ok(());
+    }
+    Err(ColumnError::BufferLength {
+        buffer: index,
+        rows,
+        found,
+        expected,
+    })
+}
+
+/// Ones among the first `len` bits.
+pub(crate) fn count_ones(bits: &[u8], len: usize) -> usize {
+    let (whole, last) = bits.split_at((len / 8).min(bits.len()));
+    let (words, rest) = whole.as_chunks::<8>();
+    let words = words
+        .iter()
+        .map(|word| u64::from_ne_bytes(*word).count_ones());
+    let rest = rest.iter().map(|byte| byte.count_ones());
+    let used = (1_u8 << (len % 8)) - 1;
+    let last = last.first().map_or(0, |byte| (byte & used).count_ones());
+    words.chain(rest).map(|ones| ones as usize).sum::<usize>() + last as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(len: usize) -> Buffer<'static> {
+        vec![0; len].into()
+    }
+
+    #[test]
+    fn ones_are_counted_up_to_the_last_row() {
+        let bits = [0xff; 20];
+        for len in [0, 1, 7, 8, 9, 63, 64, 65, 150, 160] {
+            assert_eq!(count_ones(&bits, len), len);
+        }
+    }
+
+    #[test]
+    fn buffers_must_fit_the_type_and_the_rows() {
+        let new = |kind: ColumnType, buffers| ColumnData::new(kind, 9, buffers).map(drop);
+        let empty = Buffer::default;
+        assert_eq!(new(ColumnType::Null, vec![]), Ok(()));
+        assert_eq!(new(ColumnType::Int16, vec![bytes(2), bytes(18)]), Ok(()));
+        assert_eq!(
+            new(ColumnType::Utf8, vec![empty(), bytes(40), empty()]),
+            Ok(())
+        );
+        assert!(matches!(
+            new(ColumnType::Int16, vec![bytes(18)]),
+            Err(ColumnError::BufferCount {
+                found: 1,
+                expected: 2,
+                ..
+            })
+        ));
+        assert!(matches!(
+            new(ColumnType::Int16, vec![bytes(1), bytes(18)]),
+            Err(ColumnError::BufferLength {
+                buffer: 0,
+                expected: 2,
+                ..
+            })
+        ));
+        assert!(matches!(
+            new(ColumnType::Bool, vec![empty(), bytes(1)]),
+            Err(ColumnError::BufferLength {
+                buffer: 1,
+                expected: 2,
+                ..
+            })
+        ));
+        assert!(matches!(
+            new(ColumnType::Decimal128(39, 0), vec![empty(), bytes(144)]),
+            Err(ColumnError::Type(_))
+        ));
+    }
+
+    #[test]
+    fn dictionaries_have_integer_codes_and_a_limited_depth() {
+        let codes =
+            || ColumnData::new(ColumnType::Int8, 1, vec![Buffer::default(), bytes(1)]).unwrap();
+        let floats = ColumnData::new(ColumnType::Float32, 1, vec![Buffer::default(), bytes(4)]);
+        let refused = floats.unwrap().with_dictionary(Dictionary::new(codes()));
+        assert!(matches!(refused, Err(ColumnError::Codes { .. })));
+        let mut nested = codes();
+        for _ in 0..2 {
+            nested = codes().with_dictionary(Dictionary::new(nested)).unwrap();
+        }
+        assert!(matches!(
+            codes().with_dictionary(Dictionary::new(nested)),
+            Err(ColumnError::DictionaryDepth { depth: 3, max: 2 })
+        ));
     }
 }

@@ -75,10 +75,10 @@ impl Storage {
 
 /// A column type that is not shipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("column type {format:?} is not supported")]
+#[error("column type {column_type:?} is not supported")]
 pub struct ColumnTypeError {
-    /// The type as its owner names it.
-    pub format: String,
+    /// The type's format string.
+    pub column_type: String,
 }
 
 impl ColumnType {
@@ -148,13 +148,28 @@ impl ColumnType {
         )
     }
 
+    /// Checks that a reader takes what the fields say: a decimal has 1 to 38 digits, a zone a name.
+    pub(crate) fn check(&self) -> Result<(), ColumnTypeError> {
+        let is_known = match self {
+            Self::Decimal128(digits, _) => matches!(digits, 1..=38),
+            Self::Timestamp(_, zone) => zone.as_deref() != Some(""),
+            _ => true,
+        };
+        if is_known {
+            return Ok(());
+        }
+        Err(ColumnTypeError {
+            column_type: self.to_string(),
+        })
+    }
+
     fn plain(text: &str) -> Option<Self> {
         // The first byte and the length tell most candidates apart before any text is compared.
         let first = text.as_bytes().first()?;
         let candidate = PLAIN
             .iter()
             .find(|(name, _)| name.as_bytes()[0] == *first && *name == text);
-        candidate.map(|(_, format)| format.clone())
+        candidate.map(|(_, known)| known.clone())
     }
 
     /// The format string, if it is one of a fixed set.
@@ -168,15 +183,15 @@ impl ColumnType {
     fn parse(text: &str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix("d:") {
             let (precision, scale) = rest.split_once(',')?;
-            let (digits, behind) = (precision.parse().ok()?, scale.parse().ok()?);
-            return matches!(digits, 1..=38).then_some(Self::Decimal128(digits, behind));
+            let decimal = Self::Decimal128(precision.parse().ok()?, scale.parse().ok()?);
+            return decimal.check().is_ok().then_some(decimal);
         }
         let (unit, rest) = (text.get(..3)?, text.get(3..)?);
         let zone = match rest.strip_prefix(':')? {
             "" => None,
             zone => Some(zone.into()),
         };
-        let unit = RESOLUTIONS
+        let unit = TIME_UNITS
             .iter()
             .find(|(code, _)| unit.strip_prefix("ts") == Some(code))?
             .1;
@@ -214,7 +229,7 @@ const PLAIN: [(&str, ColumnType); 27] = [
     ("tDn", ColumnType::Duration(ArrowTimeUnit::Nano)),
 ];
 
-const RESOLUTIONS: [(&str, ArrowTimeUnit); 4] = [
+const TIME_UNITS: [(&str, ArrowTimeUnit); 4] = [
     ("s", ArrowTimeUnit::Second),
     ("m", ArrowTimeUnit::Milli),
     ("u", ArrowTimeUnit::Micro),
@@ -226,7 +241,7 @@ impl fmt::Display for ColumnType {
         match self {
             Self::Decimal128(precision, scale) => write!(f, "d:{precision},{scale}"),
             Self::Timestamp(unit, zone) => {
-                let code = RESOLUTIONS
+                let code = TIME_UNITS
                     .iter()
                     .find(|(_, known)| known == unit)
                     .map_or("", |(code, _)| code);
@@ -244,7 +259,7 @@ impl FromStr for ColumnType {
         Self::plain(text)
             .or_else(|| Self::parse(text))
             .ok_or_else(|| ColumnTypeError {
-                format: text.to_owned(),
+                column_type: text.to_owned(),
             })
     }
 }
@@ -286,7 +301,7 @@ mod tests {
             "",
             "é",
         ] {
-            assert_eq!(text.parse::<ColumnType>().unwrap_err().format, text);
+            assert_eq!(text.parse::<ColumnType>().unwrap_err().column_type, text);
         }
     }
 }

@@ -2,10 +2,8 @@ use std::collections::BTreeMap;
 
 use crate::model::array::Array;
 use crate::model::buffer::Buffer;
-use crate::model::column::{Column, ColumnData};
+use crate::model::column::ColumnData;
 use crate::model::frame::Frame;
-use crate::wire::layout::align_up;
-use crate::wire::preamble::RecordKind;
 
 /// The user's own words on a message: names and values, both text.
 pub type Attributes = BTreeMap<String, String>;
@@ -14,6 +12,7 @@ pub type Attributes = BTreeMap<String, String>;
 ///
 /// A message may borrow its buffers for as long as a send takes (`'a`); a received one owns them (`'static`). Cloning
 /// is cheap: buffers are shared, never copied.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message<'a> {
     /// The value.
@@ -74,44 +73,21 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The kind of record this message is on the wire.
-    pub fn kind(&self) -> RecordKind {
-        match self.body {
-            Body::Bytes(_) => RecordKind::Bytes,
-            Body::Array(_) => RecordKind::Array,
-            Body::Frame(_) => RecordKind::Frame,
-        }
-    }
-
     /// Every buffer, in the order of the wire.
-    pub fn buffers(&self) -> Vec<&Buffer<'a>> {
-        let mut buffers = Vec::with_capacity(1);
-        match &self.body {
-            Body::Bytes(bytes) => buffers.push(bytes),
-            Body::Array(array) => buffers.push(array.data()),
-            Body::Frame(frame) => {
-                buffers.reserve(frame.columns.len() * 3);
-                let mut push = |buffer| buffers.push(buffer);
-                frame.columns.iter().for_each(|column: &Column<'a>| {
-                    let data: &ColumnData<'a> = &column.data;
-                    data.each_buffer(&mut push);
-                });
-            }
-        }
-        buffers
-    }
-
-    /// Bytes of all buffers and the padding behind each.
-    pub fn payload_len(&self) -> u64 {
-        self.buffers()
-            .iter()
-            .filter_map(|buffer| align_up(buffer.len() as u64))
-            .sum()
+    pub fn buffers(&self) -> impl Iterator<Item = &Buffer<'a>> + Clone {
+        let (one, frame) = match &self.body {
+            Body::Bytes(bytes) => (Some(bytes), None),
+            Body::Array(array) => (Some(array.data()), None),
+            Body::Frame(frame) => (None, Some(frame)),
+        };
+        let columns = frame.into_iter().flat_map(Frame::columns);
+        let levels = columns.flat_map(|column| column.data().levels());
+        one.into_iter().chain(levels.flat_map(ColumnData::buffers))
     }
 
     /// Bytes that were copied to build the message, before any transport saw it.
-    pub fn prepared(&self) -> u64 {
-        self.as_frame().map_or(0, |frame| frame.rebased)
+    pub fn copied_bytes(&self) -> u64 {
+        self.as_frame().map_or(0, Frame::copied_bytes)
     }
 
     /// The same message without borrows: shared buffers stay where they are, borrowed ones are copied to the heap.
@@ -146,8 +122,26 @@ impl<'a> From<Frame<'a>> for Body<'a> {
     }
 }
 
-impl<'a, T: Into<Body<'a>>> From<T> for Message<'a> {
-    fn from(body: T) -> Self {
+impl<'a> From<Buffer<'a>> for Message<'a> {
+    fn from(bytes: Buffer<'a>) -> Self {
+        Self::new(bytes)
+    }
+}
+
+impl<'a> From<Array<'a>> for Message<'a> {
+    fn from(array: Array<'a>) -> Self {
+        Self::new(array)
+    }
+}
+
+impl<'a> From<Frame<'a>> for Message<'a> {
+    fn from(frame: Frame<'a>) -> Self {
+        Self::new(frame)
+    }
+}
+
+impl<'a> From<Body<'a>> for Message<'a> {
+    fn from(body: Body<'a>) -> Self {
         Self::new(body)
     }
 }

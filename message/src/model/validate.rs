@@ -1,111 +1,24 @@
-//! What a frame's buffers must hold. The bytes may come from anybody.
+//! What the buffers of a column must hold. The bytes may come from anybody.
 
-use crate::model::buffer::Buffer;
-use crate::model::column::{Column, ColumnData, Dictionary};
+use crate::model::column::{ColumnData, Dictionary, count_ones};
+use crate::model::column_error::ColumnError;
 use crate::model::column_type::{ColumnType, Storage};
-use crate::model::frame::Frame;
-use crate::wire::error::{ColumnFault, DecodeError};
 
-/// Everything: lengths and contents.
-pub(crate) fn frame(frame: &Frame<'_>) -> Result<(), DecodeError> {
-    lengths(frame)?;
-    for column in &frame.columns {
-        contents(&column.data).map_err(|fault| DecodeError::Column {
-            column: column.name.clone(),
-            fault,
-        })?;
-    }
-    Ok(())
-}
-
-/// The number of buffers and the length of each, without looking into them.
-pub(crate) fn lengths(frame: &Frame<'_>) -> Result<(), DecodeError> {
-    let mut index = 0;
-    frame.columns.iter().try_for_each(|column: &Column<'_>| {
-        if column.data.len != frame.rows {
-            let (found, expected) = (column.data.len as u64, frame.rows as u64);
-            return Err(DecodeError::BufferLength {
-                index,
-                found,
-                expected,
-            });
-        }
-        data_lengths(&column.data, &mut index)
-    })
-}
-
-fn data_lengths(data: &ColumnData<'_>, index: &mut usize) -> Result<(), DecodeError> {
-    let (storage, len) = (data.format.storage(), data.len as u64);
-    if data.buffers.len() != storage.buffers() {
-        return Err(DecodeError::BufferCount {
-            found: data.buffers.len(),
-            expected: storage.buffers(),
-        });
-    }
-    let mut want = |buffer: &Buffer<'_>, expected: Option<u64>| {
-        let (at, found) = (*index, buffer.len() as u64);
-        *index += 1;
-        match expected {
-            Some(expected) if expected == found => Ok(()),
-            expected => Err(DecodeError::BufferLength {
-                index: at,
-                found,
-                expected: expected.unwrap_or(u64::MAX),
-            }),
-        }
+/// Checks bitmaps, offsets, text and dictionary codes; the lengths were checked when `data` was made.
+pub(crate) fn contents(data: &ColumnData<'_>) -> Result<(), ColumnError> {
+    let validity = data.buffers().first().map_or(&[][..], |bits| bits);
+    check_bit_padding(validity, data.len())?;
+    let marked = match data.column_type().storage() {
+        Storage::Nothing => data.len(),
+        _ if validity.is_empty() => 0,
+        _ => data.len() - count_ones(validity, data.len()),
     };
-    let nulls = if storage == Storage::Nothing {
-        0
-    } else {
-        data.null_count
-    };
-    if nulls > data.len || (storage == Storage::Nothing && data.null_count != data.len) {
-        return Err(DecodeError::OverLimit {
-            what: "null count",
-            value: data.null_count as u64,
-            max: len,
-        });
+    if marked != data.null_count() {
+        let claimed = data.null_count();
+        return Err(ColumnError::NullCount { claimed, marked });
     }
-    if let Some(validity) = data.buffers.first() {
-        want(validity, Some(if nulls == 0 { 0 } else { len.div_ceil(8) }))?;
-    }
-    match (storage, &data.buffers[..]) {
-        (Storage::Bits, [_, bits]) => want(bits, Some(len.div_ceil(8)))?,
-        (Storage::Fixed(size), [_, values]) => want(values, len.checked_mul(size as u64))?,
-        (Storage::Variable { offset, .. }, [_, offsets, values]) => {
-            want(
-                offsets,
-                len.checked_add(1)
-                    .and_then(|entries| entries.checked_mul(offset as u64)),
-            )?;
-            want(values, Some(values.len() as u64))?;
-        }
-        _ => {}
-    }
-    match &data.dictionary {
-        Some(_) if !data.format.is_integer() => Err(DecodeError::Header {
-            field: "dictionary",
-            expected: "an integer type for the codes",
-        }),
-        Some(dictionary) => data_lengths(&dictionary.values, index),
-        None => Ok(()),
-    }
-}
-
-fn contents(data: &ColumnData<'_>) -> Result<(), ColumnFault> {
-    let validity = data.buffers.first().map_or(&[][..], |bits| bits);
-    if !validity.is_empty() {
-        check_bit_padding(validity, data.len)?;
-        let bitmap = data.len as u64 - count_ones(validity);
-        if bitmap != data.null_count as u64 {
-            return Err(ColumnFault::NullCount {
-                bitmap,
-                header: data.null_count as u64,
-            });
-        }
-    }
-    match (data.format.storage(), &data.buffers[..]) {
-        (Storage::Bits, [_, bits]) => check_bit_padding(bits, data.len)?,
+    match (data.column_type().storage(), data.buffers()) {
+        (Storage::Bits, [_, bits]) => check_bit_padding(bits, data.len())?,
         (Storage::Variable { offset, text }, [_, offsets, values]) => {
             if offset == 4 {
                 check_offsets::<4>(offsets, values, text)?;
@@ -115,32 +28,19 @@ fn contents(data: &ColumnData<'_>) -> Result<(), ColumnFault> {
         }
         _ => {}
     }
-    match &data.dictionary {
+    match data.dictionary() {
         Some(dictionary) => {
             check_codes(data, dictionary, validity)?;
-            contents(&dictionary.values)
+            contents(dictionary.values())
         }
         None => Ok(()),
     }
 }
 
-fn count_ones(bits: &[u8]) -> u64 {
-    let (words, rest) = bits.as_chunks::<8>();
-    let words: u64 = words
-        .iter()
-        .map(|word| u64::from(u64::from_ne_bytes(*word).count_ones()))
-        .sum();
-    words
-        + rest
-            .iter()
-            .map(|byte| u64::from(byte.count_ones()))
-            .sum::<u64>()
-}
-
-fn check_bit_padding(bits: &[u8], rows: usize) -> Result<(), ColumnFault> {
+fn check_bit_padding(bits: &[u8], rows: usize) -> Result<(), ColumnError> {
     let used = rows % 8;
     match bits.last() {
-        Some(last) if used != 0 && last >> used != 0 => Err(ColumnFault::BitPadding),
+        Some(last) if used != 0 && last >> used != 0 => Err(ColumnError::BitPadding),
         _ => Ok(()),
     }
 }
@@ -150,8 +50,8 @@ fn check_offsets<const N: usize>(
     offsets: &[u8],
     values: &[u8],
     text: bool,
-) -> Result<(), ColumnFault> {
-    let fault = |index| ColumnFault::Offsets {
+) -> Result<(), ColumnError> {
+    let fault = |index| ColumnError::Offsets {
         index,
         data: values.len() as u64,
     };
@@ -176,12 +76,12 @@ fn check_offsets<const N: usize>(
     if !text || values.is_ascii() {
         return Ok(());
     }
-    let text = simdutf8::basic::from_utf8(values).map_err(|_| ColumnFault::Utf8)?;
+    let text = simdutf8::basic::from_utf8(values).map_err(|_| ColumnError::Utf8)?;
     let whole = |entry| usize::try_from(le_signed(entry)).is_ok_and(|at| text.is_char_boundary(at));
     if entries.iter().all(whole) {
         Ok(())
     } else {
-        Err(ColumnFault::Utf8)
+        Err(ColumnError::Utf8)
     }
 }
 
@@ -195,10 +95,10 @@ fn check_codes(
     data: &ColumnData<'_>,
     dictionary: &Dictionary<'_>,
     validity: &[u8],
-) -> Result<(), ColumnFault> {
-    let codes: &[u8] = data.buffers.get(1).map_or(&[], |codes| codes);
-    let entries = dictionary.values.len as u64;
-    let code_at: fn(&[u8]) -> i128 = match data.format {
+) -> Result<(), ColumnError> {
+    let codes: &[u8] = data.buffers().get(1).map_or(&[], |codes| codes);
+    let entries = dictionary.values().len() as u64;
+    let code_at: fn(&[u8]) -> i128 = match data.column_type() {
         ColumnType::Int8 => |b| fixed(b).map_or(-1, i8::from_le_bytes).into(),
         ColumnType::Uint8 => |b| fixed(b).map_or(0, u8::from_le_bytes).into(),
         ColumnType::Int16 => |b| fixed(b).map_or(-1, i16::from_le_bytes).into(),
@@ -208,13 +108,13 @@ fn check_codes(
         ColumnType::Int64 => |b| fixed(b).map_or(-1, i64::from_le_bytes).into(),
         _ => |b| fixed(b).map_or(0, u64::from_le_bytes).into(),
     };
-    let size = data.format.fixed_size().unwrap_or(1);
+    let size = data.column_type().fixed_size().unwrap_or(1);
     for (row, bytes) in codes.chunks_exact(size).enumerate() {
         let code = code_at(bytes);
         // Arrow does not define the code of a null row.
         let is_null = !validity.is_empty() && validity[row / 8] >> (row % 8) & 1 == 0;
         if !is_null && !(0..i128::from(entries)).contains(&code) {
-            return Err(ColumnFault::Code { row, code, entries });
+            return Err(ColumnError::Code { row, code, entries });
         }
     }
     Ok(())

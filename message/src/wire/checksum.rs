@@ -2,6 +2,7 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
+use crate::wire::error::DecodeError;
 use crate::wire::layout::CHECKSUM_CHUNK;
 
 /// CRC-32C of `bytes`.
@@ -43,6 +44,22 @@ impl Chunks {
             self.end_chunk();
         }
         self.sums
+    }
+
+    /// Compares the sums with the table that followed the payload.
+    pub(crate) fn verify(self, table: &[u8]) -> Result<(), DecodeError> {
+        let claims = table.chunks_exact(4);
+        for (chunk, (computed, claimed)) in self.finish().into_iter().zip(claims).enumerate() {
+            let claimed = claimed.try_into().map_or(0, u32::from_le_bytes);
+            if computed != claimed {
+                return Err(DecodeError::PayloadChecksum {
+                    chunk,
+                    claimed,
+                    computed,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn end_chunk(&mut self) {

@@ -1,13 +1,13 @@
 use std::io::IoSlice;
 
-use crate::model::buffer::Buffer;
-use crate::model::message::Message;
+use crate::model::name::check_names;
+use crate::model::{Buffer, Message};
 use crate::wire::checksum::Chunks;
-use crate::wire::error::DecodeError;
+use crate::wire::error::EncodeError;
 use crate::wire::header;
-use crate::wire::layout::{CHECKSUM_CHUNK, PADDING, align_up, gap};
+use crate::wire::layout::{CHECKSUM_CHUNK, PADDING, gap};
 use crate::wire::limits::Limits;
-use crate::wire::preamble::{Flags, PREAMBLE_LEN, Preamble};
+use crate::wire::preamble::{Flags, PREAMBLE_LEN, Preamble, RecordKind};
 
 /// A message on its way out: says which bytes come next, and is told how many of them went.
 ///
@@ -22,13 +22,6 @@ pub struct Encoder<'m> {
     /// 0 is the head, then each buffer and its padding, then the trailer.
     part: usize,
     at: usize,
-}
-
-/// Room for a preamble and a header of so many buffers, which mostly does, with the preamble's bytes in place.
-fn room(buffers: usize) -> Vec<u8> {
-    let mut head = Vec::with_capacity(4 * PREAMBLE_LEN + 24 * buffers);
-    head.resize(PREAMBLE_LEN, 0);
-    head
 }
 
 /// writev(2) takes no more slices at once (`IOV_MAX` of Linux).
@@ -49,36 +42,35 @@ impl<'m> Encoder<'m> {
     /// Encodes the header of `message`; `id` is its number in the session.
     ///
     /// # Errors
-    /// [`DecodeError`] if the message breaks a limit that every reader enforces.
-    pub fn new(message: &'m Message<'m>, id: u32, flags: Flags) -> Result<Self, DecodeError> {
-        let buffers = message.buffers();
-        let lengths: Vec<u64> = buffers.iter().map(|buffer| buffer.len() as u64).collect();
-        let payload_len = lengths
-            .iter()
-            .try_fold(0_u64, |sum, &len| sum.checked_add(align_up(len)?));
-        let payload_len = payload_len.ok_or(DecodeError::PayloadTooLong {
-            len: u64::MAX,
-            max: u64::MAX,
+    /// [`EncodeError`] if the message breaks a limit that every reader enforces.
+    pub fn new(message: &'m Message<'m>, id: u32, flags: Flags) -> Result<Self, EncodeError> {
+        check_names(message.attributes.keys()).map_err(EncodeError::Attribute)?;
+        let buffers: Vec<&Buffer<'m>> = message.buffers().collect();
+        let lens = buffers.iter().map(|buffer| buffer.len() as u64);
+        let payload_len = header::payload_len(lens).ok_or(EncodeError::PayloadOverflow)?;
+        let (count, max) = (buffers.len(), Limits::BUFFERS);
+        let buffer_count = u32::try_from(count).ok().filter(|&count| count <= max);
+        let buffer_count = buffer_count.ok_or(EncodeError::TooManyBuffers {
+            count,
+            max: max as usize,
         })?;
-        let mut head = header::encode(message, &lengths, room(lengths.len()));
-        let header_len = head.len() - PREAMBLE_LEN;
-        let too_many = DecodeError::TooManyBuffers {
-            count: u32::MAX,
-            max: Limits::BUFFERS,
-        };
+        // The room that most headers fit, so that the head is written without growing.
+        let mut head = Vec::with_capacity(4 * PREAMBLE_LEN + 24 * count);
+        head.resize(PREAMBLE_LEN, 0);
+        let mut head = header::write_message(message, head);
+        let (len, max) = (
+            (head.len() - PREAMBLE_LEN) as u64,
+            Limits::header(buffer_count),
+        );
+        let header_len = u32::try_from(len).ok().filter(|&len| u64::from(len) <= max);
         let preamble = Preamble {
-            kind: message.kind(),
+            kind: RecordKind::of(message),
             flags,
-            header_len: u32::try_from(header_len).map_err(|_| DecodeError::HeaderTooLong {
-                len: header_len as u64,
-                max: Limits::HEADER as u64,
-            })?,
-            buffers: u32::try_from(buffers.len()).map_err(|_| too_many)?,
+            header_len: header_len.ok_or(EncodeError::HeaderTooLong { len, max })?,
+            buffers: buffer_count,
             payload_len,
             id,
         };
-        Limits::default().with_payload(u64::MAX).check(&preamble)?;
-        header::check(message)?;
         let (first, rest) = head.split_at_mut(PREAMBLE_LEN);
         first.copy_from_slice(&preamble.encode(rest));
         head.resize(head.len() + gap(head.len()), 0);
@@ -136,12 +128,7 @@ impl<'m> Encoder<'m> {
 
     /// Bytes of the whole record.
     pub fn record_len(&self) -> u64 {
-        let table = if self.preamble.flags.checksums {
-            crate::wire::layout::checksum_table_len(self.preamble.payload_len)
-        } else {
-            0
-        };
-        self.head.len() as u64 + self.preamble.payload_len + table
+        self.head.len() as u64 + self.preamble.payload_len + self.preamble.trailer_len()
     }
 
     /// What comes next; `None` when all is written.

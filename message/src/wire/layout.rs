@@ -1,7 +1,6 @@
 //! Where the parts of a message lie, counted from its first byte.
 
-/// Every buffer of a message begins at a multiple of this many bytes.
-pub const ALIGNMENT: usize = 64;
+use crate::model::allocator::ALIGNMENT;
 
 /// One CRC-32C covers this many payload bytes.
 pub const CHECKSUM_CHUNK: usize = 1 << 20;
@@ -19,9 +18,14 @@ pub(crate) fn gap(len: usize) -> usize {
     len.wrapping_neg() & (ALIGNMENT - 1)
 }
 
-/// Bytes of the checksum table behind `payload_len` payload bytes.
+/// Bytes of the checksum table after `payload_len` payload bytes.
 pub(crate) fn checksum_table_len(payload_len: u64) -> u64 {
     payload_len.div_ceil(CHECKSUM_CHUNK as u64) * 4
+}
+
+/// A length of the wire as a length of this machine. Lengths that do not fit are refused elsewhere; here they saturate.
+pub(crate) fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

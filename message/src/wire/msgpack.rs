@@ -9,8 +9,8 @@ use rmp::Marker;
 use rmp::decode::{self, DecodeStringError, RmpRead};
 use rmp::encode;
 
+use crate::model::name::check_name;
 use crate::wire::error::DecodeError;
-use crate::wire::limits::check_name;
 
 pub(crate) struct Reader<'h> {
     rest: &'h [u8],
@@ -188,7 +188,7 @@ macro_rules! infallible {
 }
 
 impl Writer {
-    /// A writer that starts behind `bytes`.
+    /// A writer that starts after `bytes`.
     pub(crate) fn after(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }
@@ -206,12 +206,17 @@ impl Writer {
         infallible!(encode::write_str(&mut self.bytes, text));
     }
 
-    pub(crate) fn uint(&mut self, value: usize) {
+    /// A length or count of this machine.
+    pub(crate) fn len(&mut self, len: usize) {
+        self.uint(len as u64);
+    }
+
+    pub(crate) fn uint(&mut self, value: u64) {
         if let Ok(value @ 0..=0x7f) = u8::try_from(value) {
             self.bytes.push(value);
             return;
         }
-        infallible!(encode::write_uint(&mut self.bytes, value as u64));
+        infallible!(encode::write_uint(&mut self.bytes, value));
     }
 
     pub(crate) fn int(&mut self, value: i64) {

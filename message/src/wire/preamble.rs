@@ -1,5 +1,7 @@
+use crate::model::{Body, Message};
 use crate::wire::checksum::crc32c;
 use crate::wire::error::DecodeError;
+use crate::wire::limits::Limits;
 
 /// Bytes of the fixed part in front of every record.
 pub const PREAMBLE_LEN: usize = 32;
@@ -51,6 +53,15 @@ impl RecordKind {
         })
     }
 
+    /// The kind of record that `message` is on the wire.
+    pub fn of(message: &Message<'_>) -> Self {
+        match message.body {
+            Body::Bytes(_) => Self::Bytes,
+            Body::Array(_) => Self::Array,
+            Body::Frame(_) => Self::Frame,
+        }
+    }
+
     /// True for records that have a header and buffers.
     pub fn is_message(self) -> bool {
         matches!(self, Self::Bytes | Self::Array | Self::Frame)
@@ -100,9 +111,9 @@ pub struct Preamble {
     pub header_len: u32,
     /// Number of buffers.
     pub buffers: u32,
-    /// Bytes of all buffers and the padding behind each.
+    /// Bytes of all buffers and the padding after each; the argument of a control record.
     pub payload_len: u64,
-    /// Number of the message in its session, or the argument of a control record.
+    /// Number of the message in its session, or what a control record names.
     pub id: u32,
 }
 
@@ -168,6 +179,28 @@ impl Preamble {
         }
         Self::check_sum(bytes, &[])?;
         Ok(preamble)
+    }
+
+    /// Checks what the preamble claims, before anything is allocated for it.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooManyBuffers`], [`DecodeError::HeaderTooLong`], [`DecodeError::PayloadTooLong`].
+    pub fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
+        if self.buffers > Limits::BUFFERS {
+            return Err(DecodeError::TooManyBuffers {
+                count: self.buffers,
+                max: Limits::BUFFERS,
+            });
+        }
+        let (len, max) = (self.header_len.into(), Limits::header(self.buffers));
+        if len > max {
+            return Err(DecodeError::HeaderTooLong { len, max });
+        }
+        let (len, max) = (self.payload_len, limits.payload);
+        if len > max {
+            return Err(DecodeError::PayloadTooLong { len, max });
+        }
+        Ok(())
     }
 
     /// Checks the preamble's checksum, which covers its first 28 bytes and the header.

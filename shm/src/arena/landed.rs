@@ -17,11 +17,11 @@ impl ArenaBufferMut {
 }
 
 impl BufferMut for ArenaBufferMut {
-    fn bytes(&mut self) -> &mut [u8] {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
         self.0.claimed.bytes_mut()
     }
 
-    fn finish(self: Box<Self>) -> Buffer<'static> {
+    fn freeze(self: Box<Self>) -> Buffer<'static> {
         let allocation = Arc::new(self.0);
         let address = allocation.claimed.as_ref().as_ptr().addr();
         let mut all = LANDED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,14 +78,17 @@ mod tests {
     fn a_landed_buffer_is_found_by_its_bytes() {
         let mut arena = Arena::new(1 << 20);
         let mut region = arena.allocate(1000).unwrap();
-        region.bytes().fill(3);
-        let buffer = region.finish();
+        region.as_mut_slice().fill(3);
+        let buffer = region.freeze();
         let (_, offset) = landed(&buffer[100..200]).unwrap();
         assert_eq!(offset, 100);
         assert!(landed(&[0; 8]).is_none());
         let address = buffer.as_ptr();
         drop(buffer);
         assert_eq!(arena.usage().used, 0);
-        assert_eq!(arena.allocate(1000).unwrap().bytes().as_ptr(), address);
+        assert_eq!(
+            arena.allocate(1000).unwrap().as_mut_slice().as_ptr(),
+            address
+        );
     }
 }

@@ -21,8 +21,8 @@ fn elements_are_read_and_written_in_place() {
 fn a_landed_message_becomes_an_array_without_a_copy() {
     let mut arena = arena();
     let mut region = arena.allocate(256).unwrap();
-    region.bytes().fill(1);
-    let buffer = region.finish();
+    region.as_mut_slice().fill(1);
+    let buffer = region.freeze();
     let address = buffer.as_ptr();
     let fortran = Array::with_strides(u16::SCALAR, &[2, 3], &[2, 4], buffer.slice(64..76)).unwrap();
     let message = Message::from(fortran);

@@ -176,13 +176,15 @@ pub struct StringColumn<'a> {
 impl<'a> StringColumn<'a> {
     pub(super) fn new(name: &str, data: ColumnData<'a>) -> Result<Self, Error> {
         let texts = data
-            .dictionary
-            .as_ref()
-            .map_or(&data, |dictionary| &dictionary.values);
-        if !matches!(texts.format, ColumnType::Utf8 | ColumnType::LargeUtf8) {
+            .dictionary()
+            .map_or(&data, |dictionary| dictionary.values());
+        if !matches!(
+            texts.column_type(),
+            ColumnType::Utf8 | ColumnType::LargeUtf8
+        ) {
             return Err(Error::Column {
                 name: name.into(),
-                fault: format!("is of {}, not of text", texts.format),
+                fault: format!("is of {}, not of text", texts.column_type()),
             });
         }
         Ok(Self { data })
@@ -190,24 +192,24 @@ impl<'a> StringColumn<'a> {
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.data.len
+        self.data.len()
     }
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.data.len == 0
+        self.data.is_empty()
     }
 
     /// The text of `row`, or `None` if it is null or there is no such row.
     pub fn get(&self, row: usize) -> Option<&str> {
-        if row >= self.data.len || !is_valid(&self.data, row) {
+        if row >= self.data.len() || !is_valid(&self.data, row) {
             return None;
         }
-        match &self.data.dictionary {
+        match self.data.dictionary() {
             Some(dictionary) => {
                 let code = code(&self.data, row)?;
-                (code < dictionary.values.len && is_valid(&dictionary.values, code))
-                    .then(|| text(&dictionary.values, code))?
+                let values = dictionary.values();
+                (code < values.len() && is_valid(values, code)).then(|| text(values, code))?
             }
             None => text(&self.data, row),
         }
@@ -220,24 +222,24 @@ impl<'a> StringColumn<'a> {
 }
 
 fn is_valid(data: &ColumnData<'_>, row: usize) -> bool {
-    data.buffers
+    data.buffers()
         .first()
         .is_none_or(|bits| bits.is_empty() || Bitmap(bits).get(row))
 }
 
 /// The code of `row`, an integer of any width.
 fn code(data: &ColumnData<'_>, row: usize) -> Option<usize> {
-    let size = data.format.fixed_size()?;
-    let bytes = data.buffers.get(1)?.get(row * size..(row + 1) * size)?;
+    let size = data.column_type().fixed_size()?;
+    let bytes = data.buffers().get(1)?.get(row * size..(row + 1) * size)?;
     let mut wide = [0; 8];
     wide.get_mut(..size)?.copy_from_slice(bytes);
     usize::try_from(u64::from_le_bytes(wide)).ok()
 }
 
 fn text<'d>(data: &'d ColumnData<'_>, row: usize) -> Option<&'d str> {
-    let wide = data.format == ColumnType::LargeUtf8;
+    let wide = *data.column_type() == ColumnType::LargeUtf8;
     let offset = |at: usize| {
-        let offsets = data.buffers.get(1)?;
+        let offsets = data.buffers().get(1)?;
         if wide {
             let bytes = offsets.get(at * 8..at * 8 + 8)?;
             usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
@@ -247,5 +249,5 @@ fn text<'d>(data: &'d ColumnData<'_>, row: usize) -> Option<&'d str> {
         }
     };
     let (start, end) = (offset(row)?, offset(row + 1)?);
-    std::str::from_utf8(data.buffers.get(2)?.get(start..end)?).ok()
+    std::str::from_utf8(data.buffers().get(2)?.get(start..end)?).ok()
 }

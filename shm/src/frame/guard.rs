@@ -118,7 +118,7 @@ impl<'a> FrameReadGuard<'a> {
             name,
             column
                 .data
-                .data(&mut |span| Buffer::borrowed(self.bytes(Some(span))))?,
+                .data(name, &mut |span| Buffer::borrowed(self.bytes(Some(span))))?,
         )
     }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use numpush_message::{Buffer, Column, ColumnData, ColumnType, Dictionary, Frame};
+use numpush_message::{Buffer, Column, ColumnData, ColumnType, Dictionary, Frame, FrameError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -43,14 +43,14 @@ impl Descriptor {
         mut place: impl FnMut(&'f Buffer<'f>) -> usize,
     ) -> Self {
         let columns = frame
-            .columns
+            .columns()
             .iter()
             .map(|column| ColumnMeta::new(column, &mut place))
             .collect();
         Self {
-            rows: frame.rows,
+            rows: frame.rows(),
             columns,
-            metadata: frame.metadata.clone(),
+            metadata: frame.metadata().clone(),
         }
     }
 
@@ -69,19 +69,16 @@ impl Descriptor {
     ) -> Result<Frame<'a>, Error> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
-            columns.push(Column {
-                name: column.name.clone(),
-                nullable: column.nullable,
-                metadata: column.metadata.clone(),
-                data: column.data.data(&mut buffer)?,
-            });
+            let data = column.data.data(&column.name, &mut buffer)?;
+            let built = Column::new(&column.name, data)
+                .and_then(|built| built.with_metadata(column.metadata.clone()))
+                .map_err(FrameError::from)?;
+            columns.push(built.with_nullable(column.nullable));
         }
-        Ok(Frame {
-            rows: self.rows,
-            columns,
-            metadata: self.metadata.clone(),
-            rebased: 0,
-        })
+        let frame = Frame::with_rows(self.rows, columns)?;
+        Ok(frame
+            .with_metadata(self.metadata.clone())
+            .map_err(FrameError::from)?)
     }
 
     /// Every span that the columns use, renumbered from zero in order; gives the old number of each.
@@ -100,10 +97,10 @@ impl ColumnMeta {
         place: &mut impl FnMut(&'f Buffer<'f>) -> usize,
     ) -> Self {
         Self {
-            name: column.name.clone(),
-            nullable: column.nullable,
-            metadata: column.metadata.clone(),
-            data: DataMeta::new(&column.data, place),
+            name: column.name().to_owned(),
+            nullable: column.is_nullable(),
+            metadata: column.metadata().clone(),
+            data: DataMeta::new(column.data(), place),
         }
     }
 
@@ -121,20 +118,20 @@ impl ColumnMeta {
 impl DataMeta {
     fn new<'f>(data: &'f ColumnData<'f>, place: &mut impl FnMut(&'f Buffer<'f>) -> usize) -> Self {
         let spans = data
-            .buffers
+            .buffers()
             .iter()
             .map(|buffer| (!buffer.is_empty()).then(|| place(buffer)))
             .collect();
-        let dictionary = data.dictionary.as_ref().map(|dictionary| {
-            let values = Self::new(&dictionary.values, place);
+        let dictionary = data.dictionary().map(|dictionary| {
+            let values = Self::new(dictionary.values(), place);
             Box::new(DictionaryMeta {
-                ordered: dictionary.ordered,
+                ordered: dictionary.is_ordered(),
                 values,
             })
         });
         Self {
-            format: data.format.to_string(),
-            len: data.len,
+            format: data.column_type().to_string(),
+            len: data.len(),
             spans,
             dictionary,
         }
@@ -148,39 +145,25 @@ impl DataMeta {
         self.format.parse().map_err(fault)
     }
 
+    /// The values of column `name` over the buffers. Nulls are counted anew: workers change the bitmap in place.
     pub(super) fn data<'a>(
         &self,
+        name: &str,
         buffer: &mut impl FnMut(usize) -> Buffer<'a>,
     ) -> Result<ColumnData<'a>, Error> {
-        let format = self.format()?;
-        let buffers: Vec<Buffer<'a>> = self
-            .spans
-            .iter()
-            .map(|span| span.map_or_else(Buffer::default, &mut *buffer))
-            .collect();
-        let dictionary = match &self.dictionary {
-            Some(dictionary) => {
-                let values = dictionary.values.data(buffer)?;
-                Some(Box::new(Dictionary {
-                    ordered: dictionary.ordered,
-                    values,
-                }))
-            }
-            None => None,
+        let fault = |fault| FrameError::Column {
+            column: name.to_owned(),
+            fault,
         };
-        // Counted anew: workers change the bitmap in place.
-        let null_count = match buffers.first() {
-            None => self.len,
-            Some(bits) if bits.is_empty() => 0,
-            Some(bits) => self.len - count_ones(bits, self.len),
+        let buffers = self.spans.iter();
+        let buffers = buffers.map(|span| span.map_or_else(Buffer::default, &mut *buffer));
+        let data = ColumnData::new(self.format()?, self.len, buffers.collect()).map_err(fault)?;
+        let Some(dictionary) = &self.dictionary else {
+            return Ok(data);
         };
-        Ok(ColumnData {
-            format,
-            len: self.len,
-            null_count,
-            buffers,
-            dictionary,
-        })
+        let values = dictionary.values.data(name, buffer)?;
+        let dictionary = Dictionary::new(values).with_ordered(dictionary.ordered);
+        Ok(data.with_dictionary(dictionary).map_err(fault)?)
     }
 
     fn renumber(&mut self, old: &mut Vec<usize>) {
@@ -192,17 +175,4 @@ impl DataMeta {
             dictionary.values.renumber(old);
         }
     }
-}
-
-/// Ones among the first `len` bits.
-fn count_ones(bits: &[u8], len: usize) -> usize {
-    let whole = (len / 8).min(bits.len());
-    let ones: usize = bits[..whole]
-        .iter()
-        .map(|byte| byte.count_ones() as usize)
-        .sum();
-    let rest = bits.get(whole).filter(|_| !len.is_multiple_of(8));
-    ones + rest.map_or(0, |byte| {
-        (byte & ((1 << (len % 8)) - 1)).count_ones() as usize
-    })
 }

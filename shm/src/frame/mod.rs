@@ -263,26 +263,17 @@ impl SharedFrame {
     /// [`Error::Column`] if there is one of that name, or if it has another number of rows; [`Error::NotOwner`].
     pub fn add_column(&mut self, arena: &Arena, column: &Column<'_>) -> Result<(), Error> {
         let fault = |fault: String| Error::Column {
-            name: column.name.clone(),
+            name: column.name().to_owned(),
             fault,
         };
-        if self.columns().any(|name| name == column.name) {
+        if self.columns().any(|name| name == column.name()) {
             return Err(fault("is in the frame already".into()));
         }
-        if column.data.len != self.rows() {
-            return Err(fault(format!(
-                "has {} rows in a frame of {}",
-                column.data.len,
-                self.rows()
-            )));
+        let (rows, all) = (column.data().len(), self.rows());
+        if rows != all {
+            return Err(fault(format!("has {rows} rows in a frame of {all}")));
         }
-        let alone = Frame {
-            rows: self.rows(),
-            columns: vec![column.clone()],
-            metadata: Default::default(),
-            rebased: 0,
-        };
-        alone.validate()?;
+        Frame::new(vec![column.clone()])?.validate()?;
         let mut homes = self.value.homes("add a column")?.to_owned();
         let mut spans = self.value.joined(0..homes.len())?;
         let mut buffers = Vec::new();

@@ -89,9 +89,9 @@ fn columns_come_and_go_and_the_others_stay() {
         Arc::new(Float64Array::from(vec![1.0; 3])) as ArrayRef,
     )]);
     let extra = Frame::from_batch(&extra.unwrap()).unwrap();
-    shared.add_column(&arena, &extra.columns[0]).unwrap();
+    shared.add_column(&arena, &extra.columns()[0]).unwrap();
     assert!(
-        shared.add_column(&arena, &extra.columns[0]).is_err(),
+        shared.add_column(&arena, &extra.columns()[0]).is_err(),
         "its name is taken"
     );
     shared.drop_column("origin").unwrap();
@@ -138,7 +138,7 @@ fn columns_come_and_go_and_the_others_stay() {
     assert_eq!(
         (
             shared.rows(),
-            shared.read().unwrap().frame().unwrap().columns.len()
+            shared.read().unwrap().frame().unwrap().columns().len()
         ),
         (3, 0)
     );
@@ -153,15 +153,15 @@ fn a_landed_frame_is_shared_where_it_lies() {
         .copy_rest();
     let mut arena = arena();
     let mut region = arena.allocate(bytes.len()).unwrap();
-    region.bytes().copy_from_slice(&bytes);
-    let landed = Message::open(&region.finish(), &Limits::default()).unwrap();
+    region.as_mut_slice().copy_from_slice(&bytes);
+    let landed = Message::open(&region.freeze(), &Limits::default()).unwrap();
     let address = landed
         .as_frame()
         .unwrap()
         .column("delay")
         .unwrap()
-        .data
-        .buffers[1]
+        .data()
+        .buffers()[1]
         .as_ptr();
     let shared = SharedFrame::from_message(landed).unwrap();
     assert_eq!(

@@ -53,7 +53,7 @@ fn write_to(
     let mut encoder = Encoder::new(message, 0, flags).map_err(Error::Message)?;
     let mut transfer = Transfer {
         bytes: message.payload_len(),
-        copied: message.prepared(),
+        copied: message.copied_bytes(),
         path: TransferPath::Write,
         reason: PathReason::OnlyWay,
         system_calls: 3,

@@ -138,7 +138,7 @@ impl<M: Medium> Stream<M> {
         let plan = self.medium.plan(message, id, self.checksums);
         let mut transfer = Transfer {
             bytes,
-            copied: message.prepared(),
+            copied: message.copied_bytes(),
             ..Transfer::default()
         };
         let mut held = Vec::new();
@@ -411,7 +411,6 @@ fn send_file(
 fn backed(message: &Message<'_>) -> Vec<Buffer<'static>> {
     let shared = message
         .buffers()
-        .into_iter()
         .filter(|buffer| buffer.backing().is_some() && !buffer.is_borrowed());
     shared
         .map(|buffer| buffer.clone().into_owned_or_copy())

@@ -59,7 +59,7 @@ impl Borrower {
     pub(super) fn resolve(
         &mut self,
         record: &Preamble,
-        summary: Header,
+        header: Header,
         references: &[Reference],
         allocator: &mut dyn BufferAllocator,
     ) -> Result<(Message<'static>, Transfer), DecodeError> {
@@ -74,7 +74,7 @@ impl Borrower {
             ..Transfer::default()
         };
         let mut buffers = Vec::with_capacity(references.len());
-        for (reference, &len) in references.iter().zip(&summary.buffers) {
+        for (reference, &len) in references.iter().zip(&header.buffer_lens) {
             let len = to_usize(len);
             if len == 0 {
                 buffers.push(Buffer::default());
@@ -97,24 +97,24 @@ impl Borrower {
             };
             if let Foreign::Unmapped(file, _) = &**foreign {
                 let mut region = allocator.allocate(len)?;
-                os::read_at(file, region.bytes(), reference.offset).map_err(|_| outside)?;
+                os::read_at(file, region.as_mut_slice(), reference.offset).map_err(|_| outside)?;
                 (transfer.path, transfer.reason) = (TransferPath::Read, PathReason::ForeignUser);
-                buffers.push(region.finish());
+                buffers.push(region.freeze());
             } else if allocator.insists() {
                 let mut region = allocator.allocate(len)?;
                 let start = to_usize(reference.offset);
                 region
-                    .bytes()
+                    .as_mut_slice()
                     .copy_from_slice(&foreign.bytes()[start..start + len]);
                 (transfer.path, transfer.reason) =
                     (TransferPath::SegmentCopy, PathReason::Allocator);
                 transfer.copied += len as u64;
-                buffers.push(region.finish());
+                buffers.push(region.freeze());
             } else {
                 buffers.push(foreign.lend(reference.offset, len, &lease));
             }
         }
-        Ok((summary.resolve(buffers)?, transfer))
+        Ok((header.resolve(buffers)?, transfer))
     }
 
     pub(super) fn take_releases(&mut self) -> Vec<u32> {

@@ -67,7 +67,7 @@ impl Lender {
     }
 
     pub(super) fn release_wait(&self, message: &Message<'_>) -> Option<Duration> {
-        let plain = plain_len(&message.buffers());
+        let plain = plain_len(message.buffers());
         if plain < to_usize(SEGMENT_FROM) || self.has_free(plain) {
             return None;
         }
@@ -81,8 +81,8 @@ impl Lender {
     }
 
     pub(super) fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan {
-        let buffers = message.buffers();
-        let plain = plain_len(&buffers);
+        let buffers: Vec<_> = message.buffers().collect();
+        let plain = plain_len(message.buffers());
         if checksums
             || (plain < to_usize(SEGMENT_FROM)
                 && !buffers.iter().any(|buffer| by_reference(buffer)))
@@ -267,9 +267,8 @@ fn by_reference(buffer: &Buffer<'_>) -> bool {
 }
 
 /// Bytes that have to be copied into a segment.
-fn plain_len(buffers: &[&Buffer<'_>]) -> usize {
+fn plain_len<'m>(buffers: impl Iterator<Item = &'m Buffer<'m>>) -> usize {
     buffers
-        .iter()
         .filter(|buffer| !by_reference(buffer))
         .map(|buffer| room(buffer))
         .sum()

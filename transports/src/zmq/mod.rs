@@ -375,8 +375,8 @@ impl Zmq {
                 continue;
             }
             let mut region = self.allocator.allocate(frame.len())?;
-            region.bytes().copy_from_slice(frame);
-            buffers.push(region.finish());
+            region.as_mut_slice().copy_from_slice(frame);
+            buffers.push(region.freeze());
             transfer.copied += frame.len() as u64;
             transfer.reason = PathReason::Allocator;
         }
@@ -470,7 +470,7 @@ impl Transport for Zmq {
         };
         Ok(Transfer {
             bytes,
-            copied: copied + message.prepared(),
+            copied: copied + message.copied_bytes(),
             system_calls: 0,
             path: TransferPath::Frames,
             reason,

@@ -1,8 +1,14 @@
-use std::fmt;
-use std::str::FromStr;
+//! Element types of arrays, by NumPy's names.
 
-use crate::wire::error::DtypeError;
-use crate::wire::limits::Limits;
+mod error;
+mod record;
+mod scalar;
+
+use std::fmt;
+
+pub use error::DtypeError;
+pub use record::{Field, RecordType};
+pub use scalar::{ByteOrder, Scalar, ScalarKind, TimeUnit};
 
 /// The type of an array's elements: NumPy's, written as NumPy writes it (`<f8`, `|S5`, `<M8[ns]`, flat records).
 ///
@@ -16,288 +22,12 @@ pub enum Dtype {
     Record(RecordType),
 }
 
-/// One value: its kind, its bytes, their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Scalar {
-    /// What the value means.
-    pub kind: ScalarKind,
-    /// Bytes of one element.
-    pub size: usize,
-    /// Order of the bytes of a number.
-    pub order: ByteOrder,
-    /// Unit of a datetime or timedelta; `None` for the generic unit.
-    pub unit: Option<(u32, TimeUnit)>,
-}
-
-/// What a value means, by NumPy's one-letter code.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScalarKind {
-    /// `b`, one byte, 0 or 1.
-    Bool,
-    /// `i`, 1 to 8 bytes.
-    Int,
-    /// `u`, 1 to 8 bytes.
-    Uint,
-    /// `f`, 2 to 8 bytes.
-    Float,
-    /// `c`, 8 or 16 bytes.
-    Complex,
-    /// `S`, bytes of fixed length.
-    Bytes,
-    /// `U`, UCS-4 text of fixed length.
-    Text,
-    /// `M`, 8 bytes.
-    Datetime,
-    /// `m`, 8 bytes.
-    Timedelta,
-}
-
-/// Order of the bytes of a number.
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "there is no fourth way to order the bytes of a number"
-)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ByteOrder {
-    /// `|`: single bytes have none.
-    None,
-    /// `<`
-    Little,
-    /// `>`
-    Big,
-}
-
-impl ByteOrder {
-    /// The order of this machine.
-    pub const NATIVE: Self = if cfg!(target_endian = "little") {
-        Self::Little
-    } else {
-        Self::Big
-    };
-
-    /// True if this machine computes with the bytes as they are.
-    pub fn is_native(self) -> bool {
-        self == Self::None || self == Self::NATIVE
-    }
-}
-
-/// Unit of a datetime or timedelta, by NumPy's code.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum TimeUnit {
-    Year,
-    Month,
-    Week,
-    Day,
-    Hour,
-    Minute,
-    Second,
-    Milli,
-    Micro,
-    Nano,
-    Pico,
-    Femto,
-    Atto,
-}
-
-const UNITS: [(&str, TimeUnit); 13] = [
-    ("Y", TimeUnit::Year),
-    ("M", TimeUnit::Month),
-    ("W", TimeUnit::Week),
-    ("D", TimeUnit::Day),
-    ("h", TimeUnit::Hour),
-    ("m", TimeUnit::Minute),
-    ("s", TimeUnit::Second),
-    ("ms", TimeUnit::Milli),
-    ("us", TimeUnit::Micro),
-    ("ns", TimeUnit::Nano),
-    ("ps", TimeUnit::Pico),
-    ("fs", TimeUnit::Femto),
-    ("as", TimeUnit::Atto),
-];
-
-/// Fields at fixed places of an element; padding between them is allowed, overlap is not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RecordType {
-    fields: Vec<Field>,
-    size: usize,
-}
-
-/// A field of a record.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Field {
-    /// Its name.
-    pub name: String,
-    /// Its type; records are flat.
-    pub scalar: Scalar,
-    /// Byte offset in the element.
-    pub offset: usize,
-}
-
 impl Dtype {
     /// Bytes of one element.
     pub fn size(&self) -> usize {
         match self {
-            Self::Scalar(scalar) => scalar.size,
-            Self::Record(record) => record.size,
-        }
-    }
-}
-
-impl RecordType {
-    /// A record of `fields` in `size` bytes.
-    ///
-    /// # Errors
-    /// [`DtypeError`] if fields overlap, share a name or reach outside, or if there are none or too many.
-    pub fn new(fields: Vec<Field>, size: usize) -> Result<Self, DtypeError> {
-        if fields.is_empty() || fields.len() > Limits::FIELDS {
-            return Err(DtypeError::FieldCount {
-                count: fields.len(),
-                max: Limits::FIELDS,
-            });
-        }
-        let fault = |field: &Field| {
-            Err(DtypeError::Field {
-                field: field.name.clone(),
-                size,
-            })
-        };
-        let mut order: Vec<&Field> = fields.iter().collect();
-        order.sort_by_key(|field| field.offset);
-        let mut end = 0;
-        for field in order {
-            let last = field.offset.checked_add(field.scalar.size);
-            if field.offset < end || last.is_none_or(|last| last > size.min(Limits::ITEM)) {
-                return fault(field);
-            }
-            end = field.offset + field.scalar.size;
-        }
-        let mut names: Vec<&Field> = fields.iter().collect();
-        names.sort_by_key(|field| &field.name);
-        if let Some(twice) = names.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return fault(twice[0]);
-        }
-        Ok(Self { fields, size })
-    }
-
-    /// The fields, in the order they were named.
-    pub fn fields(&self) -> &[Field] {
-        &self.fields
-    }
-
-    /// Bytes of one element.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-}
-
-impl Scalar {
-    /// A number of `size` bytes in this machine's byte order.
-    pub(crate) const fn native(kind: ScalarKind, size: usize) -> Self {
-        let order = if size == 1 {
-            ByteOrder::None
-        } else {
-            ByteOrder::NATIVE
-        };
-        Self {
-            kind,
-            size,
-            order,
-            unit: None,
-        }
-    }
-
-    fn parse(typestr: &str) -> Option<Self> {
-        let (order, rest) = match typestr.as_bytes().first()? {
-            b'<' => (ByteOrder::Little, &typestr[1..]),
-            b'>' => (ByteOrder::Big, &typestr[1..]),
-            b'|' => (ByteOrder::None, &typestr[1..]),
-            _ => return None,
-        };
-        let code = rest.chars().next()?;
-        let rest = rest.get(1..)?;
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (count, unit) = (decimal(&rest[..digits])?, &rest[digits..]);
-        let (kind, size) = match (code, count) {
-            ('b', 1) => (ScalarKind::Bool, 1),
-            ('i', 1 | 2 | 4 | 8) => (ScalarKind::Int, count),
-            ('u', 1 | 2 | 4 | 8) => (ScalarKind::Uint, count),
-            ('f', 2 | 4 | 8) => (ScalarKind::Float, count),
-            ('c', 8 | 16) => (ScalarKind::Complex, count),
-            ('S', 1..=Limits::ITEM) => (ScalarKind::Bytes, count),
-            ('U', 1..=Limits::ITEM) if count * 4 <= Limits::ITEM => (ScalarKind::Text, count * 4),
-            ('M', 8) => (ScalarKind::Datetime, 8),
-            ('m', 8) => (ScalarKind::Timedelta, 8),
-            _ => return None,
-        };
-        let single = size == 1 || kind == ScalarKind::Bytes;
-        let unit = match (kind, unit) {
-            (_, "") => None,
-            (ScalarKind::Datetime | ScalarKind::Timedelta, unit) => Some(parse_unit(unit)?),
-            _ => return None,
-        };
-        (single == (order == ByteOrder::None)).then_some(Self {
-            kind,
-            size,
-            order,
-            unit,
-        })
-    }
-}
-
-fn parse_unit(text: &str) -> Option<(u32, TimeUnit)> {
-    let text = text.strip_prefix('[')?.strip_suffix(']')?;
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let multiple = if digits == 0 {
-        1
-    } else {
-        decimal(&text[..digits])?
-    };
-    let unit = UNITS.iter().find(|(name, _)| *name == &text[digits..])?.1;
-    // NumPy writes a multiple of one without the digit, and so the canonical form does.
-    (multiple > 1 || digits == 0).then_some((u32::try_from(multiple).ok()?, unit))
-}
-
-/// A decimal number without sign or leading zero.
-fn decimal(text: &str) -> Option<usize> {
-    if text.starts_with('0') || text.len() > 9 {
-        return None;
-    }
-    text.parse().ok()
-}
-
-impl fmt::Display for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let order = match self.order {
-            ByteOrder::None => '|',
-            ByteOrder::Little => '<',
-            ByteOrder::Big => '>',
-        };
-        let (code, count) = match self.kind {
-            ScalarKind::Bool => ('b', self.size),
-            ScalarKind::Int => ('i', self.size),
-            ScalarKind::Uint => ('u', self.size),
-            ScalarKind::Float => ('f', self.size),
-            ScalarKind::Complex => ('c', self.size),
-            ScalarKind::Bytes => ('S', self.size),
-            ScalarKind::Text => ('U', self.size / 4),
-            ScalarKind::Datetime => ('M', self.size),
-            ScalarKind::Timedelta => ('m', self.size),
-        };
-        write!(f, "{order}{code}{count}")?;
-        let Some((multiple, unit)) = self.unit else {
-            return Ok(());
-        };
-        let name = UNITS
-            .iter()
-            .find(|(_, known)| *known == unit)
-            .map_or("", |(name, _)| name);
-        if multiple == 1 {
-            write!(f, "[{name}]")
-        } else {
-            write!(f, "[{multiple}{name}]")
+            Self::Scalar(scalar) => scalar.size(),
+            Self::Record(record) => record.size(),
         }
     }
 }
@@ -309,7 +39,7 @@ impl fmt::Display for Dtype {
             Self::Record(record) => record,
         };
         f.write_str("{")?;
-        for (index, field) in record.fields.iter().enumerate() {
+        for (index, field) in record.fields().iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(
                 f,
@@ -317,23 +47,7 @@ impl fmt::Display for Dtype {
                 field.name, field.scalar, field.offset
             )?;
         }
-        write!(f, "}} of {} bytes", record.size)
-    }
-}
-
-impl FromStr for Scalar {
-    type Err = DtypeError;
-
-    fn from_str(typestr: &str) -> Result<Self, DtypeError> {
-        // Kinds of NumPy we know and refuse: an object is a pointer, and pickle is the only way to follow it.
-        if typestr.contains('O') {
-            return Err(DtypeError::Object {
-                typestr: typestr.to_owned(),
-            });
-        }
-        Self::parse(typestr).ok_or_else(|| DtypeError::Unsupported {
-            typestr: typestr.to_owned(),
-        })
+        write!(f, "}} of {} bytes", record.size())
     }
 }
 
@@ -346,53 +60,5 @@ impl From<Scalar> for Dtype {
 impl From<RecordType> for Dtype {
     fn from(record: RecordType) -> Self {
         Self::Record(record)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_type_string_survives() {
-        let plain = "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 <i8 >u8 <f2 <f4 >f4 <f8 <c8 <c16 >c16 |S1 |S5 |S300 <U3 >U3";
-        let times = "<M8 <M8[ns] >M8[D] <m8[us] <M8[25s] <m8 <m8[as] <M8[Y] <M8[M] <m8[m]";
-        for text in plain.split(' ').chain(times.split(' ')) {
-            assert_eq!(
-                text.parse::<Scalar>().map(|s| s.to_string()),
-                Ok(text.to_owned())
-            );
-        }
-    }
-
-    #[test]
-    fn other_type_strings_are_refused() {
-        for text in
-            "f8 =f8 |f8 <b1 <f16 <f3 |S0 <S5 |U3 <U0 <f08 <f8[s] <M8[1s] <M8[0s] <M8[x] <M4[s] |V8 <i é < |"
-                .split(' ')
-        {
-            let error = text.parse::<Scalar>().unwrap_err();
-            assert!(matches!(error, DtypeError::Unsupported { .. }), "{text}");
-        }
-        assert!(matches!(
-            "|O".parse::<Scalar>(),
-            Err(DtypeError::Object { .. })
-        ));
-        assert!("|U99999999".parse::<Scalar>().is_err());
-    }
-
-    #[test]
-    fn records_must_not_overlap_or_leave_the_element() {
-        let field = |name: &str, typestr: &str, offset| Field {
-            name: name.into(),
-            scalar: typestr.parse().unwrap(),
-            offset,
-        };
-        assert!(RecordType::new(vec![field("y", "<f8", 8), field("x", "<i4", 0)], 16).is_ok());
-        assert!(RecordType::new(vec![field("x", "<f8", 0), field("y", "<f8", 4)], 16).is_err());
-        assert!(RecordType::new(vec![field("x", "<f8", 9)], 16).is_err());
-        assert!(RecordType::new(vec![field("x", "<f8", usize::MAX)], 16).is_err());
-        assert!(RecordType::new(vec![field("x", "<f4", 0), field("x", "<f4", 4)], 16).is_err());
-        assert!(RecordType::new(vec![], 16).is_err());
     }
 }

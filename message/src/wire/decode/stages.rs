@@ -1,0 +1,326 @@
+//! The parts of a record in the order in which they come, each with the bytes it waits for.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::fmt;
+
+use crate::model::{ALIGNMENT, Buffer, BufferAllocator, BufferMut};
+use crate::wire::checksum::Chunks;
+use crate::wire::error::DecodeError;
+use crate::wire::header::Header;
+use crate::wire::layout::{CHECKSUM_CHUNK, to_usize};
+use crate::wire::limits::Limits;
+use crate::wire::preamble::{MAGIC, PREAMBLE_LEN, Preamble};
+use crate::wire::record::{Record, Reference, check_padding};
+
+/// Records with at most this many bytes after their preamble are read whole.
+pub(super) const SMALL: usize = 64 << 10;
+
+/// Header bytes are asked for in steps of this size, so that a claim alone costs no more.
+const HEADER_STEP: usize = 64 << 10;
+
+/// What the decoder waits for.
+pub(super) enum State {
+    Preamble(PreambleStage),
+    Header(HeaderStage),
+    Whole(WholeStage),
+    Payload(PayloadStage),
+    Trailer(TrailerStage),
+    /// An error was returned, or a stage is at work.
+    Failed,
+}
+
+/// What bytes lead to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken apart at once; a box would cost an allocation for each read"
+)]
+pub(super) enum Step {
+    Continue(State),
+    Done(Record),
+}
+
+/// The preamble.
+pub(super) struct PreambleStage {
+    bytes: [u8; PREAMBLE_LEN],
+    filled: usize,
+}
+
+/// Header, its padding and the table of references, into memory that grows as bytes arrive.
+pub(super) struct HeaderStage {
+    first: [u8; PREAMBLE_LEN],
+    preamble: Preamble,
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+/// Header, padding, payload and checksums of a small record, in one region after room for the preamble: the payload
+/// is aligned in the region as it is in the record.
+pub(super) struct WholeStage {
+    first: [u8; PREAMBLE_LEN],
+    preamble: Preamble,
+    region: Box<dyn BufferMut>,
+    filled: usize,
+}
+
+/// The payload.
+pub(super) struct PayloadStage {
+    preamble: Preamble,
+    header: Header,
+    region: Box<dyn BufferMut>,
+    filled: usize,
+    sums: Option<Chunks>,
+}
+
+/// The checksums after the payload.
+pub(super) struct TrailerStage {
+    preamble: Preamble,
+    header: Header,
+    payload: Buffer<'static>,
+    sums: Chunks,
+    table: Vec<u8>,
+    filled: usize,
+}
+
+impl State {
+    /// Waits for the first byte of a record.
+    pub(super) fn new() -> Self {
+        Self::Preamble(PreambleStage {
+            bytes: [0; PREAMBLE_LEN],
+            filled: 0,
+        })
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self, Self::Preamble(stage) if stage.filled == 0)
+    }
+
+    pub(super) fn payload_len(&self) -> Option<u64> {
+        match self {
+            Self::Payload(PayloadStage { preamble, .. })
+            | Self::Trailer(TrailerStage { preamble, .. }) => Some(preamble.payload_len),
+            _ => None,
+        }
+    }
+
+    pub(super) fn missing(&self) -> usize {
+        let (len, filled) = match self {
+            Self::Preamble(stage) => (PREAMBLE_LEN, stage.filled),
+            Self::Header(stage) => (stage.preamble.head_len(), stage.filled),
+            Self::Whole(stage) => (stage.preamble.rest_len(), stage.filled),
+            Self::Payload(stage) => (to_usize(stage.preamble.payload_len), stage.filled),
+            Self::Trailer(stage) => (stage.table.len(), stage.filled),
+            Self::Failed => (0, 0),
+        };
+        len.saturating_sub(filled)
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "each `filled` is below the length it indexes: the stages end where it reaches it"
+    )]
+    pub(super) fn spare(&mut self) -> Result<&mut [u8], DecodeError> {
+        match self {
+            Self::Preamble(stage) => Ok(&mut stage.bytes[stage.filled..]),
+            Self::Header(stage) => Ok(&mut stage.bytes[stage.filled..]),
+            Self::Whole(stage) => {
+                let at = PREAMBLE_LEN.saturating_add(stage.filled);
+                Ok(&mut stage.region.as_mut_slice()[at..])
+            }
+            Self::Payload(stage) => {
+                let rest = &mut stage.region.as_mut_slice()[stage.filled..];
+                // A quarter of a chunk is still in the second-level cache when it is summed.
+                let step = match stage.sums {
+                    Some(_) => rest.len().min(CHECKSUM_CHUNK / 4),
+                    None => rest.len(),
+                };
+                Ok(&mut rest[..step])
+            }
+            Self::Trailer(stage) => Ok(&mut stage.table[stage.filled..]),
+            Self::Failed => Err(DecodeError::Truncated { missing: 0 }),
+        }
+    }
+
+    /// What `count` more bytes lead to.
+    pub(super) fn filled(
+        self,
+        count: usize,
+        limits: &Limits,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<Step, DecodeError> {
+        match self {
+            Self::Preamble(stage) => stage.filled(count, limits, allocator),
+            Self::Header(stage) => stage.filled(count, allocator),
+            Self::Whole(stage) => stage.filled(count),
+            Self::Payload(stage) => stage.filled(count),
+            Self::Trailer(stage) => stage.filled(count),
+            Self::Failed => Err(DecodeError::Truncated { missing: 0 }),
+        }
+    }
+}
+
+impl PreambleStage {
+    fn filled(
+        mut self,
+        count: usize,
+        limits: &Limits,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<Step, DecodeError> {
+        self.filled = self.filled.saturating_add(count);
+        if self.filled < PREAMBLE_LEN {
+            // A peer that speaks another protocol may never send 32 bytes; its first ones betray it.
+            if self.filled >= MAGIC.len() && !self.bytes.starts_with(&MAGIC) {
+                Preamble::decode(&self.bytes)?;
+            }
+            return Ok(Step::Continue(State::Preamble(self)));
+        }
+        let preamble = Preamble::decode(&self.bytes)?;
+        if !preamble.kind.is_message() {
+            return Ok(Step::Done(Record::Control(preamble)));
+        }
+        preamble.check(limits)?;
+        let rest = preamble.rest_len();
+        if rest <= SMALL && !preamble.flags.references {
+            return Ok(Step::Continue(State::Whole(WholeStage {
+                first: self.bytes,
+                preamble,
+                region: allocator.allocate(PREAMBLE_LEN.saturating_add(rest))?,
+                filled: 0,
+            })));
+        }
+        Ok(Step::Continue(State::Header(HeaderStage {
+            first: self.bytes,
+            preamble,
+            bytes: vec![0; preamble.head_len().min(HEADER_STEP)],
+            filled: 0,
+        })))
+    }
+}
+
+impl HeaderStage {
+    fn filled(
+        mut self,
+        count: usize,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<Step, DecodeError> {
+        self.filled = self.filled.saturating_add(count);
+        let preamble = self.preamble;
+        let len = preamble.head_len();
+        if self.filled < len {
+            if self.filled == self.bytes.len() {
+                let next = len.min(self.filled.saturating_add(HEADER_STEP));
+                self.bytes.resize(next, 0);
+            }
+            return Ok(Step::Continue(State::Header(self)));
+        }
+        let (bytes, rest) = self.bytes.split_at(preamble.header_len as usize);
+        Preamble::check_sum(&self.first, bytes)?;
+        let header = Header::decode(&preamble, bytes)?;
+        let (padding, table) = rest.split_at(preamble.header_gap());
+        check_padding(padding, 0)?;
+        if preamble.flags.references {
+            let references = table.chunks_exact(Reference::LEN);
+            let references = references.map(Reference::decode).collect();
+            return Ok(Step::Done(Record::Referenced(preamble, header, references)));
+        }
+        // Only now: a header that was refused has cost no payload memory.
+        let stage = PayloadStage {
+            preamble,
+            header,
+            region: allocator.allocate(to_usize(preamble.payload_len))?,
+            filled: 0,
+            sums: preamble.flags.checksums.then(Chunks::new),
+        };
+        // Without payload there is nothing to wait for.
+        stage.filled(0)
+    }
+}
+
+impl WholeStage {
+    fn filled(mut self, count: usize) -> Result<Step, DecodeError> {
+        self.filled = self.filled.saturating_add(count);
+        let preamble = self.preamble;
+        if self.filled < preamble.rest_len() {
+            return Ok(Step::Continue(State::Whole(self)));
+        }
+        let bytes = self.region.as_mut_slice();
+        let start = PREAMBLE_LEN.saturating_add(preamble.head_len());
+        let (head, rest) = bytes.split_at(start);
+        let (payload, table) = rest.split_at(to_usize(preamble.payload_len));
+        let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
+        let (header, padding) = head.split_at(end);
+        let header = header.get(PREAMBLE_LEN..).unwrap_or(&[]);
+        Preamble::check_sum(&self.first, header)?;
+        let header = Header::decode(&preamble, header)?;
+        check_padding(padding, 0)?;
+        if preamble.flags.checksums {
+            let mut sums = Chunks::new();
+            sums.update(payload);
+            sums.verify(table)?;
+        }
+        let message = header.cut(&self.region.freeze(), start)?;
+        Ok(Step::Done(Record::Message(preamble, message)))
+    }
+}
+
+impl PayloadStage {
+    fn filled(mut self, count: usize) -> Result<Step, DecodeError> {
+        let end = self.filled.saturating_add(count);
+        if let Some(sums) = &mut self.sums {
+            let new = self.region.as_mut_slice().get(self.filled..end);
+            sums.update(new.unwrap_or(&[]));
+        }
+        self.filled = end;
+        let preamble = self.preamble;
+        if (end as u64) < preamble.payload_len {
+            return Ok(Step::Continue(State::Payload(self)));
+        }
+        let payload = self.region.freeze();
+        match self.sums {
+            Some(sums) if preamble.payload_len > 0 => {
+                Ok(Step::Continue(State::Trailer(TrailerStage {
+                    preamble,
+                    header: self.header,
+                    payload,
+                    sums,
+                    table: vec![0; to_usize(preamble.trailer_len())],
+                    filled: 0,
+                })))
+            }
+            _ => {
+                let message = self.header.cut(&payload, 0)?;
+                Ok(Step::Done(Record::Message(preamble, message)))
+            }
+        }
+    }
+}
+
+impl TrailerStage {
+    fn filled(mut self, count: usize) -> Result<Step, DecodeError> {
+        self.filled = self.filled.saturating_add(count);
+        if self.filled < self.table.len() {
+            return Ok(Step::Continue(State::Trailer(self)));
+        }
+        self.sums.verify(&self.table)?;
+        let message = self.header.cut(&self.payload, 0)?;
+        Ok(Step::Done(Record::Message(self.preamble, message)))
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Preamble(_) => "Preamble",
+            Self::Header(_) => "Header",
+            Self::Whole(_) => "Whole",
+            Self::Payload(_) => "Payload",
+            Self::Trailer(_) => "Trailer",
+            Self::Failed => "Failed",
+        };
+        f.debug_struct(name)
+            .field("missing", &self.missing())
+            .finish()
+    }
+}
+
+// The payload of a record that is read whole begins one alignment after the region at the latest.
+const _: () = assert!(PREAMBLE_LEN < ALIGNMENT);

@@ -1,0 +1,88 @@
+use std::collections::BTreeMap;
+
+use crate::model::{Attributes, ColumnType, Dtype};
+
+/// Everything about a message but its payload, as [`Decoder`](crate::wire::Decoder) learns it first.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    /// What the message is.
+    pub body: HeaderBody,
+    /// Bytes of each buffer.
+    pub buffer_lens: Vec<u64>,
+    /// The user's attributes.
+    pub attributes: Attributes,
+}
+
+/// What a message is, without its payload.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeaderBody {
+    /// Plain bytes.
+    Bytes,
+    /// An array.
+    Array {
+        /// Element type.
+        dtype: Dtype,
+        /// Elements along each axis.
+        shape: Vec<usize>,
+        /// Bytes from one element to the next along each axis; `None` for C order.
+        strides: Option<Vec<isize>>,
+    },
+    /// A dataframe.
+    Frame {
+        /// Number of rows.
+        rows: usize,
+        /// The columns.
+        columns: Vec<ColumnHeader>,
+        /// The schema's metadata.
+        metadata: BTreeMap<String, String>,
+    },
+}
+
+/// What a column is, without its buffers.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnHeader {
+    /// Its name, unique in the frame.
+    pub name: String,
+    /// True if the schema allows nulls, whether there are any or not.
+    pub nullable: bool,
+    /// The field's metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Its values.
+    pub values: ValuesHeader,
+}
+
+/// What the values of a column or a dictionary are, without their buffers.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValuesHeader {
+    /// The type of the values, or of the codes if there is a dictionary.
+    pub column_type: ColumnType,
+    /// Number of values.
+    pub len: usize,
+    /// How many of them are null.
+    pub null_count: usize,
+    /// The values that the codes stand for.
+    pub dictionary: Option<Box<DictionaryHeader>>,
+}
+
+/// What a dictionary is, without its buffers.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct DictionaryHeader {
+    /// True if the order of the values means something.
+    pub ordered: bool,
+    /// The values.
+    pub values: ValuesHeader,
+}
+
+impl ValuesHeader {
+    /// Buffers of the values and of their dictionaries.
+    pub(super) fn count_buffers(&self) -> usize {
+        let inner = self.dictionary.as_ref();
+        self.column_type.storage().buffers()
+            + inner.map_or(0, |dictionary| dictionary.values.count_buffers())
+    }
+}

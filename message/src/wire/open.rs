@@ -1,0 +1,124 @@
+//! Messages that are already in memory: a mapped file, or buffers that lie in segments.
+
+use crate::model::{Buffer, Message};
+use crate::wire::checksum::Chunks;
+use crate::wire::error::DecodeError;
+use crate::wire::header::Header;
+use crate::wire::layout::{gap, to_usize};
+use crate::wire::limits::Limits;
+use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
+use crate::wire::record::check_padding;
+
+impl Message<'static> {
+    /// The message whose record, and nothing else, fills `bytes`, for example those of a mapped file. Copies nothing.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: what is wrong with the bytes.
+    pub fn open(bytes: &Buffer<'static>, limits: &Limits) -> Result<Self, DecodeError> {
+        let (preamble, header) = Header::parse(bytes, limits)?;
+        if preamble.flags.references {
+            return Err(DecodeError::UnknownFlags { flags: 2 });
+        }
+        let start = PREAMBLE_LEN.saturating_add(preamble.head_len());
+        let len = PREAMBLE_LEN.saturating_add(preamble.rest_len());
+        if bytes.len() > len {
+            return Err(DecodeError::TrailingBytes {
+                count: bytes.len().saturating_sub(len) as u64,
+            });
+        }
+        let missing = DecodeError::Truncated {
+            missing: len.saturating_sub(bytes.len()) as u64,
+        };
+        let end = start.saturating_add(to_usize(preamble.payload_len));
+        let (Some(payload), Some(table)) = (bytes.get(start..end), bytes.get(end..len)) else {
+            return Err(missing);
+        };
+        if preamble.flags.checksums {
+            let mut sums = Chunks::new();
+            sums.update(payload);
+            sums.verify(table)?;
+        }
+        header.cut(bytes, start)
+    }
+}
+
+impl Header {
+    /// Reads preamble and header of the record that `bytes` begin with; the payload need not be there.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`] says how many bytes are missing for that; else what is wrong with them.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<(Preamble, Self), DecodeError> {
+        let missing = |len: usize| DecodeError::Truncated {
+            missing: len.saturating_sub(bytes.len()) as u64,
+        };
+        let first = bytes.first_chunk().ok_or_else(|| missing(PREAMBLE_LEN))?;
+        let preamble = Preamble::decode(first)?;
+        if !preamble.kind.is_message() {
+            return Err(DecodeError::UnknownKind {
+                kind: preamble.kind as u8,
+            });
+        }
+        preamble.check(limits)?;
+        let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
+        let header = bytes.get(PREAMBLE_LEN..end).ok_or_else(|| missing(end))?;
+        Preamble::check_sum(first, header)?;
+        let header = Self::decode(&preamble, header)?;
+        let padding = bytes.get(end..end.saturating_add(preamble.header_gap()));
+        check_padding(padding.unwrap_or(&[]), 0)?;
+        Ok((preamble, header))
+    }
+
+    /// The message over `buffers`, which lie where the references said.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if a buffer has another length than the header says, or if its contents contradict its type.
+    pub fn resolve(self, buffers: Vec<Buffer<'static>>) -> Result<Message<'static>, DecodeError> {
+        if buffers.len() != self.buffer_lens.len() {
+            return Err(DecodeError::BufferCount {
+                found: buffers.len(),
+                expected: self.buffer_lens.len(),
+            });
+        }
+        for (index, (buffer, &expected)) in buffers.iter().zip(&self.buffer_lens).enumerate() {
+            let found = buffer.len() as u64;
+            if found != expected {
+                return Err(DecodeError::BufferLength {
+                    index,
+                    found,
+                    expected,
+                });
+            }
+        }
+        self.into_message(buffers.into_iter())
+    }
+
+    /// Cuts the payload, which begins at `start` of `bytes`, into the buffers of the message.
+    pub(crate) fn cut(
+        mut self,
+        bytes: &Buffer<'static>,
+        start: usize,
+    ) -> Result<Message<'static>, DecodeError> {
+        let lens = std::mem::take(&mut self.buffer_lens);
+        let mut at = start;
+        // All padding is checked first, so that no buffer is built for a message that will be refused.
+        for (index, &len) in lens.iter().enumerate() {
+            let end = at.saturating_add(to_usize(len));
+            let next = end.saturating_add(gap(to_usize(len)));
+            let missing = DecodeError::Truncated {
+                missing: next.saturating_sub(bytes.len()) as u64,
+            };
+            check_padding(bytes.get(end..next).ok_or(missing)?, index)?;
+            at = next;
+        }
+        let mut at = start;
+        self.into_message(lens.iter().map(|&len| {
+            let end = at.saturating_add(to_usize(len));
+            let range = std::mem::replace(&mut at, end.saturating_add(gap(to_usize(len))))..end;
+            if range.is_empty() {
+                Buffer::default()
+            } else {
+                bytes.slice(range)
+            }
+        }))
+    }
+}
