@@ -9,12 +9,13 @@ not_run() {
     printf 'NOT RUN: %s: %s\n' "$1" "$2"
 }
 
-# cargo_tool CRATE VERSION [FLAG...]: installs a command from its source, unless this version is there.
+# cargo_tool CRATE VERSION [FLAG...]: installs a command from its source, unless this version is there. Without optimisation,
+# which would cost minutes and save seconds.
 cargo_tool() {
     local crate=$1 version=$2
     shift 2
     if ! cargo install --root "$tools" --list 2>/dev/null | grep -qx "$crate v$version:"; then
-        cargo install --quiet --locked --root "$tools" --version "$version" "$crate" "$@"
+        CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --debug --locked --root "$tools" --version "$version" "$crate" "$@"
     fi
 }
 
