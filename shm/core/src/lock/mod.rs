@@ -1,5 +1,6 @@
 //! Locks between processes that survive their holder's death. The design and its costs: `docs/design/0002-locks.md`.
 
+mod atomic;
 mod error;
 mod guards;
 mod held;
@@ -17,3 +18,8 @@ pub use robust::Holder;
 pub use rw::{LockOptions, LockState, RobustRwLock};
 pub(crate) use table::inode;
 pub use table::{LockAddress, OwnedLock};
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

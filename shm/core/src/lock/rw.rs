@@ -1,8 +1,9 @@
 //! The shared and exclusive lock: a robust mutex for the writer, and one for each reader slot.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::lock::atomic::{AtomicU32, AtomicU64, fence};
 use crate::lock::error::{LockError, Poison, PoisonCause};
 use crate::lock::guards::{CommitHold, MutexHold, ReadHold, WriteHold};
 use crate::lock::held;
@@ -16,12 +17,12 @@ pub(crate) struct Head {
     pub(crate) writer: Robust,
     pub(super) epoch: Epoch,
     pub(super) commit: Commit,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
 }
 
 /// What every reader looks at.
 #[repr(C, align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Epoch {
     /// Even: clean. Odd: a writer is inside, or did not come out.
     pub(super) epoch: AtomicU64,
@@ -45,7 +46,7 @@ pub(super) struct Epoch {
 
 /// What the commit mode needs.
 #[repr(C, align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Commit {
     /// Commits so far; the last bit says which buffer they are in.
     pub(super) active: AtomicU64,
@@ -53,10 +54,8 @@ pub(super) struct Commit {
 
 /// Processes that wait, for reports. One that dies waiting leaves its number, which its reader sees to be dead.
 #[repr(C, align(64))]
-#[derive(Debug)]
-struct Waiting([AtomicU32; 16]);
-
-const _: () = assert!(size_of::<Head>() == 256);
+#[derive(Debug, Default)]
+pub(super) struct Waiting([AtomicU32; 16]);
 
 /// In place of an epoch: parts are being taken back.
 pub(super) const CLOSING: u64 = u64::MAX;
@@ -552,8 +551,3 @@ impl Wait {
         result
     }
 }
-
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,7 @@
-use super::*;
-use crate::lock::OwnedLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::lock::{LockError, LockOptions, OwnedLock};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
