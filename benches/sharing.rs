@@ -9,8 +9,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1};
+use numpush::model::{BufferAllocator, Element};
 use numpush::shm::{Arena, Handle, Part, Pool, SharedArray, Tasks};
-use numpush::{Array, BufferAllocator, Element, Message};
+use numpush::{Array, Message};
 use numpush_benches::{is_test, median, quantile, time};
 
 const ROLE: &str = "NUMPUSH_BENCH_ROLE";
@@ -228,7 +229,7 @@ fn receive(listener: &mut numpush::Listener, rounds: usize) -> Vec<f64> {
         .map(|_| {
             let started = Instant::now();
             let received = connection.recv().unwrap();
-            let bytes = received.as_array().unwrap().data();
+            let bytes = received.message.as_array().unwrap().data();
             let sum: usize = bytes
                 .iter()
                 .step_by(4096)
@@ -247,7 +248,10 @@ fn receive(listener: &mut numpush::Listener, rounds: usize) -> Vec<f64> {
 fn into_an_arena() {
     let listen = || numpush::listen("tcp://127.0.0.1:0?max=1000000000").unwrap();
     let mut heap = listen();
-    let mut arena = listen().allocator(Arena::new(GIB));
+    let mut arena = numpush::Options::new()
+        .allocator(Arena::new(GIB))
+        .listen("tcp://127.0.0.1:0?max=1000000000")
+        .unwrap();
     let (mut on_heap, mut in_arena) = (Vec::new(), Vec::new());
     // In turns, so that what else the machine does falls on both.
     for _ in 0..4 {

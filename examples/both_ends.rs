@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut rx = listener.accept()?;
     let received = rx.recv()?;
     println!("received: {}", received.transfer);
-    let array = received.as_array().ok_or("not an array")?;
+    let array = received.message.as_array().ok_or("not an array")?;
     println!(
         "sum of {:?}: {}",
         array.shape(),

@@ -40,7 +40,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The workers come first: a process is started more cheaply while there is little memory.
     let pool = Pool::new(2)?;
     let arena = Arena::shared();
-    let mut listener = numpush::listen("tcp://127.0.0.1:0")?.allocator(arena.clone());
+    let mut listener = numpush::Options::new()
+        .allocator(arena.clone())
+        .listen("tcp://127.0.0.1:0")?;
     let address = listener.address();
     let client = std::thread::spawn(
         move || -> Result<RecordBatch, Box<dyn Error + Send + Sync>> {
@@ -51,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
             let back = connection.recv()?;
             println!("back:      {}", back.transfer);
-            Ok(back.as_frame().ok_or("no frame")?.to_batch()?)
+            Ok(back.message.as_frame().ok_or("no frame")?.to_batch()?)
         },
     );
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use numpush::{
-    Body, Column, ColumnData, ColumnType, Connection, Frame, Listener, Message, Options, Scheme,
-    TransportError,
-};
+use numpush::model::{Body, Column, ColumnData, ColumnType};
+use numpush::transfer::{Operation, Scheme};
+use numpush::{Connection, Error, Frame, Listener, Message, Options};
 use numpush_tests::{TempPath, bytes, every_dtype};
 
 /// How a scheme is set up for a test.
@@ -41,25 +40,24 @@ impl Rig {
     }
 
     fn listen_with(&self, options: &Options) -> Listener {
-        numpush::listen_with(&format!("{}{}", self.endpoint(), self.query.0), options).unwrap()
+        options
+            .listen(&format!("{}{}", self.endpoint(), self.query.0))
+            .unwrap()
     }
 
     fn listen(&self) -> Listener {
-        self.listen_with(&Options::default())
+        self.listen_with(&Options::new())
     }
 
     fn connect_with(&self, listener: &Listener, options: &Options) -> Connection {
         let address = listener.address();
-        numpush::connect_with(
-            &format!("{address}{}", self.query.1),
-            options,
-            numpush::HeapAllocator::new(),
-        )
-        .unwrap()
+        options
+            .connect(&format!("{address}{}", self.query.1))
+            .unwrap()
     }
 
     fn connect(&self, listener: &Listener) -> Connection {
-        self.connect_with(listener, &Options::default())
+        self.connect_with(listener, &Options::new())
     }
 
     /// Both ends of a link, the connecting one first.
@@ -76,7 +74,7 @@ impl Rig {
     }
 
     fn pair(&self) -> (Connection, Connection, Listener) {
-        self.pair_with(&Options::default())
+        self.pair_with(&Options::new())
     }
 }
 
@@ -85,17 +83,9 @@ fn accept(listener: &mut Listener) -> Connection {
 }
 
 fn short() -> Options {
-    let mut options = Options::default();
-    options.send_timeout = Some(Duration::from_millis(200));
-    options.recv_timeout = Some(Duration::from_millis(200));
-    options
-}
-
-fn transport(error: numpush::Error) -> TransportError {
-    match error {
-        numpush::Error::Transport(error) => error,
-        error => panic!("{error:?}"),
-    }
+    Options::new()
+        .send_timeout(Duration::from_millis(200))
+        .recv_timeout(Duration::from_millis(200))
 }
 
 fn frame() -> Message<'static> {
@@ -232,7 +222,7 @@ fn several_links_do_not_mix(rig: &Rig) {
             let mut link = accept(&mut listener);
             scope.spawn(move || {
                 let first = link.recv().unwrap();
-                let client = first.as_array().unwrap().data()[0];
+                let client = first.message.as_array().unwrap().data()[0];
                 for turn in 1..20 {
                     let size = if turn == 7 { 2 << 20 } else { 50 };
                     assert_eq!(link.recv().unwrap().message, bytes(size, client));
@@ -260,12 +250,12 @@ fn a_wait_for_a_message_ends_in_time_and_harms_nothing(rig: &Rig) {
     let (mut tx, mut rx, _listener) = rig.pair();
     rx.set_timeouts(None, Some(Duration::from_millis(100)));
     let began = Instant::now();
-    let error = transport(rx.recv().unwrap_err());
+    let error = rx.recv().unwrap_err();
     assert!(
         matches!(
             error,
-            TransportError::Timeout {
-                operation: "recv",
+            Error::Timeout {
+                operation: Operation::Recv,
                 ..
             }
         ),
@@ -281,14 +271,13 @@ fn a_wait_for_a_message_ends_in_time_and_harms_nothing(rig: &Rig) {
 }
 
 fn a_message_too_large_is_an_error_and_harms_nothing(rig: &Rig) {
-    let mut options = Options::default();
-    options.max_message = 1000;
+    let options = Options::new().max_message(1000);
     let (mut tx, mut rx, _listener) = rig.pair_with(&options);
-    let error = transport(tx.send(&bytes(2000, 1)).unwrap_err());
+    let error = tx.send(&bytes(2000, 1)).unwrap_err();
     assert!(
         matches!(
             error,
-            TransportError::TooLarge {
+            Error::TooLarge {
                 len: 2048,
                 limit: 1000,
                 ..
@@ -301,8 +290,7 @@ fn a_message_too_large_is_an_error_and_harms_nothing(rig: &Rig) {
 }
 
 fn the_peers_limit_counts_too(rig: &Rig) {
-    let mut options = Options::default();
-    options.max_message = 1000;
+    let options = Options::new().max_message(1000);
     let mut listener = rig.listen_with(&options);
     let mut tx = rig.connect(&listener);
     let mut rx = accept(&mut listener);
@@ -311,19 +299,16 @@ fn the_peers_limit_counts_too(rig: &Rig) {
         assert_eq!(rx.recv().unwrap().message, bytes(900, 1));
     } else {
         // The medium tells the sender nothing of the receiver; the receiver refuses then.
-        let error = transport(rx.recv().unwrap_err());
-        assert!(
-            matches!(error, TransportError::InvalidMessage { .. }),
-            "{error:?}"
-        );
+        let error = rx.recv().unwrap_err();
+        assert!(matches!(error, Error::InvalidMessage { .. }), "{error:?}");
     }
 }
 
 fn a_message_that_breaks_the_format_is_an_error_and_harms_nothing(rig: &Rig) {
     let (mut tx, mut rx, _listener) = rig.pair();
     let bad = bytes(10, 1).with_attribute("nul\0", "");
-    let error = transport(tx.send(&bad).unwrap_err());
-    assert!(matches!(error, TransportError::Message(_)), "{error:?}");
+    let error = tx.send(&bad).unwrap_err();
+    assert!(matches!(error, Error::Message(_)), "{error:?}");
     tx.send(&bytes(10, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
 }
@@ -338,10 +323,7 @@ fn close_is_seen_after_the_last_message(rig: &Rig) {
         });
         assert_eq!(rx.recv().unwrap().message, bytes(100, 1));
         assert_eq!(rx.recv().unwrap().message, bytes(1 << 20, 2));
-        assert!(matches!(
-            transport(rx.recv().unwrap_err()),
-            TransportError::Closed { .. }
-        ));
+        assert!(matches!(rx.recv().unwrap_err(), Error::Closed { .. }));
     });
 }
 
@@ -353,22 +335,19 @@ fn what_was_sent_before_a_drop_arrives(rig: &Rig) {
             drop(tx);
         });
         assert!(rx.recv().unwrap().message == bytes(5 << 20, 2));
-        assert!(matches!(
-            transport(rx.recv().unwrap_err()),
-            TransportError::Closed { .. }
-        ));
+        assert!(matches!(rx.recv().unwrap_err(), Error::Closed { .. }));
     });
 }
 
 fn flush_waits_for_the_peer(rig: &Rig) {
     let (mut tx, mut rx, _listener) = rig.pair_with(&short());
     tx.send(&bytes(100, 1)).unwrap();
-    let error = transport(tx.flush().unwrap_err());
+    let error = tx.flush().unwrap_err();
     assert!(
         matches!(
             error,
-            TransportError::Timeout {
-                operation: "flush",
+            Error::Timeout {
+                operation: Operation::Flush,
                 ..
             }
         ),
@@ -386,8 +365,7 @@ fn flush_waits_for_the_peer(rig: &Rig) {
 }
 
 fn a_receiver_that_does_not_read_stops_the_sender(rig: &Rig) {
-    let mut options = short();
-    options.window = 8 << 20;
+    let options = short().window(8 << 20);
     let (mut tx, rx, _listener) = rig.pair_with(&options);
     let message = bytes(1 << 20, 1);
     let sent = (0..200).take_while(|_| tx.send(&message).is_ok()).count();
@@ -416,7 +394,12 @@ fn what_is_sent_may_change_afterwards(rig: &Rig) {
     };
     memory.fill(2);
     assert!(
-        received.as_bytes().unwrap().iter().all(|&byte| byte == 1),
+        received
+            .message
+            .as_bytes()
+            .unwrap()
+            .iter()
+            .all(|&byte| byte == 1),
         "the peer saw a later write"
     );
 }
@@ -424,26 +407,19 @@ fn what_is_sent_may_change_afterwards(rig: &Rig) {
 fn what_a_medium_lacks_is_an_error(rig: &Rig) {
     let (mut tx, mut rx, _listener) = rig.pair_with(&short());
     if !tx.capabilities().acknowledges {
-        assert!(matches!(
-            transport(tx.flush().unwrap_err()),
-            TransportError::Unsupported { .. }
-        ));
+        assert!(matches!(tx.flush().unwrap_err(), Error::Unsupported { .. }));
     }
     if matches!(rig.scheme, Scheme::ZmqTcp | Scheme::ZmqIpc) && !tx.capabilities().two_way {
         assert!(matches!(
-            transport(rx.send(&bytes(1, 1)).unwrap_err()),
-            TransportError::Unsupported { .. }
+            rx.send(&bytes(1, 1)).unwrap_err(),
+            Error::Unsupported { .. }
         ));
-        assert!(matches!(
-            transport(tx.recv().unwrap_err()),
-            TransportError::Unsupported { .. }
-        ));
+        assert!(matches!(tx.recv().unwrap_err(), Error::Unsupported { .. }));
     }
 }
 
 fn nobody_there_is_told_in_time(rig: &Rig) {
-    let mut options = Options::default();
-    options.connect_timeout = Duration::from_millis(100);
+    let options = Options::new().connect_timeout(Duration::from_millis(100));
     let endpoint = match rig.scheme {
         // A port that was free a moment ago.
         Scheme::Tcp | Scheme::ZmqTcp => {
@@ -452,10 +428,17 @@ fn nobody_there_is_told_in_time(rig: &Rig) {
         }
         _ => rig.endpoint(),
     };
-    let error = numpush::connect_with(&endpoint, &options, numpush::HeapAllocator::new())
-        .map(drop)
-        .unwrap_err();
-    assert!(matches!(error, numpush::Error::Transport(_)), "{error:?}");
+    let error = options.connect(&endpoint).map(drop).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Io {
+                operation: Operation::Connect,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 macro_rules! suite {
@@ -562,11 +545,9 @@ fn a_publisher_reaches_every_subscriber() {
 
 #[test]
 fn a_zmq_listener_that_others_can_reach_must_be_trusted() {
-    let error = transport(
-        numpush::listen("zmq+tcp://0.0.0.0:0")
-            .map(drop)
-            .unwrap_err(),
-    );
+    let error = numpush::listen("zmq+tcp://0.0.0.0:0")
+        .map(drop)
+        .unwrap_err();
     assert!(error.to_string().contains("trusted=1"), "{error}");
     numpush::listen("zmq+tcp://0.0.0.0:0?trusted=1").unwrap();
 }

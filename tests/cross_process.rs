@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use numpush::{Connection, Message, Options, SealedBufferMut, TransportError};
+use numpush::transfer::Operation;
+use numpush::unix::SealedBufferMut;
+use numpush::{Connection, Error, Message, Options};
 use numpush_tests::{Peer, TempPath, bytes, open_descriptors};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 const ENDPOINT: &str = "NUMPUSH_TEST_ENDPOINT";
-
-fn transport(error: numpush::Error) -> TransportError {
-    match error {
-        numpush::Error::Transport(error) => error,
-        error => panic!("{error:?}"),
-    }
-}
 
 /// Does nothing unless a test below started it, with a role to play.
 #[test]
@@ -32,7 +27,7 @@ fn peer() {
         "hold" => {
             let mut link = numpush::connect(&endpoint).unwrap();
             let held = link.recv().unwrap();
-            println!("holding: {}", held.payload_len());
+            println!("holding: {}", held.message.payload_len());
             loop {
                 std::thread::park();
             }
@@ -49,7 +44,7 @@ fn echo(listener: &mut numpush::Listener) {
         match link.recv() {
             Ok(received) => drop(link.send(&received.message).unwrap()),
             Err(error) => {
-                assert!(matches!(transport(error), TransportError::Closed { .. }));
+                assert!(matches!(error, Error::Closed { .. }));
                 return;
             }
         }
@@ -150,13 +145,10 @@ fn a_killed_peer_is_noticed(endpoint: &str) {
         peer.kill();
         let error = loop {
             if let Err(error) = link.recv() {
-                break transport(error);
+                break error;
             }
         };
-        assert!(
-            matches!(error, TransportError::Disconnected { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
         bystander.send(&bytes(1000, 9)).unwrap();
         assert_eq!(beside.recv().unwrap().message, bytes(1000, 9));
     }
@@ -196,25 +188,19 @@ fn a_killed_receiver_is_noticed(endpoint: &str) {
     assert_eq!(peer.hears("holding"), (1 << 20).to_string());
     peer.kill();
     let error = send_until_it_fails(&mut link);
+    assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+    let again = link.send(&bytes(1, 1)).unwrap_err();
     assert!(
-        matches!(error, TransportError::Disconnected { .. }),
-        "{error:?}"
-    );
-    let again = transport(link.send(&bytes(1, 1)).unwrap_err());
-    assert!(
-        matches!(
-            again,
-            TransportError::Failed { .. } | TransportError::Disconnected { .. }
-        ),
+        matches!(again, Error::Failed { .. } | Error::Disconnected { .. }),
         "{again:?}"
     );
 }
 
-fn send_until_it_fails(link: &mut Connection) -> TransportError {
+fn send_until_it_fails(link: &mut Connection) -> Error {
     let message = bytes(4 << 20, 2);
     loop {
         if let Err(error) = link.send(&message) {
-            return transport(error);
+            return error;
         }
     }
 }
@@ -242,10 +228,10 @@ fn a_stopped_receiver_does_not_hang_the_sender() {
         "tcp://127.0.0.1:0".to_owned(),
         format!("unix:{}", TempPath::new("stopped").0.display()),
     ] {
-        let mut options = Options::default();
-        options.send_timeout = Some(Duration::from_millis(300));
-        options.window = 16 << 20;
-        let mut listener = numpush::listen_with(&endpoint, &options).unwrap();
+        let options = Options::new()
+            .send_timeout(Duration::from_millis(300))
+            .window(16 << 20);
+        let mut listener = options.listen(&endpoint).unwrap();
         let mut peer = start("hold", &listener.address());
         let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
         link.send(&bytes(1000, 1)).unwrap();
@@ -255,8 +241,8 @@ fn a_stopped_receiver_does_not_hang_the_sender() {
         assert!(
             matches!(
                 error,
-                TransportError::Timeout {
-                    operation: "send",
+                Error::Timeout {
+                    operation: Operation::Send,
                     ..
                 }
             ),
@@ -274,7 +260,10 @@ fn a_segment_outlives_its_sender() {
     let mut peer = start("send-for-ever", &listener.address());
     let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     let received = link.recv().unwrap();
-    assert_eq!(received.transfer.path, numpush::TransferPath::Reference);
+    assert_eq!(
+        received.transfer.path,
+        numpush::transfer::TransferPath::Reference
+    );
     peer.kill();
     drop(link);
     assert_eq!(received.message, bytes(1 << 20, 1));
@@ -285,7 +274,7 @@ fn a_segment_outlives_its_sender() {
 fn a_segment_is_passed_on_as_it_came() {
     let mut segment = SealedBufferMut::new(1 << 20).unwrap();
     segment.as_mut_slice().fill(3);
-    let message = Message::new(numpush::Body::Bytes(segment.seal().unwrap()));
+    let message = Message::new(numpush::model::Body::Bytes(segment.seal().unwrap()));
     let mut peer = start(
         "echo",
         &format!("unix:{}", TempPath::new("passed").0.display()),
@@ -297,7 +286,7 @@ fn a_segment_is_passed_on_as_it_came() {
         assert_eq!((sent.copied, back.transfer.copied), (0, 0));
         assert_eq!(
             back.transfer.path,
-            numpush::TransferPath::Reference,
+            numpush::transfer::TransferPath::Reference,
             "turn {turn}"
         );
         assert_eq!(back.message, message);

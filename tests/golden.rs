@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use numpush::{
-    Array, Body, Buffer, Column, ColumnData, ColumnType, Dictionary, Dtype, Field, Frame,
-    HeapAllocator, Message, RecordType, Scalar,
+use numpush::model::{
+    Body, Column, ColumnData, ColumnType, Dictionary, Dtype, Field, HeapAllocator, RecordType,
+    Scalar,
 };
+use numpush::{Array, Buffer, Frame, Message};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")

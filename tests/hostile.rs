@@ -8,19 +8,12 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use numpush::{
-    Connection, DecodeError, Flags, Listener, Message, Preamble, Record, RecordKind, TransportError,
-};
+use numpush::transfer::Operation;
+use numpush::wire::{DecodeError, Flags, Preamble, Record, RecordKind};
+use numpush::{Connection, Error, Listener, Message};
 use numpush_tests::{Peer, TempPath, bytes};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
-
-fn transport(error: numpush::Error) -> TransportError {
-    match error {
-        numpush::Error::Transport(error) => error,
-        error => panic!("{error:?}"),
-    }
-}
 
 fn hello(segments: bool) -> [u8; 32] {
     Preamble::control(RecordKind::Hello, u32::from(segments) * 2, 1 << 30).encode(&[])
@@ -53,19 +46,19 @@ fn raw_unix() -> (UnixStream, Connection, Listener, TempPath) {
 }
 
 fn record(message: &Message<'_>, id: u32) -> Vec<u8> {
-    numpush::Encoder::new(message, id, Flags::default())
+    numpush::wire::Encoder::new(message, id, Flags::default())
         .unwrap()
         .copy_rest()
 }
 
 /// What our link says to `sent`.
-fn answer_to(sent: &[u8]) -> TransportError {
+fn answer_to(sent: &[u8]) -> Error {
     let (mut raw, mut link, _listener) = raw_tcp();
     raw.write_all(sent).unwrap();
-    let error = transport(link.recv().unwrap_err());
-    let again = transport(link.recv().unwrap_err());
+    let error = link.recv().unwrap_err();
+    let again = link.recv().unwrap_err();
     assert!(
-        matches!(again, TransportError::Failed { .. }),
+        matches!(again, Error::Failed { .. }),
         "a link that met rubbish is closed: {again:?}"
     );
     error
@@ -84,16 +77,14 @@ fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
     for (greeting, name) in greetings {
         let mut raw = TcpStream::connect(&address).unwrap();
         raw.write_all(greeting).unwrap();
-        let error = transport(
-            listener
-                .accept_for(numpush_tests::PATIENCE)
-                .map(drop)
-                .unwrap_err(),
-        );
-        let TransportError::Handshake { source, .. } = error else {
+        let error = listener
+            .accept_for(numpush_tests::PATIENCE)
+            .map(drop)
+            .unwrap_err();
+        let Error::Handshake { source, .. } = error else {
             panic!("{error:?}")
         };
-        let TransportError::InvalidMessage { source, .. } = *source else {
+        let Error::InvalidMessage { source, .. } = *source else {
             panic!("{source:?}")
         };
         assert!(source.to_string().contains(name), "{source}");
@@ -111,11 +102,8 @@ fn a_foreign_server_is_named_too() {
     let (mut raw, _) = server.accept().unwrap();
     raw.write_all(b"220 mail.example.org ESMTP ready for you\r\n")
         .unwrap();
-    let error = transport(link.send(&bytes(10, 1)).unwrap_err());
-    assert!(
-        matches!(error, TransportError::Handshake { .. }),
-        "{error:?}"
-    );
+    let error = link.send(&bytes(10, 1)).unwrap_err();
+    assert!(matches!(error, Error::Handshake { .. }), "{error:?}");
 }
 
 #[test]
@@ -129,12 +117,12 @@ fn another_version_is_refused_by_name() {
         .accept_for(numpush_tests::PATIENCE)
         .map(drop)
         .unwrap_err();
-    let TransportError::Handshake { source, .. } = transport(error) else {
+    let Error::Handshake { source, .. } = error else {
         panic!()
     };
     assert!(matches!(
         *source,
-        TransportError::InvalidMessage {
+        Error::InvalidMessage {
             source: DecodeError::Version { theirs: 9, ours: 1 },
             ..
         }
@@ -161,7 +149,7 @@ fn rubbish_after_a_good_handshake_is_named() {
         .encode(&[])
     };
     let decode = |sent: &[u8]| match answer_to(sent) {
-        TransportError::InvalidMessage { source, .. } => source,
+        Error::InvalidMessage { source, .. } => source,
         error => panic!("{error:?}"),
     };
     assert!(matches!(
@@ -192,10 +180,7 @@ fn rubbish_after_a_good_handshake_is_named() {
     assert!(matches!(decode(&flags), DecodeError::UnknownFlags { .. }));
     let wrong_number = record(&bytes(1000, 1), 7);
     assert!(
-        matches!(
-            answer_to(&wrong_number),
-            TransportError::ProtocolViolation { .. }
-        ),
+        matches!(answer_to(&wrong_number), Error::ProtocolViolation { .. }),
         "a message is missing"
     );
     let again = [record(&bytes(10, 1), 1), record(&bytes(10, 1), 1)];
@@ -203,10 +188,7 @@ fn rubbish_after_a_good_handshake_is_named() {
     raw.write_all(&again.as_flattened()[..]).unwrap();
     assert_eq!(link.recv().unwrap().message, bytes(10, 1));
     assert!(
-        matches!(
-            transport(link.recv().unwrap_err()),
-            TransportError::ProtocolViolation { .. }
-        ),
+        matches!(link.recv().unwrap_err(), Error::ProtocolViolation { .. }),
         "F34: a message came twice"
     );
 }
@@ -226,7 +208,7 @@ fn a_forged_acknowledgement_is_refused() {
     for id in [1, 77] {
         let error = answer_to(&Preamble::control(RecordKind::Ack, id, 0).encode(&[]));
         assert!(
-            matches!(error, TransportError::ProtocolViolation { .. }),
+            matches!(error, Error::ProtocolViolation { .. }),
             "{id}: {error:?}"
         );
     }
@@ -234,10 +216,7 @@ fn a_forged_acknowledgement_is_refused() {
     let (mut raw, mut link, _listener) = raw_tcp();
     raw.write_all(&segment).unwrap();
     assert!(
-        matches!(
-            transport(link.recv().unwrap_err()),
-            TransportError::Io { .. }
-        ),
+        matches!(link.recv().unwrap_err(), Error::Io { .. }),
         "tcp takes no segments"
     );
 }
@@ -250,9 +229,9 @@ fn a_connection_cut_in_mid_message_shows_nothing() {
         let (mut raw, mut link, _listener) = raw_tcp();
         raw.write_all(&record[..cut]).unwrap();
         drop(raw);
-        let error = transport(link.recv().unwrap_err());
+        let error = link.recv().unwrap_err();
         assert!(
-            matches!(error, TransportError::Disconnected { missing: 1.., .. }),
+            matches!(error, Error::Disconnected { missing: 1.., .. }),
             "cut at {cut}: {error:?}"
         );
     }
@@ -275,20 +254,18 @@ fn silent_and_slow_peers_hold_up_nobody() {
         "they were waited for"
     );
     for _ in 0..2 {
-        let error = transport(
-            listener
-                .accept_for(numpush_tests::PATIENCE)
-                .map(drop)
-                .unwrap_err(),
-        );
-        let TransportError::Handshake { source, .. } = error else {
+        let error = listener
+            .accept_for(numpush_tests::PATIENCE)
+            .map(drop)
+            .unwrap_err();
+        let Error::Handshake { source, .. } = error else {
             panic!("{error:?}")
         };
         assert!(
             matches!(
                 *source,
-                TransportError::Timeout {
-                    operation: "handshake",
+                Error::Timeout {
+                    operation: Operation::Handshake,
                     ..
                 }
             ),
@@ -302,14 +279,14 @@ fn silent_and_slow_peers_hold_up_nobody() {
 fn a_header_that_does_not_go_on_is_given_up() {
     let (mut raw, mut link, _listener) = raw_tcp();
     raw.write_all(&record(&bytes(1 << 20, 1), 1)[..40]).unwrap();
-    let error = transport(link.recv().unwrap_err());
-    assert!(matches!(error, TransportError::Stalled { .. }), "{error:?}");
+    let error = link.recv().unwrap_err();
+    assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
 }
 
 /// A message by reference, as `unix` sends it, and a segment for it to refer to.
 fn referring(segment: u32, offset: u64) -> Vec<u8> {
     let message = bytes(100_000, 1);
-    let encoder = numpush::Encoder::new(
+    let encoder = numpush::wire::Encoder::new(
         &message,
         1,
         Flags {
@@ -330,7 +307,7 @@ fn announce(raw: &UnixStream, descriptor: &OwnedFd) {
 }
 
 fn sealed(len: usize) -> std::sync::Arc<OwnedFd> {
-    let segment = numpush::SealedBufferMut::new(len).unwrap();
+    let segment = numpush::unix::SealedBufferMut::new(len).unwrap();
     std::sync::Arc::clone(&segment.seal().unwrap().backing().unwrap().file)
 }
 
@@ -355,8 +332,8 @@ fn descriptors_that_could_shrink_are_refused() {
     ] {
         let (raw, mut link, _listener, _place) = raw_unix();
         announce(&raw, &descriptor);
-        let error = transport(link.recv().unwrap_err());
-        let TransportError::Io { source, .. } = &error else {
+        let error = link.recv().unwrap_err();
+        let Error::Io { source, .. } = &error else {
             panic!("{error:?}")
         };
         assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
@@ -371,10 +348,10 @@ fn references_outside_their_segment_are_refused() {
         let (mut raw, mut link, _listener, _place) = raw_unix();
         announce(&raw, &sealed(100_000));
         raw.write_all(&referring(segment, offset)).unwrap();
-        let error = transport(link.recv().unwrap_err());
+        let error = link.recv().unwrap_err();
         let is_reference = matches!(
             &error,
-            TransportError::InvalidMessage {
+            Error::InvalidMessage {
                 source: DecodeError::Reference { .. },
                 ..
             }
@@ -384,7 +361,7 @@ fn references_outside_their_segment_are_refused() {
     let (mut raw, mut link, _listener, _place) = raw_unix();
     announce(&raw, &sealed(100_000));
     raw.write_all(&referring(1, 0)).unwrap();
-    assert_eq!(link.recv().unwrap().payload_len(), 100_032);
+    assert_eq!(link.recv().unwrap().message.payload_len(), 100_032);
 }
 
 /// F17: descriptors nobody asked for are closed, and a peer may not fill our table with them.
@@ -442,17 +419,14 @@ fn another_user_is_refused() {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(&place.0, permissions).unwrap();
         let mut child = act(&place.0);
-        match listener
-            .accept_for(numpush_tests::PATIENCE)
-            .map_err(transport)
-        {
+        match listener.accept_for(numpush_tests::PATIENCE) {
             Ok(_) => assert!(allowed),
-            Err(TransportError::Handshake { source, .. }) => {
+            Err(Error::Handshake { source, .. }) => {
                 assert!(!allowed);
                 assert!(
                     matches!(
                         *source,
-                        TransportError::ForeignUser {
+                        Error::ForeignUser {
                             uid: 65534,
                             allowed: 0,
                             ..
@@ -535,7 +509,7 @@ fn a_truncated_file_is_an_error() {
     numpush::file::write(&path.0, &bytes(1 << 20, 1), true).unwrap();
     let whole = std::fs::read(&path.0).unwrap();
     let read = || {
-        numpush::file::read(&path.0, &mut numpush::HeapAllocator::new(), u64::MAX)
+        numpush::file::read(&path.0, &mut numpush::model::HeapAllocator::new(), u64::MAX)
             .map(drop)
             .unwrap_err()
     };
@@ -544,7 +518,7 @@ fn a_truncated_file_is_an_error() {
         let error = read();
         let is_cut = matches!(
             &error,
-            TransportError::InvalidMessage {
+            Error::InvalidMessage {
                 source: DecodeError::Truncated { .. },
                 ..
             }
@@ -554,7 +528,7 @@ fn a_truncated_file_is_an_error() {
     std::fs::write(&path.0, [&whole[..], b"x"].as_flattened_bytes()).unwrap();
     assert!(matches!(
         read(),
-        TransportError::InvalidMessage {
+        Error::InvalidMessage {
             source: DecodeError::TrailingBytes { count: 1 },
             ..
         }
@@ -565,7 +539,7 @@ fn a_truncated_file_is_an_error() {
     assert!(
         matches!(
             read(),
-            TransportError::InvalidMessage {
+            Error::InvalidMessage {
                 source: DecodeError::PayloadChecksum { .. },
                 ..
             }
@@ -602,7 +576,7 @@ fn a_full_file_system_is_an_error() {
     let left = std::fs::read_dir(&folder.0).unwrap().count();
     let unmounted = Command::new("umount").arg(&folder.0).status().unwrap();
     assert!(unmounted.success());
-    let TransportError::Io { source, .. } = &error else {
+    let Error::Io { source, .. } = &error else {
         panic!("{error:?}")
     };
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
@@ -615,11 +589,11 @@ fn memory_that_goes_by_its_pages_cannot_change() {
     let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
     let mut tx = numpush::connect(&format!("{}?sendfile=on", listener.address())).unwrap();
     let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
-    let mut segment = numpush::SealedBufferMut::new(1 << 20).unwrap();
+    let mut segment = numpush::unix::SealedBufferMut::new(1 << 20).unwrap();
     segment.as_mut_slice().fill(1);
     let buffer = segment.seal().unwrap();
     let file = std::sync::Arc::clone(&buffer.backing().unwrap().file);
-    tx.send(&Message::new(numpush::Body::Bytes(buffer)))
+    tx.send(&Message::new(numpush::model::Body::Bytes(buffer)))
         .unwrap();
     let mut writable = std::fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
     assert!(
@@ -629,6 +603,7 @@ fn memory_that_goes_by_its_pages_cannot_change() {
     assert!(
         rx.recv()
             .unwrap()
+            .message
             .as_bytes()
             .unwrap()
             .iter()
@@ -660,9 +635,9 @@ fn bytes_in_any_pieces_are_the_same_message() {
 
 #[test]
 fn a_decoder_that_failed_stays_failed() {
-    let mut decoder = numpush::Decoder::new(numpush::Limits::default());
+    let mut decoder = numpush::wire::Decoder::new(numpush::wire::Limits::default());
     decoder.spare().unwrap().fill(7);
-    let mut heap = numpush::HeapAllocator::new();
+    let mut heap = numpush::model::HeapAllocator::new();
     assert!(matches!(
         decoder.filled(32, &mut heap).map(|_: Option<Record>| ()),
         Err(DecodeError::ForeignProtocol { .. })

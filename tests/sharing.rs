@@ -2,7 +2,8 @@
 
 use ndarray::{Array2, Axis, Ix1, Ix2};
 use numpush::shm::{Arena, Error, SharedArray, SharedFrame};
-use numpush::{Array, Message, Options, Scheme, TransferPath};
+use numpush::transfer::{Scheme, TransferPath};
+use numpush::{Array, Message, Options};
 use numpush_tests::{TempPath, bytes};
 
 /// Endpoints to listen at, one a scheme; a scheme left out fails.
@@ -14,8 +15,7 @@ fn endpoints(place: &TempPath) -> Vec<(Scheme, String)> {
         Scheme::File => Some(format!("file:{path}/")),
         Scheme::ZmqTcp => Some("zmq+tcp://127.0.0.1:0".to_owned()),
         Scheme::ZmqIpc => Some(format!("zmq+ipc:{path}.ipc")),
-        // Both ends are one process, and what is handed over lies where it lay.
-        Scheme::Inproc => None,
+        Scheme::Inproc => Some(format!("inproc:{path}")),
         other => panic!("{other:?} is not in the list"),
     };
     Scheme::ALL
@@ -31,7 +31,10 @@ fn arrays_land_in_the_arena_over_every_transport() {
         let payload = sent.len() * 8;
         // No room for a second copy, anywhere in the arena.
         let arena = Arena::new(payload + 4096);
-        let mut listener = numpush::listen(&endpoint).unwrap().allocator(arena.clone());
+        let mut listener = Options::new()
+            .allocator(arena.clone())
+            .listen(&endpoint)
+            .unwrap();
         let address = listener.address();
         let original = sent.clone();
         let sender = std::thread::spawn(move || {
@@ -44,7 +47,7 @@ fn arrays_land_in_the_arena_over_every_transport() {
         });
         let received = listener.accept().unwrap().recv().unwrap();
         sender.join().unwrap();
-        let address = received.as_array().unwrap().data().as_ptr();
+        let address = received.message.as_array().unwrap().data().as_ptr();
         if scheme == Scheme::Tcp {
             assert_eq!(
                 (received.transfer.copied, received.transfer.path),
@@ -71,9 +74,10 @@ fn arrays_land_in_the_arena_over_every_transport() {
 
 #[test]
 fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
-    let mut listener = numpush::listen("tcp://127.0.0.1:0")
-        .unwrap()
-        .allocator(Arena::new(4 << 20));
+    let mut listener = Options::new()
+        .allocator(Arena::new(4 << 20))
+        .listen("tcp://127.0.0.1:0")
+        .unwrap();
     let address = listener.address();
     let sender = std::thread::spawn(move || {
         let mut greedy = numpush::connect(&address).unwrap();
@@ -124,6 +128,7 @@ fn a_shared_array_is_sent_from_where_it_lies() {
         receiver
             .recv()
             .unwrap()
+            .message
             .as_array()
             .unwrap()
             .as_ndarray::<f64>()
@@ -162,6 +167,7 @@ fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
         receiver
             .recv()
             .unwrap()
+            .message
             .as_array()
             .unwrap()
             .as_ndarray::<f64>()
@@ -175,8 +181,10 @@ fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
 fn connections_that_are_made_land_too() {
     let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
     let arena = Arena::new(8 << 20);
-    let mut near =
-        numpush::connect_with(&listener.address(), &Options::default(), arena.clone()).unwrap();
+    let mut near = Options::new()
+        .allocator(arena.clone())
+        .connect(&listener.address())
+        .unwrap();
     let mut far = listener.accept().unwrap();
     far.send(&bytes(1 << 20, 3)).unwrap();
     let shared = SharedArray::<u8, Ix1>::from_message(near.recv().unwrap().message).unwrap();

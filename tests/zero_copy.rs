@@ -6,9 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use numpush::{
-    Array, Body, Buffer, Connection, Listener, Message, PathReason, SealedBufferMut, TransferPath,
-};
+use numpush::model::Body;
+use numpush::transfer::{PathReason, TransferPath};
+use numpush::unix::SealedBufferMut;
+use numpush::{Array, Buffer, Connection, Listener, Message};
 use numpush_tests::{TempPath, bytes};
 
 /// Counts bytes as they are asked for.
@@ -90,7 +91,7 @@ fn tcp_lands_in_place() {
             (received.transfer.copied, received.transfer.path),
             (0, TransferPath::Read)
         );
-        landed.push(received.as_array().unwrap().data().as_ptr().addr());
+        landed.push(received.message.as_array().unwrap().data().as_ptr().addr());
         // The first region is asked for twice: once to learn whether it can be had, once zeroed.
         let limit = if turn == 0 {
             2 * SIZE + (1 << 20)
@@ -141,7 +142,7 @@ fn unix_passes_the_descriptor() {
             (received.transfer.copied, received.transfer.path),
             (0, TransferPath::Reference)
         );
-        let buffer = received.as_bytes().unwrap();
+        let buffer = received.message.as_bytes().unwrap();
         assert_eq!(
             identity(buffer),
             identity(message.as_bytes().unwrap()),
@@ -188,7 +189,7 @@ fn inproc_hands_the_pointer_over() {
         assert_eq!((sent.copied, sent.path), (0, TransferPath::Handover));
         let received = rx.recv().unwrap();
         assert_eq!(
-            received.as_array().unwrap().data().as_ptr(),
+            received.message.as_array().unwrap().data().as_ptr(),
             message.as_array().unwrap().data().as_ptr()
         );
     });
@@ -218,8 +219,12 @@ fn a_sealed_file_is_mapped() {
     let mut received = None;
     let cost = allocated(|| {
         received = Some(
-            numpush::file::read(name.as_ref(), &mut numpush::HeapAllocator::new(), u64::MAX)
-                .unwrap(),
+            numpush::file::read(
+                name.as_ref(),
+                &mut numpush::model::HeapAllocator::new(),
+                u64::MAX,
+            )
+            .unwrap(),
         );
     });
     let received = received.unwrap();
@@ -230,7 +235,13 @@ fn a_sealed_file_is_mapped() {
     );
     assert_eq!(received.message, message);
     assert!(
-        received.as_array().unwrap().data().backing().is_some(),
+        received
+            .message
+            .as_array()
+            .unwrap()
+            .data()
+            .backing()
+            .is_some(),
         "it can be passed on without a copy"
     );
 }
@@ -241,7 +252,7 @@ fn an_ordinary_file_is_read() {
     let written = numpush::file::write(&path.0, &message, true).unwrap();
     assert_eq!((written.copied, written.path), (0, TransferPath::Write));
     let received =
-        numpush::file::read(&path.0, &mut numpush::HeapAllocator::new(), u64::MAX).unwrap();
+        numpush::file::read(&path.0, &mut numpush::model::HeapAllocator::new(), u64::MAX).unwrap();
     let transfer = received.transfer;
     assert_eq!(
         (transfer.copied, transfer.path, transfer.reason),
@@ -252,7 +263,7 @@ fn an_ordinary_file_is_read() {
 
 fn views_share_memory() {
     let array = Array::new(
-        "<f8".parse::<numpush::Scalar>().unwrap(),
+        "<f8".parse::<numpush::model::Scalar>().unwrap(),
         &[1024, 1024],
         vec![0; 8 << 20].into(),
     )

@@ -1,9 +1,9 @@
 //! What is sent, from where the case wants it to lie.
 
-use numpush::{
-    Array, Buffer, Column, ColumnData, ColumnType, Element, Encoder, Flags, Frame, Limits, Message,
-    SealedBufferMut,
-};
+use numpush::model::{Column, ColumnData, ColumnType, Element};
+use numpush::unix::SealedBufferMut;
+use numpush::wire::{Encoder, Flags, Limits};
+use numpush::{Array, Buffer, Frame, Message};
 
 use crate::case::{Case, Payload, Route};
 use crate::error::{BenchError, bench_error};

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use numpush::{Message, Received};
+use numpush::Message;
+use numpush::transfer::Received;
 
 use crate::baseline;
 use crate::case::Route;
@@ -118,9 +119,9 @@ pub(crate) fn run(peer: &Peer) -> Result<(), BenchError> {
         Route::BareZmq | Route::BareZmqFrames => baseline::zmq_receiver(peer),
         Route::FileMap => {
             say("at the file");
-            let mut heap = numpush::HeapAllocator::new();
+            let mut heap = numpush::model::HeapAllocator::new();
             let mut read = || numpush::file::read(Path::new(&peer.address), &mut heap, u64::MAX);
-            take(peer, || Ok(read().map_err(numpush::Error::from)?))
+            take(peer, || Ok(read()?))
         }
         _ => linked(peer),
     }

@@ -127,7 +127,7 @@ pub(crate) fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, 
         let mut last = Transfer::default();
         loop {
             let received = match connection.recv() {
-                Err(numpush::Error::Transport(numpush::TransportError::Closed { .. })) => {
+                Err(numpush::Error::Closed { .. }) => {
                     return Ok(last);
                 }
                 result => result?,

@@ -2,8 +2,6 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use numpush::TransportError;
-
 /// Why a command failed: what to print, and which exit code.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -66,40 +64,39 @@ impl Failure {
             Self::File { .. } | Self::Format { .. } | Self::Shared(_) => 1,
             Self::Usage(_)
             | Self::Numpush(numpush::Error::Endpoint(_) | numpush::Error::Disabled { .. }) => 2,
-            Self::Numpush(numpush::Error::Transport(TransportError::Address { .. })) => 2,
-            Self::Numpush(numpush::Error::Transport(TransportError::Timeout { .. })) => 4,
-            Self::Numpush(numpush::Error::Transport(_)) => 3,
-            Self::Numpush(_) => 1,
+            Self::Numpush(numpush::Error::Timeout { .. }) => 4,
+            Self::Numpush(numpush::Error::Value(_)) => 1,
+            Self::Numpush(_) => 3,
             Self::Interrupted => 130,
         }
     }
 
     fn advice(&self) -> Option<&'static str> {
-        let Self::Numpush(numpush::Error::Transport(error)) = self else {
+        let Self::Numpush(error) = self else {
             return None;
         };
         Some(match error {
-            TransportError::Io {
-                operation: "connect to",
+            numpush::Error::Io {
+                operation: numpush::transfer::Operation::Connect,
                 ..
             } => {
                 "start the other side first: numpush recv ENDPOINT (it waits), or check host and port"
             }
-            TransportError::Io {
-                operation: "listen on",
+            numpush::Error::Io {
+                operation: numpush::transfer::Operation::Listen,
                 ..
             } => "another process listens there: end it, or take another endpoint",
-            TransportError::TooLarge { .. } => {
+            numpush::Error::TooLarge { .. } => {
                 "raise the limit on both sides: add ?max=BYTES to the endpoint"
             }
-            TransportError::Timeout { .. } => {
+            numpush::Error::Timeout { .. } => {
                 "give it longer with --timeout SECONDS, or look what the other side does"
             }
-            TransportError::Handshake { .. } => "is that a numpush endpoint, and of this version?",
-            TransportError::ForeignUser { .. } => {
+            numpush::Error::Handshake { .. } => "is that a numpush endpoint, and of this version?",
+            numpush::Error::ForeignUser { .. } => {
                 "let that user in: add ?users=UID to the endpoint"
             }
-            TransportError::Disconnected { .. } => {
+            numpush::Error::Disconnected { .. } => {
                 "the other side died or was ended; send again when it is back"
             }
             _ => return None,

@@ -2,7 +2,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use numpush::{Body, Column, ColumnHeader, ColumnType, Header, HeaderBody, Limits, Message};
+use numpush::Message;
+use numpush::model::{Body, Column, ColumnType};
+use numpush::wire::{ColumnHeader, Header, HeaderBody, Limits};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
@@ -17,10 +19,10 @@ pub(crate) fn run(args: &Inspect) -> Result<(), Failure> {
     let facts = match endpoint {
         _ if Path::new(&args.what).exists() => of_file(Path::new(&args.what))?,
         Ok(endpoint)
-            if endpoint.scheme == numpush::Scheme::File
-                && Path::new(&endpoint.address).is_file() =>
+            if endpoint.scheme() == numpush::transfer::Scheme::File
+                && Path::new(endpoint.address()).is_file() =>
         {
-            of_file(Path::new(&endpoint.address))?
+            of_file(Path::new(endpoint.address()))?
         }
         Ok(_) => {
             let mut listener = numpush::listen(&args.what)?;
@@ -123,7 +125,7 @@ fn of_record(path: &Path, mut file: File) -> Result<Value, Failure> {
                 }
                 return Ok(facts);
             }
-            Err(numpush::DecodeError::Truncated { missing }) => {
+            Err(numpush::wire::DecodeError::Truncated { missing }) => {
                 let before = bytes.len();
                 let more = file.by_ref().take(missing).read_to_end(&mut bytes);
                 more.map_err(Failure::file(path, "cannot read"))?;

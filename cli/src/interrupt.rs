@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use numpush::{Connection, Listener, Received, TransportError};
+use numpush::transfer::Received;
+use numpush::{Connection, Listener};
 
 use crate::failure::Failure;
 
@@ -48,12 +49,12 @@ impl Patience {
         Self { left: timeout }
     }
 
-    fn step(&mut self, error: TransportError) -> Result<(), Failure> {
+    fn step(&mut self, error: numpush::Error) -> Result<(), Failure> {
         check()?;
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(STEP);
             if left.is_zero() {
-                return Err(numpush::Error::from(error).into());
+                return Err(error.into());
             }
         }
         Ok(())
@@ -68,9 +69,7 @@ pub(crate) fn accept(
     let mut patience = Patience::new(timeout);
     loop {
         match listener.accept_for(STEP) {
-            Err(numpush::Error::Transport(error @ TransportError::Timeout { .. })) => {
-                patience.step(error)?
-            }
+            Err(error @ numpush::Error::Timeout { .. }) => patience.step(error)?,
             result => return Ok(result?),
         }
     }
@@ -85,9 +84,7 @@ pub(crate) fn recv(
     let mut patience = Patience::new(timeout);
     loop {
         match connection.recv() {
-            Err(numpush::Error::Transport(error @ TransportError::Timeout { .. })) => {
-                patience.step(error)?
-            }
+            Err(error @ numpush::Error::Timeout { .. }) => patience.step(error)?,
             result => return Ok(result?),
         }
     }

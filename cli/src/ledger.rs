@@ -1,4 +1,5 @@
-use numpush::{Body, Message, Transfer};
+use numpush::model::Body;
+use numpush::{Message, Transfer};
 use serde_json::{Value, json};
 
 /// A transfer as a line of JSON.

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use numpush::shm::{Arena, SharedValue};
-use numpush::{Connection, Message, Options, TransportError};
+use numpush::{Connection, Message, Options};
 
 use crate::args::Recv;
 use crate::failure::Failure;
@@ -27,12 +27,13 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
         gathered: Vec::new(),
         shared: Vec::new(),
     };
+    let options = if args.shm {
+        Options::new().allocator(Arena::shared())
+    } else {
+        Options::new()
+    };
     if args.connect {
-        let mut connection = if args.shm {
-            numpush::connect_with(&args.endpoint, &Options::default(), Arena::shared())?
-        } else {
-            numpush::connect(&args.endpoint)?
-        };
+        let mut connection = options.connect(&args.endpoint)?;
         if let Err(error) = inbox.drain(&mut connection, timeout) {
             return if is_end(&error) {
                 inbox.end()
@@ -42,10 +43,7 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
         }
         return inbox.end();
     }
-    let mut listener = numpush::listen(&args.endpoint)?;
-    if args.shm {
-        listener = listener.allocator(Arena::shared());
-    }
+    let mut listener = options.listen(&args.endpoint)?;
     inbox
         .progress
         .say(&format!("listening at {}", listener.address()));
@@ -62,7 +60,7 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
         // One peer that fails or sends rubbish ends its connection, not ours.
         match failed {
             None => {}
-            Some(Failure::Numpush(numpush::Error::Transport(error))) if is_one_peers(&error) => {
+            Some(Failure::Numpush(error)) if is_one_peers(&error) => {
                 inbox.warn(&error);
             }
             Some(error) => return Err(error),
@@ -72,20 +70,17 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
 }
 
 /// Errors that concern one connection and leave the others alone.
-fn is_one_peers(error: &TransportError) -> bool {
+fn is_one_peers(error: &numpush::Error) -> bool {
     !matches!(
         error,
-        TransportError::Timeout { .. }
-            | TransportError::Address { .. }
-            | TransportError::Zmq { .. }
+        numpush::Error::Timeout { .. }
+            | numpush::Error::Endpoint(_)
+            | numpush::Error::Unsupported { .. }
     )
 }
 
 fn is_end(error: &Failure) -> bool {
-    matches!(
-        error,
-        Failure::Numpush(numpush::Error::Transport(TransportError::Closed { .. }))
-    )
+    matches!(error, Failure::Numpush(numpush::Error::Closed { .. }))
 }
 
 struct Inbox<'a> {
@@ -114,6 +109,7 @@ impl Inbox<'_> {
             let received = interrupt::recv(connection, timeout)?;
             self.count += 1;
             let name = received
+                .message
                 .attributes
                 .get("name")
                 .cloned()
@@ -153,9 +149,9 @@ impl Inbox<'_> {
         Ok(())
     }
 
-    fn warn(&self, error: &TransportError) {
+    fn warn(&self, error: &numpush::Error) {
         // A peer that closes when it has sent its messages has done nothing wrong.
-        if matches!(error, TransportError::Closed { .. }) {
+        if matches!(error, numpush::Error::Closed { .. }) {
             return;
         }
         let mut text = error.to_string();

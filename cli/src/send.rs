@@ -33,12 +33,12 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
             ));
         }
     }
-    let options = Options::default();
+    let options = Options::new();
     let mut connection = if args.listen {
-        let mut listener = numpush::listen_with(endpoint, &options)?;
+        let mut listener = options.listen(endpoint)?;
         interrupt::accept(&mut listener, timeout)?
     } else {
-        numpush::connect_with(endpoint, &options, numpush::HeapAllocator::new())?
+        options.connect(endpoint)?
     };
     connection.set_timeouts(timeout, timeout);
     let total = parcels.iter().map(|(_, parcel)| parcel.len()).sum();

@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// Bytes that did not land in an arena.
     #[error(
-        "the message's buffers lie outside every arena: receive them with `listener.allocator(arena)`"
+        "the message's buffers lie outside every arena: receive them with `options.allocator(arena)`"
     )]
     NotShared,
     /// Somebody else still reads the bytes without a lock, or has the value open.

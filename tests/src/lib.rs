@@ -6,7 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use numpush::{Array, Element, Message, Scalar};
+use numpush::model::{Element, Scalar};
+use numpush::{Array, Message};
 
 /// Longest wait for anything in a test: long enough for a busy machine, short enough to tell a hang.
 pub const PATIENCE: Duration = Duration::from_secs(60);

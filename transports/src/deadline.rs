@@ -1,83 +1,189 @@
 //! How long to wait, and how often to ask.
 
 use std::io;
+use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, Operation};
 
-/// For a peer that has connected to say hello.
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+/// The end of a wait, and how long the wait was meant to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    at: Option<Instant>,
+    timeout: Option<Duration>,
+}
 
-/// For a listener to answer: it may be busy before it accepts.
-pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+impl Deadline {
+    /// The end of a wait of `timeout` that begins now; `None` waits forever.
+    pub(crate) fn after(timeout: impl Into<Option<Duration>>) -> Self {
+        let timeout = timeout.into();
+        let at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Self { at, timeout }
+    }
 
-/// From the first byte of a record to the end of its header.
-const HEADER: Duration = Duration::from_secs(5);
+    /// When the wait ends; `None` for never.
+    pub(crate) fn instant(self) -> Option<Instant> {
+        self.at
+    }
 
-/// For a payload: this long, and as long again as the slowest rate takes.
-const PAYLOAD: Duration = Duration::from_secs(30);
-const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
+    /// When this wait ends, or `other` if that is sooner.
+    pub(crate) fn or_sooner(self, other: Option<Instant>) -> Option<Instant> {
+        match (self.at, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
 
-/// How long a record may take from its first byte on; `payload` is its length, once it is known.
-pub(crate) fn for_record(payload: Option<u64>) -> Duration {
-    match payload {
-        None => HEADER,
-        Some(len) => HEADER + PAYLOAD + Duration::from_secs(len / SLOWEST_BYTES_PER_SECOND),
+    /// True if the wait is over.
+    pub(crate) fn has_passed(self) -> bool {
+        self.at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Waits for a change, until the deadline at the latest.
+    pub(crate) fn wait<'g, T>(
+        self,
+        change: &Condvar,
+        guard: MutexGuard<'g, T>,
+    ) -> MutexGuard<'g, T> {
+        match self.at {
+            None => change.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                let waited = change.wait_timeout(guard, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// The error of a wait for `peer` that has ended here.
+    pub(crate) fn error(self, operation: Operation, peer: &str) -> Error {
+        Error::Timeout {
+            operation,
+            peer: peer.to_owned(),
+            after: self.timeout.unwrap_or_default(),
+        }
     }
 }
 
-/// The end of a wait of at most `timeout` that begins now.
-pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
-}
-
-/// The nearer of two ends.
-pub(crate) fn nearer(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// True if the wait is over.
-pub(crate) fn passed(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| Instant::now() >= deadline)
-}
-
-/// Connects as often as it takes for the other side to appear.
-pub(crate) fn connect_until<T>(
-    address: &str,
-    timeout: Duration,
-    mut connect: impl FnMut() -> io::Result<T>,
-) -> Result<T, Error> {
+/// Asks again and again, ever less often, until `ready` returns a value or the deadline passes, which returns `None`.
+pub(crate) fn poll_until<T, E>(
+    deadline: Deadline,
+    mut ready: impl FnMut() -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
     let mut backoff = Backoff::new();
-    let deadline = Instant::now() + timeout;
     loop {
-        let error = match connect() {
-            Ok(connected) => return Ok(connected),
-            Err(error) => error,
-        };
-        let may_appear = matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::WouldBlock
-        );
-        if !may_appear || Instant::now() >= deadline {
-            return Err(Error::io("connect to", address)(error));
+        let result = ready()?;
+        if result.is_some() || deadline.has_passed() {
+            return Ok(result);
         }
         backoff.sleep();
     }
 }
 
+/// Connects as often as it takes for the other side to appear.
+pub(crate) fn connect_until<T>(
+    endpoint: &str,
+    timeout: Duration,
+    mut connect: impl FnMut() -> io::Result<T>,
+) -> Result<T, Error> {
+    let mut last = io::Error::from(io::ErrorKind::TimedOut);
+    let connected = poll_until(Deadline::after(timeout), || match connect() {
+        Ok(connected) => Ok(Some(connected)),
+        Err(error) if may_appear(&error) => {
+            last = error;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    });
+    connected
+        .and_then(|connected| connected.ok_or(last))
+        .map_err(Error::io(Operation::Connect, endpoint))
+}
+
+fn may_appear(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+    matches!(error.kind(), ConnectionRefused | NotFound | WouldBlock)
+}
+
 /// Sleeps that grow, for what can only be asked again and again.
-pub(crate) struct Backoff(Duration);
+pub(crate) struct Backoff {
+    next: Duration,
+}
 
 impl Backoff {
+    const FIRST: Duration = Duration::from_micros(50);
+    const LONGEST: Duration = Duration::from_millis(10);
+
     pub(crate) fn new() -> Self {
-        Self(Duration::from_micros(50))
+        Self { next: Self::FIRST }
     }
 
     pub(crate) fn sleep(&mut self) {
-        std::thread::sleep(self.0);
-        self.0 = (self.0 * 2).min(Duration::from_millis(10));
+        std::thread::sleep(self.advance());
+    }
+
+    /// How long to sleep this time.
+    pub(crate) fn advance(&mut self) -> Duration {
+        let now = self.next;
+        self.next = (now * 2).min(Self::LONGEST);
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zero_timeout_asks_once() {
+        let mut asked = 0;
+        let result: Result<Option<()>, Error> = poll_until(Deadline::after(Duration::ZERO), || {
+            asked += 1;
+            Ok(None)
+        });
+        assert!(result.unwrap().is_none());
+        assert_eq!(asked, 1);
+    }
+
+    #[test]
+    fn a_deadline_too_far_to_count_is_never() {
+        for timeout in [None, Some(Duration::MAX)] {
+            let deadline = Deadline::after(timeout);
+            assert!(!deadline.has_passed());
+            assert_eq!(deadline.instant(), None);
+        }
+    }
+
+    #[test]
+    fn the_sooner_end_counts() {
+        let soon = Instant::now();
+        let deadline = Deadline::after(Duration::from_secs(1000));
+        assert_eq!(deadline.or_sooner(Some(soon)), Some(soon));
+        assert_eq!(deadline.or_sooner(None), deadline.instant());
+        assert_eq!(Deadline::after(None).or_sooner(Some(soon)), Some(soon));
+    }
+
+    #[test]
+    fn sleeps_grow_up_to_a_limit() {
+        let mut backoff = Backoff::new();
+        let sleeps: Vec<_> = (0..12).map(|_| backoff.advance()).collect();
+        assert!(sleeps.is_sorted());
+        assert_eq!((sleeps[0], sleeps[11]), (Backoff::FIRST, Backoff::LONGEST));
+    }
+
+    #[test]
+    fn only_what_may_appear_is_tried_again() {
+        let mut tries = 0;
+        let mut connect = |kind: io::ErrorKind, timeout| {
+            tries = 0;
+            let connected: Result<(), _> = connect_until("x", timeout, || {
+                tries += 1;
+                Err(kind.into())
+            });
+            (connected.unwrap_err().to_string(), tries)
+        };
+        let (text, once) = connect(io::ErrorKind::PermissionDenied, Duration::from_secs(5));
+        assert_eq!((text.as_str(), once), ("cannot connect to x", 1));
+        assert!(connect(io::ErrorKind::NotFound, Duration::from_millis(5)).1 > 1);
     }
 }

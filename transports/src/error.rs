@@ -1,95 +1,234 @@
+//! Why a call failed: one type for every call of this crate, with the blame in the variant.
+
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use numpush_message::{DecodeError, EncodeError};
 
-/// Why a call on a link or an acceptor failed.
+use crate::endpoint::{EndpointError, Scheme};
+
+/// Why a call failed.
+///
+/// Its `Debug` prints what its `Display` prints, followed by the causes: `main` prints the `Debug` of the error it
+/// returns, and that text is for users.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each field is named in the variant's message")]
+#[derive(thiserror::Error)]
 pub enum Error {
-    /// Caller: the message breaks a limit of the format.
+    /// Caller: the text is no endpoint, or not one that its transport takes.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// Caller: the endpoint's transport was left out when this crate was built.
+    #[error("the transport of scheme {scheme} is not in this build")]
+    Disabled {
+        /// The scheme.
+        scheme: Scheme,
+    },
+    /// Caller: the message breaks a limit of the format. Nothing was sent.
     #[error("this message cannot be sent")]
     Message(#[source] EncodeError),
-    /// Caller: the message is larger than the side named takes; nothing was sent.
+    /// Caller: the message is larger than one side takes. Nothing was sent.
     #[error("payload of {len} bytes is over the {limit} bytes that {whose} accepts in one message")]
     TooLarge {
+        /// Bytes of the payload.
         len: u64,
+        /// Bytes that the side takes.
         limit: u64,
+        /// The side: `this side` or `the peer`.
         whose: &'static str,
     },
     /// Caller: the medium cannot do it.
-    #[error("{transport} cannot {operation}")]
+    #[error("{transport} cannot {operation}: {reason}")]
     Unsupported {
+        /// What cannot do it.
         transport: &'static str,
-        operation: &'static str,
-    },
-    /// Caller: the endpoint is not one this transport takes.
-    #[error("endpoint {address:?}: {fault}")]
-    Address {
-        address: String,
-        fault: &'static str,
+        /// What was asked for.
+        operation: Operation,
+        /// Why not.
+        reason: &'static str,
     },
     /// Nothing happened for as long as the caller would wait. Nothing is lost: call again.
-    #[error("{operation} timed out after {after:?}")]
+    #[error("{peer}: {operation} timed out after {after:?}")]
     Timeout {
-        operation: &'static str,
+        /// The call.
+        operation: Operation,
+        /// The peer, or the listener's own address.
+        peer: String,
+        /// The timeout.
         after: Duration,
     },
     /// A record began and did not go on in time.
     #[error("{peer} sent a part of a message and then too little for {after:?}")]
-    Stalled { peer: String, after: Duration },
+    Stalled {
+        /// The peer.
+        peer: String,
+        /// How long the record may take.
+        after: Duration,
+    },
     /// The peer has sent its last message.
     #[error("{peer} has closed the connection")]
-    Closed { peer: String },
+    Closed {
+        /// The peer.
+        peer: String,
+    },
     /// The peer is gone without closing.
     #[error("{peer} is gone ({missing} bytes of a record were missing)")]
-    Disconnected { peer: String, missing: u64 },
+    Disconnected {
+        /// The peer.
+        peer: String,
+        /// Bytes that the record at hand still lacked, as far as that is known.
+        missing: u64,
+    },
     /// The peer sent something that is no message.
-    #[error("{peer} sent rubbish")]
-    InvalidMessage { peer: String, source: DecodeError },
+    #[error("{peer} sent something that is no message")]
+    InvalidMessage {
+        /// The peer, or the file.
+        peer: String,
+        /// What is wrong with the bytes.
+        source: DecodeError,
+    },
     /// The peer sent a record that has no place where it came.
-    #[error("{peer} broke the session: {fault}")]
-    ProtocolViolation { peer: String, fault: &'static str },
+    #[error("{peer} broke the protocol: {fault}")]
+    ProtocolViolation {
+        /// The peer.
+        peer: String,
+        /// What it did.
+        fault: &'static str,
+    },
     /// The peer will not go on.
     #[error("{peer} refuses to go on: {reason}")]
-    Refused { peer: String, reason: Refusal },
-    /// One peer failed before its link was made; the others are not concerned.
-    #[error("no link with {peer}")]
-    Handshake { peer: String, source: Box<Self> },
+    Refused {
+        /// The peer.
+        peer: String,
+        /// The reason it gave.
+        reason: Refusal,
+    },
+    /// Caller: a value is no message, or a message is not the value asked for. `?` makes it of the data model's errors,
+    /// so that a function that converts and sends can return one type; to match on the cause, match before `?`.
+    #[error(transparent)]
+    Value(Box<dyn std::error::Error + Send + Sync>),
+    /// One peer failed before its connection was made. Other peers are not concerned: call accept again.
+    #[error("no connection with {peer}")]
+    Handshake {
+        /// The peer.
+        peer: String,
+        /// What went wrong.
+        source: Box<Self>,
+    },
     /// The peer runs as a user that may not connect.
     #[error("{peer} runs as user {uid}, and only user {allowed} may connect")]
     ForeignUser {
+        /// The peer.
         peer: String,
+        /// Its user.
         uid: u32,
+        /// Our user.
         allowed: u32,
     },
-    /// An earlier error has ended this link.
-    #[error("the link with {peer} has failed before")]
-    Failed { peer: String },
-    /// The kernel said no.
-    #[error("{operation} {endpoint}")]
+    /// An earlier error has ended this connection.
+    #[error("the connection with {peer} has failed before")]
+    Failed {
+        /// The peer.
+        peer: String,
+    },
+    /// The kernel, or the library of a transport, refused.
+    #[error("cannot {} {endpoint}", operation.phrase())]
     Io {
-        operation: &'static str,
+        /// What was refused.
+        operation: Operation,
+        /// The endpoint, the peer or the file.
         endpoint: String,
+        /// Its error.
         source: io::Error,
     },
-    /// The ZeroMQ library said no.
-    #[cfg(feature = "zmq")]
-    #[error("ZeroMQ could not {operation} {endpoint}")]
-    Zmq {
-        operation: &'static str,
-        endpoint: String,
-        source: Box<zeromq::ZmqError>,
-    },
+}
+
+/// What a call was doing when it failed.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Connecting to a listener.
+    Connect,
+    /// Starting to listen.
+    Listen,
+    /// Waiting for a connection.
+    Accept,
+    /// Preparing a socket or a runtime.
+    SetUp,
+    /// Waiting for, or checking, what the peer says of itself first.
+    Handshake,
+    /// Sending a message.
+    Send,
+    /// Receiving a message.
+    Recv,
+    /// Waiting until the peer has every message.
+    Flush,
+    /// Closing a connection.
+    Close,
+    /// Waiting for a socket.
+    Wait,
+    /// Mapping memory of the peer.
+    Map,
+    /// Opening a file.
+    Open,
+    /// Reading a file.
+    Read,
+    /// Writing a file.
+    Write,
+    /// Removing a file.
+    Remove,
+}
+
+impl Operation {
+    /// The operation in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Listen => "listen",
+            Self::Accept => "accept",
+            Self::SetUp => "set up",
+            Self::Handshake => "handshake",
+            Self::Send => "send",
+            Self::Recv => "recv",
+            Self::Flush => "flush",
+            Self::Close => "close",
+            Self::Wait => "wait",
+            Self::Map => "map",
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Remove => "remove",
+        }
+    }
+
+    /// The operation as it stands before its object.
+    fn phrase(self) -> &'static str {
+        match self {
+            Self::Connect => "connect to",
+            Self::Listen => "listen at",
+            Self::Accept => "accept at",
+            Self::Handshake => "shake hands with",
+            Self::Send => "send to",
+            Self::Recv => "receive from",
+            Self::Wait => "wait for",
+            Self::Map => "map memory of",
+            operation => operation.name(),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Why a peer will not go on.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It does not speak our version, or took our bytes for rubbish.
+    /// It does not speak our version, or what we sent was no message to it.
     InvalidMessage,
     /// A message was larger than it accepts.
     TooLarge,
@@ -102,6 +241,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn to_wire(self) -> u32 {
         match self {
             Self::InvalidMessage => 1,
@@ -112,6 +252,7 @@ impl Refusal {
         }
     }
 
+    #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn from_wire(code: u32) -> Self {
         match code {
             1 => Self::InvalidMessage,
@@ -136,7 +277,17 @@ impl fmt::Display for Refusal {
 }
 
 impl Error {
-    /// True if the link can still be used after this error.
+    /// True if the peer has sent its last message and closed: the good end of a connection.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
+    /// True if nothing happened for as long as the caller would wait. The same call may be made again.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
+
+    /// True if the connection can still be used after this error.
     pub fn is_recoverable(&self) -> bool {
         matches!(
             self,
@@ -147,11 +298,81 @@ impl Error {
         )
     }
 
-    pub(crate) fn io(operation: &'static str, endpoint: &str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(operation: Operation, endpoint: &str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             operation,
             endpoint: endpoint.to_owned(),
             source,
         }
+    }
+
+    pub(crate) fn handshake(self, peer: String) -> Self {
+        let source = Box::new(self);
+        Self::Handshake { peer, source }
+    }
+}
+
+macro_rules! value_errors {
+    ($($(#[$feature:meta])? $error:ident),*) => {
+        $($(#[$feature])? impl From<numpush_message::$error> for Error {
+            fn from(error: numpush_message::$error) -> Self {
+                Self::Value(Box::new(error))
+            }
+        })*
+    };
+}
+
+value_errors!(
+    ArrayError,
+    ColumnError,
+    DecodeError,
+    DtypeError,
+    EncodeError,
+    FrameError,
+    NameError,
+    NotDense,
+    #[cfg(feature = "ndarray")]
+    ViewError,
+    #[cfg(feature = "arrow")]
+    ArrowError
+);
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_main_is_a_sentence_with_its_causes() {
+        let peer = || "tcp://127.0.0.1:7".to_owned();
+        let refused =
+            Error::io(Operation::Connect, &peer())(io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(
+            format!("{:?}", refused.handshake(peer())),
+            "no connection with tcp://127.0.0.1:7: cannot connect to tcp://127.0.0.1:7: \
+             connection refused"
+        );
+    }
+
+    #[test]
+    fn a_timeout_names_the_peer_and_is_recoverable() {
+        let error = Error::Timeout {
+            operation: Operation::Recv,
+            peer: "unix:@a".into(),
+            after: Duration::from_millis(1500),
+        };
+        assert_eq!(error.to_string(), "unix:@a: recv timed out after 1.5s");
+        assert!(error.is_timeout() && error.is_recoverable() && !error.is_closed());
     }
 }

@@ -2,109 +2,119 @@
 //!
 //! | | send | receive |
 //! | --- | --- | --- |
-//! | copies by us | none (one of borrowed buffers) | none |
+//! | copies by us | none (one of borrowed buffers) | none (one into an allocator that wants every payload) |
 //!
-//! Ordered; [`Transport::flush`] waits until the other side has taken every message out.
+//! Ordered; flush waits until the other side has taken every message out.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-use std::{fmt, io};
 
-use numpush_message::{Encoder, Flags, Message};
+use numpush_message::{DecodeError, Encoder, Flags, Header, Limits, Message};
 
-use crate::deadline;
 use crate::deadline::connect_until;
-use crate::error::Error;
-use crate::options::Options;
-use crate::transfer::{PathReason, Transfer, TransferPath};
-use crate::transport::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
+use crate::endpoint::{Endpoint, Scheme};
+use crate::error::{Error, Operation};
+use crate::options::{Options, Parameter};
+use crate::transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};
+use crate::transport::{AcceptContext, Acceptor, Bound, Context, Established, Factory, Transport};
 
-/// Connects to the listener of this name in this process.
-///
-/// # Errors
-/// [`Error::Io`] if nobody listens for as long as the connect timeout.
-pub fn connect(name: &str, options: &Options) -> Result<Box<dyn Transport>, Error> {
-    let queue = connect_until(name, options.connect_timeout, || {
-        let listeners = lock(&LISTENERS);
-        listeners
-            .get(name)
-            .and_then(Weak::upgrade)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-    })?;
-    let (there, back) = (
-        Arc::new(MessageQueue::default()),
-        Arc::new(MessageQueue::default()),
-    );
-    let theirs = Arc::clone(&there);
-    let (peer_max, queue_options) = (queue.options.max_message, queue.options.clone());
-    let link = |options: Options, peer_max, out, back| Inproc {
-        name: name.to_owned(),
-        options,
-        peer_max,
-        out,
-        back,
-    };
-    let arriving = link(
-        queue_options,
-        options.max_message,
-        Arc::clone(&back),
-        theirs,
-    );
-    lock(&queue.arrived).push_back(arriving);
-    queue.change.notify_one();
-    Ok(Box::new(link(options.clone(), peer_max, there, back)))
-}
+/// The factory of this transport.
+pub(crate) struct Inproc;
 
-/// Listens under a name that is free in this process.
-///
-/// # Errors
-/// [`Error::Io`] if the name is taken.
-pub fn listen(name: &str, options: &Options) -> Result<Box<dyn Acceptor>, Error> {
-    let mut listeners = lock(&LISTENERS);
-    listeners.retain(|_, queue| queue.strong_count() > 0);
-    if listeners.contains_key(name) {
-        return Err(Error::io("listen on", name)(
-            io::ErrorKind::AddrInUse.into(),
-        ));
+impl Factory for Inproc {
+    fn scheme(&self) -> Scheme {
+        Scheme::Inproc
     }
-    let (arrived, change) = (Mutex::default(), Condvar::new());
-    let queue = Arc::new(ListenQueue {
-        options: options.clone(),
-        arrived,
-        change,
-    });
-    listeners.insert(name.to_owned(), Arc::downgrade(&queue));
-    Ok(Box::new(Listener {
-        name: name.to_owned(),
-        queue,
-    }))
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter::MAX]
+    }
+
+    /// Connects to the listener of this name in this process.
+    fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error> {
+        let name = to.address();
+        let peer = format!("inproc:{name}");
+        let queue = connect_until(&peer, options.connect_timeout, || {
+            let listeners = lock(&LISTENERS);
+            let queue = listeners.get(name).and_then(Weak::upgrade);
+            queue.ok_or_else(|| io::ErrorKind::NotFound.into())
+        })?;
+        let (there, back) = (Arc::default(), Arc::default());
+        let ours = Queues {
+            peer_max: queue.max_message,
+            out: Arc::clone(&there),
+            back: Arc::clone(&back),
+        };
+        let theirs = Queues {
+            peer_max: options.max_message,
+            out: back,
+            back: there,
+        };
+        lock(&queue.arrived).push_back(theirs);
+        queue.change.notify_one();
+        Ok(Established::new(ours, peer))
+    }
+
+    /// Listens under a name that is free in this process.
+    fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error> {
+        let name = at.address();
+        let address = format!("inproc:{name}");
+        let mut listeners = lock(&LISTENERS);
+        listeners.retain(|_, queue| queue.strong_count() > 0);
+        if listeners.contains_key(name) {
+            let taken = io::ErrorKind::AddrInUse.into();
+            return Err(Error::io(Operation::Listen, &address)(taken));
+        }
+        let queue = Arc::new(ListenQueue {
+            max_message: options.max_message,
+            arrived: Mutex::default(),
+            change: Condvar::new(),
+        });
+        listeners.insert(name.to_owned(), Arc::downgrade(&queue));
+        Ok(Bound::new(InprocAcceptor { queue }, address))
+    }
 }
 
 static LISTENERS: LazyLock<Mutex<HashMap<String, Weak<ListenQueue>>>> =
     LazyLock::new(Mutex::default);
 
-/// Where links wait for their acceptor.
+/// Where connections wait to be accepted.
 struct ListenQueue {
-    options: Options,
-    arrived: Mutex<VecDeque<Inproc>>,
+    /// What the accepting side takes in one message.
+    max_message: u64,
+    arrived: Mutex<VecDeque<Queues>>,
     change: Condvar,
 }
 
-struct Listener {
-    name: String,
+struct InprocAcceptor {
     queue: Arc<ListenQueue>,
+}
+
+impl Acceptor for InprocAcceptor {
+    fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error> {
+        let mut arrived = lock(&self.queue.arrived);
+        loop {
+            if let Some(queues) = arrived.pop_front() {
+                return Ok(Established::new(queues, cx.address.to_owned()));
+            }
+            if cx.deadline.has_passed() {
+                return Err(cx.deadline.error(Operation::Accept, cx.address));
+            }
+            arrived = cx.deadline.wait(&self.queue.change, arrived);
+        }
+    }
 }
 
 /// One direction.
 #[derive(Default)]
 struct MessageQueue {
-    state: Mutex<MessageQueueState>,
+    state: Mutex<QueueState>,
     change: Condvar,
 }
 
 #[derive(Default)]
-struct MessageQueueState {
+struct QueueState {
     messages: VecDeque<Received>,
     bytes: u64,
     /// The sender has closed.
@@ -114,84 +124,73 @@ struct MessageQueueState {
     receiver_gone: bool,
 }
 
-struct Inproc {
-    name: String,
-    options: Options,
+/// One side of a connection.
+struct Queues {
     peer_max: u64,
     out: Arc<MessageQueue>,
     back: Arc<MessageQueue>,
 }
 
-impl Inproc {
-    /// Waits for `done`, which says so or fails.
+impl MessageQueue {
+    /// Waits until `done` returns a result.
     fn wait_for<T>(
         &self,
-        queue: &MessageQueue,
-        operation: &'static str,
-        timeout: Option<Duration>,
-        mut done: impl FnMut(&mut MessageQueueState) -> Option<Result<T, Error>>,
+        operation: Operation,
+        cx: &Context<'_>,
+        mut done: impl FnMut(&mut QueueState) -> Option<Result<T, Error>>,
     ) -> Result<T, Error> {
-        let deadline = deadline::deadline(timeout);
-        let mut state = lock(&queue.state);
+        let mut state = lock(&self.state);
         loop {
             if let Some(result) = done(&mut state) {
-                queue.change.notify_all();
+                self.change.notify_all();
                 return result;
             }
-            if deadline::passed(deadline) {
-                return Err(Error::Timeout {
-                    operation,
-                    after: timeout.unwrap_or_default(),
-                });
+            if cx.deadline.has_passed() {
+                return Err(cx.timeout(operation));
             }
-            state = wait(&queue.change, state, deadline);
-        }
-    }
-
-    fn gone(&self) -> Error {
-        Error::Disconnected {
-            peer: self.peer().to_owned(),
-            missing: 0,
+            state = cx.deadline.wait(&self.change, state);
         }
     }
 }
 
-impl Transport for Inproc {
-    fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
-        let bytes = message.payload_len();
-        for (limit, whose) in [
-            (self.options.max_message, "this side"),
-            (self.peer_max, "the peer"),
-        ] {
-            if bytes > limit {
-                return Err(Error::TooLarge {
-                    len: bytes,
-                    limit,
-                    whose,
-                });
-            }
+impl Transport for Queues {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            two_way: true,
+            acknowledges: true,
+            notices_death: true,
+            limits_size: true,
+            passes_descriptors: true,
+            fills_allocator: false,
         }
+    }
+
+    fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
+        let bytes = message.payload_len();
+        Context::check_size(bytes, self.peer_max, "the peer")?;
         // Every limit of the wire holds here too: a program must not break when its endpoint changes.
         Encoder::new(message, 0, Flags::default()).map_err(Error::Message)?;
-        let borrowed = message.buffers().filter(|buffer| buffer.is_borrowed());
-        let borrowed: u64 = borrowed.map(|buffer| buffer.len() as u64).sum();
+        let buffers = message.buffers();
+        let borrowed: u64 = buffers
+            .filter(|buffer| buffer.is_borrowed())
+            .map(|buffer| buffer.len() as u64)
+            .sum();
         let reason = if borrowed > 0 {
             PathReason::Borrowed
         } else {
             PathReason::OnlyWay
         };
-        let copied = message.copied_bytes() + borrowed;
         let transfer = Transfer {
             bytes,
-            copied,
+            copied: message.copied_bytes() + borrowed,
             system_calls: 0,
             path: TransferPath::Handover,
             reason,
         };
-        let window = self.options.window;
-        self.wait_for(&self.out, "send", self.options.send_timeout, |state| {
+        let window = cx.options.window;
+        self.out.wait_for(Operation::Send, cx, |state| {
             if state.receiver_gone {
-                return Some(Err(self.gone()));
+                return Some(Err(cx.disconnected(0)));
             }
             (state.messages.is_empty() || state.bytes.saturating_add(bytes) <= window)
                 .then_some(Ok(()))
@@ -211,65 +210,67 @@ impl Transport for Inproc {
         Ok(transfer)
     }
 
-    fn recv(&mut self) -> Result<Received, Error> {
-        self.wait_for(&self.back, "recv", self.options.recv_timeout, |state| {
+    fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
+        let received = self.back.wait_for(Operation::Recv, cx, |state| {
             if let Some(received) = state.messages.pop_front() {
                 state.bytes -= received.transfer.bytes;
                 return Some(Ok(received));
             }
             if state.closed {
-                return Some(Err(Error::Closed {
-                    peer: self.peer().to_owned(),
-                }));
+                return Some(Err(cx.closed()));
             }
-            state.sender_gone.then(|| Err(self.gone()))
+            state.sender_gone.then(|| Err(cx.disconnected(0)))
+        })?;
+        if cx.allocator.insists() {
+            return copy_into(received, cx);
+        }
+        Ok(received)
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.out.wait_for(Operation::Flush, cx, |state| {
+            if state.messages.is_empty() {
+                Some(Ok(()))
+            } else {
+                state.receiver_gone.then(|| Err(cx.disconnected(0)))
+            }
         })
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        self.wait_for(
-            &self.out,
-            "flush",
-            self.options.send_timeout,
-            |state| match state {
-                MessageQueueState { messages, .. } if messages.is_empty() => Some(Ok(())),
-                MessageQueueState {
-                    receiver_gone: true,
-                    ..
-                } => Some(Err(self.gone())),
-                _ => None,
-            },
-        )
-    }
-
-    fn close(&mut self) -> Result<(), Error> {
-        self.flush()?;
+    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.flush(cx)?;
         lock(&self.out.state).closed = true;
         self.out.change.notify_all();
         Ok(())
     }
-
-    fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>) {
-        (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            two_way: true,
-            acknowledges: true,
-            notices_death: true,
-            limits_size: true,
-            passes_descriptors: true,
-        }
-    }
-
-    fn peer(&self) -> &str {
-        &self.name
-    }
 }
 
-impl Drop for Inproc {
-    /// What was sent can still be received; a link that is dropped in good order has closed.
+/// The same message in the allocator's memory.
+fn copy_into(received: Received, cx: &mut Context<'_>) -> Result<Received, Error> {
+    let Received {
+        message,
+        mut transfer,
+    } = received;
+    let encoder = Encoder::new(&message, 0, Flags::default()).map_err(Error::Message)?;
+    let mut copy = || -> Result<_, DecodeError> {
+        let limits = Limits::default().with_payload(u64::MAX);
+        let (_, header) = Header::parse(encoder.head(), &limits)?;
+        let mut buffers = Vec::with_capacity(encoder.buffers().len());
+        for buffer in encoder.buffers() {
+            let mut memory = cx.allocator.allocate(buffer.len())?;
+            memory.as_mut_slice().copy_from_slice(buffer);
+            buffers.push(memory.freeze());
+            transfer.copied += buffer.len() as u64;
+        }
+        header.resolve(buffers)
+    };
+    let message = copy().map_err(|source| cx.invalid(source))?;
+    transfer.reason = PathReason::Allocator;
+    Ok(Received { message, transfer })
+}
+
+impl Drop for Queues {
+    /// What was sent can still be received; a connection that is dropped in good order has closed.
     fn drop(&mut self) {
         let mut state = lock(&self.out.state);
         state.closed |= !std::thread::panicking();
@@ -284,66 +285,7 @@ impl Drop for Inproc {
     }
 }
 
-impl Acceptor for Listener {
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
-        let deadline = deadline::deadline(timeout);
-        let mut arrived = lock(&self.queue.arrived);
-        loop {
-            if let Some(link) = arrived.pop_front() {
-                return Ok(Box::new(link));
-            }
-            if deadline::passed(deadline) {
-                return Err(Error::Timeout {
-                    operation: "accept",
-                    after: timeout.unwrap_or_default(),
-                });
-            }
-            arrived = wait(&self.queue.change, arrived, deadline);
-        }
-    }
-
-    /// Nothing lands: a message is handed over where it lies.
-    fn set_allocators(&mut self, _: AllocatorFactory) {}
-
-    fn address(&self) -> String {
-        format!("inproc:{}", self.name)
-    }
-}
-
-fn wait<'g, T>(
-    change: &Condvar,
-    guard: MutexGuard<'g, T>,
-    deadline: Option<Instant>,
-) -> MutexGuard<'g, T> {
-    match deadline {
-        None => change.wait(guard).unwrap_or_else(PoisonError::into_inner),
-        Some(deadline) => {
-            let left = deadline.saturating_duration_since(Instant::now());
-            change
-                .wait_timeout(guard, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0
-        }
-    }
-}
-
 /// A panic elsewhere leaves queues as whole as they were: each change is one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl fmt::Debug for Inproc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inproc")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
 }

@@ -1,8 +1,11 @@
-//! The ways a numpush message moves. One mechanism, one module; what the two socket transports share is in `socket`.
+//! The ways a numpush message moves: one mechanism, one module.
 //!
-//! Every transport hands out a [`Transport`], a two-way connection, from its `connect` function or from its [`Acceptor`].
-//! Each call says in a [`Transfer`] what it cost. What a medium cannot do is in its [`Capabilities`], and the call that needs it
-//! returns [`Error::Unsupported`].
+//! [`connect`] and [`listen`] look up an endpoint's transport in the table of `registry`. A transport is a factory, and what
+//! it returns: one side of a connection, or an acceptor (`transport`). [`Connection`] and [`Listener`] do what every
+//! transport does alike. What the two socket transports share is in `socket`.
+//!
+//! Each call reports in a [`Transfer`] what it cost. What a medium cannot do is in its [`Capabilities`], and the call that
+//! needs it returns [`Error::Unsupported`].
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(all(feature = "tcp", feature = "unix", feature = "file", feature = "zmq")),
@@ -14,25 +17,32 @@
     )
 )]
 
+mod connection;
 mod deadline;
+mod endpoint;
 mod error;
+mod listener;
 mod options;
+mod registry;
 mod transfer;
 mod transport;
 
 #[cfg(feature = "file")]
 pub mod file;
-pub mod inproc;
+mod inproc;
 #[cfg(any(feature = "tcp", feature = "unix"))]
 mod socket;
 #[cfg(feature = "tcp")]
-pub mod tcp;
+mod tcp;
 #[cfg(feature = "unix")]
 pub mod unix;
 #[cfg(feature = "zmq")]
-pub mod zmq;
+mod zmq;
 
-pub use error::{Error, Refusal};
-pub use options::{Checksums, Options, Sendfile};
-pub use transfer::{PathReason, Transfer, TransferPath};
-pub use transport::{Acceptor, AllocatorFactory, Capabilities, Received, Transport};
+pub use connection::{Connection, Messages};
+pub use endpoint::{Endpoint, EndpointError, Scheme};
+pub use error::{Error, Operation, Refusal};
+pub use listener::{Incoming, Listener};
+pub use options::{Checksums, Options, Parameter, Sendfile};
+pub use registry::{connect, listen};
+pub use transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};

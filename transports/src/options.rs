@@ -1,27 +1,181 @@
+//! How connections behave, and which parameters of an endpoint say so.
+
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// How a link behaves. The defaults suit most.
+use numpush_message::{BufferAllocator, HeapAllocator};
+
+/// How connections and listeners behave. The defaults suit most.
+///
+/// An endpoint's parameters have the last word: `tcp://host:5555?max=1000` limits that connection whatever the options
+/// are.
+///
+/// ```
+/// # use numpush_transports as numpush;
+/// use std::time::Duration;
+///
+/// let options = numpush::Options::new()
+///     .max_message(4 << 30)
+///     .recv_timeout(Duration::from_millis(50));
+/// let mut listener = options.listen("inproc:options")?;
+/// let _sender = options.connect("inproc:options")?;
+/// assert!(listener.accept()?.recv().unwrap_err().is_timeout());
+/// # Ok::<(), numpush::Error>(())
+/// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Options {
-    /// Largest payload of one message in bytes, sent or received.
-    pub max_message: u64,
-    /// Payload bytes that may be on their way to the peer before the sender has to wait. One message may always go.
-    pub window: u64,
-    /// Longest wait for the peer in send, flush and close.
-    pub send_timeout: Option<Duration>,
-    /// Longest wait for a message in recv.
-    pub recv_timeout: Option<Duration>,
-    /// How long connect keeps trying while nobody listens.
-    pub connect_timeout: Duration,
-    /// Whether payloads carry checksums.
-    pub checksums: Checksums,
-    /// Whether tcp sends memory behind a descriptor by sendfile(2).
-    pub sendfile: Sendfile,
-    /// Users that may connect to a unix socket besides our own.
-    pub allowed_users: Vec<u32>,
-    /// Bytes of segments a unix link may keep for plain memory on its way.
-    pub segment_budget: u64,
+    pub(crate) max_message: u64,
+    pub(crate) window: u64,
+    pub(crate) send_timeout: Option<Duration>,
+    pub(crate) recv_timeout: Option<Duration>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) checksums: Checksums,
+    pub(crate) sendfile: Sendfile,
+    pub(crate) allowed_users: Vec<u32>,
+    pub(crate) segment_budget: u64,
+    allocator: Option<MakeAllocator>,
+}
+
+type MakeAllocator = Arc<dyn Fn() -> Box<dyn BufferAllocator> + Send + Sync>;
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            max_message: 1 << 30,
+            window: 256 << 20,
+            send_timeout: None,
+            recv_timeout: None,
+            connect_timeout: Duration::from_secs(5),
+            checksums: Checksums::Auto,
+            sendfile: Sendfile::Auto,
+            allowed_users: Vec::new(),
+            segment_budget: 1 << 30,
+            allocator: None,
+        }
+    }
+
+    /// Largest payload of one message, sent or received, in bytes. Default: 1 GiB.
+    #[must_use]
+    pub fn max_message(self, bytes: u64) -> Self {
+        Self {
+            max_message: bytes,
+            ..self
+        }
+    }
+
+    /// Payload bytes that may be on their way to the peer before `send` waits; one message may always go. Default:
+    /// 256 MiB. The kernel's own buffers may be smaller: over tcp a sender waits after some MiB that nobody receives.
+    #[must_use]
+    pub fn window(self, bytes: u64) -> Self {
+        Self {
+            window: bytes,
+            ..self
+        }
+    }
+
+    /// Longest wait for the peer in `send`, `flush` and `close`. Default: `None`, forever. Zero does not wait at all.
+    #[must_use]
+    pub fn send_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        Self {
+            send_timeout: timeout.into(),
+            ..self
+        }
+    }
+
+    /// Longest wait for a message in `recv`. Default: `None`, forever. Zero polls: a message that is there is
+    /// returned, and else the timeout at once.
+    #[must_use]
+    pub fn recv_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        Self {
+            recv_timeout: timeout.into(),
+            ..self
+        }
+    }
+
+    /// How long `connect` keeps trying while nobody listens. Default: 5 s.
+    #[must_use]
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        Self {
+            connect_timeout: timeout,
+            ..self
+        }
+    }
+
+    /// Whether payloads carry checksums. Default: [`Checksums::Auto`].
+    #[must_use]
+    pub fn checksums(self, checksums: Checksums) -> Self {
+        Self { checksums, ..self }
+    }
+
+    /// Whether tcp sends memory with a descriptor by sendfile(2). Default: [`Sendfile::Auto`].
+    #[must_use]
+    pub fn sendfile(self, sendfile: Sendfile) -> Self {
+        Self { sendfile, ..self }
+    }
+
+    /// Users that may connect to a unix socket besides our own. Default: none.
+    #[must_use]
+    pub fn allowed_users(self, uids: impl IntoIterator<Item = u32>) -> Self {
+        Self {
+            allowed_users: uids.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Bytes of segments that a unix connection may keep for plain memory on its way. Default: 1 GiB.
+    #[must_use]
+    pub fn segment_budget(self, bytes: u64) -> Self {
+        Self {
+            segment_budget: bytes,
+            ..self
+        }
+    }
+
+    /// Where received payloads lie: every connection allocates from a clone of `allocator`. Default: a
+    /// [`HeapAllocator`] for each connection.
+    #[must_use]
+    pub fn allocator<A>(self, allocator: A) -> Self
+    where
+        A: BufferAllocator + Clone + Sync + 'static,
+    {
+        Self {
+            allocator: Some(Arc::new(move || Box::new(allocator.clone()))),
+            ..self
+        }
+    }
+
+    /// The allocator of one more connection.
+    pub(crate) fn make_allocator(&self) -> Box<dyn BufferAllocator> {
+        match &self.allocator {
+            Some(make) => make(),
+            None => Box::new(HeapAllocator::new()),
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("max_message", &self.max_message)
+            .field("window", &self.window)
+            .field("send_timeout", &self.send_timeout)
+            .field("recv_timeout", &self.recv_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("checksums", &self.checksums)
+            .field("sendfile", &self.sendfile)
+            .field("allowed_users", &self.allowed_users)
+            .field("segment_budget", &self.segment_budget)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether payloads carry checksums.
@@ -37,12 +191,12 @@ pub enum Checksums {
     Off,
 }
 
-/// Whether tcp sends memory behind a descriptor by sendfile(2).
+/// Whether tcp sends memory with a descriptor by sendfile(2).
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sendfile {
-    /// To other machines, and from files. Between processes of one machine a write is faster: see
-    /// `docs/design/0001-paths.md` for the measurement.
+    /// To other machines, and from files. Between processes of one machine a write is faster:
+    /// `docs/design/0001-paths.md` has the measurement.
     #[default]
     Auto,
     /// Always.
@@ -51,18 +205,43 @@ pub enum Sendfile {
     Off,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            max_message: 1 << 30,
-            window: 256 << 20,
-            send_timeout: None,
-            recv_timeout: None,
-            connect_timeout: Duration::from_secs(5),
-            checksums: Checksums::Auto,
-            sendfile: Sendfile::Auto,
-            allowed_users: Vec::new(),
-            segment_budget: 1 << 30,
-        }
-    }
+/// A parameter that an endpoint may have after its `?`.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// The values it can have, as a help text shows them.
+    pub values: &'static str,
+    /// What it sets, and its default.
+    pub meaning: &'static str,
+    /// Sets it; `None` if the value is none of [`Self::values`].
+    pub(crate) parse: fn(&str, &mut Options) -> Option<()>,
+}
+
+impl Parameter {
+    pub(crate) const MAX: Self = Self {
+        name: "max",
+        values: "BYTES",
+        meaning: "largest payload of a message (1 GiB)",
+        parse: |value, options| {
+            options.max_message = value.parse().ok()?;
+            Some(())
+        },
+    };
+
+    pub(crate) const CHECKSUMS: Self = Self {
+        name: "checksums",
+        values: "on|off|auto",
+        meaning: "CRC-32C over payloads (auto: between machines, and in a file)",
+        parse: |value, options| {
+            options.checksums = match value {
+                "on" => Checksums::On,
+                "off" => Checksums::Off,
+                "auto" => Checksums::Auto,
+                _ => return None,
+            };
+            Some(())
+        },
+    };
 }

@@ -5,10 +5,9 @@
 //! | copies by us | none | none |
 //! | copies by the kernel | one (plain memory), none (sendfile) | one |
 //!
-//! Ordered, acknowledged, up to `max_message` bytes a message. Buffers of 64 KiB and more that lie in a file that cannot
-//! change go by sendfile(2), and those in sealed memory if the peer is another machine; the measurement behind that, and
-//! why not splice(2), is in `docs/design/0001-paths.md`. CRC-32C per MiB
-//! is on between machines, off on one; either side may ask for it. Not encrypted, not authenticated: use it on a
+//! Ordered, acknowledged, up to `max_message` bytes a message. Buffers of 64 KiB and more in a file that cannot
+//! change go by sendfile(2), and those in sealed memory if the peer is another machine; `docs/design/0001-paths.md` has the
+//! measurement, and why not splice(2). CRC-32C per MiB is on between machines and off on one; either side may ask for it. Not encrypted, not authenticated: use it on a
 //! network you trust.
 
 use std::io;
@@ -22,63 +21,68 @@ use numpush_message::{
 use numpush_os as os;
 
 use crate::deadline::connect_until;
-use crate::error::Error;
-use crate::options::{Checksums, Options, Sendfile};
-use crate::socket::listener::{Listener, ListeningSocket};
-use crate::socket::session::Hello;
-use crate::socket::{Medium, Plan, SMALL, Stream};
+use crate::endpoint::{Endpoint, Scheme};
+use crate::error::{Error, Operation};
+use crate::options::{Checksums, Options, Parameter, Sendfile};
+use crate::socket::{Hello, ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, Stream};
 use crate::transfer::{PathReason, Transfer};
-use crate::transport::{Acceptor, AllocatorFactory, Transport};
+use crate::transport::{Bound, Established, Factory};
 
-/// Connects to `address`, a host name or an IP address with a port (`[::1]:5555` for IPv6).
-///
-/// # Errors
-/// [`Error::Io`] if nobody listens for as long as the connect timeout, or the name is unknown;
-/// [`Error::Handshake`] if something else than numpush answers.
-pub fn connect(
-    address: &str,
-    options: &Options,
-    allocator: Box<dyn BufferAllocator>,
-) -> Result<Box<dyn Transport>, Error> {
-    let socket = connect_until(address, options.connect_timeout, || {
-        connect_any(address, options.connect_timeout)
-    })?;
-    let peer = format!(
-        "tcp://{}",
-        socket
+/// The factory of this transport.
+pub(crate) struct Tcp;
+
+const SENDFILE: Parameter = Parameter {
+    name: "sendfile",
+    values: "on|off|auto",
+    meaning: "sendfile(2) for memory with a descriptor (auto: between machines, and of files)",
+    parse: |value, options| {
+        options.sendfile = match value {
+            "on" => Sendfile::On,
+            "off" => Sendfile::Off,
+            "auto" => Sendfile::Auto,
+            _ => return None,
+        };
+        Some(())
+    },
+};
+
+impl Factory for Tcp {
+    fn scheme(&self) -> Scheme {
+        Scheme::Tcp
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter::MAX, Parameter::CHECKSUMS, SENDFILE]
+    }
+
+    /// Connects to a host name or an IP address with a port (`[::1]:5555` for IPv6).
+    fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error> {
+        let asked = format!("tcp://{}", to.address());
+        let socket = connect_until(&asked, options.connect_timeout, || {
+            connect_any(to.address(), options.connect_timeout)
+        })?;
+        let peer = socket
             .peer_addr()
-            .map_err(Error::io("connect to", address))?
-    );
-    let (medium, hello) = set_up(&socket, options).map_err(Error::io("set up", &peer))?;
-    let link = Stream::open(
-        socket.into(),
-        medium,
-        peer,
-        hello,
-        options.clone(),
-        allocator,
-    )?;
-    Ok(Box::new(link))
-}
+            .map_err(Error::io(Operation::Connect, &asked))?;
+        let peer = format!("tcp://{peer}");
+        let set_up = set_up(&socket, options);
+        let (medium, hello) = set_up.map_err(Error::io(Operation::SetUp, &peer))?;
+        let stream = Stream::open(socket.into(), medium, &peer, hello, options)?;
+        Ok(Established::new(stream, peer))
+    }
 
-/// Listens on `address`; port 0 takes a free one, which [`Acceptor::address`] tells.
-///
-/// # Errors
-/// [`Error::Io`] if the address is not ours or taken.
-pub fn listen(
-    address: &str,
-    options: &Options,
-    allocators: AllocatorFactory,
-) -> Result<Box<dyn Acceptor>, Error> {
-    let listener = TcpListener::bind(address).map_err(Error::io("listen on", address))?;
-    listener
-        .set_nonblocking(true)
-        .map_err(Error::io("listen on", address))?;
-    Ok(Box::new(Listener::new(
-        listener,
-        options.clone(),
-        allocators,
-    )))
+    /// Listens on an address of ours; port 0 takes a free one.
+    fn listen(&self, at: &Endpoint, _: &Options) -> Result<Bound, Error> {
+        let bind = || {
+            let listener = TcpListener::bind(at.address())?;
+            listener.set_nonblocking(true)?;
+            let address = format!("tcp://{}", listener.local_addr()?);
+            Ok((listener, address))
+        };
+        let asked = format!("tcp://{}", at.address());
+        let (listener, address) = bind().map_err(Error::io(Operation::Listen, &asked))?;
+        Ok(Bound::new(SocketAcceptor::new(listener), address))
+    }
 }
 
 /// Tries each address of the name in turn.
@@ -93,7 +97,7 @@ fn connect_any(address: &str, timeout: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(Tcp, Hello)> {
+fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(TcpMedium, Hello)> {
     socket.set_nodelay(true)?;
     // Probes after 15 s, every 5 s, 3 times; data unacknowledged for 30 s end the connection too.
     let seconds = Duration::from_secs;
@@ -110,7 +114,7 @@ fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(Tcp, Hello)> {
         segments: false,
     };
     Ok((
-        Tcp {
+        TcpMedium {
             same_host,
             sendfile: options.sendfile,
         },
@@ -123,14 +127,14 @@ fn is_same_host(peer: IpAddr, local: IpAddr) -> bool {
 }
 
 impl ListeningSocket for TcpListener {
-    type Medium = Tcp;
+    type Medium = TcpMedium;
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.as_fd()
     }
 
-    fn take(&self) -> io::Result<(OwnedFd, String)> {
-        let (socket, peer) = self.accept()?;
+    fn accept(&self) -> io::Result<(OwnedFd, String)> {
+        let (socket, peer) = Self::accept(self)?;
         Ok((socket.into(), format!("tcp://{peer}")))
     }
 
@@ -139,26 +143,21 @@ impl ListeningSocket for TcpListener {
         socket: &OwnedFd,
         peer: &str,
         options: &Options,
-    ) -> Result<(Tcp, Hello), Error> {
-        let socket = socket.try_clone().map_err(Error::io("set up", peer))?;
-        set_up(&TcpStream::from(socket), options).map_err(Error::io("set up", peer))
-    }
-
-    fn address(&self) -> String {
-        self.local_addr().map_or_else(
-            |_| "tcp://?".to_owned(),
-            |address| format!("tcp://{address}"),
-        )
+    ) -> Result<(TcpMedium, Hello), Error> {
+        socket
+            .try_clone()
+            .and_then(|socket| set_up(&TcpStream::from(socket), options))
+            .map_err(Error::io(Operation::SetUp, peer))
     }
 }
 
 /// Bytes and nothing else.
-pub(crate) struct Tcp {
+pub(crate) struct TcpMedium {
     same_host: bool,
     sendfile: Sendfile,
 }
 
-impl Tcp {
+impl TcpMedium {
     /// A mapping that is warm is written faster than its pages are sent, as long as both cost one processor's time. A
     /// file may not even be in memory.
     fn prefers_sendfile(&self, stability: Stability) -> bool {
@@ -170,7 +169,7 @@ impl Tcp {
     }
 }
 
-impl Medium for Tcp {
+impl Medium for TcpMedium {
     const DESCRIPTORS: bool = false;
     const KEEPS_SENT: bool = false;
 

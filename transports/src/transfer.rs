@@ -1,12 +1,33 @@
+//! What calls report: what a message cost, and what a medium can do.
+
 use std::fmt;
 
+use numpush_message::Message;
+
 /// What moving one message cost on this side.
+///
+/// Every [`Connection::send`](crate::Connection::send) returns one, and every [`Received`] has one.
+///
+/// ```
+/// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+/// use numpush::{Buffer, Message, TransferPath};
+///
+/// let listener = numpush::listen("inproc:transfer")?;
+/// let mut tx = numpush::connect(&listener.address())?;
+/// let shared = tx.send(&Message::new(Buffer::from(vec![7; 64])))?;
+/// assert_eq!((shared.bytes, shared.copied), (64, 0));
+/// assert_eq!(shared.path, TransferPath::Handover);
+/// let borrowed = tx.send(&Message::new(Buffer::borrowed(&[7; 64])))?;
+/// assert_eq!((borrowed.bytes, borrowed.copied), (64, 64));
+/// # Ok::<(), numpush::Error>(())
+/// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfer {
     /// Payload bytes: the buffers and the padding between them.
     pub bytes: u64,
     /// Payload bytes that our own code copied in user space, building the message included. The kernel's copies at a
-    /// socket are not in here; the path tells of them.
+    /// socket do not count: the path shows them.
     pub copied: u64,
     /// System calls made for it. Zero where a runtime that is not ours makes them.
     pub system_calls: u32,
@@ -23,7 +44,7 @@ pub enum TransferPath {
     /// The message itself was handed over.
     #[default]
     Handover,
-    /// sendmsg(2) from where the data lie: the kernel copies.
+    /// sendmsg(2) from where the data are: the kernel copies.
     Write,
     /// sendfile(2): the kernel sends the pages themselves.
     SendFile,
@@ -35,7 +56,7 @@ pub enum TransferPath {
     SegmentCopy,
     /// A mapped file.
     Map,
-    /// Frames given to, or taken from, a ZeroMQ runtime, which copies them to and from its own buffers.
+    /// Frames handed to, or taken from, a ZeroMQ runtime, which copies them to and from its own buffers.
     Frames,
 }
 
@@ -46,7 +67,7 @@ pub enum PathReason {
     /// It is the only one the medium has.
     #[default]
     OnlyWay,
-    /// The memory has no descriptor behind it.
+    /// The memory has no descriptor.
     PlainMemory,
     /// The memory has a descriptor and cannot change while the peer reads it.
     StableDescriptor,
@@ -64,9 +85,9 @@ pub enum PathReason {
     NotImmutable,
     /// The file is sealed or immutable.
     Immutable,
-    /// The frames lie as they must.
+    /// The frames are aligned as they must be.
     Aligned,
-    /// The frames do not lie as they must, or the caller chose where they land.
+    /// The bytes had to be copied into the caller's allocator, or to where they are aligned.
     Allocator,
     /// A borrowed buffer cannot be handed over.
     Borrowed,
@@ -94,11 +115,11 @@ impl PathReason {
         match self {
             Self::OnlyWay => "only way of the medium",
             Self::PlainMemory => "plain memory",
-            Self::StableDescriptor => "stable memory behind a descriptor",
+            Self::StableDescriptor => "stable memory with a descriptor",
             Self::SameHost => "faster than sendfile on one machine",
-            Self::Small => "too small for more",
+            Self::Small => "small",
             Self::SegmentsHeld => "receiver holds all segments",
-            Self::NoSegment => "no segment to be had",
+            Self::NoSegment => "no segment could be made",
             Self::ForeignUser => "peer of another user",
             Self::NotImmutable => "file can be truncated",
             Self::Immutable => "file cannot change",
@@ -124,4 +145,33 @@ impl fmt::Display for Transfer {
             "{bytes} bytes by {path} ({reason}), {copied} copied by us, {system_calls} system calls"
         )
     }
+}
+
+/// A message, and what it cost to receive it.
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct Received {
+    /// The message; it owns its buffers.
+    pub message: Message<'static>,
+    /// What it cost.
+    pub transfer: Transfer,
+}
+
+/// What a medium can do.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The peer can answer on the same connection.
+    pub two_way: bool,
+    /// [`Connection::flush`](crate::Connection::flush) waits until the peer has the messages.
+    pub acknowledges: bool,
+    /// A peer that dies is noticed by whoever waits for it.
+    pub notices_death: bool,
+    /// A message too large is refused before a byte of it is stored.
+    pub limits_size: bool,
+    /// Memory with a descriptor is passed, not moved.
+    pub passes_descriptors: bool,
+    /// Payloads arrive in the allocator of the [`Options`](crate::Options). Where this is false they arrive in memory of
+    /// the medium's own, and an allocator that wants every payload gets a copy.
+    pub fills_allocator: bool,
 }

@@ -1,128 +1,150 @@
-use std::fmt;
-use std::ops::Deref;
-use std::time::Duration;
+//! What a transport is: a factory in the table of `registry`, and what it returns.
 
-use numpush_message::{BufferAllocator, HeapAllocator, Message};
+use numpush_message::{BufferAllocator, DecodeError, Message};
 
-use crate::error::Error;
-use crate::transfer::Transfer;
+use crate::deadline::Deadline;
+use crate::endpoint::{Endpoint, Scheme};
+use crate::error::{Error, Operation};
+use crate::options::{Options, Parameter};
+use crate::transfer::{Capabilities, Received, Transfer};
 
-/// A two-way connection that moves messages.
+/// One mechanism.
 ///
-/// Messages arrive whole, in order and at most once, or not at all. After an error for which [`Error::is_recoverable`]
-/// is false the link is of no more use.
-pub trait Transport: Send + fmt::Debug {
+/// A new transport is this type, a feature, a [`Scheme`], one line of `registry`, one line of the conformance suite and one
+/// row of the README.
+pub(crate) trait Factory: Sync {
+    fn scheme(&self) -> Scheme;
+
+    /// The parameters its endpoints may have.
+    fn parameters(&self) -> &'static [Parameter];
+
+    /// Connects, waiting up to the connect timeout for the other side to appear.
+    fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error>;
+
+    fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error>;
+}
+
+/// One side of a two-way connection.
+///
+/// Messages arrive whole, in order and at most once, or not at all. What every transport does alike is done by
+/// [`Connection`](crate::Connection): our own limit on sizes, timeouts, the peer's name.
+pub(crate) trait Transport: Send {
+    fn capabilities(&self) -> Capabilities;
+
     /// Sends a message. On return its borrowed buffers are free again; shared ones are held as long as the medium
-    /// reads them. It does not wait for the peer: see [`Self::flush`].
+    /// reads them. It does not wait until the peer has the message: see [`Self::flush`].
     ///
-    /// # Errors
-    /// [`Error::TooLarge`] and [`Error::Message`] before anything is sent; [`Error::Timeout`] if the peer took nothing
-    /// for as long as the send timeout; [`Error::Disconnected`] if it is gone.
-    fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error>;
+    /// Fails with [`Error::Message`] and [`Error::TooLarge`] before anything is sent; with [`Error::Timeout`] if the
+    /// peer took nothing until the deadline; with [`Error::Disconnected`] if it is gone.
+    fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error>;
 
     /// Receives the next message.
     ///
-    /// # Errors
-    /// [`Error::Closed`] after the last message; [`Error::Timeout`]; [`Error::Disconnected`] if the peer is gone
-    /// without a word; [`Error::InvalidMessage`] if it sent something that is no message.
-    fn recv(&mut self) -> Result<Received, Error>;
+    /// Fails with [`Error::Closed`] after the last message, [`Error::Timeout`], [`Error::Disconnected`] if the peer is
+    /// gone without closing, [`Error::InvalidMessage`] if it sent something that is no message.
+    fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error>;
 
     /// Waits until the peer has acknowledged every message sent.
     ///
-    /// # Errors
-    /// [`Error::Unsupported`] where the medium has no way back; else as [`Self::send`].
-    fn flush(&mut self) -> Result<(), Error>;
+    /// Fails with [`Error::Unsupported`] where the medium has no way back; else as [`Self::send`].
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error>;
 
-    /// Waits as [`Self::flush`] does where it can, then tells the peer that nothing more comes.
+    /// Waits as [`Self::flush`] does where it can, then reports to the peer that nothing more comes.
+    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error>;
+}
+
+/// A place where connections arrive.
+pub(crate) trait Acceptor: Send {
+    /// Waits for the next connection whose handshake is done. A peer that is slow, or that sends something else, delays
+    /// nobody.
     ///
-    /// # Errors
-    /// As [`Self::flush`].
-    fn close(&mut self) -> Result<(), Error>;
-
-    /// How long [`Self::send`], [`Self::flush`] and [`Self::close`] wait for the peer, and how long [`Self::recv`]
-    /// does; `None` waits for ever.
-    fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>);
-
-    /// What the medium can do.
-    fn capabilities(&self) -> Capabilities;
-
-    /// Who is on the other side.
-    fn peer(&self) -> &str;
+    /// Fails with [`Error::Handshake`] for one peer; the next call waits for the others.
+    fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error>;
 }
 
-/// A place where links arrive.
-pub trait Acceptor: Send + fmt::Debug {
-    /// Waits for the next link whose handshake is done; `None` for the timeout waits for ever.
-    ///
-    /// A peer that dawdles, or that sends something else, holds up nobody.
-    ///
-    /// # Errors
-    /// [`Error::Handshake`] tells of one peer that failed: call again for the others. [`Error::Timeout`].
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error>;
-
-    /// Where the payloads of links accepted from now on land.
-    fn set_allocators(&mut self, allocators: AllocatorFactory);
-
-    /// Where it listens, with the port the kernel chose.
-    fn address(&self) -> String;
+/// A connection that was made, and the peer's name.
+pub(crate) struct Established {
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) peer: String,
 }
 
-/// Makes the allocator of each link.
-pub struct AllocatorFactory(Box<dyn Fn() -> Box<dyn BufferAllocator> + Send>);
-
-impl AllocatorFactory {
-    /// A allocator of its own for every link.
-    pub fn new<L: BufferAllocator + 'static>(make: impl Fn() -> L + Send + 'static) -> Self {
-        Self(Box::new(move || Box::new(make())))
-    }
-
-    /// The next link's allocator.
-    pub fn make(&self) -> Box<dyn BufferAllocator> {
-        (self.0)()
+impl Established {
+    pub(crate) fn new(transport: impl Transport + 'static, peer: String) -> Self {
+        Self {
+            transport: Box::new(transport),
+            peer,
+        }
     }
 }
 
-impl Default for AllocatorFactory {
-    fn default() -> Self {
-        Self::new(HeapAllocator::new)
+/// An acceptor, and the endpoint at which others can connect to it.
+pub(crate) struct Bound {
+    pub(crate) acceptor: Box<dyn Acceptor>,
+    pub(crate) address: String,
+}
+
+impl Bound {
+    pub(crate) fn new(acceptor: impl Acceptor + 'static, address: String) -> Self {
+        Self {
+            acceptor: Box::new(acceptor),
+            address,
+        }
     }
 }
 
-impl fmt::Debug for AllocatorFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AllocatorFactory")
+/// What the caller brings to every call on a connection.
+pub(crate) struct Context<'c> {
+    pub(crate) options: &'c Options,
+    /// Where received payloads lie.
+    pub(crate) allocator: &'c mut dyn BufferAllocator,
+    pub(crate) peer: &'c str,
+    /// When this call must have returned.
+    pub(crate) deadline: Deadline,
+}
+
+/// What a listener brings to every call of accept.
+pub(crate) struct AcceptContext<'c> {
+    pub(crate) options: &'c Options,
+    pub(crate) address: &'c str,
+    pub(crate) deadline: Deadline,
+}
+
+impl Context<'_> {
+    /// Refuses a payload of more than `limit` bytes.
+    pub(crate) fn check_size(len: u64, limit: u64, whose: &'static str) -> Result<(), Error> {
+        if len > limit {
+            return Err(Error::TooLarge { len, limit, whose });
+        }
+        Ok(())
     }
-}
 
-/// What a medium can do.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// The peer can answer on the same link.
-    pub two_way: bool,
-    /// [`Transport::flush`] waits until the peer has the messages.
-    pub acknowledges: bool,
-    /// A peer that dies is noticed by whoever waits for it.
-    pub notices_death: bool,
-    /// A message too large is refused before a byte of it is stored.
-    pub limits_size: bool,
-    /// Memory behind a descriptor is passed, not moved.
-    pub passes_descriptors: bool,
-}
+    pub(crate) fn timeout(&self, operation: Operation) -> Error {
+        self.deadline.error(operation, self.peer)
+    }
 
-/// A message and what it cost to receive it.
-#[derive(Debug)]
-pub struct Received {
-    /// The message; it owns its buffers.
-    pub message: Message<'static>,
-    /// What it cost.
-    pub transfer: Transfer,
-}
+    pub(crate) fn closed(&self) -> Error {
+        Error::Closed {
+            peer: self.peer.to_owned(),
+        }
+    }
 
-impl Deref for Received {
-    type Target = Message<'static>;
+    pub(crate) fn disconnected(&self, missing: u64) -> Error {
+        Error::Disconnected {
+            peer: self.peer.to_owned(),
+            missing,
+        }
+    }
 
-    fn deref(&self) -> &Message<'static> {
-        &self.message
+    pub(crate) fn failed(&self) -> Error {
+        Error::Failed {
+            peer: self.peer.to_owned(),
+        }
+    }
+
+    pub(crate) fn invalid(&self, source: DecodeError) -> Error {
+        Error::InvalidMessage {
+            peer: self.peer.to_owned(),
+            source,
+        }
     }
 }

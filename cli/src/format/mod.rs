@@ -8,7 +8,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use numpush::{BufferAllocator, Frame, HeapAllocator, Limits, Message};
+use numpush::model::{BufferAllocator, HeapAllocator};
+use numpush::wire::Limits;
+use numpush::{Frame, Message};
 
 use crate::failure::Failure;
 
@@ -104,7 +106,7 @@ pub(crate) fn write(
             .map_err(Failure::file(path, "cannot write"));
     }
     if let (Format::Np, [message]) = (format, messages) {
-        numpush::file::write(path, message, true).map_err(numpush::Error::from)?;
+        numpush::file::write(path, message, true)?;
         return Ok(());
     }
     let draft = path.with_file_name(format!(
@@ -168,11 +170,11 @@ fn put(
             table::write(path, format, &batch, out)
         }
         Format::Np => {
-            let flags = numpush::Flags {
+            let flags = numpush::wire::Flags {
                 checksums: true,
                 references: false,
             };
-            let encoder = numpush::Encoder::new(one()?, 0, flags)
+            let encoder = numpush::wire::Encoder::new(one()?, 0, flags)
                 .map_err(|error| Failure::Numpush(error.into()))?;
             out.write_all(&encoder.copy_rest())
                 .map_err(Failure::file(path, "cannot write"))?;
@@ -201,17 +203,17 @@ fn slurp(path: &Path) -> Result<Source, Failure> {
 
 /// Messages one after another, as on a wire.
 fn stream(path: &Path, source: Source) -> Result<Vec<Message<'static>>, Failure> {
-    let fault = |error| Failure::Numpush(numpush::Error::Decode(error));
+    let fault = |error| Failure::Numpush(numpush::Error::from(error));
     let (Source::Memory(bytes), mut messages) = (source, Vec::new()) else {
         return Ok(Vec::new());
     };
-    let mut decoder = numpush::Decoder::new(Limits::default().with_payload(u64::MAX));
+    let mut decoder = numpush::wire::Decoder::new(Limits::default().with_payload(u64::MAX));
     let (mut rest, mut heap) = (bytes.as_slice(), HeapAllocator::new());
     while !rest.is_empty() {
         let spare = decoder.spare().map_err(fault)?;
         let (now, later) = rest.split_at(spare.len().min(rest.len()));
         spare[..now.len()].copy_from_slice(now);
-        if let Some(numpush::Record::Message(_, message)) =
+        if let Some(numpush::wire::Record::Message(_, message)) =
             decoder.filled(now.len(), &mut heap).map_err(fault)?
         {
             messages.push(message);

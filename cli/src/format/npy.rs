@@ -3,7 +3,8 @@
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
-use numpush::{Array, Dtype, Field, Message, RecordType, Scalar};
+use numpush::model::{Dtype, Field, RecordType, Scalar};
+use numpush::{Array, Message};
 
 use crate::failure::Failure;
 use crate::format::{Source, allocate, fault};
@@ -179,7 +180,7 @@ impl Layout {
         }
     }
 
-    fn from_literal(literal: &Literal) -> Option<Result<Self, numpush::DtypeError>> {
+    fn from_literal(literal: &Literal) -> Option<Result<Self, numpush::model::DtypeError>> {
         let shape = literal
             .entry("shape")?
             .items()?
@@ -199,12 +200,12 @@ impl Layout {
     }
 }
 
-fn record(entries: &[Literal]) -> Option<Result<Dtype, numpush::DtypeError>> {
+fn record(entries: &[Literal]) -> Option<Result<Dtype, numpush::model::DtypeError>> {
     let (mut fields, mut at) = (Vec::new(), 0);
     for entry in entries {
         let [Literal::Text(name), Literal::Text(typestr)] = entry.items()? else {
             // Nested records and sub-arrays.
-            return Some(Err(numpush::DtypeError::Unsupported {
+            return Some(Err(numpush::model::DtypeError::Unsupported {
                 typestr: format!("{entry:?}"),
             }));
         };
@@ -340,7 +341,7 @@ fn sequence<T>(
 mod tests {
     use super::*;
 
-    fn layout(header: &str) -> Option<Result<Layout, numpush::DtypeError>> {
+    fn layout(header: &str) -> Option<Result<Layout, numpush::model::DtypeError>> {
         Literal::parse(header).and_then(|literal| Layout::from_literal(&literal))
     }
 

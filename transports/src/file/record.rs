@@ -12,16 +12,27 @@ use numpush_message::{
 };
 use numpush_os::{self as os, FileMapping};
 
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::file::output::OutputFile;
-use crate::transfer::{PathReason, Transfer, TransferPath};
-use crate::transport::Received;
+use crate::transfer::{PathReason, Received, Transfer, TransferPath};
 
 /// Writes `message` to a file at `path`, as an [`OutputFile`]: a regular file is replaced in one step, and whoever has the
 /// old one mapped keeps it; a symbolic link is followed; a device or a named pipe is written into.
 ///
+/// ```
+/// # use numpush_message::{Buffer, HeapAllocator, Message};
+/// # use numpush_transports as numpush;
+/// # let folder = std::env::temp_dir();
+/// let path = folder.join(format!("example-{}.np", std::process::id()));
+/// numpush::file::write(&path, &Message::new(Buffer::copy_of(b"kept")), true)?;
+/// let received = numpush::file::read(&path, &mut HeapAllocator::new(), 1 << 30)?;
+/// assert_eq!(received.message.as_bytes().unwrap()[..], *b"kept");
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), numpush::Error>(())
+/// ```
+///
 /// # Errors
-/// [`Error::Message`], and [`Error::Io`] if the file system says no; nothing is left behind then.
+/// [`Error::Message`]; [`Error::Io`] if the file system refuses, and nothing is left then.
 pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Transfer, Error> {
     write_to(path, OutputFile::create, message, checksums)
 }
@@ -60,7 +71,7 @@ fn write_to(
     };
     create(path)
         .and_then(|output| write_record(output, &mut encoder, &mut transfer.system_calls))
-        .map_err(Error::io("write", &path.display().to_string()))?;
+        .map_err(Error::io(Operation::Write, &path.display().to_string()))?;
     Ok(transfer)
 }
 
@@ -85,6 +96,21 @@ fn write_record(
 
 /// Reads the message in the file at `path`: mapped if the file cannot change, else into `allocator`.
 ///
+/// `max_message` is the largest payload in bytes that it accepts.
+///
+/// ```
+/// # use numpush_message::{Buffer, HeapAllocator, Message};
+/// # use numpush_transports as numpush;
+/// # let path = std::env::temp_dir().join(format!("limit-{}.np", std::process::id()));
+/// # numpush::file::write(&path, &Message::new(Buffer::from(vec![1; 2000])), true)?;
+/// let mut heap = HeapAllocator::new();
+/// assert!(numpush::file::read(&path, &mut heap, 1000).is_err());
+/// let received = numpush::file::read(&path, &mut heap, 1 << 30)?;
+/// println!("{}", received.transfer); // 2048 bytes by read (file can be truncated), 0 copied by us, …
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), numpush::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::InvalidMessage`] if it is no message file, has more than one message, or was cut; [`Error::Io`].
 pub fn read(
@@ -93,9 +119,9 @@ pub fn read(
     max_message: u64,
 ) -> Result<Received, Error> {
     let name = path.display().to_string();
-    let file = File::open(path).map_err(Error::io("open", &name))?;
+    let file = File::open(path).map_err(Error::io(Operation::Open, &name))?;
     let limits = Limits::default().with_payload(max_message);
-    let rubbish = |source| Error::InvalidMessage {
+    let invalid = |source| Error::InvalidMessage {
         peer: name.clone(),
         source,
     };
@@ -113,7 +139,7 @@ pub fn read(
             stability,
         };
         let message = Message::open(&Buffer::from_owner(mapping).with_backing(backing), &limits)
-            .map_err(rubbish)?;
+            .map_err(invalid)?;
         let (path, reason) = (TransferPath::Map, PathReason::Immutable);
         let transfer = Transfer {
             bytes: message.payload_len(),
@@ -138,8 +164,8 @@ pub fn read(
     let message =
         read_record(&file, allocator, limits, &mut transfer.system_calls).map_err(|fault| {
             match fault {
-                Fault::Io(source) => Error::io("read", &name)(source),
-                Fault::Decode(source) => rubbish(source),
+                Fault::Io(source) => Error::io(Operation::Read, &name)(source),
+                Fault::Decode(source) => invalid(source),
             }
         })?;
     transfer.bytes = message.payload_len();
@@ -176,10 +202,10 @@ fn read_record(
         match decoder.filled(count, allocator).map_err(Fault::Decode)? {
             None => {}
             Some(Record::Message(_, message)) => {
-                let behind = file.read(&mut [0]).map_err(Fault::Io)?;
-                if behind > 0 {
+                let more = file.read(&mut [0]).map_err(Fault::Io)?;
+                if more > 0 {
                     return Err(Fault::Decode(DecodeError::TrailingBytes {
-                        count: behind as u64,
+                        count: more as u64,
                     }));
                 }
                 return Ok(message);

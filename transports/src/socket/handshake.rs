@@ -2,18 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
 
 use numpush_message::PREAMBLE_LEN;
 use numpush_os::{self as os, Ready};
 
-use crate::deadline;
-use crate::error::Error;
+use crate::deadline::Deadline;
+use crate::error::{Error, Operation};
+use crate::socket::allowance;
 use crate::socket::session::Hello;
 
 /// A peer's hello, as far as it has come.
 #[derive(Default)]
-pub(crate) struct Handshake {
+pub(super) struct Handshake {
     bytes: [u8; PREAMBLE_LEN],
     filled: usize,
 }
@@ -21,34 +21,28 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// Waits for the whole of it.
     pub(super) fn wait(&mut self, socket: &OwnedFd, peer: &str) -> Result<Hello, Error> {
-        let deadline = Some(Instant::now() + deadline::ANSWER);
+        let deadline = Deadline::after(allowance::ANSWER);
         loop {
-            os::wait(&[(socket.as_fd(), Ready::READ)], deadline)
-                .map_err(Error::io("wait for", peer))?;
+            os::wait(&[(socket.as_fd(), Ready::READ)], deadline.instant())
+                .map_err(Error::io(Operation::Wait, peer))?;
             if let Some(theirs) = self.read(socket, peer)? {
                 return Ok(theirs);
             }
-            if deadline::passed(deadline) {
-                return Err(Error::Timeout {
-                    operation: "handshake",
-                    after: deadline::ANSWER,
-                });
+            if deadline.has_passed() {
+                return Err(deadline.error(Operation::Handshake, peer));
             }
         }
     }
 
-    /// Reads what is there. A foreign protocol is told by its first bytes.
-    pub(crate) fn read(&mut self, socket: &OwnedFd, peer: &str) -> Result<Option<Hello>, Error> {
+    /// Reads what is there. The first bytes identify a foreign protocol.
+    pub(super) fn read(&mut self, socket: &OwnedFd, peer: &str) -> Result<Option<Hello>, Error> {
         let missing = (PREAMBLE_LEN - self.filled) as u64;
         let gone = || Error::Disconnected {
             peer: peer.to_owned(),
             missing,
         };
-        match os::receive(
-            socket,
-            self.bytes.get_mut(self.filled..).unwrap_or(&mut []),
-            false,
-        ) {
+        let rest = self.bytes.get_mut(self.filled..).unwrap_or(&mut []);
+        match os::receive(socket, rest, false) {
             Ok(0) => return Err(gone()),
             Ok(count) => self.filled += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

@@ -1,19 +1,21 @@
-//! Accepting stream sockets: handshakes side by side, so that a slow or foreign peer holds up nobody.
+//! Accepting stream sockets: handshakes side by side, so that a slow or foreign peer delays nobody.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use numpush_os::{self as os, Ready};
 
-use crate::deadline;
-use crate::error::{Error, Refusal};
+use crate::deadline::Deadline;
+use crate::error::{Error, Operation, Refusal};
 use crate::options::Options;
+use crate::socket::allowance;
+use crate::socket::handshake::Handshake;
+use crate::socket::medium::Medium;
 use crate::socket::session::{Hello, refuse};
-use crate::socket::{Handshake, Medium, Stream};
-use crate::transport::{Acceptor, AllocatorFactory, Transport};
+use crate::socket::stream::Stream;
+use crate::transport::{AcceptContext, Acceptor, Established};
 
 /// A listening socket of some kind.
 pub(crate) trait ListeningSocket: Send {
@@ -21,162 +23,128 @@ pub(crate) trait ListeningSocket: Send {
 
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Takes one connection, without waiting.
-    fn take(&self) -> io::Result<(OwnedFd, String)>;
+    /// Accepts one connection, without waiting, and names the peer.
+    fn accept(&self) -> io::Result<(OwnedFd, String)>;
 
-    /// Looks at a new connection: whether it may come in, and what to greet it with.
+    /// Decides whether the peer may connect, and what our hello to it is.
     fn authenticate(
         &self,
         socket: &OwnedFd,
         peer: &str,
         options: &Options,
     ) -> Result<(Self::Medium, Hello), Error>;
-
-    fn address(&self) -> String;
 }
 
-/// Listens at a door.
-pub(crate) struct Listener<D: ListeningSocket> {
-    listening: D,
-    options: Options,
-    allocators: AllocatorFactory,
-    pending: VecDeque<Pending<D::Medium>>,
+/// Accepts connections at a listening socket.
+pub(crate) struct SocketAcceptor<S: ListeningSocket> {
+    listening: S,
+    pending: VecDeque<Pending<S::Medium>>,
     /// Out of descriptors: no accept before this time.
     paused: Option<Instant>,
 }
 
+/// A connection whose handshake is under way.
 struct Pending<M> {
     socket: OwnedFd,
     medium: M,
     peer: String,
     ours: Hello,
     handshake: Handshake,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
-/// Handshakes that may be under way at once; the oldest gives way.
+/// Handshakes that may be under way at once; the oldest is given up for a new one.
 const MAX_PENDING: usize = 128;
 
 /// accept(2) without descriptors left would fail again at once, for as long as the connection waits.
 const PAUSE: Duration = Duration::from_millis(100);
 
-impl<D: ListeningSocket> Listener<D> {
-    pub(crate) fn new(listening: D, options: Options, allocators: AllocatorFactory) -> Self {
+impl<S: ListeningSocket> SocketAcceptor<S> {
+    pub(crate) fn new(listening: S) -> Self {
         Self {
             listening,
-            options,
-            allocators,
             pending: VecDeque::new(),
             paused: None,
         }
     }
 
-    /// Takes a connection from the door and greets it.
-    fn begin_handshake(&mut self) -> Result<(), Error> {
-        let (socket, peer) = match self.listening.take() {
-            Ok(taken) => taken,
+    /// Accepts a connection and sends our hello.
+    fn begin_handshake(&mut self, cx: &AcceptContext<'_>) -> Result<(), Error> {
+        let (socket, peer) = match self.listening.accept() {
+            Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if is_out_of_descriptors(&error) => {
                 self.paused = Some(Instant::now() + PAUSE);
                 return Ok(());
             }
-            // The peer hung up before it was its turn.
+            // The peer hung up before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
-            Err(error) => return Err(Error::io("accept at", &self.listening.address())(error)),
+            Err(error) => return Err(Error::io(Operation::Accept, cx.address)(error)),
         };
-        let (medium, ours) = match self.listening.authenticate(&socket, &peer, &self.options) {
-            Ok(admitted) => admitted,
+        let (medium, ours) = match self.listening.authenticate(&socket, &peer, cx.options) {
+            Ok(authenticated) => authenticated,
             Err(error) => {
                 if matches!(error, Error::ForeignUser { .. }) {
-                    let _ = os::send(&socket, &[IoSlice::new(&refuse(Refusal::User))], false);
+                    send_refusal(&socket, Refusal::User);
                 }
-                return Err(Error::Handshake {
-                    peer,
-                    source: Box::new(error),
-                });
+                return Err(error.handshake(peer));
             }
         };
-        // A fresh socket has room for 32 bytes; if not, the peer is gone, and reading tells.
+        // A fresh socket has room for 32 bytes; if not, the peer is gone, and the next read shows it.
         let _ = os::send(&socket, &[IoSlice::new(&ours.encode())], false);
-        let deadline = Instant::now() + deadline::HANDSHAKE;
         self.pending.push_back(Pending {
             socket,
             medium,
             peer,
             ours,
             handshake: Handshake::default(),
-            deadline,
+            deadline: Deadline::after(allowance::HANDSHAKE),
         });
         if self.pending.len() > MAX_PENDING
             && let Some(oldest) = self.pending.pop_front()
         {
-            let _ = os::send(
-                &oldest.socket,
-                &[IoSlice::new(&refuse(Refusal::Busy))],
-                false,
-            );
+            send_refusal(&oldest.socket, Refusal::Busy);
         }
         Ok(())
     }
 
-    /// Reads the handshake of one pending peer; its link, if that was all.
-    fn continue_handshake(&mut self, index: usize) -> Result<Option<Box<dyn Transport>>, Error> {
+    /// Reads the hello of one pending peer; returns its connection if the hello is complete.
+    fn continue_handshake(
+        &mut self,
+        index: usize,
+        cx: &AcceptContext<'_>,
+    ) -> Result<Option<Established>, Error> {
         let Some(pending) = self.pending.get_mut(index) else {
             return Ok(None);
         };
         let result = match pending.handshake.read(&pending.socket, &pending.peer) {
-            Ok(None) if Instant::now() < pending.deadline => return Ok(None),
-            Ok(None) => Err(Error::Timeout {
-                operation: "handshake",
-                after: deadline::HANDSHAKE,
-            }),
-            result => result,
+            Ok(None) if !pending.deadline.has_passed() => return Ok(None),
+            Ok(None) => Err(pending.deadline.error(Operation::Handshake, &pending.peer)),
+            Ok(Some(theirs)) => Ok(theirs),
+            Err(error) => Err(error),
         };
         let Some(done) = self.pending.remove(index) else {
             return Ok(None);
         };
-        let Pending {
-            socket,
-            medium,
-            peer,
-            ours,
-            ..
-        } = done;
         let theirs = match result {
-            Ok(Some(theirs)) => theirs,
-            Ok(None) => return Ok(None),
+            Ok(theirs) => theirs,
             Err(error) => {
                 if matches!(error, Error::InvalidMessage { .. }) {
-                    let _ = os::send(
-                        &socket,
-                        &[IoSlice::new(&refuse(Refusal::InvalidMessage))],
-                        false,
-                    );
+                    send_refusal(&done.socket, Refusal::InvalidMessage);
                 }
-                return Err(Error::Handshake {
-                    peer,
-                    source: Box::new(error),
-                });
+                return Err(error.handshake(done.peer));
             }
         };
-        let allocator = self.allocators.make();
-        let link = Stream::with_handshake_done(
-            socket,
-            medium,
-            peer,
-            ours,
-            theirs,
-            self.options.clone(),
-            allocator,
-        )?;
-        Ok(Some(Box::new(link)))
+        let hellos = (done.ours, theirs);
+        let stream = Stream::new(done.socket, done.medium, &done.peer, hellos, cx.options)?;
+        Ok(Some(Established::new(stream, done.peer)))
     }
 
-    /// What is ready, the door last; the pending handshakes keep their places.
-    fn wait(&mut self, deadline: Option<Instant>) -> Result<Vec<Ready>, Error> {
-        let oldest = self.pending.iter().map(|pending| pending.deadline).min();
-        let until = deadline::nearer(deadline::nearer(deadline, oldest), self.paused);
-        let door = if self.paused.is_some() {
+    /// What is ready, the listening socket last; the pending handshakes keep their places.
+    fn wait(&mut self, cx: &AcceptContext<'_>) -> Result<Vec<Ready>, Error> {
+        let handshakes = self.pending.iter().filter_map(|one| one.deadline.instant());
+        let until = cx.deadline.or_sooner(handshakes.chain(self.paused).min());
+        let listening = if self.paused.is_some() {
             Ready::default()
         } else {
             Ready::READ
@@ -186,60 +154,44 @@ impl<D: ListeningSocket> Listener<D> {
             .iter()
             .map(|one| (one.socket.as_fd(), Ready::READ))
             .collect();
-        wanted.push((self.listening.descriptor(), door));
-        let ready =
-            os::wait(&wanted, until).map_err(Error::io("wait at", &self.listening.address()));
-        if deadline::passed(self.paused) {
+        wanted.push((self.listening.descriptor(), listening));
+        let ready = os::wait(&wanted, until).map_err(Error::io(Operation::Wait, cx.address));
+        if self.paused.is_some_and(|paused| Instant::now() >= paused) {
             self.paused = None;
         }
         ready
     }
 }
 
-impl<D: ListeningSocket> Acceptor for Listener<D> {
-    fn accept(&mut self, timeout: Option<Duration>) -> Result<Box<dyn Transport>, Error> {
-        let deadline = deadline::deadline(timeout);
+impl<S: ListeningSocket> Acceptor for SocketAcceptor<S> {
+    fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error> {
         loop {
-            let ready = self.wait(deadline)?;
-            // From the back: a handshake that ends takes its place along.
+            let ready = self.wait(cx)?;
+            // From the back: a handshake that ends is removed from the list.
             for index in (0..self.pending.len()).rev() {
-                let due = self
+                let is_due = self
                     .pending
                     .get(index)
-                    .is_some_and(|pending| Instant::now() >= pending.deadline);
-                if (due || ready.get(index).is_some_and(|ready| ready.read))
-                    && let Some(link) = self.continue_handshake(index)?
+                    .is_some_and(|pending| pending.deadline.has_passed());
+                if (is_due || ready.get(index).is_some_and(|ready| ready.read))
+                    && let Some(established) = self.continue_handshake(index, cx)?
                 {
-                    return Ok(link);
+                    return Ok(established);
                 }
             }
-            if ready.last().is_some_and(|door| door.read) {
-                self.begin_handshake()?;
+            if ready.last().is_some_and(|listening| listening.read) {
+                self.begin_handshake(cx)?;
             }
-            if deadline::passed(deadline) {
-                return Err(Error::Timeout {
-                    operation: "accept",
-                    after: timeout.unwrap_or_default(),
-                });
+            if cx.deadline.has_passed() {
+                return Err(cx.deadline.error(Operation::Accept, cx.address));
             }
         }
     }
-
-    fn set_allocators(&mut self, allocators: AllocatorFactory) {
-        self.allocators = allocators;
-    }
-
-    fn address(&self) -> String {
-        self.listening.address()
-    }
 }
 
-impl<D: ListeningSocket> fmt::Debug for Listener<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener")
-            .field("address", &self.listening.address())
-            .finish_non_exhaustive()
-    }
+/// Reports to a peer why it is refused, if its socket has room for that.
+fn send_refusal(socket: &OwnedFd, reason: Refusal) {
+    let _ = os::send(socket, &[IoSlice::new(&refuse(reason))], false);
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {

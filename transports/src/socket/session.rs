@@ -1,10 +1,10 @@
-//! What both sides of a stream say besides messages: `docs/wire.md`, "Session".
+//! The records besides messages: `docs/wire.md`, "Session".
 
 use numpush_message::{PREAMBLE_LEN, Preamble, RecordKind};
 
 use crate::error::{Error, Refusal};
 
-/// What one side says of itself before anything else.
+/// The first record of each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     /// Largest payload it accepts.
@@ -44,18 +44,18 @@ impl Hello {
             }),
             _ => Err(Error::ProtocolViolation {
                 peer: peer.to_owned(),
-                fault: "its first record is no hello",
+                fault: "its first record is not a hello",
             }),
         }
     }
 }
 
 /// A control record.
-pub(crate) fn control(kind: RecordKind, id: u32, argument: u64) -> [u8; PREAMBLE_LEN] {
+pub(super) fn control(kind: RecordKind, id: u32, argument: u64) -> [u8; PREAMBLE_LEN] {
     Preamble::control(kind, id, argument).encode(&[])
 }
 
 /// A refusal.
-pub(crate) fn refuse(reason: Refusal) -> [u8; PREAMBLE_LEN] {
+pub(super) fn refuse(reason: Refusal) -> [u8; PREAMBLE_LEN] {
     control(RecordKind::Refuse, reason.to_wire(), 0)
 }

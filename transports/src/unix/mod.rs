@@ -5,7 +5,7 @@
 //! | copies by us, buffers in a segment | none | none |
 //! | copies by us, plain memory of 64 KiB and more | one, into a recycled segment | none |
 //! | copies by the kernel, smaller messages | one | one |
-//! | copies by us, into a allocator that insists (an arena) | as above | one, out of the segment |
+//! | copies by us, into an allocator that wants every payload (an arena) | as above | one, out of the segment |
 //!
 //! A segment's descriptor is passed and mapped once; after that a message names (segment, offset, length). The peer must
 //! run as this process's user, or as one the options allow; what a foreign user sends is copied unless it is sealed
@@ -23,73 +23,81 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 
-use numpush_message::BufferAllocator;
 use numpush_os as os;
 
 use crate::deadline::connect_until;
-use crate::error::Error;
-use crate::options::{Checksums, Options};
-use crate::socket::Stream;
-use crate::socket::listener::{Listener, ListeningSocket};
-use crate::socket::session::Hello;
-use crate::transport::{Acceptor, AllocatorFactory, Transport};
-use medium::Segments;
+use crate::endpoint::{Endpoint, EndpointError, Scheme};
+use crate::error::{Error, Operation};
+use crate::options::{Checksums, Options, Parameter};
+use crate::socket::{Hello, ListeningSocket, SocketAcceptor, Stream};
+use crate::transport::{Bound, Established, Factory};
+use crate::unix::medium::Segments;
 
 pub use segment::{SealedBufferError, SealedBufferMut};
 
-/// Connects to the socket with this path, or with this abstract name if it begins with `@`.
-///
-/// # Errors
-/// [`Error::Io`] if nobody listens for as long as the connect timeout; [`Error::ForeignUser`] if the listener belongs
-/// to another user.
-pub fn connect(
-    name: &str,
-    options: &Options,
-    allocator: Box<dyn BufferAllocator>,
-) -> Result<Box<dyn Transport>, Error> {
-    let address = address(name)?;
-    let socket = connect_until(name, options.connect_timeout, || {
-        UnixStream::connect_addr(&address)
-    })?;
-    let peer = format!("unix:{name}");
-    let socket = OwnedFd::from(socket);
-    let (medium, hello) = authenticate(&socket, &peer, options)?;
-    Ok(Box::new(Stream::open(
-        socket,
-        medium,
-        peer,
-        hello,
-        options.clone(),
-        allocator,
-    )?))
-}
+/// The factory of this transport.
+pub(crate) struct Unix;
 
-/// Listens at a path or at an abstract name. A path must be free, or a socket that no process has open any more: nothing
-/// else is ever replaced. The socket's file is removed when the listener is dropped.
-///
-/// # Errors
-/// [`Error::Io`] with [`io::ErrorKind::AddrInUse`] if a process has a socket there, with
-/// [`io::ErrorKind::AlreadyExists`] if there is a file of another kind; what bind(2) says.
-pub fn listen(
-    name: &str,
-    options: &Options,
-    allocators: AllocatorFactory,
-) -> Result<Box<dyn Acceptor>, Error> {
-    let address = address(name)?;
-    let failed = |source| Error::io("listen on", name)(source);
-    let (listener, file) = if name.starts_with('@') {
-        (UnixListener::bind_addr(&address).map_err(failed)?, None)
-    } else {
-        let (listener, file) = path::bind(Path::new(name)).map_err(failed)?;
-        (listener, Some(file))
-    };
-    listener.set_nonblocking(true).map_err(failed)?;
-    let door = Socket {
-        _file: file,
-        listener,
-        name: name.to_owned(),
-    };
-    Ok(Box::new(Listener::new(door, options.clone(), allocators)))
+const USERS: Parameter = Parameter {
+    name: "users",
+    values: "UID,UID",
+    meaning: "users that may connect besides our own",
+    parse: |value, options| {
+        let users: Result<_, _> = value.split(',').map(str::parse).collect();
+        options.allowed_users = users.ok()?;
+        Some(())
+    },
+};
+
+impl Factory for Unix {
+    fn scheme(&self) -> Scheme {
+        Scheme::Unix
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter::MAX, Parameter::CHECKSUMS, USERS]
+    }
+
+    /// Connects to the socket with this path, or with this abstract name if it begins with `@`.
+    fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error> {
+        let name = to.address();
+        let (address, peer) = (address(name)?, format!("unix:{name}"));
+        let socket = connect_until(&peer, options.connect_timeout, || {
+            UnixStream::connect_addr(&address)
+        })?;
+        let socket = OwnedFd::from(socket);
+        let (medium, hello) = authenticate(&socket, &peer, options)?;
+        let stream = Stream::open(socket, medium, &peer, hello, options)?;
+        Ok(Established::new(stream, peer))
+    }
+
+    /// Listens at a path or at an abstract name. A path must be free, or a socket that no process has open any more:
+    /// nothing else is ever replaced. The socket's file is removed when the listener is dropped.
+    ///
+    /// Fails with [`Error::Io`]: [`io::ErrorKind::AddrInUse`] if a process has a socket there,
+    /// [`io::ErrorKind::AlreadyExists`] if there is a file of another kind.
+    fn listen(&self, at: &Endpoint, _: &Options) -> Result<Bound, Error> {
+        let name = at.address();
+        let socket_address = address(name)?;
+        let address = format!("unix:{name}");
+        let bind = || {
+            let (listener, file) = if name.starts_with('@') {
+                (UnixListener::bind_addr(&socket_address)?, None)
+            } else {
+                let (listener, file) = path::bind(Path::new(name))?;
+                (listener, Some(file))
+            };
+            listener.set_nonblocking(true)?;
+            Ok((listener, file))
+        };
+        let (listener, file) = bind().map_err(Error::io(Operation::Listen, &address))?;
+        let socket = UnixSocket {
+            _file: file,
+            listener,
+            address: address.clone(),
+        };
+        Ok(Bound::new(SocketAcceptor::new(socket), address))
+    }
 }
 
 fn address(name: &str) -> Result<SocketAddr, Error> {
@@ -101,9 +109,9 @@ fn address(name: &str) -> Result<SocketAddr, Error> {
     result
         .ok()
         .filter(|_| !matches!(name, "" | "@"))
-        .ok_or_else(|| Error::Address {
-            address: name.to_owned(),
-            fault,
+        .ok_or_else(|| {
+            let address = name.to_owned();
+            EndpointError::Address { address, fault }.into()
         })
 }
 
@@ -112,7 +120,8 @@ fn authenticate(
     peer: &str,
     options: &Options,
 ) -> Result<(Segments, Hello), Error> {
-    let credentials = os::peer_credentials(socket).map_err(Error::io("identify", peer))?;
+    let credentials =
+        os::peer_credentials(socket).map_err(Error::io(Operation::Handshake, peer))?;
     let (uid, allowed) = (credentials.uid, os::user());
     if uid != allowed && !options.allowed_users.contains(&uid) {
         return Err(Error::ForeignUser {
@@ -129,25 +138,25 @@ fn authenticate(
     Ok((Segments::new(uid == allowed, options.segment_budget), hello))
 }
 
-struct Socket {
+struct UnixSocket {
     /// Before the socket: it is dropped first.
     _file: Option<path::SocketFile>,
     listener: UnixListener,
-    name: String,
+    address: String,
 }
 
-impl ListeningSocket for Socket {
+impl ListeningSocket for UnixSocket {
     type Medium = Segments;
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 
-    fn take(&self) -> io::Result<(OwnedFd, String)> {
+    fn accept(&self) -> io::Result<(OwnedFd, String)> {
         let (socket, _) = self.listener.accept()?;
         let socket = OwnedFd::from(socket);
         let pid = os::peer_credentials(&socket)?.pid;
-        Ok((socket, format!("unix:{} (process {pid})", self.name)))
+        Ok((socket, format!("{} (process {pid})", self.address)))
     }
 
     fn authenticate(
@@ -157,9 +166,5 @@ impl ListeningSocket for Socket {
         options: &Options,
     ) -> Result<(Segments, Hello), Error> {
         authenticate(socket, peer, options)
-    }
-
-    fn address(&self) -> String {
-        format!("unix:{}", self.name)
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use numpush_message::{Backing, Buffer, Stability};
 use numpush_os::Memfd;
 
+use crate::error::Error;
+
 /// Memory that is filled once, sealed, and then passed to other processes without a copy.
 ///
 /// ```
@@ -59,5 +61,11 @@ impl SealedBufferMut {
             offset: 0,
             stability: Stability::Sealed,
         }))
+    }
+}
+
+impl From<SealedBufferError> for Error {
+    fn from(error: SealedBufferError) -> Self {
+        Self::Value(Box::new(error))
     }
 }

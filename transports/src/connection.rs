@@ -1,0 +1,180 @@
+//! One side of a connection: what every transport does alike.
+
+use std::fmt;
+use std::time::Duration;
+
+use numpush_message::{BufferAllocator, Message};
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::options::Options;
+use crate::transfer::{Capabilities, Received, Transfer};
+use crate::transport::{Context, Established, Transport};
+
+/// A two-way connection that moves messages; what it can do depends on its transport, see [`Self::capabilities`].
+///
+/// Messages arrive whole, in order and at most once. A dropped connection closes: what was sent is still delivered if
+/// the peer takes it within two seconds; to know that it was, call [`Self::close`].
+///
+/// ```
+/// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+/// use numpush::{Buffer, Message};
+///
+/// let mut listener = numpush::listen("inproc:connection")?;
+/// let mut tx = numpush::connect(&listener.address())?;
+/// let mut rx = listener.accept()?;
+///
+/// tx.send(&Message::new(Buffer::copy_of(b"a request")))?;
+/// let request = rx.recv()?.message;
+/// rx.send(&request)?;
+/// assert_eq!(tx.recv()?.message.as_bytes().unwrap()[..], *b"a request");
+/// # Ok::<(), numpush::Error>(())
+/// ```
+pub struct Connection {
+    transport: Box<dyn Transport>,
+    options: Options,
+    allocator: Box<dyn BufferAllocator>,
+    peer: String,
+}
+
+impl Connection {
+    pub(crate) fn new(established: Established, options: Options) -> Self {
+        Self {
+            transport: established.transport,
+            allocator: options.make_allocator(),
+            options,
+            peer: established.peer,
+        }
+    }
+
+    /// Sends a message and returns what that cost. The message stays the caller's, whatever happens.
+    ///
+    /// On return its borrowed buffers are free again; shared ones are held as long as the medium reads them. It does
+    /// not wait until the peer has everything: see [`Self::flush`].
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::Message`] before anything is sent; [`Error::Timeout`] if the peer took nothing
+    /// for as long as the send timeout; [`Error::Disconnected`] if it is gone; [`Error::Unsupported`] on a medium that
+    /// only receives.
+    pub fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
+        Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
+        let (transport, mut cx) = self.call(self.options.send_timeout);
+        transport.send(message, &mut cx)
+    }
+
+    /// Receives the next message.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after the last message; [`Error::Timeout`]; [`Error::Disconnected`] if the peer is gone
+    /// without closing; [`Error::InvalidMessage`] if it sent something that is no message; [`Error::Unsupported`] on a
+    /// medium that only sends.
+    pub fn recv(&mut self) -> Result<Received, Error> {
+        let (transport, mut cx) = self.call(self.options.recv_timeout);
+        transport.recv(&mut cx)
+    }
+
+    /// Waits until the peer has every message sent.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the medium has no way back; else as [`Self::send`].
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let (transport, mut cx) = self.call(self.options.send_timeout);
+        transport.flush(&mut cx)
+    }
+
+    /// Waits until the peer has every message sent, where the medium has a way back, and reports to it that no more
+    /// come.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; some messages may not have arrived then.
+    pub fn close(mut self) -> Result<(), Error> {
+        let (transport, mut cx) = self.call(self.options.send_timeout);
+        transport.close(&mut cx)
+    }
+
+    /// The messages that come, until the peer closes.
+    ///
+    /// A recoverable error, such as a timeout, is an item, and the next item is a new attempt. The iterator ends after
+    /// [`Error::Closed`], which is no item, and after an error that is not recoverable.
+    ///
+    /// ```
+    /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+    /// use numpush::{Buffer, Message};
+    ///
+    /// let mut listener = numpush::listen("inproc:messages")?;
+    /// let mut tx = numpush::connect(&listener.address())?;
+    /// for text in ["one", "two"] {
+    ///     tx.send(&Message::new(Buffer::copy_of(text.as_bytes())))?;
+    /// }
+    /// drop(tx);
+    /// let mut lengths = Vec::new();
+    /// for received in listener.accept()?.messages() {
+    ///     lengths.push(received?.message.as_bytes().unwrap().len());
+    /// }
+    /// assert_eq!(lengths, [3, 3]);
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    pub fn messages(&mut self) -> Messages<'_> {
+        Messages {
+            connection: self,
+            ended: false,
+        }
+    }
+
+    /// How long send, flush and close wait for the peer, and how long recv waits for a message. `None`, the default,
+    /// waits forever; zero polls.
+    pub fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>) {
+        (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
+    }
+
+    /// What the transport can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.transport.capabilities()
+    }
+
+    /// Who is on the other side.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    fn call(&mut self, timeout: Option<Duration>) -> (&mut dyn Transport, Context<'_>) {
+        let cx = Context {
+            options: &self.options,
+            allocator: &mut *self.allocator,
+            peer: &self.peer,
+            deadline: Deadline::after(timeout),
+        };
+        (&mut *self.transport, cx)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The messages of a connection, made by [`Connection::messages`].
+#[derive(Debug)]
+pub struct Messages<'c> {
+    connection: &'c mut Connection,
+    ended: bool,
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<Received, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let result = self.connection.recv();
+        self.ended = result.as_ref().is_err_and(|error| !error.is_recoverable());
+        match result {
+            Err(error) if error.is_closed() => None,
+            result => Some(result),
+        }
+    }
+}
