@@ -1,10 +1,12 @@
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::robust::Holder;
 
 /// Why a lock was not taken.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in the variant's message")]
 pub enum LockError {
     /// It is held by somebody who is alive; a lock is never stolen.
@@ -31,10 +33,13 @@ pub enum LockError {
     /// The value the lock belonged to is gone.
     #[error("the shared value behind the lock is gone")]
     Retired,
+    /// This process knows the part under another lock: the part was sent by a process that does not follow the protocol.
+    #[error("this process knows the part under another lock")]
+    OtherLock,
 }
 
 /// What an unfinished write left behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Poison {
     /// Why the write was not finished.
     pub cause: PoisonCause,
@@ -46,7 +51,7 @@ pub struct Poison {
 
 /// Why a write was not finished.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PoisonCause {
     /// The writer's thread ended, by a signal, execve(2) or exit(3).
     Died,

@@ -47,7 +47,7 @@ pub(crate) enum Acquired {
 }
 
 /// Who holds a lock, as far as it can be told: the holder may let go at any moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Holder {
     /// Its process; 0 if it is not known (it has just taken it, or has just let go).
     pub pid: u32,

@@ -98,13 +98,43 @@ pub struct RobustRwLock {
     generation: u64,
 }
 
-/// How long to wait for a lock, and what to do if it is poisoned.
+/// How to take a lock: by default without a timeout, and not while it is poisoned.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use numpush_shm_core::LockOptions;
+///
+/// let options = LockOptions::new().timeout(Duration::from_secs(5)).accept_poison(true);
+/// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LockOptions {
-    /// Longest wait; `None` waits for ever, which ends when the holder lets go or dies.
+    /// Longest wait. Default: `None`, which waits until the holder lets go or dies.
     pub timeout: Option<Duration>,
-    /// Take it although the last writer did not finish.
+    /// Whether to take the lock although the last writer did not finish. Default: false.
     pub accept_poison: bool,
+}
+
+impl LockOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits at most `timeout`, then returns [`LockError::Timeout`]. Zero does not wait.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Takes the lock although the last writer did not finish.
+    #[must_use]
+    pub fn accept_poison(mut self, accept_poison: bool) -> Self {
+        self.accept_poison = accept_poison;
+        self
+    }
 }
 
 /// What a lock looks like at one moment.

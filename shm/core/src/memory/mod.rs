@@ -38,13 +38,35 @@ pub enum HugePages {
     Reserved,
 }
 
-/// How memory is to be had.
+/// How pages are made: by default as the system does by itself.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PageOptions {
-    /// Whether to ask for huge pages. They are never required.
+    /// Whether to ask for huge pages. They are never required. Default: [`HugePages::System`].
     pub huge: HugePages,
-    /// The NUMA node whose memory is preferred.
+    /// The NUMA node whose memory is preferred. Default: none.
     pub node: Option<u32>,
+}
+
+impl PageOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets whether to ask for huge pages.
+    #[must_use]
+    pub fn huge(mut self, huge: HugePages) -> Self {
+        self.huge = huge;
+        self
+    }
+
+    /// Sets the NUMA node whose memory is preferred.
+    #[must_use]
+    pub fn node(mut self, node: u32) -> Self {
+        self.node = Some(node);
+        self
+    }
 }
 
 impl SharedPages {

@@ -29,7 +29,7 @@ pub(crate) enum Acquired {
     OwnerDied,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Holder {
     pub(crate) pid: u32,
     pub(crate) tid: u32,
