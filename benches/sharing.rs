@@ -22,7 +22,7 @@ fn nothing(number: u64, _: ()) -> u64 {
     number
 }
 
-fn scale(mut part: Part<f64, Ix1>, factor: f64) {
+fn scale(mut part: Part<SharedArray<f64, Ix1>>, factor: f64) {
     *part.write().unwrap() *= factor;
 }
 

@@ -11,12 +11,12 @@ use std::error::Error;
 use std::fs::File;
 
 use arrow_array::RecordBatch;
-use numpush::shm::{Arena, FramePart, Pool, SharedFrame, Tasks};
+use numpush::shm::{Arena, Part, Pool, SharedFrame, Tasks};
 use numpush::{Frame, Message};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// Runs in a worker, on its rows: miles become kilometres.
-fn to_kilometres(mut rows: FramePart, factor: f64) -> Result<usize, String> {
+fn to_kilometres(mut rows: Part<SharedFrame>, factor: f64) -> Result<usize, String> {
     let mut columns = rows.write().map_err(|error| error.to_string())?;
     let mut distance = columns
         .column::<f64>("distance")
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(to_kilometres, shared.partition(2)?, &1.609344)?
         .into_iter()
         .collect();
-    println!("scaled:    {:?} rows by {} workers", rows?, pool.len());
+    println!("scaled:    {:?} rows by {} workers", rows?, pool.size());
     let frame = shared.read()?;
     connection.send(&Message::from(frame.frame()?))?;
     connection.flush()?;

@@ -10,11 +10,11 @@
 use std::error::Error;
 use std::fs::File;
 
-use numpush::shm::{Arena, FramePart, Pool, SharedFrame, Tasks};
+use numpush::shm::{Arena, Part, Pool, SharedFrame, Tasks};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// Runs in a worker, on its rows of the one frame: the gain of each flight, in place of its arrival delay.
-fn gain(mut rows: FramePart) -> Result<usize, String> {
+fn gain(mut rows: Part<SharedFrame>) -> Result<usize, String> {
     let mut columns = rows.write().map_err(|error| error.to_string())?;
     let departure: Vec<Option<i32>> = {
         let delay = columns
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     let frame = shared.read()?;
-    let (gains, carriers) = (frame.values::<i32>("arr_delay")?, frame.texts("carrier")?);
+    let (gains, carriers) = (frame.values::<i32>("arr_delay")?, frame.strings("carrier")?);
     let known = frame.validity("arr_delay")?;
     let best = (0..gains.len())
         .filter(|&row| known.is_none_or(|bits| bits.get(row)))

@@ -1,8 +1,11 @@
+use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 
 use numpush_message::{AllocError, ArrayError, Dtype, FrameError};
 use numpush_shm_core::LockError;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why something shared could not be made, opened or used.
 #[non_exhaustive]
@@ -12,7 +15,7 @@ pub enum Error {
     /// A lock was not taken.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// No room in the arena.
+    /// The arena's budget or the machine's memory does not have the bytes.
     #[error(transparent)]
     NoRoom(#[from] AllocError),
     /// The kernel refused.
@@ -21,85 +24,214 @@ pub enum Error {
         operation: &'static str,
         source: io::Error,
     },
-    /// A handle whose value is gone: its owner let it go, or has ended.
+    /// The value of a handle is gone: its owner dropped it, or has ended.
     #[error("stale handle {handle}: {why}")]
     Stale { handle: String, why: &'static str },
-    /// Text that is no handle.
-    #[error("{text:?} is no handle: expected shm:OWNER/NUMBER")]
+    /// Text that is not a handle.
+    #[error("{text:?} is not a handle: expected shm:OWNER/NUMBER")]
     Handle { text: String },
-    /// The owner of a handle runs as somebody else.
+    /// The owner of a handle runs as another user.
     #[error("handle {handle} is served by user {found}, not by {wanted}")]
     ForeignUser {
         handle: String,
         found: u32,
         wanted: u32,
     },
-    /// The other side does not speak our protocol.
-    #[error("{peer} sent something else than was agreed: {what}")]
+    /// The other process does not follow the protocol of this library, or is of another version.
+    #[error("{peer} does not follow the protocol: {what}")]
     Protocol { peer: String, what: &'static str },
-    /// Elements of another type.
+    /// The array has elements of another type.
     #[error("a shared array of {found} cannot be used as {wanted}")]
     Dtype { found: Dtype, wanted: Dtype },
-    /// Another number of axes.
+    /// The array has another number of axes.
     #[error("a shared array of shape {shape:?} cannot be used with {wanted} axes")]
     Axes { shape: Vec<usize>, wanted: usize },
-    /// A shape that is too large, or does not fit its data.
+    /// The shape is too large, or does not fit the data.
     #[error(transparent)]
     Shape(#[from] ArrayError),
-    /// Columns that do not make a frame, or contradict their types.
+    /// The columns do not make a frame, or contradict their types.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// Another kind of value.
+    /// The value is of another kind.
     #[error("the handle is of {found}, not of {wanted}")]
     Kind {
-        found: &'static str,
-        wanted: &'static str,
+        found: Cow<'static, str>,
+        wanted: Cow<'static, str>,
     },
-    /// Bytes that did not land in an arena.
+    /// The bytes were not received into an arena.
     #[error(
         "the message's buffers lie outside every arena: receive them with `options.allocator(arena)`"
     )]
     NotShared,
-    /// Somebody else still reads the bytes without a lock, or has the value open.
+    /// Something else still reads the bytes without a lock, or has the value open.
     #[error("the memory is still in use elsewhere: {what}")]
     InUse { what: &'static str },
-    /// A message without the value asked for.
+    /// The message holds another kind of value.
     #[error("the message holds no {wanted}")]
     Body { wanted: &'static str },
-    /// A row, column or part that is not there.
+    /// Rows or bytes that do not exist.
     #[error("{what} {} to {} are not within {len}", .range.start, .range.end)]
     Range {
         what: &'static str,
         range: Range<usize>,
         len: usize,
     },
-    /// A division into no parts, or along an axis that is not there.
-    #[error("cannot divide axis {axis} of an array of shape {shape:?} into {parts} parts")]
+    /// A value that cannot be divided as was asked.
+    #[error("cannot divide axis {axis} of an array of shape {shape:?} into {parts} parts: {why}")]
     Division {
         axis: usize,
         parts: usize,
         shape: Vec<usize>,
+        why: &'static str,
     },
-    /// Only the process that made a value can do this.
+    /// Only the process that made the value can do this.
     #[error("only the process that made the value can {what}")]
     NotOwner { what: &'static str },
-    /// A column that is not there, or is there already.
+    /// A column that does not exist, exists already, or is not of the type.
     #[error("column {name:?} {fault}")]
     Column { name: String, fault: String },
-    /// A graph whose arrays do not belong together.
+    /// The arrays do not make a graph.
     #[error("not a graph in CSR form: {fault}")]
     Graph { fault: String },
-    /// A name that cannot be one.
+    /// Memory cannot have the name, or no memory has it.
     #[error("{name:?} cannot name shared memory: {why}")]
     Name { name: String, why: &'static str },
-    /// Arrow refused what was built.
+    /// Arrow refuses the columns.
     #[cfg(feature = "arrow")]
     #[error(transparent)]
     Arrow(#[from] numpush_message::ArrowError),
+    /// An error that another process returned, in its words: an error is sent as text, except those of locks.
+    #[error("{text}")]
+    Remote { text: String },
 }
 
 impl Error {
     pub(crate) fn io(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { operation, source }
+    }
+}
+
+/// An error as processes send it to each other: whole where callers match on it, as text otherwise.
+#[derive(Serialize, Deserialize)]
+enum SentError {
+    Lock(LockError),
+    Text(String),
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sent = match self {
+            Self::Lock(error) => SentError::Lock(error.clone()),
+            error => SentError::Text(with_causes(error)),
+        };
+        sent.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match SentError::deserialize(deserializer)? {
+            SentError::Lock(error) => Self::Lock(error),
+            SentError::Text(text) => Self::Remote { text },
+        })
+    }
+}
+
+/// The error and its causes in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A conversion that failed, and the value it was given. `?` turns it into its [`Error`] and drops the value.
+///
+/// ```
+/// use ndarray::Ix1;
+/// use numpush_shm::{Arena, SharedArray};
+///
+/// let array = SharedArray::<f64, Ix1>::zeros(&Arena::shared(), 3)?;
+/// let clone = array.clone();
+/// let refused = array.into_message().unwrap_err();
+/// assert_eq!(
+///     refused.to_string(),
+///     "the memory is still in use elsewhere: another handle or process has it open"
+/// );
+/// drop(clone);
+/// let message = refused.into_value().into_message()?;
+/// # assert!(message.as_array().is_some());
+/// # Ok::<(), numpush_shm::Error>(())
+/// ```
+pub struct ConvertError<V>(Box<(V, Error)>);
+
+impl<V> ConvertError<V> {
+    pub(crate) fn new(value: V, error: Error) -> Self {
+        Self(Box::new((value, error)))
+    }
+
+    /// Why the conversion failed.
+    pub fn error(&self) -> &Error {
+        &self.0.1
+    }
+
+    /// The value, as it was before the conversion.
+    pub fn into_value(self) -> V {
+        self.0.0
+    }
+
+    /// The error, without the value.
+    pub fn into_error(self) -> Error {
+        self.0.1
+    }
+}
+
+impl<V> fmt::Debug for ConvertError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ConvertError").field(self.error()).finish()
+    }
+}
+
+impl<V> fmt::Display for ConvertError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error().fmt(f)
+    }
+}
+
+impl<V> std::error::Error for ConvertError<V> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error().source()
+    }
+}
+
+impl<V> From<ConvertError<V>> for Error {
+    fn from(error: ConvertError<V>) -> Self {
+        error.into_error()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(error: Error) -> Error {
+        rmp_serde::from_slice(&rmp_serde::to_vec(&error).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_error_of_another_process_says_what_it_said_there() {
+        let failed = Error::io("map memory")(io::ErrorKind::OutOfMemory.into());
+        assert_eq!(sent(failed).to_string(), "map memory: out of memory");
+        let poison = numpush_shm_core::Poison {
+            cause: numpush_shm_core::PoisonCause::Died,
+            pid: 7,
+            dirty: 0..8,
+        };
+        let poisoned = Error::Lock(LockError::Poisoned(poison.clone()));
+        assert!(matches!(sent(poisoned), Error::Lock(LockError::Poisoned(same)) if same == poison));
     }
 }

@@ -31,40 +31,36 @@
 
 mod arena;
 mod array;
-mod channel;
-mod client;
-mod division;
 mod dtype;
+mod elements;
 mod error;
 mod frame;
 mod graph;
-mod handle;
-mod host;
 mod mutex;
 mod named;
 mod object;
 mod pool;
-mod report;
-mod shared;
+mod value;
 
 pub use arena::{Arena, ArenaOptions, ArenaUsage};
-pub use array::{DoubleBufferedArray, Part, Partition, SharedArray, SharedDynArray};
-pub use error::Error;
+pub use array::{DoubleBufferedArray, SharedArray, SharedDynArray};
+pub use error::{ConvertError, Error};
 pub use frame::{
-    Bitmap, BitmapMut, BoolColumnMut, ColumnMut, FramePart, FramePartGuard, FrameReadGuard,
-    FrameWriteGuard, SharedFrame, StringColumn,
+    Bitmap, BitmapMut, BoolColumnMut, ColumnMut, FramePartGuard, FrameReadGuard, FrameWriteGuard,
+    SharedFrame, StringColumn,
 };
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
-pub use handle::Handle;
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::{NamedMemory, reap};
 pub use numpush_shm_core::{
-    Holder, HugePages, LockError, MAX_HELD, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard,
-    WriteGuard,
+    Holder, HugePages, LockError, LockOptions, MAX_HELD, PageOptions, PartGuard, Poison,
+    PoisonCause, ReadGuard, WriteGuard,
 };
-pub use pool::{HeldLock, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered};
-pub use report::{LockReport, ObjectReport, OwnerReport, list_owners};
-pub use shared::SharedValue;
+pub use object::{Handle, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners};
+pub use pool::{
+    HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered,
+};
+pub use value::SharedValue;
 
 /// The graph as petgraph's algorithms see it.
 #[cfg(feature = "petgraph")]

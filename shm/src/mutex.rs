@@ -1,104 +1,123 @@
 use std::sync::Arc;
-use std::time::Duration;
 
-use numpush_shm_core::{LockOptions, MutexHold};
+use numpush_shm_core::{LockError, LockOptions, MutexHold};
+use serde::{Deserialize, Serialize};
 
 use crate::arena::Arena;
-use crate::client;
 use crate::error::Error;
-use crate::handle::Handle;
-use crate::object::{Descriptor, Locks, Object};
+use crate::object::{Describe, Handle, Object, RawObject, Spans, make_locks};
 
 /// A mutex between processes, for what is not in shared memory: a file, a device, a port.
 ///
 /// Clones are the same mutex, and so is what another process gets when it is sent. If its holder dies, the next to lock
-/// it is told; nobody waits for the dead.
-#[derive(Clone, Debug)]
+/// it gets the mutex, and the guard reports the death.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use numpush_shm::{LockError, LockOptions, SharedMutex};
+///
+/// let mutex = SharedMutex::new()?;
+/// let held = mutex.lock()?;
+/// assert!(!held.owner_died());
+/// std::thread::scope(|scope| {
+///     let options = LockOptions::new().timeout(Duration::from_millis(5));
+///     let refused = scope.spawn(|| mutex.lock_with(options).map(drop)).join().unwrap();
+///     assert!(matches!(refused, Err(LockError::Timeout { .. })));
+/// });
+/// # Ok::<(), numpush_shm::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SharedMutex {
-    value: Arc<Object>,
+    object: Object<MutexDescription>,
 }
 
-/// The mutex, held until this is dropped.
+/// A [`SharedMutex`] while it is held. Its drop unlocks the mutex.
 #[derive(Debug)]
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct SharedMutexGuard<'a> {
     held: MutexHold,
     _mutex: &'a SharedMutex,
 }
 
+/// A mutex guards nothing, so nothing is described.
+#[derive(Debug, Serialize, Deserialize)]
+struct MutexDescription;
+
+impl Describe for MutexDescription {
+    const KIND: &'static str = "a mutex";
+    type Sent = Self;
+
+    fn sent(&self) -> &Self {
+        self
+    }
+
+    fn receive(sent: Self, _spans: &Spans) -> Result<Self, Error> {
+        Ok(sent)
+    }
+
+    fn summary(_sent: &Self) -> String {
+        "mutex".into()
+    }
+}
+
 impl SharedMutex {
-    /// A mutex that nobody holds.
+    /// Makes a mutex that nobody holds.
     ///
     /// # Errors
-    /// [`Error::Io`] if no memory for locks can be had.
+    /// [`Error::Io`] or [`Error::NoRoom`] if there is no memory for it.
     pub fn new() -> Result<Self, Error> {
         let nothing = Arena::shared().reserve(0)?;
-        Ok(Self {
-            value: Object::new(
-                Descriptor::Mutex,
-                vec![nothing.claimed],
-                Locks::One,
-                vec![nothing.home],
-            )?,
-        })
+        let (claims, homes) = (vec![nothing.claimed], vec![nothing.home]);
+        let object = Object::new(MutexDescription, claims, make_locks(1)?, homes);
+        Ok(Self { object })
     }
 
-    /// Opens the mutex behind a handle.
+    pub(crate) const KIND: &str = MutexDescription::KIND;
+
+    pub(crate) fn from_raw(raw: Arc<RawObject>) -> Result<Self, Error> {
+        Object::from_raw(raw).map(|object| Self { object })
+    }
+
+    /// Opens the mutex of a handle.
     ///
     /// # Errors
-    /// [`Error::Stale`], and [`Error::Kind`] if it is none.
+    /// [`Error::Stale`] if the mutex is gone; [`Error::Kind`] if the handle is of another kind of value.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
-        Self::from_value(client::open(handle)?)
+        Object::open(handle).map(|object| Self { object })
     }
 
-    pub(crate) fn from_value(value: Arc<Object>) -> Result<Self, Error> {
-        match value.meta {
-            Descriptor::Mutex => Ok(Self { value }),
-            _ => Err(Error::Kind {
-                found: value.meta.kind(),
-                wanted: "a mutex",
-            }),
-        }
-    }
-
-    /// The name by which another process opens it.
+    /// The handle by which another process opens the mutex.
     ///
     /// # Errors
     /// As [`SharedArray::handle`](crate::SharedArray::handle).
     pub fn handle(&self) -> Result<Handle, Error> {
-        self.value.handle()
+        self.object.handle()
     }
 
-    /// Locks it, and waits as long as it takes.
+    /// Locks the mutex. Waits while somebody else holds it.
     ///
     /// # Errors
-    /// [`Error::Lock`].
-    pub fn lock(&self) -> Result<SharedMutexGuard<'_>, Error> {
-        self.attempt(None)
+    /// [`LockError::WouldDeadlock`] if this thread holds it already; [`LockError::TooMany`].
+    pub fn lock(&self) -> Result<SharedMutexGuard<'_>, LockError> {
+        self.lock_with(LockOptions::default())
     }
 
-    /// Locks it, and waits at most `timeout`.
+    /// As [`Self::lock`], with a timeout.
     ///
     /// # Errors
-    /// [`Error::Lock`], with [`Timeout`](numpush_shm_core::LockError::Timeout) that names the holder.
-    pub fn lock_for(&self, timeout: Duration) -> Result<SharedMutexGuard<'_>, Error> {
-        self.attempt(Some(timeout))
-    }
-
-    fn attempt(&self, timeout: Option<Duration>) -> Result<SharedMutexGuard<'_>, Error> {
-        // The one span has the one lock.
-        let lock = self.value.guarded()[0].lock();
+    /// As [`Self::lock`]; [`LockError::Timeout`] names the holder.
+    pub fn lock_with(&self, options: LockOptions) -> Result<SharedMutexGuard<'_>, LockError> {
         Ok(SharedMutexGuard {
-            held: lock.mutex(LockOptions {
-                timeout,
-                accept_poison: false,
-            })?,
+            held: self.object.spans().lock().mutex(options)?,
             _mutex: self,
         })
     }
 }
 
 impl SharedMutexGuard<'_> {
-    /// True if the holder before died with the mutex, so that what it guards may be half done.
+    /// True if the last holder died with the mutex, so that what it guards may be half done.
     pub fn owner_died(&self) -> bool {
         self.held.owner_died()
     }
@@ -107,20 +126,18 @@ impl SharedMutexGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use numpush_shm_core::LockError;
+    use std::time::Duration;
 
     #[test]
     fn one_holder_at_a_time() {
         let mutex = SharedMutex::new().unwrap();
         let held = mutex.lock().unwrap();
         assert!(!held.owner_died());
-        assert!(matches!(
-            mutex.lock(),
-            Err(Error::Lock(LockError::WouldDeadlock))
-        ));
+        assert!(matches!(mutex.lock(), Err(LockError::WouldDeadlock)));
+        let soon = LockOptions::new().timeout(Duration::from_millis(5));
         let other = std::thread::scope(|scope| {
             scope
-                .spawn(|| mutex.lock_for(Duration::from_millis(5)).is_err())
+                .spawn(|| mutex.lock_with(soon).is_err())
                 .join()
                 .unwrap()
         });

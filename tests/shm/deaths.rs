@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
 use numpush::shm::{
-    Arena, Error, Handle, LockError, NamedMemory, SharedArray, SharedMutex, list_owners, reap,
+    Arena, Error, Handle, LockError, LockOptions, NamedMemory, SharedArray, SharedMutex,
+    list_owners, reap,
 };
 use numpush_tests::not_run;
 
@@ -163,8 +164,8 @@ fn shared() -> (Arena, SharedArray<u64, Ix1>) {
 }
 
 fn poisoned_by(array: &SharedArray<u64, Ix1>) -> u32 {
-    match array.read_for(PATIENCE) {
-        Err(Error::Lock(LockError::Poisoned(poison))) => poison.pid,
+    match array.read_with(LockOptions::new().timeout(PATIENCE)) {
+        Err(LockError::Poisoned(poison)) => poison.pid,
         other => panic!("{:?}", other.map(|guard| guard.to_owned())),
     }
 }
@@ -225,11 +226,13 @@ fn a_reader_that_is_killed_leaves_nothing() {
     let mut peer = Peer::start("read", Some(&array.handle().unwrap()));
     peer.hears("held");
     assert!(matches!(
-        array.write_for(Duration::from_millis(20)),
-        Err(Error::Lock(LockError::Timeout { .. }))
+        array.write_with(LockOptions::new().timeout(Duration::from_millis(20))),
+        Err(LockError::Timeout { .. })
     ));
     peer.kill();
-    array.write_for(PATIENCE).unwrap()[0] = 1;
+    array
+        .write_with(LockOptions::new().timeout(PATIENCE))
+        .unwrap()[0] = 1;
     assert_eq!(array.read().unwrap()[0], 1);
 }
 
@@ -239,7 +242,12 @@ fn a_mutex_tells_of_its_dead_holder() {
     let mut peer = Peer::start("mutex", Some(&mutex.handle().unwrap()));
     peer.hears("held");
     peer.kill();
-    assert!(mutex.lock_for(PATIENCE).unwrap().owner_died());
+    assert!(
+        mutex
+            .lock_with(LockOptions::new().timeout(PATIENCE))
+            .unwrap()
+            .owner_died()
+    );
 }
 
 #[test]
@@ -249,13 +257,13 @@ fn a_stopped_holder_is_named_and_nothing_is_stolen() {
     peer.hears("held");
     peer.signal("-STOP");
     let error = array
-        .read_for(Duration::from_millis(50))
+        .read_with(LockOptions::new().timeout(Duration::from_millis(50)))
         .map(|guard| guard.len())
         .unwrap_err();
-    let Error::Lock(LockError::Timeout {
+    let LockError::Timeout {
         holder: Some(holder),
         ..
-    }) = &error
+    } = &error
     else {
         panic!("{error}")
     };

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ndarray::Ix1;
-use numpush::shm::{Arena, Error, LockError, SharedArray};
+use numpush::shm::{Arena, LockError, LockOptions, SharedArray};
 
 const HANDLE: &str = "NUMPUSH_TEST_EXEC";
 
@@ -27,10 +27,10 @@ fn main() {
         .unwrap();
     assert!(peer.wait().unwrap().success());
     match array
-        .read_for(Duration::from_secs(60))
+        .read_with(LockOptions::new().timeout(Duration::from_secs(60)))
         .map(|guard| guard.len())
     {
-        Err(Error::Lock(LockError::Poisoned(poison))) => assert_eq!(poison.pid, peer.id()),
+        Err(LockError::Poisoned(poison)) => assert_eq!(poison.pid, peer.id()),
         other => panic!("{other:?}"),
     }
     println!("test execve_is_a_death_too ... ok");

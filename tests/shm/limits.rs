@@ -15,7 +15,7 @@ use numpush_tests::not_run;
 
 const ROLE: &str = "NUMPUSH_TEST_LIMIT";
 
-fn scale(mut part: Part<f64, Ix1>, factor: f64) {
+fn scale(mut part: Part<SharedArray<f64, Ix1>>, factor: f64) {
     *part.write().unwrap() *= factor;
 }
 
@@ -37,10 +37,8 @@ fn work() {
     shared.write().unwrap().fill(1.0);
     let committed = DoubleBufferedArray::<f64, Ix1>::zeros(&arena, 1 << 10).unwrap();
     committed.commit(|next| next.fill(2.0)).unwrap();
-    let options = PoolOptions {
-        arguments: ["--exact", "work", "--nocapture"].map(String::from).into(),
-    };
-    let pool = Pool::with(2, options.clone()).unwrap();
+    let options = PoolOptions::new().arguments(["--exact", "work", "--nocapture"]);
+    let pool = Pool::with_options(2, options.clone()).unwrap();
     pool.map(scale, shared.partition(Axis(0), 4).unwrap(), &3.0)
         .unwrap();
     assert_eq!(shared.read().unwrap()[(1 << 20) - 1], 3.0);
@@ -63,7 +61,7 @@ fn work() {
         );
     }
     if role == "descriptors" {
-        let error = Pool::with(100, options).unwrap_err();
+        let error = Pool::with_options(100, options).unwrap_err();
         assert!(
             matches!(error, PoolError::Spawn { workers: 100, .. }),
             "{error}"

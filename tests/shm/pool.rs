@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1, Ix2};
 use numpush::shm::{
-    Arena, DoubleBufferedArray, Error, LockError, Part, Pool, PoolError, PoolOptions, SharedArray,
-    TaskError, Tasks,
+    Arena, DoubleBufferedArray, LockError, LockPurpose, Part, Pool, PoolError, PoolOptions,
+    SharedArray, TaskError, Tasks,
 };
 
-fn scale(mut part: Part<f64, Ix2>, factor: f64) {
+fn scale(mut part: Part<SharedArray<f64, Ix2>>, factor: f64) {
     *part.write().unwrap() *= factor;
 }
 
@@ -36,7 +36,7 @@ fn die(array: SharedArray<f64, Ix2>, value: f64) {
     std::process::abort();
 }
 
-fn die_in_part(mut part: Part<f64, Ix2>, victim: usize) {
+fn die_in_part(mut part: Part<SharedArray<f64, Ix2>>, victim: usize) {
     let first = part.range().start;
     let mut held = part.write().unwrap();
     held.fill(1.0);
@@ -83,10 +83,8 @@ fn worker() {
 }
 
 fn pool(workers: usize) -> Pool {
-    let arguments = ["--exact", "worker", "--nocapture"]
-        .map(String::from)
-        .into();
-    Pool::with(workers, PoolOptions { arguments }).unwrap()
+    let arguments = ["--exact", "worker", "--nocapture"];
+    Pool::with_options(workers, PoolOptions::new().arguments(arguments)).unwrap()
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -176,13 +174,13 @@ fn a_worker_that_dies_is_replaced_and_its_lock_reported() {
     assert_eq!(how, "was killed by signal 6");
     assert_eq!(held.len(), 1, "{error}");
     assert_eq!(
-        (held[0].handle.clone(), held[0].dirty.clone()),
-        (shared.handle().unwrap().to_string(), Some(0..128))
+        (held[0].handle.clone(), held[0].purpose.clone()),
+        (
+            shared.handle().unwrap().to_string(),
+            LockPurpose::Write(0..128)
+        )
     );
-    assert!(matches!(
-        shared.read(),
-        Err(Error::Lock(LockError::Poisoned(_)))
-    ));
+    assert!(matches!(shared.read(), Err(LockError::Poisoned(_))));
     let mut repair = shared.write_poisoned().unwrap();
     assert_eq!(
         repair[[0, 0]],
@@ -205,7 +203,7 @@ fn a_worker_that_dies_in_its_part_poisons_that_part() {
     let results = pool.map_each(die_in_part, shared.partition(Axis(0), 4).unwrap(), &4);
     let died: Vec<bool> = results.iter().map(Result::is_err).collect();
     assert_eq!(died, [false, false, true, false], "the others go on");
-    let Err(Error::Lock(LockError::Poisoned(poison))) = shared.read() else {
+    let Err(LockError::Poisoned(poison)) = shared.read() else {
         panic!("not poisoned")
     };
     assert_eq!(poison.dirty, 4 * 16..6 * 16);

@@ -25,4 +25,6 @@ pub use memory::{
 };
 pub use named::{NamedMapping, reap_names};
 pub use partition::{PartRange, part_range};
-pub use view::{PartGuard, ReadGuard, WriteGuard};
+pub use view::{
+    PartGuard, ReadGuard, WriteGuard, commit_guard, part_guard, read_guard, write_guard,
+};

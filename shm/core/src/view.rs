@@ -1,4 +1,6 @@
 //! Guards that are arrays: a lock, and the view of what it guards.
+//!
+//! They are made by functions, not by methods: their makers are no business of those who get them.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -16,6 +18,7 @@ use crate::partition::PartRange;
 /// # Invariants
 /// 1. `view` lies in what the locks of `held` guard. It is lent for as long as the guard lives, never copied out:
 ///    [`ArrayRef`] cannot be moved or swapped.
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct ReadGuard<'a, T, D> {
     view: ArrayView<'a, T, D>,
     held: SmallVec<[ReadHold; 1]>,
@@ -25,6 +28,7 @@ pub struct ReadGuard<'a, T, D> {
 ///
 /// # Invariants
 /// 1. As for [`ReadGuard`].
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct WriteGuard<'a, T, D> {
     view: ArrayViewMut<'a, T, D>,
     held: SmallVec<[WriteHold; 1]>,
@@ -34,113 +38,108 @@ pub struct WriteGuard<'a, T, D> {
 ///
 /// # Invariants
 /// 1. As for [`ReadGuard`].
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct PartGuard<'a, T, D> {
     view: ArrayViewMut<'a, T, D>,
     _part: WriteHold,
     _whole: ReadHold,
 }
 
-impl<'a, T: Pod, D: Dimension> ReadGuard<'a, T, D> {
-    /// A view of the elements of `neighbours`, whose locks are `held`.
-    ///
-    /// # Panics
-    /// As [`MemoryRange::run`], and if the bytes are not whole elements.
-    pub fn new(
-        neighbours: &'a [MemoryRange<Locked>],
-        held: SmallVec<[ReadHold; 1]>,
-        layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
-    ) -> Self {
-        let bytes: *const [u8] = MemoryRange::<Locked>::run(neighbours, &held);
-        // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1).
-        let bytes: &'a [u8] = unsafe { &*bytes };
-        Self {
-            view: layout(elements(bytes)),
-            held,
-        }
-    }
-
-    /// A view of the last commit of `pair`, whose lock is `held`.
-    ///
-    /// # Panics
-    /// As [`Pair::bytes`].
-    pub fn of_pair(
-        pair: &'a MemoryRange<Double>,
-        held: ReadHold,
-        layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
-    ) -> Self {
-        let bytes: *const [u8] = pair.bytes(&held);
-        // SAFETY: valid while `pair` is borrowed and the lock is held, and both live in the guard (1).
-        let bytes: &'a [u8] = unsafe { &*bytes };
-        Self {
-            view: layout(elements(bytes)),
-            held: SmallVec::from_buf([held]),
-        }
-    }
-}
-
-impl<'a, T: Pod, D: Dimension> WriteGuard<'a, T, D> {
-    /// A view of the elements of `neighbours`, whose locks are `held`.
-    ///
-    /// # Panics
-    /// As [`MemoryRange::run_mut`], and if the bytes are not whole elements.
-    pub fn new(
-        neighbours: &'a [MemoryRange<Locked>],
-        mut held: SmallVec<[WriteHold; 1]>,
-        layout: impl for<'x> FnOnce(&'x mut [T]) -> ArrayViewMut<'x, T, D>,
-    ) -> Self {
-        let bytes: *mut [u8] = MemoryRange::<Locked>::run_mut(neighbours, &mut held);
-        // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1). The
-        // locks are private to the guard, so nobody makes a second borrow from them.
-        let bytes: &'a mut [u8] = unsafe { &mut *bytes };
-        Self {
-            view: layout(elements_mut(bytes)),
-            held,
-        }
-    }
-}
-
 impl<T, D> WriteGuard<'_, T, D> {
-    /// What an unfinished write left behind, for each lock that has been poisoned.
+    /// What an unfinished write left, for each lock that was poisoned.
     pub fn poison(&self) -> impl Iterator<Item = &Poison> {
         self.held.iter().filter_map(WriteHold::poison)
     }
 
-    /// Says that the elements are whole again. Without it a guard taken over a poisoned lock leaves it poisoned.
+    /// Declares that the elements are whole again. Without it the array stays poisoned.
     pub fn clear_poison(&mut self) {
         self.held.iter_mut().for_each(WriteHold::clear_poison);
     }
 }
 
-impl<'a, T: Pod, D: Dimension> PartGuard<'a, T, D> {
-    /// A view of part of the elements of `guarded`, divided along `axis`.
-    ///
-    /// # Errors
-    /// [`RangeInUse`] if this process knows the part under another lock.
-    ///
-    /// # Panics
-    /// As [`MemoryRange::part_view_mut`].
-    pub fn new(
-        guarded: &'a MemoryRange<Locked>,
-        whole: ReadHold,
-        mut part: WriteHold,
-        division: PartRange,
-        shape: &D,
-        axis: usize,
-    ) -> Result<Self, RangeInUse> {
-        let mut view = guarded.part_view_mut::<T, D>(&whole, &mut part, division, shape, axis)?;
-        let (shape, strides) = (view.raw_dim(), strides_of(&view));
-        let first = view.as_mut_ptr();
-        // SAFETY: the same elements; valid while `guarded` is borrowed and both locks are held, and all three live in
-        // the guard (1).
-        let view = unsafe {
-            ArrayViewMut::from_shape_ptr(ndarray::ShapeBuilder::strides(shape, strides), first)
-        };
-        Ok(Self {
-            view,
-            _part: part,
-            _whole: whole,
-        })
+/// A view of the elements of `neighbours`, whose locks are `held`.
+///
+/// # Panics
+/// As [`MemoryRange::run`], and if the bytes are not whole elements.
+pub fn read_guard<'a, T: Pod, D: Dimension>(
+    neighbours: &'a [MemoryRange<Locked>],
+    held: SmallVec<[ReadHold; 1]>,
+    layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
+) -> ReadGuard<'a, T, D> {
+    let bytes: *const [u8] = MemoryRange::<Locked>::run(neighbours, &held);
+    // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1).
+    let bytes: &'a [u8] = unsafe { &*bytes };
+    ReadGuard {
+        view: layout(elements(bytes)),
+        held,
     }
+}
+
+/// A view of the last commit of `pair`, whose lock is `held`.
+///
+/// # Panics
+/// As [`MemoryRange::bytes`].
+pub fn commit_guard<'a, T: Pod, D: Dimension>(
+    pair: &'a MemoryRange<Double>,
+    held: ReadHold,
+    layout: impl for<'x> FnOnce(&'x [T]) -> ArrayView<'x, T, D>,
+) -> ReadGuard<'a, T, D> {
+    let bytes: *const [u8] = pair.bytes(&held);
+    // SAFETY: valid while `pair` is borrowed and the lock is held, and both live in the guard (1).
+    let bytes: &'a [u8] = unsafe { &*bytes };
+    ReadGuard {
+        view: layout(elements(bytes)),
+        held: SmallVec::from_buf([held]),
+    }
+}
+
+/// A view of the elements of `neighbours`, whose locks are `held`.
+///
+/// # Panics
+/// As [`MemoryRange::run_mut`], and if the bytes are not whole elements.
+pub fn write_guard<'a, T: Pod, D: Dimension>(
+    neighbours: &'a [MemoryRange<Locked>],
+    mut held: SmallVec<[WriteHold; 1]>,
+    layout: impl for<'x> FnOnce(&'x mut [T]) -> ArrayViewMut<'x, T, D>,
+) -> WriteGuard<'a, T, D> {
+    let bytes: *mut [u8] = MemoryRange::<Locked>::run_mut(neighbours, &mut held);
+    // SAFETY: valid while `neighbours` are borrowed and the locks are held, and both live in the guard (1). The
+    // locks are private to the guard, so nobody makes a second borrow from them.
+    let bytes: &'a mut [u8] = unsafe { &mut *bytes };
+    WriteGuard {
+        view: layout(elements_mut(bytes)),
+        held,
+    }
+}
+
+/// A view of part of the elements of `guarded`, divided along `axis`.
+///
+/// # Errors
+/// [`RangeInUse`] if this process knows the part under another lock.
+///
+/// # Panics
+/// As [`MemoryRange::part_view_mut`].
+pub fn part_guard<'a, T: Pod, D: Dimension>(
+    guarded: &'a MemoryRange<Locked>,
+    whole: ReadHold,
+    mut part: WriteHold,
+    division: PartRange,
+    shape: &D,
+    axis: usize,
+) -> Result<PartGuard<'a, T, D>, RangeInUse> {
+    let mut view = guarded.part_view_mut::<T, D>(&whole, &mut part, division, shape, axis)?;
+    let (shape, strides) = (view.raw_dim(), strides_of(&view));
+    let first = view.as_mut_ptr();
+    // SAFETY: the same elements; valid while `guarded` is borrowed and both locks are held, and all three live in
+    // the guard (1).
+    let view = unsafe {
+        ArrayViewMut::from_shape_ptr(ndarray::ShapeBuilder::strides(shape, strides), first)
+    };
+    Ok(PartGuard {
+        view,
+        _part: part,
+        _whole: whole,
+    })
 }
 
 fn strides_of<T, D: Dimension>(view: &ArrayViewMut<'_, T, D>) -> D {
@@ -177,7 +176,7 @@ impl<T, D: Dimension> Deref for ReadGuard<'_, T, D> {
 }
 
 impl<T, D> ReadGuard<'_, T, D> {
-    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    /// What an unfinished write left, if the lock was taken nevertheless.
     pub fn poison(&self) -> Option<Poison> {
         self.held.iter().find_map(ReadHold::poison)
     }

@@ -1,18 +1,21 @@
 //! Where shared values live: memory that is used again and again.
 
 mod free;
+mod frozen;
 mod landed;
+mod options;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use numpush_message::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
-use numpush_os::available_memory;
-use numpush_shm_core::{HUGE_PAGE, HugePages, MemoryRange, Owned, PageOptions, SharedPages, forks};
+use numpush_shm_core::{HUGE_PAGE, HugePages, MemoryRange, Owned, SharedPages, forks};
 
 use free::FreeRuns;
+pub(crate) use frozen::freeze;
 pub(crate) use landed::landed;
+pub use options::ArenaOptions;
 
 use crate::error::Error;
 
@@ -26,17 +29,6 @@ use crate::error::Error;
 #[derive(Clone)]
 pub struct Arena {
     inner: Arc<Inner>,
-}
-
-/// How an arena gets its memory.
-#[derive(Clone, Copy, Debug)]
-pub struct ArenaOptions {
-    /// Most bytes it takes from the system; over it an allocation is an error.
-    pub budget: usize,
-    /// Bytes that stay with it, warm, when nothing is in them.
-    pub keep: usize,
-    /// Huge pages and NUMA.
-    pub pages: PageOptions,
 }
 
 /// What an arena has and uses, in bytes.
@@ -77,14 +69,11 @@ const LARGEST_SHARED: usize = 64 << 20;
 impl Arena {
     /// An arena of at most `budget` bytes. It takes them from the system as they are needed.
     pub fn new(budget: usize) -> Self {
-        Self::with(ArenaOptions {
-            budget,
-            ..ArenaOptions::default()
-        })
+        Self::with_options(ArenaOptions::new().budget(budget))
     }
 
-    /// An arena with options of the caller's.
-    pub fn with(options: ArenaOptions) -> Self {
+    /// An arena with options.
+    pub fn with_options(options: ArenaOptions) -> Self {
         let state = State {
             forks: forks(),
             used: 0,
@@ -103,7 +92,7 @@ impl Arena {
     pub fn shared() -> Self {
         static SHARED: OnceLock<Arena> = OnceLock::new();
         SHARED
-            .get_or_init(|| Self::with(ArenaOptions::default()))
+            .get_or_init(|| Self::with_options(ArenaOptions::default()))
             .clone()
     }
 
@@ -185,18 +174,6 @@ impl Arena {
         let mut allocation = self.reserve(len)?;
         allocation.claimed.bytes_mut().fill(0);
         Ok(allocation)
-    }
-}
-
-impl Default for ArenaOptions {
-    fn default() -> Self {
-        let available = available_memory().unwrap_or(1 << 30);
-        let budget = usize::try_from(available / 4 * 3).unwrap_or(usize::MAX);
-        Self {
-            budget,
-            keep: budget / 4,
-            pages: PageOptions::default(),
-        }
     }
 }
 
@@ -407,11 +384,7 @@ mod tests {
 
     #[test]
     fn what_is_over_the_keep_goes_back_to_the_system() {
-        let arena = Arena::with(ArenaOptions {
-            budget: 1 << 30,
-            keep: 1 << 20,
-            ..ArenaOptions::default()
-        });
+        let arena = Arena::with_options(ArenaOptions::new().budget(1 << 30).keep(1 << 20));
         drop(arena.reserve(70 << 20).unwrap());
         assert_eq!(
             arena.usage(),

@@ -2,8 +2,8 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, ShapeBuilder, Slice};
+use numpush_message::{Array, Buffer, Element};
 
-use crate::array::Descriptor;
 use crate::error::Error;
 
 /// Where the elements of an array lie.
@@ -17,16 +17,21 @@ pub(crate) struct Layout<D> {
 }
 
 impl<D: Dimension> Layout<D> {
-    pub(crate) fn new(meta: &Descriptor, item: usize) -> Result<Self, Error> {
-        let axes = meta.shape.len();
+    /// `strides` are bytes from one element to the next along each axis, of elements of `item` bytes; `None` for C order.
+    pub(crate) fn new(
+        shape: &[usize],
+        strides: Option<&[isize]>,
+        item: usize,
+    ) -> Result<Self, Error> {
+        let axes = shape.len();
         if D::NDIM.is_some_and(|wanted| wanted != axes) {
             return Err(Error::Axes {
-                shape: meta.shape.clone(),
+                shape: shape.into(),
                 wanted: D::NDIM.unwrap_or(0),
             });
         }
-        let shape = dimension::<D>(&meta.shape);
-        let Some(strides) = &meta.strides else {
+        let shape = dimension::<D>(shape);
+        let Some(strides) = strides else {
             return Ok(Self {
                 shape,
                 steps: None,
@@ -130,4 +135,17 @@ pub(crate) fn fill<T: Pod, D: Dimension>(bytes: &mut [u8], array: &ArrayRef<T, D
         Some(elements) => to.copy_from_slice(elements),
         None => to.iter_mut().zip(array).for_each(|(to, from)| *to = *from),
     }
+}
+
+/// Bytes of an array of `T`, if they fit an address space.
+pub(crate) fn byte_len<T: Element>(shape: &[usize]) -> Result<usize, Error> {
+    let bytes = shape.iter().try_fold(size_of::<T>(), |product, &len| {
+        product.checked_mul(len.max(1))
+    });
+    let fits = bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
+    if !fits {
+        // The data model has the error for it.
+        Array::new(T::SCALAR, shape, Buffer::default())?;
+    }
+    Ok(shape.iter().product::<usize>() * size_of::<T>())
 }

@@ -1,7 +1,14 @@
-use super::*;
-use ndarray::{Array2, Ix1, Ix2, array};
-use numpush_message::BufferAllocator as _;
-use numpush_shm_core::LockError;
+use std::time::Duration;
+
+use ndarray::{Array2, Axis, Ix1, Ix2, array};
+use numpush_message::{Array, BufferAllocator as _, Element as _, Message};
+use numpush_shm_core::{LockError, LockOptions};
+
+use crate::arena::Arena;
+use crate::array::description::{ArrayDescription, TypedArray};
+use crate::array::{DoubleBufferedArray, SharedArray};
+use crate::error::Error;
+use crate::object::{Describe as _, Handle};
 
 fn arena() -> Arena {
     Arena::new(64 << 20)
@@ -52,7 +59,7 @@ fn a_landed_message_becomes_an_array_without_a_copy() {
 fn what_does_not_fit_is_refused_by_name() {
     let shared = SharedArray::<f64, Ix2>::zeros(&arena(), (3, 4))
         .unwrap()
-        .into_any();
+        .into_dyn();
     let error = shared.clone().typed::<f32, Ix2>().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -74,20 +81,11 @@ fn what_does_not_fit_is_refused_by_name() {
 fn a_thread_is_not_let_wait_for_itself() {
     let shared = SharedArray::<f64, Ix1>::zeros(&arena(), 4).unwrap();
     let read = shared.read().unwrap();
-    assert!(matches!(
-        shared.read(),
-        Err(Error::Lock(LockError::WouldDeadlock))
-    ));
-    assert!(matches!(
-        shared.write(),
-        Err(Error::Lock(LockError::WouldDeadlock))
-    ));
+    assert!(matches!(shared.read(), Err(LockError::WouldDeadlock)));
+    assert!(matches!(shared.write(), Err(LockError::WouldDeadlock)));
     drop(read);
     let _write = shared.write().unwrap();
-    assert!(matches!(
-        shared.read(),
-        Err(Error::Lock(LockError::WouldDeadlock))
-    ));
+    assert!(matches!(shared.read(), Err(LockError::WouldDeadlock)));
 }
 
 #[test]
@@ -98,17 +96,17 @@ fn a_timeout_names_the_holder() {
         scope
             .spawn(|| {
                 shared
-                    .read_for(Duration::from_millis(20))
+                    .read_with(LockOptions::new().timeout(Duration::from_millis(20)))
                     .map(drop)
                     .unwrap_err()
             })
             .join()
             .unwrap()
     });
-    let Error::Lock(LockError::Timeout {
+    let LockError::Timeout {
         holder: Some(holder),
         ..
-    }) = waited
+    } = waited
     else {
         panic!("{waited}")
     };
@@ -124,7 +122,7 @@ fn a_panic_poisons_until_it_is_repaired() {
     }));
     assert!(panicked.is_err());
     let error = shared.read().unwrap_err();
-    let Error::Lock(LockError::Poisoned(poison)) = error else {
+    let LockError::Poisoned(poison) = error else {
         panic!("{error}")
     };
     assert_eq!(
@@ -156,7 +154,11 @@ fn rows_with_locks_of_their_own_do_not_exclude_each_other() {
             .join()
             .unwrap();
         top.fill(1);
-        let busy = scope.spawn(|| shared.write_for(Duration::from_millis(10)).is_err());
+        let busy = scope.spawn(|| {
+            shared
+                .write_with(LockOptions::new().timeout(Duration::from_millis(10)))
+                .is_err()
+        });
         assert!(busy.join().unwrap(), "the whole waits for the rows");
     });
     let expected: Array2<u32> = Array2::from_shape_fn((10, 3), |(row, _)| match row {
@@ -179,10 +181,7 @@ fn parts_are_written_at_the_same_time_and_are_the_whole() {
         let covered: usize = held.iter().map(|part| part.range().len()).sum();
         assert_eq!(covered, shared.shape()[axis]);
         // Parts of this thread's own partition: it holds the array's lock already.
-        assert!(matches!(
-            shared.read(),
-            Err(Error::Lock(LockError::WouldDeadlock))
-        ));
+        assert!(matches!(shared.read(), Err(LockError::WouldDeadlock)));
         drop(held);
         assert_eq!(shared.read().unwrap().sum(), 0);
     }
@@ -231,4 +230,87 @@ fn an_array_is_opened_by_its_handle_until_it_is_gone() {
         SharedArray::<f64, Ix1>::open(&nobody),
         Err(Error::Stale { .. })
     ));
+}
+
+#[test]
+fn an_array_dropped_before_its_parts_poisons_no_other() {
+    let arena = arena();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let fresh = scope.spawn(|| {
+            let mut made = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) || made < 1000 {
+                let array = SharedArray::<u8, Ix1>::zeros(&arena, 64).unwrap();
+                array.write().unwrap().fill(1);
+                made += 1;
+            }
+        });
+        for _ in 0..2000 {
+            let array = SharedArray::<u8, Ix1>::zeros(&arena, 64).unwrap();
+            let parts = array.partition(Axis(0), 2).unwrap();
+            drop(array);
+            drop(parts);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        fresh.join().unwrap();
+    });
+}
+
+#[test]
+fn a_conversion_that_is_refused_returns_the_value() {
+    let arena = arena();
+    let shared = SharedArray::copy_of(&arena, &array![[1, 2], [3, 4_i64]]).unwrap();
+    let clone = shared.clone();
+    let refused = shared.with_row_locks(2).unwrap_err();
+    assert!(matches!(refused.error(), Error::InUse { .. }));
+    let refused = refused.into_value().into_dyn().into_message().unwrap_err();
+    assert!(matches!(refused.error(), Error::InUse { .. }));
+    let shared = refused.into_value().typed::<i64, Ix2>().unwrap();
+    // The handle still opens it.
+    let handle = shared.handle().unwrap();
+    assert_eq!(
+        SharedArray::<i64, Ix2>::open(&handle)
+            .unwrap()
+            .read()
+            .unwrap()
+            .sum(),
+        10
+    );
+    drop(clone);
+    let shared = shared.with_row_locks(2).unwrap();
+    let refused = shared.into_message().unwrap_err();
+    assert_eq!(refused.into_value().read().unwrap().sum(), 10);
+}
+
+#[test]
+fn the_order_of_the_elements_is_named_when_it_cannot_be_divided() {
+    let mut arena = arena();
+    let mut region = arena.allocate(64).unwrap();
+    region.as_mut_slice().fill(0);
+    let fortran = Array::with_strides(u16::SCALAR, &[2, 3], &[2, 4], region.freeze().slice(0..12));
+    let message = Message::from(fortran.unwrap());
+    let shared = SharedArray::<u16, Ix2>::from_message(message).unwrap();
+    let error = shared.partition(Axis(0), 2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot divide axis 0 of an array of shape [2, 3] into 2 parts: its elements are not in C order (row-major)"
+    );
+}
+
+#[test]
+fn a_description_of_another_process_is_checked_against_the_bytes() {
+    let shared = SharedArray::<u16, Ix2>::zeros(&arena(), (2, 3)).unwrap();
+    let open = |shape: &[usize], strides: Option<&[isize]>| {
+        let sent = ArrayDescription::new(&u16::SCALAR.into(), shape, strides);
+        TypedArray::<u16, Ix2>::receive(sent, shared.spans()).is_ok()
+    };
+    assert!(open(&[2, 3], None) && open(&[3, 2], None) && open(&[2, 3], Some(&[2, -4])));
+    assert!(!open(&[2, 4], None), "more elements than bytes");
+    assert!(!open(&[2, 3], Some(&[2])), "a stride too few");
+    assert!(!open(&[2, 3], Some(&[2, 2])), "elements that overlap");
+    assert!(
+        !open(&[2, 3], Some(&[2, 400])),
+        "elements outside the bytes"
+    );
+    assert!(!open(&[2, 3], Some(&[isize::MIN, 2])));
 }

@@ -5,7 +5,7 @@ use numpush_message::{ColumnData, ColumnType};
 
 use crate::error::Error;
 
-/// A bitmap, one bit a row, the first row in the lowest bit. It may end before its rows do, which are set then.
+/// A bitmap: one bit a row, the first row in the lowest bit. Rows past its end are set.
 #[derive(Clone, Copy, Debug)]
 pub struct Bitmap<'a>(pub(super) &'a [u8]);
 
@@ -18,7 +18,7 @@ impl Bitmap<'_> {
     }
 }
 
-/// A bitmap to write.
+/// A bitmap, to write: one bit a row, the first row in the lowest bit.
 #[derive(Debug)]
 pub struct BitmapMut<'a>(pub(super) &'a mut [u8]);
 
@@ -39,7 +39,7 @@ impl BitmapMut<'_> {
     }
 }
 
-/// A column of truth values, to write, with its validity. Each is one bit.
+/// A column of booleans, to write, with its validity. Each value is one bit.
 #[derive(Debug)]
 pub struct BoolColumnMut<'a> {
     pub(super) name: &'a str,
@@ -54,7 +54,7 @@ impl BoolColumnMut<'_> {
         self.len
     }
 
-    /// True if there are none.
+    /// True if it has no rows.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -74,7 +74,7 @@ impl BoolColumnMut<'_> {
     /// Sets `row` to a value, or to null.
     ///
     /// # Errors
-    /// [`Error::Column`] for a null in a column that was made without any, and so has no bitmap.
+    /// [`Error::Column`] for a null in a column without a validity bitmap, which was made without nulls.
     ///
     /// # Panics
     /// If there is no such row.
@@ -118,7 +118,7 @@ impl<T: Pod> ColumnMut<'_, T> {
         self.values.len()
     }
 
-    /// True if there are none.
+    /// True if it has no rows.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -142,7 +142,7 @@ impl<T: Pod> ColumnMut<'_, T> {
     /// Sets `row` to a value, or to null.
     ///
     /// # Errors
-    /// [`Error::Column`] for a null in a column that was made without any, and so has no bitmap.
+    /// [`Error::Column`] for a null in a column without a validity bitmap, which was made without nulls.
     ///
     /// # Panics
     /// If there is no such row.
@@ -167,7 +167,7 @@ impl<T: Pod> ColumnMut<'_, T> {
     }
 }
 
-/// A column of text, or of a dictionary of texts, to read.
+/// A column of strings, or of a dictionary of strings, to read.
 #[derive(Debug)]
 pub struct StringColumn<'a> {
     data: ColumnData<'a>,
@@ -175,16 +175,16 @@ pub struct StringColumn<'a> {
 
 impl<'a> StringColumn<'a> {
     pub(super) fn new(name: &str, data: ColumnData<'a>) -> Result<Self, Error> {
-        let texts = data
+        let strings = data
             .dictionary()
             .map_or(&data, |dictionary| dictionary.values());
         if !matches!(
-            texts.column_type(),
+            strings.column_type(),
             ColumnType::Utf8 | ColumnType::LargeUtf8
         ) {
             return Err(Error::Column {
                 name: name.into(),
-                fault: format!("is of {}, not of text", texts.column_type()),
+                fault: format!("is of {}, not of strings", strings.column_type()),
             });
         }
         Ok(Self { data })
@@ -195,12 +195,12 @@ impl<'a> StringColumn<'a> {
         self.data.len()
     }
 
-    /// True if there are none.
+    /// True if it has no rows.
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
     }
 
-    /// The text of `row`, or `None` if it is null or there is no such row.
+    /// The string of `row`, or `None` if it is null or there is no such row.
     pub fn get(&self, row: usize) -> Option<&str> {
         if row >= self.data.len() || !is_valid(&self.data, row) {
             return None;
@@ -215,7 +215,7 @@ impl<'a> StringColumn<'a> {
         }
     }
 
-    /// The texts of all rows.
+    /// The strings of all rows; `None` for a null.
     pub fn iter(&self) -> impl Iterator<Item = Option<&str>> {
         (0..self.len()).map(|row| self.get(row))
     }

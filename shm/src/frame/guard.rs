@@ -1,77 +1,52 @@
 use bytemuck::Pod;
-use numpush_message::{Buffer, ColumnType, Dtype, Element, Frame};
-use numpush_shm_core::{LockOptions, Locked, MemoryRange, Poison, ReadHold, WriteHold};
+use numpush_message::{Buffer, Element, Frame};
+use numpush_shm_core::{LockError, LockOptions, Locked, MemoryRange, Poison, ReadHold, WriteHold};
 
+use crate::elements::{elements, elements_mut};
 use crate::error::Error;
 use crate::frame::column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
-use crate::frame::meta::{ColumnMeta, Descriptor};
-use crate::object::Object;
+use crate::frame::description::FrameDescription;
+use crate::object::{Object, Spans};
 
 /// A frame while its lock is held for reading.
 #[derive(Debug)]
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct FrameReadGuard<'a> {
-    value: &'a Object,
-    meta: &'a Descriptor,
+    spans: &'a Spans,
+    description: &'a FrameDescription,
     held: ReadHold,
 }
 
 /// A frame while its lock is held for writing.
 #[derive(Debug)]
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct FrameWriteGuard<'a> {
-    value: &'a Object,
-    meta: &'a Descriptor,
+    spans: &'a Spans,
+    description: &'a FrameDescription,
     held: WriteHold,
-}
-
-/// Checks that the values of `column` are of `T`.
-pub(super) fn check<T: Element>(column: &ColumnMeta) -> Result<(), Error> {
-    let format = column.format()?;
-    if format.number() == Some(T::SCALAR) && column.data.dictionary.is_none() {
-        return Ok(());
-    }
-    let wanted = Dtype::Scalar(T::SCALAR);
-    let fault = format!("is of Arrow type {format}, whose values are not written as {wanted}");
-    Err(Error::Column {
-        name: column.name.clone(),
-        fault,
-    })
-}
-
-/// Checks that `column` is of truth values.
-pub(super) fn check_flags(column: &ColumnMeta) -> Result<(), Error> {
-    match column.format()? {
-        ColumnType::Bool => Ok(()),
-        format => {
-            let fault = format!("is of Arrow type {format}, not of truth values");
-            Err(Error::Column {
-                name: column.name.clone(),
-                fault,
-            })
-        }
-    }
-}
-
-/// Bytes as elements; those of an arena are aligned for all of them.
-pub(super) fn elements_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
-    if bytes.is_empty() {
-        &mut []
-    } else {
-        bytemuck::cast_slice_mut(bytes)
-    }
 }
 
 impl<'a> FrameReadGuard<'a> {
     pub(super) fn new(
-        value: &'a Object,
-        meta: &'a Descriptor,
-        attempt: LockOptions,
-    ) -> Result<Self, Error> {
-        let held = value.lock().read(attempt)?;
-        Ok(Self { value, meta, held })
+        object: &'a Object<FrameDescription>,
+        options: LockOptions,
+    ) -> Result<Self, LockError> {
+        let spans = object.spans();
+        let held = spans.lock().read(options)?;
+        Ok(Self {
+            spans,
+            description: object.description(),
+            held,
+        })
+    }
+
+    /// What an unfinished write left, if the lock was taken nevertheless.
+    pub fn poison(&self) -> Option<Poison> {
+        self.held.poison()
     }
 
     fn bytes(&self, span: Option<usize>) -> &[u8] {
-        span.map_or(&[], |span| self.value.guarded()[span].bytes(&self.held))
+        span.map_or(&[], |span| self.spans.locked()[span].bytes(&self.held))
     }
 
     /// The values of a column of numbers, dates or times; that of a null means nothing.
@@ -79,14 +54,9 @@ impl<'a> FrameReadGuard<'a> {
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if its values are not of `T`.
     pub fn values<T: Element + Pod>(&self, name: &str) -> Result<&[T], Error> {
-        let column = self.meta.column(name)?;
-        check::<T>(column)?;
-        let bytes = self.bytes(column.value_spans().0);
-        Ok(if bytes.is_empty() {
-            &[]
-        } else {
-            bytemuck::cast_slice(bytes)
-        })
+        let column = self.description.column(name)?;
+        column.check::<T>()?;
+        Ok(elements(self.bytes(column.value_spans().0)))
     }
 
     /// Which rows of a column are not null; `None` if all of them are not.
@@ -94,26 +64,26 @@ impl<'a> FrameReadGuard<'a> {
     /// # Errors
     /// [`Error::Column`] if there is none of that name.
     pub fn validity(&self, name: &str) -> Result<Option<Bitmap<'_>>, Error> {
-        let (_, validity) = self.meta.column(name)?.value_spans();
+        let (_, validity) = self.description.column(name)?.value_spans();
         Ok(validity.map(|span| Bitmap(self.bytes(Some(span)))))
     }
 
-    /// The values of a column of truth values; that of a null means nothing.
+    /// The values of a column of booleans; that of a null means nothing.
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
-    pub fn flags(&self, name: &str) -> Result<Bitmap<'_>, Error> {
-        let column = self.meta.column(name)?;
-        check_flags(column)?;
+    pub fn bools(&self, name: &str) -> Result<Bitmap<'_>, Error> {
+        let column = self.description.column(name)?;
+        column.check_bool()?;
         Ok(Bitmap(self.bytes(column.value_spans().0)))
     }
 
-    /// A column of text, or of a dictionary of texts.
+    /// A column of strings, or of a dictionary of strings.
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
-    pub fn texts(&self, name: &str) -> Result<StringColumn<'_>, Error> {
-        let column = self.meta.column(name)?;
+    pub fn strings(&self, name: &str) -> Result<StringColumn<'_>, Error> {
+        let column = self.description.column(name)?;
         StringColumn::new(
             name,
             column
@@ -122,24 +92,28 @@ impl<'a> FrameReadGuard<'a> {
         )
     }
 
-    /// The frame as it is now, to send it while it is locked, say. Copies nothing.
+    /// The frame as it is now, for example to send it while it is locked. Copies nothing.
     ///
     /// # Errors
-    /// None that a frame made here has.
+    /// [`Error::Protocol`] if the owner is of another version and has a column type that this program does not know.
     pub fn frame(&self) -> Result<Frame<'_>, Error> {
-        self.meta
+        self.description
             .frame(|span| Buffer::borrowed(self.bytes(Some(span))))
     }
 }
 
 impl<'a> FrameWriteGuard<'a> {
     pub(super) fn new(
-        value: &'a Object,
-        meta: &'a Descriptor,
-        attempt: LockOptions,
-    ) -> Result<Self, Error> {
-        let held = value.lock().write(attempt)?;
-        Ok(Self { value, meta, held })
+        object: &'a Object<FrameDescription>,
+        options: LockOptions,
+    ) -> Result<Self, LockError> {
+        let spans = object.spans();
+        let held = spans.lock().write(options)?;
+        Ok(Self {
+            spans,
+            description: object.description(),
+            held,
+        })
     }
 
     /// A column of numbers, dates or times, to write.
@@ -151,14 +125,14 @@ impl<'a> FrameWriteGuard<'a> {
         Ok(column)
     }
 
-    /// A column of truth values, to write.
+    /// A column of booleans, to write.
     ///
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if it is of another type.
-    pub fn flags(&mut self, name: &str) -> Result<BoolColumnMut<'_>, Error> {
-        let column = self.meta.column(name)?;
-        check_flags(column)?;
-        let spans = self.value.guarded();
+    pub fn bools(&mut self, name: &str) -> Result<BoolColumnMut<'_>, Error> {
+        let column = self.description.column(name)?;
+        column.check_bool()?;
+        let spans = self.spans.locked();
         let (values, validity) = column.value_spans();
         let wanted: Vec<&MemoryRange<Locked>> = [values, validity]
             .into_iter()
@@ -170,13 +144,13 @@ impl<'a> FrameWriteGuard<'a> {
         let validity = validity.and_then(|_| bytes.next()).map(BitmapMut);
         Ok(BoolColumnMut {
             name: &column.name,
-            len: self.meta.rows,
+            len: self.description.rows,
             values: BitmapMut(values),
             validity,
         })
     }
 
-    /// Several columns of one type at the same time.
+    /// Several columns of one type, to write at the same time.
     ///
     /// # Errors
     /// As [`Self::column`].
@@ -189,11 +163,11 @@ impl<'a> FrameWriteGuard<'a> {
     ) -> Result<[ColumnMut<'_, T>; N], Error> {
         let mut found = Vec::with_capacity(N);
         for name in names {
-            let column = self.meta.column(name)?;
-            check::<T>(column)?;
+            let column = self.description.column(name)?;
+            column.check::<T>()?;
             found.push(column);
         }
-        let spans = self.value.guarded();
+        let spans = self.spans.locked();
         let wanted: Vec<&MemoryRange<Locked>> = found
             .iter()
             .flat_map(|column| {
@@ -216,12 +190,12 @@ impl<'a> FrameWriteGuard<'a> {
         }))
     }
 
-    /// What an unfinished write left behind, if the frame was locked nevertheless.
+    /// What an unfinished write left, if the lock was taken nevertheless.
     pub fn poison(&self) -> Option<&Poison> {
         self.held.poison()
     }
 
-    /// Says that the frame is whole again.
+    /// Declares that the frame is whole again. Without it the frame stays poisoned.
     pub fn clear_poison(&mut self) {
         self.held.clear_poison();
     }

@@ -1,13 +1,19 @@
 #![cfg(feature = "arrow")]
 
-use super::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{
     Array as _, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch,
     StringArray, types::Int8Type,
 };
-use numpush_message::{BufferAllocator as _, Encoder, Flags, Limits};
+use numpush_message::{BufferAllocator as _, Encoder, Flags, Frame, Limits, Message};
+use numpush_shm_core::LockOptions;
+
+use crate::arena::Arena;
+use crate::error::Error;
+use crate::frame::SharedFrame;
+use crate::object::Part;
 
 fn arena() -> Arena {
     Arena::new(64 << 20)
@@ -55,11 +61,11 @@ fn text_and_dictionaries_are_read() {
     let shared = SharedFrame::from_batch(&arena(), &batch()).unwrap();
     let guard = shared.read().unwrap();
     assert_eq!(
-        guard.texts("origin").unwrap().iter().collect::<Vec<_>>(),
+        guard.strings("origin").unwrap().iter().collect::<Vec<_>>(),
         [Some("EWR"), None, Some("JFK")]
     );
     assert_eq!(
-        guard.texts("carrier").unwrap().iter().collect::<Vec<_>>(),
+        guard.strings("carrier").unwrap().iter().collect::<Vec<_>>(),
         [Some("UA"), Some("AA"), Some("UA")]
     );
     assert_eq!(guard.values::<i32>("day").unwrap(), [1, 2, 3]);
@@ -69,7 +75,7 @@ fn text_and_dictionaries_are_read() {
         error.to_string(),
         "column \"delay\" is of Arrow type g, whose values are not written as <f4"
     );
-    assert!(guard.texts("day").is_err());
+    assert!(guard.strings("day").is_err());
     assert!(guard.values::<f64>("nothing").is_err());
 }
 
@@ -103,7 +109,11 @@ fn columns_come_and_go_and_the_others_stay() {
     let held = before.write().unwrap();
     let busy = std::thread::scope(|scope| {
         scope
-            .spawn(|| shared.read_for(Duration::from_millis(5)).is_err())
+            .spawn(|| {
+                shared
+                    .read_with(LockOptions::new().timeout(Duration::from_millis(5)))
+                    .is_err()
+            })
             .join()
             .unwrap()
     });
@@ -185,9 +195,8 @@ fn parts_are_whole_bytes_of_every_bitmap() {
     let batch = RecordBatch::try_from_iter([("x", Arc::new(values) as ArrayRef)]).unwrap();
     let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
     let parts = shared.partition(3).unwrap();
-    let ranges: Vec<_> = parts.iter().map(FramePart::rows).collect();
+    let ranges: Vec<_> = parts.map(|part| part.range()).collect();
     assert_eq!(ranges, [0..1024, 1024..1536, 1536..2000]);
-    drop(parts);
     assert_eq!(shared.partition(100).unwrap().len(), 4);
 }
 
@@ -215,7 +224,7 @@ fn truth_values_are_bits_and_are_written_too() {
     let batch = RecordBatch::try_from_iter([("late", Arc::new(flags) as ArrayRef)]).unwrap();
     let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
     let mut guard = shared.write().unwrap();
-    let mut late = guard.flags("late").unwrap();
+    let mut late = guard.bools("late").unwrap();
     assert_eq!(
         (late.get(0), late.get(1), late.get(2)),
         (None, Some(false), Some(true))
@@ -224,8 +233,31 @@ fn truth_values_are_bits_and_are_written_too() {
     late.set(1499, None).unwrap();
     assert!(guard.column::<u8>("late").is_err());
     drop(guard);
-    assert!(shared.read().unwrap().flags("late").unwrap().get(0));
+    assert!(shared.read().unwrap().bools("late").unwrap().get(0));
     let batch = shared.into_batch().unwrap();
     let late: &BooleanArray = batch["late"].as_any().downcast_ref().unwrap();
     assert!(late.value(0) && late.is_valid(0) && late.is_null(1499));
+}
+
+#[test]
+fn a_part_writes_several_columns_at_once() {
+    let shared = SharedFrame::from_batch(&arena(), &batch()).unwrap();
+    let parts: Vec<_> = shared.partition(1).unwrap().collect();
+    let sent = rmp_serde::to_vec(&parts[0]).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut part: Part<SharedFrame> = rmp_serde::from_slice(&sent).unwrap();
+            let mut guard = part.write().unwrap();
+            assert_eq!(guard.range(), 0..3);
+            let [mut delay] = guard.columns::<f64, 1>(["delay"]).unwrap();
+            delay.set(1, Some(2.0)).unwrap();
+            assert!(guard.columns::<f64, 2>(["delay", "day"]).is_err());
+            guard.column::<i32>("day").unwrap().values().fill(5);
+            assert!(guard.bools("day").is_err());
+        });
+    });
+    drop(parts);
+    let guard = shared.read().unwrap();
+    assert_eq!(guard.values::<f64>("delay").unwrap(), [1.0, 2.0, 3.0]);
+    assert_eq!(guard.values::<i32>("day").unwrap(), [5; 3]);
 }

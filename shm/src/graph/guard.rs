@@ -1,50 +1,54 @@
 use bytemuck::Pod;
-use numpush_message::{Dtype, Element};
-use numpush_shm_core::{LockOptions, Poison, ReadHold, WriteHold};
+use numpush_message::Element;
+use numpush_shm_core::{LockError, LockOptions, Poison, ReadHold, WriteHold};
 
+use crate::elements::{elements, elements_mut};
 use crate::error::Error;
-use crate::graph::{Descriptor, INDICES, INDPTR, Of, WEIGHTS};
-use crate::object::Object;
+use crate::graph::description::{GraphDescription, INDICES, INDPTR, Of, WEIGHTS};
+use crate::object::{Object, Spans};
 
 /// A graph while its lock is held for reading.
 #[derive(Debug)]
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct GraphReadGuard<'a> {
-    value: &'a Object,
-    meta: &'a Descriptor,
+    spans: &'a Spans,
+    description: &'a GraphDescription,
     held: ReadHold,
 }
 
 /// Weights and attributes of a graph while its lock is held for writing.
 #[derive(Debug)]
+#[must_use = "dropped at once, it unlocks at once"]
 pub struct GraphWriteGuard<'a> {
-    value: &'a Object,
-    meta: &'a Descriptor,
+    spans: &'a Spans,
+    description: &'a GraphDescription,
     held: WriteHold,
 }
 
 impl<'a> GraphReadGuard<'a> {
     pub(super) fn new(
-        value: &'a Object,
-        meta: &'a Descriptor,
-        attempt: LockOptions,
-    ) -> Result<Self, Error> {
+        object: &'a Object<GraphDescription>,
+        options: LockOptions,
+    ) -> Result<Self, LockError> {
+        let spans = object.spans();
+        let held = spans.lock().read(options)?;
         Ok(Self {
-            value,
-            meta,
-            held: value.lock().read(attempt)?,
+            spans,
+            description: object.description(),
+            held,
         })
     }
 
     fn elements<T: Pod>(&self, span: usize) -> &[T] {
-        let bytes = self.value.guarded()[span].bytes(&self.held);
-        if bytes.is_empty() {
-            &[]
-        } else {
-            bytemuck::cast_slice(bytes)
-        }
+        elements(self.spans.locked()[span].bytes(&self.held))
     }
 
-    /// Where the edges of each node begin, and behind the last where they end.
+    /// What an unfinished write left, if the lock was taken nevertheless.
+    pub fn poison(&self) -> Option<Poison> {
+        self.held.poison()
+    }
+
+    /// Where the edges of each node begin, and after the last node where its edges end.
     pub fn indptr(&self) -> &[u64] {
         self.elements(INDPTR)
     }
@@ -59,7 +63,7 @@ impl<'a> GraphReadGuard<'a> {
         self.elements(WEIGHTS)
     }
 
-    /// The edges that leave `node`: where they go, their weight, and their number. None for a node that is not there.
+    /// The edges that leave `node`: where they go, their weight, and their number. None for a node that does not exist.
     pub fn edges_of(&self, node: usize) -> impl Iterator<Item = (usize, f64, usize)> {
         let at = |node: usize| {
             self.indptr()
@@ -81,7 +85,7 @@ impl<'a> GraphReadGuard<'a> {
     /// # Errors
     /// [`Error::Column`] if there is none of that name, or if its values are not of `T`.
     pub fn node_column<T: Element + Pod>(&self, name: &str) -> Result<&[T], Error> {
-        Ok(self.elements(span_of::<T>(self.meta, Of::Node, name)?))
+        Ok(self.elements(self.description.span_of::<T>(Of::Node, name)?))
     }
 
     /// An attribute of all edges.
@@ -89,30 +93,26 @@ impl<'a> GraphReadGuard<'a> {
     /// # Errors
     /// As [`Self::node_column`].
     pub fn edge_column<T: Element + Pod>(&self, name: &str) -> Result<&[T], Error> {
-        Ok(self.elements(span_of::<T>(self.meta, Of::Edge, name)?))
+        Ok(self.elements(self.description.span_of::<T>(Of::Edge, name)?))
     }
 }
 
 impl<'a> GraphWriteGuard<'a> {
     pub(super) fn new(
-        value: &'a Object,
-        meta: &'a Descriptor,
-        attempt: LockOptions,
-    ) -> Result<Self, Error> {
+        object: &'a Object<GraphDescription>,
+        options: LockOptions,
+    ) -> Result<Self, LockError> {
+        let spans = object.spans();
+        let held = spans.lock().write(options)?;
         Ok(Self {
-            value,
-            meta,
-            held: value.lock().write(attempt)?,
+            spans,
+            description: object.description(),
+            held,
         })
     }
 
     fn elements<T: Pod>(&mut self, span: usize) -> &mut [T] {
-        let bytes = self.value.guarded()[span].bytes_mut(&mut self.held);
-        if bytes.is_empty() {
-            &mut []
-        } else {
-            bytemuck::cast_slice_mut(bytes)
-        }
+        elements_mut(self.spans.locked()[span].bytes_mut(&mut self.held))
     }
 
     /// The weight of each edge.
@@ -125,7 +125,7 @@ impl<'a> GraphWriteGuard<'a> {
     /// # Errors
     /// As [`GraphReadGuard::node_column`].
     pub fn node_column<T: Element + Pod>(&mut self, name: &str) -> Result<&mut [T], Error> {
-        let span = span_of::<T>(self.meta, Of::Node, name)?;
+        let span = self.description.span_of::<T>(Of::Node, name)?;
         Ok(self.elements(span))
     }
 
@@ -134,34 +134,17 @@ impl<'a> GraphWriteGuard<'a> {
     /// # Errors
     /// As [`GraphReadGuard::node_column`].
     pub fn edge_column<T: Element + Pod>(&mut self, name: &str) -> Result<&mut [T], Error> {
-        let span = span_of::<T>(self.meta, Of::Edge, name)?;
+        let span = self.description.span_of::<T>(Of::Edge, name)?;
         Ok(self.elements(span))
     }
 
-    /// What an unfinished write left behind, if the graph was locked nevertheless.
+    /// What an unfinished write left, if the lock was taken nevertheless.
     pub fn poison(&self) -> Option<&Poison> {
         self.held.poison()
     }
 
-    /// Says that the graph is whole again.
+    /// Declares that the graph is whole again. Without it the graph stays poisoned.
     pub fn clear_poison(&mut self) {
         self.held.clear_poison();
     }
-}
-
-fn span_of<T: Element>(meta: &Descriptor, of: Of, name: &str) -> Result<usize, Error> {
-    let fault = |fault: String| Error::Column {
-        name: name.into(),
-        fault,
-    };
-    let column = meta
-        .columns
-        .iter()
-        .find(|column| column.of == of && column.name == name);
-    let column = column.ok_or_else(|| fault("is not in the graph".into()))?;
-    let wanted = Dtype::Scalar(T::SCALAR);
-    if column.dtype.parse().as_ref() != Some(&wanted) {
-        return Err(fault(format!("is not of {wanted}")));
-    }
-    Ok(column.span)
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Why a task has no result.
 #[non_exhaustive]
@@ -14,7 +15,7 @@ pub enum TaskError {
         message: String,
         location: String,
     },
-    /// The worker died. It was replaced, and the other tasks went on.
+    /// The worker died. A new worker took its place, and the other tasks went on.
     #[error("worker {pid} {how} while it ran {task}{}", Held(.held))]
     Died {
         task: String,
@@ -28,18 +29,33 @@ pub enum TaskError {
     /// The arguments did not arrive, or the result did not come back.
     #[error("{task}: {fault}")]
     Arguments { task: String, fault: String },
-    /// There is no worker, because a new one could not be started.
+    /// No worker is left, because a new one could not be started.
     #[error("no worker is left to run {task}")]
     NoWorker { task: String },
 }
 
 /// A lock that a worker held when it died.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLock {
-    /// The handle of the value.
+    /// The text of the handle of the value.
     pub handle: String,
-    /// The bytes it may have left half written; `None` if it only read.
-    pub dirty: Option<Range<usize>>,
+    /// What the worker held the lock for.
+    pub purpose: LockPurpose,
+}
+
+/// What a lock is held for.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockPurpose {
+    /// To read, or to work on a part.
+    Read,
+    /// To write. The bytes of this range may be half written.
+    Write(Range<usize>),
+    /// To commit. The last commit stays as it is.
+    Commit,
+    /// To exclude others: the value is a mutex.
+    Exclude,
 }
 
 /// Why a pool did not start.
@@ -54,17 +70,22 @@ pub enum PoolError {
         workers: usize,
         source: io::Error,
     },
-    /// A process was started and did not say that it is a worker.
+    /// A process was started, and did not call [`Tasks::serve`](crate::Tasks::serve). `ended` says how it ended, if it did.
     #[error(
-        "worker {number} did not report within {seconds} s: does `main` call `Tasks::serve` first?"
+        "worker {number} {} after {after:.1?}: does `main` call `Tasks::serve` first?",
+        .ended.as_deref().unwrap_or("did not report")
     )]
-    Silent { number: usize, seconds: u64 },
-    /// A worker's program wants workers of its own before it serves.
+    WorkerNotReady {
+        number: usize,
+        after: Duration,
+        ended: Option<String>,
+    },
+    /// This process is a worker, and its program starts a pool before it serves.
     #[error(
-        "this process is a worker, and its program asks for a pool before it calls `Tasks::serve`"
+        "this process is a worker, and its program starts a pool before it calls `Tasks::serve`"
     )]
-    Unserved,
-    /// No worker at all.
+    PoolInWorker,
+    /// A pool without workers.
     #[error("a pool of 0 workers cannot run anything")]
     Empty,
 }
@@ -73,18 +94,22 @@ struct Held<'a>(&'a [HeldLock]);
 
 impl fmt::Display for Held<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for lock in self.0 {
-            match &lock.dirty {
-                Some(Range { start, end }) => {
-                    write!(
-                        f,
-                        "; it held {} for writing, bytes {start} to {end}",
-                        lock.handle
-                    )?;
-                }
-                None => write!(f, "; it held {} for reading", lock.handle)?,
+        self.0
+            .iter()
+            .try_for_each(|lock| write!(f, "; it held {lock}"))
+    }
+}
+
+impl fmt::Display for HeldLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handle = &self.handle;
+        match &self.purpose {
+            LockPurpose::Read => write!(f, "{handle} for reading"),
+            LockPurpose::Write(Range { start, end }) => {
+                write!(f, "{handle} for writing, bytes {start} to {end}")
             }
+            LockPurpose::Commit => write!(f, "{handle} for a commit, which changed nothing"),
+            LockPurpose::Exclude => write!(f, "the mutex {handle}"),
         }
-        Ok(())
     }
 }

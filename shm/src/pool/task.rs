@@ -4,11 +4,10 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::pool::worker;
-
-/// A function that workers run: of one to four arguments, each of which can be sent.
+/// A function that workers run. It has one to four arguments, and they and the result can be sent: they are `Serialize`
+/// and `Deserialize`.
 ///
-/// Its name is that of its type: give it a `fn` item, not a closure or a function pointer.
+/// The name of its type is its name: pass a `fn` item, not a closure with captures or a function pointer.
 pub trait Task<Arguments>: Send + Sync + 'static {
     /// What it returns.
     type Output;
@@ -37,8 +36,26 @@ tasks! { (A) (A, B) (A, B, C) (A, B, C, D) }
 
 /// The functions that the workers of a program can run.
 ///
-/// A program calls [`serve`](Self::serve) with them first thing in `main`: its workers are the same program, started
-/// again, and that is where they begin to work.
+/// A program calls [`serve`](Self::serve) with them first in `main`: its workers are the same program, started again, and
+/// begin to work there.
+///
+/// ```
+/// use numpush_shm::{Error, Pool, Tasks};
+///
+/// fn half(number: u64) -> Result<u64, Error> {
+///     Ok(number / 2)
+/// }
+///
+/// fn add(left: u64, right: u64) -> u64 {
+///     left + right
+/// }
+///
+/// Tasks::new().with(half).with(add).serve();
+/// let pool = Pool::new(1)?;
+/// assert_eq!(pool.apply(half, (84,))??, 42);
+/// assert_eq!(pool.starmap(add, [(1, 2), (3, 4)])?, [3, 7]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Default)]
 pub struct Tasks {
     pub(super) by_name: HashMap<&'static str, Erased>,
@@ -47,7 +64,7 @@ pub struct Tasks {
 /// A function from the bytes of its arguments to those of its result.
 pub(super) type Erased = Box<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
 
-/// The name of a function.
+/// The name of a function, the same in the pool and in its workers.
 pub(super) fn name_of<F>() -> &'static str {
     const {
         assert!(
@@ -59,7 +76,7 @@ pub(super) fn name_of<F>() -> &'static str {
 }
 
 impl Tasks {
-    /// None yet.
+    /// No functions yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -67,7 +84,7 @@ impl Tasks {
     /// Adds a function.
     ///
     /// # Panics
-    /// If there is one of that name already, as two closures in one function have it.
+    /// If there is a function of that name already, for example if two closures are made in one function.
     #[must_use]
     pub fn with<A, F>(mut self, task: F) -> Self
     where
@@ -85,13 +102,6 @@ impl Tasks {
             "two tasks are called {name}"
         );
         self
-    }
-
-    /// In a worker, runs tasks until the pool ends, and then ends the process. In any other process, does nothing.
-    pub fn serve(self) {
-        if worker::is_worker() {
-            worker::run(&self);
-        }
     }
 }
 

@@ -1,122 +1,211 @@
-//! The side of the worker.
+//! One worker process, as the pool sees it.
 
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
-use numpush_os::{end_process, ignore_interrupt, take_standard_input, wait_for_hangup};
+use numpush_os::{Ready, is_hung_up, set_receive_tick, wait};
 
-use crate::channel::{Channel, MAX_FRAME};
-use crate::pool::process::too_long;
-use crate::pool::task::Tasks;
+use crate::mutex::SharedMutex;
+use crate::object::{Channel, ChannelError, RawObject, handle_of, owned_objects};
+use crate::pool::PoolOptions;
+use crate::pool::error::{HeldLock, LockPurpose, PoolError, TaskError};
+use crate::pool::protocol::{Call, Reply, VARIABLE, too_long};
 
-/// Set in the environment of a worker.
-pub(super) const VARIABLE: &str = "NUMPUSH_WORKER";
+/// How long a process that was started may take to report.
+const START: Duration = Duration::from_secs(20);
+/// How long a worker may take to end after its socket was closed.
+const END: Duration = Duration::from_secs(5);
 
-/// What a worker says of a task, in the first byte of its answer.
-pub(super) const DONE: u8 = 0;
-pub(super) const PANICKED: u8 = 1;
-pub(super) const UNKNOWN: u8 = 2;
-pub(super) const ARGUMENTS: u8 = 3;
-
-static SERVING: AtomicBool = AtomicBool::new(false);
-
-pub(super) fn is_worker() -> bool {
-    std::env::var_os(VARIABLE).is_some()
+#[derive(Debug)]
+pub(super) struct Worker {
+    child: Child,
+    pub(super) channel: Channel,
 }
 
-/// True in a worker whose program has not come to serve.
-pub(super) fn is_unserved() -> bool {
-    is_worker() && !SERVING.load(Ordering::Relaxed)
-}
-
-/// Runs tasks until the pool closes the socket.
-pub(super) fn run(tasks: &Tasks) {
-    SERVING.store(true, Ordering::Relaxed);
-    let Ok(socket) = take_standard_input().map(UnixStream::from) else {
-        end_process()
-    };
-    ignore_interrupt();
-    if let Ok(socket) = socket.as_fd().try_clone_to_owned() {
-        end_with_the_pool(socket);
-    }
-    remember_panics();
-    let mut channel = Channel::new(socket);
-    channel.set_eager(true);
-    // The first word tells the pool that its program serves.
-    let _ = channel.send_bytes(|hello| hello.push(DONE));
-    while let Ok(call) = channel.receive_bytes() {
-        let (mut outcome, mut bytes) = answer(tasks, &call);
-        if bytes.len() >= MAX_FRAME {
-            (outcome, bytes) = (ARGUMENTS, too_long("results").into());
+impl Worker {
+    /// Starts the program again, with one end of a socket as its standard input.
+    pub(super) fn start(options: &PoolOptions) -> std::io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        // The program that runs now, even if its file has been replaced since.
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
         }
-        let _ = std::io::stdout().flush();
-        let sent = channel.send_bytes(|reply| {
-            reply.push(outcome);
-            reply.extend_from_slice(&bytes);
-        });
-        if sent.is_err() {
-            break;
-        }
+        let child = command
+            .args(&options.arguments)
+            .env(VARIABLE, "1")
+            .stdin(OwnedFd::from(theirs))
+            .spawn()?;
+        Ok(Self {
+            child,
+            channel: Channel::new(ours),
+        })
     }
-    end_process()
-}
 
-/// A pool that is gone needs no result, and its workers may be deep in a task.
-fn end_with_the_pool(socket: OwnedFd) {
-    let watch = move || {
-        wait_for_hangup(&socket);
-        end_process()
-    };
-    // Without the thread the worker ends after its task.
-    let _ = std::thread::Builder::new()
-        .name("numpush-watch".into())
-        .stack_size(64 << 10)
-        .spawn(watch);
-}
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
 
-/// A call is the name of the function, a zero byte and the arguments.
-fn answer(tasks: &Tasks, call: &[u8]) -> (u8, Vec<u8>) {
-    let mut halves = call.splitn(2, |&byte| byte == 0);
-    let name = halves
-        .next()
-        .and_then(|name| std::str::from_utf8(name).ok())
-        .unwrap_or("");
-    let Some(task) = tasks.by_name.get(name) else {
-        return (UNKNOWN, Vec::new());
-    };
-    match catch_unwind(AssertUnwindSafe(|| task(halves.next().unwrap_or(&[])))) {
-        Ok(Ok(result)) => (DONE, result),
-        Ok(Err(fault)) => (ARGUMENTS, fault.into()),
-        Err(_) => {
-            let last = LAST_PANIC
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            (
-                PANICKED,
-                rmp_serde::to_vec(&last.unwrap_or_default()).unwrap_or_default(),
-            )
+    /// Waits for the first frame, which says that the program serves.
+    pub(super) fn wait_until_ready(&mut self, number: usize) -> Result<(), PoolError> {
+        let started = Instant::now();
+        let socket = self.channel.socket();
+        let ready = set_receive_tick(socket, START)
+            .map_err(ChannelError::Io)
+            .and_then(|()| self.channel.receive_bytes())
+            .and_then(|_| Ok(set_receive_tick(self.channel.socket(), Duration::ZERO)?));
+        ready.map_err(|_| PoolError::WorkerNotReady {
+            number,
+            after: started.elapsed(),
+            ended: self.try_wait().map(describe),
+        })
+    }
+
+    /// How the process ended, if it closed its socket because it ended.
+    fn try_wait(&mut self) -> Option<ExitStatus> {
+        if self.has_ended() {
+            return wait_for_end(&mut self.child);
+        }
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// True if the process is gone: its end of the socket is closed then. It is not waited for yet.
+    pub(super) fn has_ended(&self) -> bool {
+        is_hung_up(self.channel.socket())
+    }
+
+    /// Sends it a task. An error says that the arguments are too long. That the worker is gone shows when its result is
+    /// read.
+    pub(super) fn call(&mut self, task: &str, arguments: &[u8]) -> Result<(), TaskError> {
+        let call = Call { task, arguments };
+        match self.channel.send_bytes(|frame| call.encode(frame)) {
+            Err(ChannelError::Malformed(_)) => Err(TaskError::Arguments {
+                task: task.into(),
+                fault: too_long("arguments"),
+            }),
+            _ => Ok(()),
         }
     }
+
+    /// The result of the task it runs, or `None` if it died.
+    pub(super) fn result(&mut self, task: &str) -> Option<Result<Vec<u8>, TaskError>> {
+        let frame = self.channel.receive_bytes().ok()?;
+        let task = task.to_owned();
+        Some(match Reply::decode(frame) {
+            Some(Reply::Done(result)) => Ok(result),
+            Some(Reply::Panicked { message, location }) => Err(TaskError::Panicked {
+                task,
+                message,
+                location,
+            }),
+            Some(Reply::Unknown) => Err(TaskError::Unknown { task }),
+            Some(Reply::Unsendable(fault)) => Err(TaskError::Arguments { task, fault }),
+            None => Err(TaskError::Arguments {
+                task,
+                fault: "the worker's reply is malformed".into(),
+            }),
+        })
+    }
+
+    /// How the worker died while it ran `task`, and which locks it held.
+    pub(super) fn death_report(mut self, task: &str) -> TaskError {
+        let pid = self.pid();
+        self.close();
+        let status = wait_for_end(&mut self.child);
+        TaskError::Died {
+            task: task.to_owned(),
+            pid,
+            how: status.map_or_else(|| "was ended".into(), describe),
+            held: locks_held_by(pid),
+        }
+    }
+
+    /// Ends the worker and waits for its end.
+    pub(super) fn end(mut self) {
+        self.close();
+        let _ = wait_for_end(&mut self.child);
+    }
+
+    /// Closes the socket, at which a worker ends.
+    fn close(&self) {
+        let _ = self.channel.socket().shutdown(std::net::Shutdown::Both);
+    }
 }
 
-/// Message and place of the last panic of this process.
-static LAST_PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
+/// Waits for a process that is about to end, and kills it if it takes too long.
+fn wait_for_end(child: &mut Child) -> Option<ExitStatus> {
+    let until = Instant::now() + END;
+    while Instant::now() < until {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        // There is nothing to wait on but the process itself, and it is nearly gone.
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
 
-/// Keeps what a panic said, and lets the hook that was there print it too.
-fn remember_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let payload = info.payload();
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        let message = text.unwrap_or("a value that is no text").to_owned();
-        let location = info.location().map(ToString::to_string).unwrap_or_default();
-        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, location));
-        before(info);
-    }));
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (None, code) => format!("exited with code {}", code.unwrap_or(0)),
+    }
+}
+
+/// The locks of this process's values that `pid` held when it died.
+fn locks_held_by(pid: u32) -> Vec<HeldLock> {
+    let mut held = Vec::new();
+    for object in owned_objects() {
+        let Ok(handle) = handle_of(&object) else {
+            continue;
+        };
+        held.extend(purposes(&object, pid).map(|purpose| HeldLock {
+            handle: handle.to_string(),
+            purpose,
+        }));
+    }
+    held
+}
+
+/// What `pid` held each lock of a value for.
+fn purposes(object: &RawObject, pid: u32) -> impl Iterator<Item = LockPurpose> {
+    let purpose = move |lock: numpush_shm_core::RobustRwLock| {
+        let state = lock.state();
+        let poison = state.poison.filter(|poison| poison.pid == pid);
+        if let Some(poison) = poison.filter(|_| !state.partitioned) {
+            let end = poison.dirty.end.min(object.spans.byte_len());
+            return Some(LockPurpose::Write(poison.dirty.start..end));
+        }
+        if state.writer.is_some_and(|holder| holder.pid == pid) {
+            return Some(if object.kind() == SharedMutex::KIND {
+                LockPurpose::Exclude
+            } else if object.spans.double().is_some() {
+                LockPurpose::Commit
+            } else {
+                LockPurpose::Write(0..0)
+            });
+        }
+        let reads = state.readers.iter().any(|holder| holder.pid == pid);
+        reads.then_some(LockPurpose::Read)
+    };
+    object.spans.locks().into_iter().filter_map(purpose)
+}
+
+/// The place of one of `workers` that has sent something or has died; waits until one has.
+pub(super) fn wait_for_one(workers: &[&Worker]) -> usize {
+    if workers.len() < 2 {
+        return 0;
+    }
+
+    let sockets: Vec<_> = workers
+        .iter()
+        .map(|worker| (worker.channel.socket().as_fd(), Ready::READ))
+        .collect();
+    let ready = wait(&sockets, None).unwrap_or_default();
+    ready.iter().position(|ready| ready.read).unwrap_or(0)
 }

@@ -4,13 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ndarray::{Axis, Ix1};
-use numpush::shm::{Arena, Error, LockError, Part, Pool, SharedArray, TaskError, Tasks};
+use numpush::shm::{
+    Arena, Error, LockError, LockOptions, Part, Pool, SharedArray, TaskError, Tasks,
+};
 
 use crate::outcome::{Inventory, Outcome};
 use crate::random::Random;
 
 /// Sets every element of a part.
-fn set(mut part: Part<u64, Ix1>, target: u64) {
+fn set(mut part: Part<SharedArray<u64, Ix1>>, target: u64) {
     // Nobody writes a part but its one task, so what was there does not matter.
     if let Ok(mut held) = part.write_poisoned() {
         held.fill(target);
@@ -94,7 +96,7 @@ fn rounds(
             return Ok(());
         }
         outcome.reads += 1;
-        match shared.read_for(Duration::from_secs(30)) {
+        match shared.read_with(LockOptions::new().timeout(Duration::from_secs(30))) {
             Ok(held) => {
                 let missing = held.iter().any(|&value| value != round);
                 // A worker killed before it began leaves a part as it was, and says so.
@@ -103,14 +105,14 @@ fn rounds(
                     continue;
                 }
             }
-            Err(Error::Lock(LockError::Poisoned(_))) => {
+            Err(LockError::Poisoned(_)) => {
                 outcome.poisoned += 1;
             }
-            Err(Error::Lock(LockError::Timeout { .. })) => {
+            Err(LockError::Timeout { .. }) => {
                 outcome.stuck += 1;
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         let mut held = shared.write_poisoned()?;
         outcome.dirty += u64::from(held.iter().any(|&value| value != round));

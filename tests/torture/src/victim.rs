@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ndarray::{ArrayRef, Ix1};
-use numpush::shm::{DoubleBufferedArray, Error, Handle, LockError, SharedArray};
+use numpush::shm::{DoubleBufferedArray, Error, Handle, LockError, LockOptions, SharedArray};
 
 use crate::random::{Random, seed};
 
@@ -76,6 +76,12 @@ impl From<Error> for End {
     }
 }
 
+impl From<LockError> for End {
+    fn from(error: LockError) -> Self {
+        Error::from(error).into()
+    }
+}
+
 #[expect(clippy::print_stderr, reason = "a victim that cannot work says so")]
 pub(crate) fn run(role: &str) -> ExitCode {
     let ended = match role.split_once(' ') {
@@ -104,6 +110,7 @@ pub(crate) fn run(role: &str) -> ExitCode {
 
 fn in_place(handle: &Handle, writes: bool) -> Result<(), End> {
     let array = SharedArray::<u64, Ix1>::open(handle)?;
+    let options = LockOptions::new().timeout(PATIENCE);
     let mut random = Random::new(seed());
     let mut count = Count::default();
     loop {
@@ -112,20 +119,20 @@ fn in_place(handle: &Handle, writes: bool) -> Result<(), End> {
         }
         let outcome = if writes && random.below(4) == 0 {
             count.writes += 1;
-            array.write_for(PATIENCE).map(|mut held| {
+            array.write_with(options).map(|mut held| {
                 let next = held[0] + 1;
                 held.fill(next);
             })
         } else {
             count.reads += 1;
-            match array.read_for(PATIENCE).map(|held| is_whole(&held)) {
+            match array.read_with(options).map(|held| is_whole(&held)) {
                 Ok(false) => return Err(End::Finding(TORN)),
                 other => other.map(drop),
             }
         };
         match outcome {
             Ok(()) => {}
-            Err(Error::Lock(LockError::Poisoned(_))) => repair(&array, &mut count)?,
+            Err(LockError::Poisoned(_)) => repair(&array, &mut count)?,
             Err(error) => return Err(error.into()),
         }
     }
@@ -148,6 +155,7 @@ fn repair(array: &SharedArray<u64, Ix1>, count: &mut Count) -> Result<(), End> {
 
 fn commit(handle: &Handle) -> Result<(), End> {
     let array = DoubleBufferedArray::<u64, Ix1>::open(handle)?;
+    let options = LockOptions::new().timeout(PATIENCE);
     let mut random = Random::new(seed());
     let mut count = Count::default();
     loop {
@@ -157,7 +165,7 @@ fn commit(handle: &Handle) -> Result<(), End> {
         if random.below(4) == 0 {
             count.writes += 1;
             let mut whole = true;
-            let number = array.replace(Some(PATIENCE), |last, next| {
+            let number = array.replace_with(options, |last, next| {
                 whole = is_whole(last);
                 next.fill(last[0] + 1);
             })?;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
-use numpush::shm::{Arena, DoubleBufferedArray, Error, SharedArray};
+use numpush::shm::{Arena, DoubleBufferedArray, Error, LockOptions, SharedArray};
 
 use crate::Mode;
 use crate::outcome::{Inventory, Outcome};
@@ -92,9 +92,10 @@ impl Writer {
             Shared::InPlace(array) if mode == Mode::Readers => {
                 let (array, done) = (array.clone(), Arc::clone(&done));
                 Some(std::thread::spawn(move || {
+                    let options = LockOptions::new().timeout(PATIENCE);
                     let mut writes = 0;
                     while !done.load(Ordering::Relaxed) {
-                        *array.write_for(PATIENCE)? += 1;
+                        *array.write_with(options)? += 1;
                         writes += 1;
                     }
                     Ok(writes)
@@ -123,7 +124,8 @@ fn check(shared: Shared, newest: u64, outcome: &mut Outcome) -> Result<(), Error
             let mut held = array.write_poisoned()?;
             held.clear_poison();
             drop(held);
-            if array.write_for(PATIENCE).is_err() {
+            let options = LockOptions::new().timeout(PATIENCE);
+            if array.write_with(options).is_err() {
                 outcome.stuck += 1;
             }
         }
@@ -133,7 +135,9 @@ fn check(shared: Shared, newest: u64, outcome: &mut Outcome) -> Result<(), Error
             outcome.lost += u64::from(held[0] < newest);
             drop(held);
             array
-                .replace(Some(PATIENCE), |last, next| next.assign(last))
+                .replace_with(LockOptions::new().timeout(PATIENCE), |last, next| {
+                    next.assign(last)
+                })
                 .map(drop)
                 .unwrap_or_else(|_| outcome.stuck += 1);
         }

@@ -1,4 +1,4 @@
-//! The thread that lets other processes of this user open our values.
+//! The thread that lets other processes of this user open the values of this process.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -10,72 +10,67 @@ use std::time::Duration;
 
 use numpush_os::{peer_credentials, user};
 use numpush_shm_core::{RobustRwLock, SharedPages, forks};
-use serde::{Deserialize, Serialize};
 
-use crate::channel::{Channel, Fault};
 use crate::error::Error;
-use crate::object::{Object, OpenReply, registry};
-use crate::report::OwnerReport;
+use crate::object::channel::{Channel, ChannelError};
+use crate::object::handle::Handle;
+use crate::object::protocol::{OwnerReport, Reply, Request};
+use crate::object::raw::{Origin, RawObject, find_owned};
+use crate::object::report;
 
 /// What abstract sockets of owners begin with.
-pub(crate) const PREFIX: &str = "numpush-shm.";
-/// Most processes that have our values open at a time.
+pub(super) const PREFIX: &str = "numpush-shm.";
+/// Most processes that have the values of this process open at a time.
 const MAX_PEERS: usize = 1024;
 
-/// What a process asks an owner for.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Request {
-    /// A value, which is kept for the process until it says `Release`, or dies.
-    Open(u64),
-    /// The descriptor behind the number of a memory.
-    Memory(u64),
-    /// A value is needed no more. Not answered.
-    Release(u64),
-    /// All values, for a person to read.
-    Report,
-}
-
-/// The answer.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    /// The value, and which memories that were fetched before have gone since.
-    Opened {
-        offer: OpenReply,
-        gone: Vec<u64>,
-    },
-    /// The descriptor is with the frame.
-    Memory,
-    Report(OwnerReport),
-    /// There is no such value or memory any more.
-    Gone,
-}
-
-struct Host {
+/// The socket of this process.
+struct Server {
     name: String,
     forks: u32,
 }
 
-/// A process that talks to us.
-pub(crate) struct Peer {
-    pub(crate) pid: u32,
-    leases: Mutex<HashMap<u64, (Arc<Object>, usize)>>,
+static SERVER: Mutex<Option<Server>> = Mutex::new(None);
+
+fn server() -> MutexGuard<'static, Option<Server>> {
+    SERVER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A process that is connected to this one.
+struct Peer {
+    pid: u32,
+    /// The values that it has open, each with the number of times.
+    leases: Mutex<HashMap<u64, (Arc<RawObject>, usize)>>,
 }
 
 impl Peer {
-    fn leases(&self) -> MutexGuard<'_, HashMap<u64, (Arc<Object>, usize)>> {
+    fn leases(&self) -> MutexGuard<'_, HashMap<u64, (Arc<RawObject>, usize)>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 static PEERS: Mutex<Vec<Weak<Peer>>> = Mutex::new(Vec::new());
 
-/// The name of this process's socket. The first call starts the thread that listens there.
-pub(crate) fn name() -> Result<String, Error> {
-    let mut host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(host) = host.as_ref().filter(|host| host.forks == forks()) {
-        return Ok(host.name.clone());
+fn peers() -> MutexGuard<'static, Vec<Weak<Peer>>> {
+    PEERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The handle of a value, by which another process opens it.
+pub(crate) fn handle_of(object: &RawObject) -> Result<Handle, Error> {
+    if let Origin::Leased { handle, .. } = &object.origin {
+        return Ok(handle.clone());
     }
-    // Not a secret: who connects is judged by its user. It tells lives of one process number apart.
+    let number = object.owned("hand it out")?.number;
+    let owner = name()?;
+    Ok(Handle { owner, number })
+}
+
+/// The name of this process's socket. The first call starts the thread that listens there.
+fn name() -> Result<String, Error> {
+    let mut server = server();
+    if let Some(server) = server.as_ref().filter(|server| server.forks == forks()) {
+        return Ok(server.name.clone());
+    }
+    // Not a secret: the server judges a process by its user. The nonce tells two lives of one process number apart.
     let nonce = std::hash::RandomState::new().build_hasher().finish();
     let name = format!("{PREFIX}{}.{nonce:016x}", std::process::id());
     let failed = Error::io("listen for processes that open shared values");
@@ -83,30 +78,34 @@ pub(crate) fn name() -> Result<String, Error> {
     let listener = address
         .and_then(|address| UnixListener::bind_addr(&address))
         .map_err(failed)?;
-    let thread = std::thread::Builder::new().name("numpush-host".into());
+    let thread = std::thread::Builder::new().name("numpush-server".into());
     thread
         .spawn(move || listen(&listener))
         .map_err(Error::io("start the thread that serves shared values"))?;
-    *host = Some(Host {
+    *server = Some(Server {
         name: name.clone(),
         forks: forks(),
     });
     Ok(name)
 }
 
-static HOST: Mutex<Option<Host>> = Mutex::new(None);
-
 /// True if `owner` is this process.
-pub(crate) fn is_ours(owner: &str) -> bool {
-    let host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
-    host.as_ref()
-        .is_some_and(|host| host.name == owner && host.forks == forks())
+pub(super) fn is_this_process(owner: &str) -> bool {
+    server()
+        .as_ref()
+        .is_some_and(|server| server.name == owner && server.forks == forks())
 }
 
-/// Processes that have value `number` open.
-pub(crate) fn openers(number: u64) -> Vec<u32> {
-    let peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut pids: Vec<u32> = peers
+/// What this process shares.
+pub(super) fn own_report() -> OwnerReport {
+    // A process without a server has handed out nothing.
+    let name = server().as_ref().map(|server| server.name.clone());
+    report::of_this_process(&name.unwrap_or_default(), openers)
+}
+
+/// The processes that have value `number` open.
+fn openers(number: u64) -> Vec<u32> {
+    let mut pids: Vec<u32> = peers()
         .iter()
         .filter_map(Weak::upgrade)
         .filter(|peer| peer.leases().contains_key(&number))
@@ -120,14 +119,14 @@ pub(crate) fn openers(number: u64) -> Vec<u32> {
 fn listen(listener: &UnixListener) {
     loop {
         let Ok((socket, _)) = listener.accept() else {
-            // Out of descriptors, usually: the next one is let in when there is one again.
+            // Usually no descriptor is left. The next process is let in as soon as one is.
             std::thread::sleep(Duration::from_millis(50));
             continue;
         };
         let Ok(credentials) = peer_credentials(&socket) else {
             continue;
         };
-        let mut peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = peers();
         peers.retain(|peer| peer.strong_count() > 0);
         if credentials.uid != user() || peers.len() >= MAX_PEERS {
             continue;
@@ -141,12 +140,12 @@ fn listen(listener: &UnixListener) {
         let thread = std::thread::Builder::new()
             .name("numpush-peer".into())
             .stack_size(256 << 10);
-        // Without a thread the peer sees a closed socket, and says that its owner does not answer.
+        // Without a thread the socket closes, and the peer reports that the owner has ended.
         let _ = thread.spawn(move || serve(socket, &peer));
     }
 }
 
-/// Answers one process until it closes or dies; then what it had open is let go.
+/// Answers one process until it closes the socket or dies, and then releases what it had open.
 fn serve(socket: UnixStream, peer: &Peer) {
     let mut channel = Channel::new(socket);
     let mut fetched: HashMap<u64, Weak<SharedPages>> = HashMap::new();
@@ -155,7 +154,7 @@ fn serve(socket: UnixStream, peer: &Peer) {
             break;
         }
     }
-    // Taken out first: a value that ends looks at the register of values.
+    // Taken out first: the drop of a value takes other locks.
     let leases = std::mem::take(&mut *peer.leases());
     drop(leases);
 }
@@ -165,10 +164,10 @@ fn answer(
     request: Request,
     peer: &Peer,
     fetched: &mut HashMap<u64, Weak<SharedPages>>,
-) -> Result<(), Fault> {
+) -> Result<(), ChannelError> {
     match request {
         Request::Open(number) => {
-            let Some(value) = registry().find(number) else {
+            let Some(value) = find_owned(number) else {
                 return channel.send(&Reply::Gone, None);
             };
             let Ok(offer) = value.offer() else {
@@ -207,6 +206,6 @@ fn answer(
             drop(ended);
             Ok(())
         }
-        Request::Report => channel.send(&Reply::Report(OwnerReport::of_this_process()), None),
+        Request::Report => channel.send(&Reply::Report(own_report()), None),
     }
 }

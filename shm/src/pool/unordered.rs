@@ -4,23 +4,23 @@ use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 
-use crate::pool::Pool;
 use crate::pool::error::TaskError;
-use crate::pool::process::{Worker, wait_for_one};
+use crate::pool::worker::{Worker, wait_for_one};
+use crate::pool::workers::Workers;
 
 /// Tasks of one function that wait, and workers that run some of them.
 pub(super) struct Running<'p> {
-    pool: &'p Pool,
+    workers: &'p Workers,
     name: &'static str,
     waiting: VecDeque<(usize, Result<Vec<u8>, TaskError>)>,
     busy: Vec<(usize, Worker)>,
-    /// Workers of ours that have nothing to do yet.
+    /// Workers that these tasks have and that run nothing yet.
     free: Vec<Worker>,
 }
 
 impl<'p> Running<'p> {
     pub(super) fn new(
-        pool: &'p Pool,
+        workers: &'p Workers,
         name: &'static str,
         calls: impl Iterator<Item = Result<Vec<u8>, rmp_serde::encode::Error>>,
     ) -> Self {
@@ -32,10 +32,10 @@ impl<'p> Running<'p> {
         let free = if waiting.is_empty() {
             Vec::new()
         } else {
-            pool.take(waiting.len())
+            workers.take(waiting.len())
         };
         Self {
-            pool,
+            workers,
             name,
             waiting,
             busy: Vec::new(),
@@ -49,7 +49,7 @@ impl<'p> Running<'p> {
             return Some(failed);
         }
         if self.busy.is_empty() {
-            // Whatever still waits has nobody to wait for.
+            // No worker is left for the tasks that still wait.
             let (number, _) = self.waiting.pop_front()?;
             return Some((
                 number,
@@ -66,24 +66,24 @@ impl<'p> Running<'p> {
             self.rest(worker);
             return Some((number, result));
         }
-        self.pool.bury(worker.child.id());
-        let error = worker.post_mortem(self.name);
-        if let Some(worker) = self.pool.replace() {
+        self.workers.forget(worker.pid());
+        let error = worker.death_report(self.name);
+        if let Some(worker) = self.workers.replace() {
             self.rest(worker);
         }
         Some((number, Err(error)))
     }
 
-    /// Gives every free worker a task. A task whose arguments cannot be sent has ended.
+    /// Sends every free worker a task. Returns a task that has ended because its arguments cannot be sent.
     fn dispatch(&mut self) -> Option<(usize, Result<Vec<u8>, TaskError>)> {
         while !self.waiting.is_empty()
             && let Some(mut worker) = self.free.pop()
         {
-            // One that died while it had nothing to do takes no task with it.
+            // A worker that died while it ran nothing takes no task with it.
             if worker.has_ended() {
-                self.pool.bury(worker.child.id());
+                self.workers.forget(worker.pid());
                 worker.end();
-                self.free.extend(self.pool.replace());
+                self.free.extend(self.workers.replace());
                 continue;
             }
             let Some((number, call)) = self.waiting.pop_front() else {
@@ -100,10 +100,10 @@ impl<'p> Running<'p> {
         None
     }
 
-    /// Keeps a worker for the next task, or lets others have it if there is none.
+    /// Keeps a worker for the next task, or returns it to the pool if there is none.
     fn rest(&mut self, worker: Worker) {
         if self.waiting.is_empty() {
-            self.pool.give(worker)
+            self.workers.give_back(worker)
         } else {
             self.free.push(worker)
         }
@@ -115,15 +115,18 @@ impl Drop for Running<'_> {
         self.waiting.clear();
         while self.next().is_some() {}
         for worker in self.free.drain(..) {
-            self.pool.give(worker);
+            self.workers.give_back(worker);
         }
     }
 }
 
-/// Results as they come, each with the number of its item.
+/// The results of [`Pool::map_unordered`](crate::Pool::map_unordered) as they come: an iterator over the number of an
+/// item and its result, `(usize, Result<R, TaskError>)`.
+///
+/// Its drop waits for the tasks that run, and runs no more.
 pub struct Unordered<'p, I, R> {
     running: Running<'p>,
-    /// Kept while workers have them open.
+    /// Kept for as long as workers have them open.
     items: Vec<I>,
     result: PhantomData<fn() -> R>,
 }

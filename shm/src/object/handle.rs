@@ -1,23 +1,29 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytemuck::Pod;
-use ndarray::Dimension;
-use numpush_message::Element;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::array::{DoubleBufferedArray, SharedArray, SharedDynArray};
 use crate::error::Error;
-use crate::frame::SharedFrame;
-use crate::graph::SharedGraph;
-use crate::mutex::SharedMutex;
 
 /// The name of a shared value: what another process needs to open it.
 ///
 /// It is text, `shm:OWNER/NUMBER`, where OWNER is the abstract unix socket (unix(7)) of the process that made the
-/// value. It names no file, and it keeps nothing alive: opened when the value or its owner is gone, it is
+/// value. It names no file, and it keeps nothing alive: when the value or its owner is gone, it is
 /// [stale](Error::Stale).
+///
+/// ```
+/// use ndarray::array;
+/// use numpush_shm::{Arena, Error, Handle, SharedArray, SharedValue};
+///
+/// let shared = SharedArray::copy_of(&Arena::shared(), &array![1, 2, 3_i64])?;
+/// let text = shared.handle()?.to_string(); // For example on the command line of another program.
+/// let handle: Handle = text.parse()?;
+/// assert!(matches!(SharedValue::open(&handle)?, SharedValue::Array(_)));
+/// drop(shared);
+/// assert!(matches!(SharedValue::open(&handle), Err(Error::Stale { .. })));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Handle {
     pub(crate) owner: String,
@@ -66,31 +72,6 @@ impl<'de> Deserialize<'de> for Handle {
         text.parse().map_err(D::Error::custom)
     }
 }
-
-/// Lets values be sent as their handle, and opened where they arrive.
-macro_rules! sent_as_handle {
-    ($type:ty $(, $($generics:tt)+)?) => {
-        impl $(<$($generics)+>)? Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.handle().map_err(serde::ser::Error::custom)?.serialize(serializer)
-            }
-        }
-
-        impl<'de $(, $($generics)+)?> Deserialize<'de> for $type {
-            fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
-                let handle = Handle::deserialize(deserializer)?;
-                Self::open(&handle).map_err(S::Error::custom)
-            }
-        }
-    };
-}
-
-sent_as_handle!(SharedArray<T, D>, T: Element + Pod, D: Dimension);
-sent_as_handle!(DoubleBufferedArray<T, D>, T: Element + Pod, D: Dimension);
-sent_as_handle!(SharedDynArray);
-sent_as_handle!(SharedFrame);
-sent_as_handle!(SharedGraph);
-sent_as_handle!(SharedMutex);
 
 #[cfg(test)]
 mod tests {

@@ -29,16 +29,16 @@ pub(crate) struct Channel {
 
 /// Why a frame did not come or go.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum ChannelError {
     /// The other side closed, between frames.
     Closed,
     /// The kernel refused, or the other side is gone in the middle of a frame.
     Io(io::Error),
     /// What came is no such value.
-    Garbled(&'static str),
+    Malformed(&'static str),
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for ChannelError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -70,15 +70,18 @@ impl Channel {
         &mut self,
         value: &T,
         descriptor: Option<BorrowedFd<'_>>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ChannelError> {
         let mut written = Ok(());
         self.begin(|outbox| written = rmp_serde::encode::write(outbox, value));
-        written.map_err(|_| Fault::Garbled("a value that cannot be sent"))?;
+        written.map_err(|_| ChannelError::Malformed("a value that cannot be sent"))?;
         self.finish(descriptor)
     }
 
     /// Sends the bytes that `write` appends.
-    pub(crate) fn send_bytes(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Fault> {
+    pub(crate) fn send_bytes(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ChannelError> {
         self.begin(write);
         self.finish(None)
     }
@@ -89,12 +92,12 @@ impl Channel {
         write(&mut self.outbox);
     }
 
-    fn finish(&mut self, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
+    fn finish(&mut self, descriptor: Option<BorrowedFd<'_>>) -> Result<(), ChannelError> {
         let len = self.outbox.len() - PREFIX;
         let prefix = u32::try_from(len)
             .ok()
             .filter(|_| len <= MAX_FRAME)
-            .ok_or(Fault::Garbled("too long"))?;
+            .ok_or(ChannelError::Malformed("too long"))?;
         self.outbox[..PREFIX].copy_from_slice(&prefix.to_le_bytes());
         let mut sent = 0;
         while sent < self.outbox.len() {
@@ -110,29 +113,31 @@ impl Channel {
     }
 
     /// Receives a value, and the descriptor that came with it.
-    pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Option<OwnedFd>), Fault> {
+    pub(crate) fn receive<T: DeserializeOwned>(
+        &mut self,
+    ) -> Result<(T, Option<OwnedFd>), ChannelError> {
         let len = self.frame_len()?;
         let value = rmp_serde::from_slice(&self.inbox[PREFIX..PREFIX + len]);
         self.inbox.drain(..PREFIX + len);
-        let value = value.map_err(|_| Fault::Garbled("a value of another kind"))?;
+        let value = value.map_err(|_| ChannelError::Malformed("a value of another kind"))?;
         Ok((value, self.descriptor.take()))
     }
 
     /// Receives the bytes of a frame.
-    pub(crate) fn receive_bytes(&mut self) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn receive_bytes(&mut self) -> Result<Vec<u8>, ChannelError> {
         let len = self.frame_len()?;
         let frame = self.inbox.drain(..PREFIX + len).skip(PREFIX).collect();
         Ok(frame)
     }
 
     /// The length of the next frame, all of which is in the inbox.
-    fn frame_len(&mut self) -> Result<usize, Fault> {
+    fn frame_len(&mut self) -> Result<usize, ChannelError> {
         self.fill(PREFIX)?;
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&self.inbox[..PREFIX]);
         let len = u32::from_le_bytes(prefix) as usize;
         if len > MAX_FRAME {
-            return Err(Fault::Garbled("a frame over the limit"));
+            return Err(ChannelError::Malformed("a frame over the limit"));
         }
         self.fill(PREFIX + len)?;
         Ok(len)
@@ -154,15 +159,15 @@ impl Channel {
     }
 
     /// Reads until the inbox has `len` bytes.
-    fn fill(&mut self, len: usize) -> Result<(), Fault> {
+    fn fill(&mut self, len: usize) -> Result<(), ChannelError> {
         let mut chunk = [0; 16 << 10];
         while self.inbox.len() < len {
             let (count, ancillary) = self.receive_chunk(&mut chunk)?;
             if count == 0 && self.inbox.is_empty() {
-                return Err(Fault::Closed);
+                return Err(ChannelError::Closed);
             }
             if count == 0 {
-                return Err(Fault::Io(io::ErrorKind::UnexpectedEof.into()));
+                return Err(ChannelError::Io(io::ErrorKind::UnexpectedEof.into()));
             }
             self.descriptor = ancillary.descriptor.or_else(|| self.descriptor.take());
             self.inbox.extend_from_slice(&chunk[..count]);
@@ -190,7 +195,10 @@ mod tests {
         assert_eq!((text.as_str(), descriptor.is_some()), ("first", true));
         assert_eq!(right.receive::<Vec<u8>>().unwrap().0.len(), 100_000);
         sender.join().unwrap();
-        assert!(matches!(right.receive::<String>(), Err(Fault::Closed)));
+        assert!(matches!(
+            right.receive::<String>(),
+            Err(ChannelError::Closed)
+        ));
     }
 
     #[test]
@@ -199,7 +207,7 @@ mod tests {
         io::Write::write_all(&mut &left, &u32::MAX.to_le_bytes()).unwrap();
         assert!(matches!(
             Channel::new(right).receive::<String>(),
-            Err(Fault::Garbled(_))
+            Err(ChannelError::Malformed(_))
         ));
     }
 }

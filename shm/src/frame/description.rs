@@ -1,43 +1,48 @@
+//! What the bytes of a frame mean.
+
 use std::collections::BTreeMap;
 
-use numpush_message::{Buffer, Column, ColumnData, ColumnType, Dictionary, Frame, FrameError};
+use numpush_message::{
+    Buffer, Column, ColumnData, ColumnType, Dictionary, Dtype, Element, Frame, FrameError,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::object::{Describe, Spans};
 
-/// What a process that opens a frame is told of it. Buffers are numbers of spans.
+/// The description of a frame as processes send it to each other. Buffers are numbers of spans.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Descriptor {
-    pub(crate) rows: usize,
-    pub(crate) columns: Vec<ColumnMeta>,
+pub(crate) struct FrameDescription {
+    pub(super) rows: usize,
+    pub(super) columns: Vec<ColumnDescription>,
     metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ColumnMeta {
-    pub(crate) name: String,
+pub(super) struct ColumnDescription {
+    pub(super) name: String,
     nullable: bool,
     metadata: BTreeMap<String, String>,
-    pub(crate) data: DataMeta,
+    pub(super) data: DataDescription,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct DataMeta {
+pub(super) struct DataDescription {
     format: String,
-    pub(crate) len: usize,
+    pub(super) len: usize,
     /// The span of each buffer; `None` for an empty one.
-    pub(crate) spans: Vec<Option<usize>>,
-    pub(crate) dictionary: Option<Box<DictionaryMeta>>,
+    pub(super) spans: Vec<Option<usize>>,
+    pub(super) dictionary: Option<Box<DictionaryDescription>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct DictionaryMeta {
+pub(super) struct DictionaryDescription {
     ordered: bool,
-    pub(crate) values: DataMeta,
+    pub(super) values: DataDescription,
 }
 
-impl Descriptor {
-    /// Describes `frame`, and gives each buffer that is not empty to `place`, which says in which span it is.
+impl FrameDescription {
+    /// Describes `frame`. `place` gets each buffer that is not empty, and returns the number of its span.
     pub(super) fn new<'f>(
         frame: &'f Frame<'f>,
         mut place: impl FnMut(&'f Buffer<'f>) -> usize,
@@ -45,7 +50,7 @@ impl Descriptor {
         let columns = frame
             .columns()
             .iter()
-            .map(|column| ColumnMeta::new(column, &mut place))
+            .map(|column| ColumnDescription::new(column, &mut place))
             .collect();
         Self {
             rows: frame.rows(),
@@ -54,7 +59,7 @@ impl Descriptor {
         }
     }
 
-    pub(super) fn column(&self, name: &str) -> Result<&ColumnMeta, Error> {
+    pub(super) fn column(&self, name: &str) -> Result<&ColumnDescription, Error> {
         let found = self.columns.iter().find(|column| column.name == name);
         found.ok_or_else(|| Error::Column {
             name: name.into(),
@@ -62,7 +67,7 @@ impl Descriptor {
         })
     }
 
-    /// The frame over the buffers that `buffer` gives for spans.
+    /// The frame over the buffers that `buffer` returns for spans.
     pub(super) fn frame<'a>(
         &self,
         mut buffer: impl FnMut(usize) -> Buffer<'a>,
@@ -81,7 +86,7 @@ impl Descriptor {
             .map_err(FrameError::from)?)
     }
 
-    /// Every span that the columns use, renumbered from zero in order; gives the old number of each.
+    /// Renumbers the spans that the columns use from zero in order, and returns the old number of each.
     pub(super) fn renumber(&mut self) -> Vec<usize> {
         let mut old = Vec::new();
         for column in &mut self.columns {
@@ -91,7 +96,33 @@ impl Descriptor {
     }
 }
 
-impl ColumnMeta {
+impl Describe for FrameDescription {
+    const KIND: &'static str = "a frame";
+    type Sent = Self;
+
+    fn sent(&self) -> &Self {
+        self
+    }
+
+    fn receive(sent: Self, spans: &Spans) -> Result<Self, Error> {
+        let len = |span: usize| spans.len_of(span);
+        let fits =
+            |column: &ColumnDescription| column.data.len == sent.rows && column.data.fits(&len);
+        if sent.columns.iter().all(fits) {
+            return Ok(sent);
+        }
+        Err(Error::Protocol {
+            peer: "the owner".into(),
+            what: "columns that do not fit their bytes",
+        })
+    }
+
+    fn summary(sent: &Self) -> String {
+        format!("frame {} rows, {} columns", sent.rows, sent.columns.len())
+    }
+}
+
+impl ColumnDescription {
     pub(super) fn new<'f>(
         column: &'f Column<'f>,
         place: &mut impl FnMut(&'f Buffer<'f>) -> usize,
@@ -100,12 +131,39 @@ impl ColumnMeta {
             name: column.name().to_owned(),
             nullable: column.is_nullable(),
             metadata: column.metadata().clone(),
-            data: DataMeta::new(column.data(), place),
+            data: DataDescription::new(column.data(), place),
         }
     }
 
     pub(super) fn format(&self) -> Result<ColumnType, Error> {
         self.data.format()
+    }
+
+    /// Checks that the values are of `T`.
+    pub(super) fn check<T: Element>(&self) -> Result<(), Error> {
+        let format = self.format()?;
+        if format.number() == Some(T::SCALAR) && self.data.dictionary.is_none() {
+            return Ok(());
+        }
+        let wanted = Dtype::Scalar(T::SCALAR);
+        Err(self.fault(format!(
+            "is of Arrow type {format}, whose values are not written as {wanted}"
+        )))
+    }
+
+    /// Checks that the values are booleans.
+    pub(super) fn check_bool(&self) -> Result<(), Error> {
+        match self.format()? {
+            ColumnType::Bool => Ok(()),
+            format => Err(self.fault(format!("is of Arrow type {format}, not of booleans"))),
+        }
+    }
+
+    fn fault(&self, fault: String) -> Error {
+        Error::Column {
+            name: self.name.clone(),
+            fault,
+        }
     }
 
     /// The span of the values, and that of the validity.
@@ -115,7 +173,7 @@ impl ColumnMeta {
     }
 }
 
-impl DataMeta {
+impl DataDescription {
     fn new<'f>(data: &'f ColumnData<'f>, place: &mut impl FnMut(&'f Buffer<'f>) -> usize) -> Self {
         let spans = data
             .buffers()
@@ -124,7 +182,7 @@ impl DataMeta {
             .collect();
         let dictionary = data.dictionary().map(|dictionary| {
             let values = Self::new(dictionary.values(), place);
-            Box::new(DictionaryMeta {
+            Box::new(DictionaryDescription {
                 ordered: dictionary.is_ordered(),
                 values,
             })
@@ -164,6 +222,32 @@ impl DataMeta {
         let values = dictionary.values.data(name, buffer)?;
         let dictionary = Dictionary::new(values).with_ordered(dictionary.ordered);
         Ok(data.with_dictionary(dictionary).map_err(fault)?)
+    }
+
+    /// True if the buffers are as long as the type and the number of values want; `len` returns the length of a span.
+    fn fits(&self, len: &impl Fn(usize) -> Option<usize>) -> bool {
+        let Ok(format) = self.format() else {
+            return false;
+        };
+        let of = |at: usize| match self.spans.get(at) {
+            None => None,
+            Some(None) => Some(0),
+            Some(Some(span)) => len(*span),
+        };
+        let bits = self.len.div_ceil(8);
+        let validity = of(0).is_none_or(|len| len == 0 || len == bits);
+        let values = match (format.fixed_size(), &format) {
+            (Some(size), _) => of(1) == self.len.checked_mul(size),
+            (None, ColumnType::Bool) => of(1) == Some(bits),
+            // Offsets and strings are looked up with every bound checked.
+            _ => self.spans.iter().flatten().all(|&span| len(span).is_some()),
+        };
+        validity
+            && values
+            && self
+                .dictionary
+                .as_ref()
+                .is_none_or(|dictionary| dictionary.values.fits(len))
     }
 
     fn renumber(&mut self, old: &mut Vec<usize>) {

@@ -1,4 +1,4 @@
-//! Opening the values of other processes.
+//! Opens the values of other processes.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -10,19 +10,20 @@ use std::time::Duration;
 use numpush_os::{peer_credentials, set_receive_tick, set_send_tick, user};
 use numpush_shm_core::{SharedPages, forks};
 
-use crate::channel::{Channel, Fault};
 use crate::error::Error;
-use crate::handle::Handle;
-use crate::host::{self, Reply, Request};
-use crate::object::{Object, Origin, registry};
-use crate::report::OwnerReport;
+use crate::object::channel::{Channel, ChannelError};
+use crate::object::handle::Handle;
+use crate::object::offer::open_spans;
+use crate::object::protocol::{OwnerReport, Reply, Request};
+use crate::object::raw::{self, Origin, RawObject, find_owned};
+use crate::object::server;
 
-/// An owner that does not answer for so long is taken for stopped.
+/// How long an owner has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection to an owner, shared by all its values that this process has open.
 #[derive(Debug)]
-pub(crate) struct Client {
+struct Client {
     owner: String,
     forks: u32,
     state: Mutex<State>,
@@ -31,24 +32,26 @@ pub(crate) struct Client {
 #[derive(Debug)]
 struct State {
     channel: Channel,
-    open: HashMap<u64, Weak<Object>>,
-    /// Mappings that stay for the next value in them: to map a segment anew costs a fault a page. The owner says when
+    open: HashMap<u64, Weak<RawObject>>,
+    /// Mappings that stay for the next value in them: to map memory anew costs a fault a page. The owner reports when
     /// one is gone.
     kept: HashMap<u64, Arc<SharedPages>>,
 }
 
-/// A value's stay in this process. Dropped, the owner is told.
+/// Keeps a value open at its owner. Its drop tells the owner.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    pub(crate) handle: Handle,
+struct Lease {
+    number: u64,
     client: Arc<Client>,
 }
 
-/// Opens the value behind a handle, in the process that made it or in another one of the same user.
-pub(crate) fn open(handle: &Handle) -> Result<Arc<Object>, Error> {
-    if host::is_ours(&handle.owner) {
-        let found = registry().find(handle.number);
-        return found.ok_or_else(|| stale(handle, "its value is gone"));
+impl raw::Lease for Lease {}
+
+/// Opens the value of a handle, in the process that made it or in another one of the same user.
+pub(crate) fn open(handle: &Handle) -> Result<Arc<RawObject>, Error> {
+    if server::is_this_process(&handle.owner) {
+        let found = find_owned(handle.number);
+        return found.ok_or_else(|| stale(handle, VALUE_GONE));
     }
     let client = client(handle)?;
     let opened = client.open(handle);
@@ -67,6 +70,7 @@ pub(crate) fn open(handle: &Handle) -> Result<Arc<Object>, Error> {
 }
 
 const OWNER_GONE: &str = "its owner has ended";
+const VALUE_GONE: &str = "its value is gone";
 
 fn stale(handle: &Handle, why: &'static str) -> Error {
     Error::Stale {
@@ -126,44 +130,45 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(self: &Arc<Self>, handle: &Handle) -> Result<Arc<Object>, Error> {
+    fn open(self: &Arc<Self>, handle: &Handle) -> Result<Arc<RawObject>, Error> {
         let mut state = self.state();
-        if let Some(value) = state.open.get(&handle.number).and_then(Weak::upgrade) {
-            return Ok(value);
+        if let Some(object) = state.open.get(&handle.number).and_then(Weak::upgrade) {
+            return Ok(object);
         }
-        let reply = state.ask(handle, &Request::Open(handle.number))?;
-        let Reply::Opened { offer, gone } = reply.0 else {
-            return Err(stale(handle, "its value is gone"));
+        let (reply, _) = state.ask(handle, &Request::Open(handle.number))?;
+        let Reply::Opened { offer, gone } = reply else {
+            return Err(stale(handle, VALUE_GONE));
         };
-        gone.iter()
-            .for_each(|memory| drop(state.kept.remove(memory)));
-        let opened = Object::open(offer, |memory| state.fetch(handle, memory));
-        // From here on the owner keeps the value for us until this is dropped, which takes the state.
+        for memory in gone {
+            state.kept.remove(&memory);
+        }
+        let opened = open_spans(&offer, &mut |memory| state.fetch(handle, memory));
+        // From here on the owner keeps the value for this process until the lease is dropped, which locks the state.
         let lease = Lease {
-            handle: handle.clone(),
+            number: handle.number,
             client: Arc::clone(self),
         };
-        let (meta, spans) = match opened {
-            Ok(opened) => opened,
+        let spans = match opened {
+            Ok(spans) => spans,
             Err(error) => {
                 drop(state);
                 return Err(error);
             }
         };
-        let value = Arc::new(Object {
-            meta,
+        let object = Arc::new(RawObject {
+            description: offer.description,
             spans,
-            origin: Origin::Leased(lease),
+            origin: Origin::Leased {
+                handle: handle.clone(),
+                _lease: Box::new(lease),
+            },
         });
-        state.kept.extend(
-            value
-                .ranges()
-                .into_iter()
-                .map(|(pages, _)| (pages.memory(), pages)),
-        );
+        for (pages, ..) in object.spans.runs() {
+            state.kept.insert(pages.memory(), Arc::clone(pages));
+        }
         state.open.retain(|_, weak| weak.strong_count() > 0);
-        state.open.insert(handle.number, Arc::downgrade(&value));
-        Ok(value)
+        state.open.insert(handle.number, Arc::downgrade(&object));
+        Ok(object)
     }
 }
 
@@ -176,7 +181,7 @@ impl State {
         }
     }
 
-    /// The descriptor of a memory of the owner's.
+    /// The descriptor of a memory of the owner.
     fn fetch(&mut self, handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
         match self.ask(handle, &Request::Memory(memory))? {
             (Reply::Memory, Some(descriptor)) => Ok(descriptor),
@@ -190,42 +195,40 @@ impl State {
         request: &Request,
     ) -> Result<(Reply, Option<OwnedFd>), Error> {
         let sent = self.channel.send(request, None);
-        sent.and_then(|()| self.channel.receive())
-            .map_err(|fault| match fault {
-                Fault::Closed => stale(handle, OWNER_GONE),
-                Fault::Io(error) if error.kind() == std::io::ErrorKind::WouldBlock => Error::Io {
+        let replied = sent.and_then(|()| self.channel.receive());
+        replied.map_err(|error| match error {
+            ChannelError::Io(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Error::Io {
                     operation: "wait for the owner of a shared value",
                     source: std::io::ErrorKind::TimedOut.into(),
-                },
-                Fault::Io(_) => stale(handle, OWNER_GONE),
-                Fault::Garbled(what) => Error::Protocol {
-                    peer: handle.owner.clone(),
-                    what,
-                },
-            })
+                }
+            }
+            ChannelError::Closed | ChannelError::Io(_) => stale(handle, OWNER_GONE),
+            ChannelError::Malformed(what) => Error::Protocol {
+                peer: handle.owner.clone(),
+                what,
+            },
+        })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.client.forks == forks() {
-            // An owner that is gone needs not be told.
-            let _ = self
-                .client
-                .state()
-                .channel
-                .send(&Request::Release(self.handle.number), None);
+            // An owner that has ended has released the value already.
+            let release = Request::Release(self.number);
+            let _ = self.client.state().channel.send(&release, None);
         }
     }
 }
 
 /// The descriptor of a memory of the process that owns `handle`.
-pub(crate) fn fetch(handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
+pub(super) fn fetch(handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
     client(handle)?.state().fetch(handle, memory)
 }
 
 /// What the owner at an abstract socket has, if it says so within `patience`.
-pub(crate) fn report(owner: &str, patience: Duration) -> Result<OwnerReport, Error> {
+pub(super) fn report(owner: &str, patience: Duration) -> Result<OwnerReport, Error> {
     let handle = Handle {
         owner: owner.to_owned(),
         number: 0,

@@ -1,19 +1,17 @@
 use numpush_message::{Body, Message};
 
 use crate::array::SharedDynArray;
-use crate::client;
 use crate::error::Error;
 use crate::frame::SharedFrame;
 use crate::graph::SharedGraph;
-use crate::handle::Handle;
 use crate::mutex::SharedMutex;
-use crate::object::Descriptor;
+use crate::object::{Handle, open_any};
 
 /// A shared value of any kind.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum SharedValue {
-    /// An array, or a commit array.
+    /// An array, plain or double-buffered.
     Array(SharedDynArray),
     /// A dataframe.
     Frame(SharedFrame),
@@ -24,21 +22,25 @@ pub enum SharedValue {
 }
 
 impl SharedValue {
-    /// Opens whatever is behind a handle.
+    /// Opens the value of a handle, whatever its kind.
     ///
     /// # Errors
-    /// [`Error::Stale`] if it is gone.
+    /// [`Error::Stale`] if the value is gone.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
-        let value = client::open(handle)?;
-        Ok(match &value.meta {
-            Descriptor::Array(_) => Self::Array(SharedDynArray::new(value)?),
-            Descriptor::Frame(_) => Self::Frame(SharedFrame::from_value(value)?),
-            Descriptor::Graph(_) => Self::Graph(SharedGraph::from_value(value)?),
-            Descriptor::Mutex => Self::Mutex(SharedMutex::from_value(value)?),
-        })
+        let raw = open_any(handle)?;
+        match raw.kind() {
+            SharedDynArray::KIND => SharedDynArray::from_raw(raw).map(Self::Array),
+            SharedFrame::KIND => SharedFrame::from_raw(raw).map(Self::Frame),
+            SharedGraph::KIND => SharedGraph::from_raw(raw).map(Self::Graph),
+            SharedMutex::KIND => SharedMutex::from_raw(raw).map(Self::Mutex),
+            other => Err(Error::Kind {
+                found: other.to_owned().into(),
+                wanted: "a value that this program knows".into(),
+            }),
+        }
     }
 
-    /// The value of a message that was received into an arena. Copies nothing.
+    /// Shares the value of a message that was received into an arena. Copies nothing.
     ///
     /// # Errors
     /// As [`SharedArray::from_message`](crate::SharedArray::from_message); [`Error::Body`] if it is only bytes.
@@ -49,7 +51,7 @@ impl SharedValue {
         }
     }
 
-    /// The name by which another process opens it.
+    /// The handle by which another process opens the value.
     ///
     /// # Errors
     /// As [`SharedArray::handle`](crate::SharedArray::handle).
@@ -62,11 +64,11 @@ impl SharedValue {
         }
     }
 
-    /// Locks the value for reading and calls `with` with it as a message that borrows it: to send it, say. Copies
+    /// Locks the value for reading and calls `with` with a message that borrows it, for example to send it. Copies
     /// nothing.
     ///
     /// # Errors
-    /// [`Error::Lock`]; [`Error::Body`] for a graph or a mutex, which is no message.
+    /// [`Error::Lock`]; [`Error::Body`] for a graph or a mutex, which cannot be a message.
     pub fn with_message<R>(&self, with: impl FnOnce(&Message<'_>) -> R) -> Result<R, Error> {
         match self {
             Self::Array(array) => {

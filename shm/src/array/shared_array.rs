@@ -1,0 +1,329 @@
+use std::fmt;
+use std::ops::Range;
+
+use bytemuck::Pod;
+use ndarray::{ArrayRef, Dimension, IntoDimension};
+use numpush_message::{Dtype, Element, Message};
+use numpush_shm_core::{
+    LockError, LockOptions, Locked, MemoryRange, Owned, ReadGuard, WriteGuard, part_range,
+    read_guard, write_guard,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::arena::{Allocation, Arena};
+use crate::array::SharedDynArray;
+use crate::array::description::{DynArray, TypedArray};
+use crate::array::layout::{self, Layout, byte_len};
+use crate::array::locks::{lock_exclusive, lock_shared};
+use crate::array::message::{from_message, into_message};
+use crate::error::{ConvertError, Error};
+use crate::object::{Handle, Object, Released, Spans, make_locks};
+
+/// An array in shared memory: elements of type `T`, `D` axes, and a lock that survives the death of its holder.
+///
+/// Clones are the same array. Sent to another process (it is `Serialize`, as its [`Handle`]) it is the same array
+/// there. Its memory is free again when the last clone in the last process is gone.
+///
+/// ```
+/// use ndarray::array;
+/// use numpush_shm::{Arena, SharedArray};
+///
+/// let shared = SharedArray::copy_of(&Arena::shared(), &array![[1.0, 2.0], [3.0, 4.0]])?;
+/// *shared.write()? *= 10.0;
+/// assert_eq!(shared.read()?.sum(), 100.0);
+/// # Ok::<(), numpush_shm::Error>(())
+/// ```
+#[derive(Serialize, Deserialize)]
+#[serde(transparent, bound = "T: Element + Pod, D: Dimension")]
+pub struct SharedArray<T, D> {
+    pub(super) object: Object<TypedArray<T, D>>,
+}
+
+/// Most row locks of an array. Each takes 1.3 KiB, and a lock of the whole array takes all of them.
+const MAX_ROW_LOCKS: usize = 32;
+
+impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
+    /// Makes an array of zeros, in C order.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] if the arena's budget or the machine's memory does not have the bytes; [`Error::Shape`] if the
+    /// shape is too large for an address space.
+    pub fn zeros(arena: &Arena, shape: impl IntoDimension<Dim = D>) -> Result<Self, Error> {
+        let shape = shape.into_dimension();
+        let len = byte_len::<T>(shape.slice())?;
+        Self::build(shape.slice(), arena.reserve_zeros(len)?)
+    }
+
+    /// Copies `array` into shared memory, in C order.
+    ///
+    /// # Errors
+    /// As [`Self::zeros`].
+    pub fn copy_of(arena: &Arena, array: &ArrayRef<T, D>) -> Result<Self, Error> {
+        let len = byte_len::<T>(array.shape())?;
+        let mut allocation = arena.reserve(len)?;
+        layout::fill(allocation.claimed.bytes_mut(), array);
+        Self::build(array.shape(), allocation)
+    }
+
+    fn build(shape: &[usize], allocation: Allocation) -> Result<Self, Error> {
+        let (claims, homes) = (vec![allocation.claimed], vec![allocation.home]);
+        let object = Object::new(TypedArray::new(shape)?, claims, make_locks(1)?, homes);
+        Ok(Self { object })
+    }
+
+    /// Shares the array of a message that was received into an arena. Copies nothing.
+    ///
+    /// # Errors
+    /// The message, and one of: [`Error::NotShared`] if it lies elsewhere; [`Error::InUse`] if a clone of its buffers is
+    /// alive; [`Error::Body`] if it is not an array; [`Error::Dtype`] and [`Error::Axes`].
+    pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
+        from_message(message, TypedArray::from_sent).map(|object| Self { object })
+    }
+
+    /// Opens the array of a handle.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the array is gone; [`Error::Kind`], [`Error::Dtype`] and [`Error::Axes`] if it is another one.
+    pub fn open(handle: &Handle) -> Result<Self, Error> {
+        Object::open(handle).map(|object| Self { object })
+    }
+
+    /// Gives every `rows / locks` rows a lock of their own, so that writers of different rows do not wait for each
+    /// other. A lock of the whole array then takes all of them. `locks` is 1 to 32.
+    ///
+    /// # Errors
+    /// The array, and one of: [`Error::InUse`] unless this is the only handle to it; [`Error::Division`] if it has no
+    /// rows, more than 32 locks are asked for, it has row locks already, or it is not in C order.
+    pub fn with_row_locks(self, locks: usize) -> Result<Self, ConvertError<Self>> {
+        let shape = self.shape();
+        let rows = shape.first().copied().unwrap_or(0);
+        let parts = locks.min(rows);
+        let why = if parts == 0 {
+            Some("rows and locks are at least one")
+        } else if locks > MAX_ROW_LOCKS {
+            Some("an array has at most 32 row locks")
+        } else if !self.layout().is_c_order() {
+            Some("its elements are not in C order (row-major)")
+        } else if self.spans().locked().len() != 1 {
+            Some("it has row locks already")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let error = Error::Division {
+                axis: 0,
+                parts: locks,
+                shape: shape.into(),
+                why,
+            };
+            return Err(ConvertError::new(self, error));
+        }
+        let row = self.byte_len() / rows;
+        let locks = match make_locks(parts) {
+            Ok(locks) => locks,
+            Err(error) => return Err(ConvertError::new(self, error)),
+        };
+        let released = self.object.release();
+        let Released {
+            description,
+            claims: mut pieces,
+            reservations,
+        } = released.map_err(|(object, error)| ConvertError::new(Self { object }, error))?;
+        for number in 0..parts - 1 {
+            let Some(rest) = pieces.pop() else { break };
+            let rows = part_range(rows, parts, number, 1);
+            pieces.extend(<[MemoryRange<Owned>; 2]>::from(
+                rest.split(rows.len() * row),
+            ));
+        }
+        let description = TypedArray::clone(&description);
+        let object = Object::new(description, pieces, locks, reservations);
+        Ok(Self { object })
+    }
+
+    /// Elements along each axis.
+    pub fn shape(&self) -> &[usize] {
+        self.layout().shape.slice()
+    }
+
+    /// Bytes of all elements.
+    pub fn byte_len(&self) -> usize {
+        self.object.byte_len()
+    }
+
+    /// The handle by which another process opens the array.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the thread that serves handles cannot be started; [`Error::NotOwner`] in a forked child.
+    pub fn handle(&self) -> Result<Handle, Error> {
+        self.object.handle()
+    }
+
+    /// Locks the array for reading, together with other readers. Waits while a writer holds the lock.
+    ///
+    /// A thread that holds the lock already, also for reading, is refused instead of waiting for itself: clone the
+    /// guard's elements, or take both views from one guard.
+    ///
+    /// # Errors
+    /// [`LockError::Poisoned`] if a writer did not finish: see [`Self::read_poisoned`]; [`LockError::WouldDeadlock`] if
+    /// this thread holds the lock already; [`LockError::TooMany`].
+    pub fn read(&self) -> Result<ReadGuard<'_, T, D>, LockError> {
+        self.read_with(LockOptions::default())
+    }
+
+    /// As [`Self::read`], with a timeout or with poison accepted.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`LockError::Timeout`] names the holder.
+    pub fn read_with(&self, options: LockOptions) -> Result<ReadGuard<'_, T, D>, LockError> {
+        let spans = self.spans().locked();
+        let held = lock_shared(spans, options)?;
+        Ok(read_guard(spans, held, |elements| {
+            self.layout().view(elements)
+        }))
+    }
+
+    /// As [`Self::read`], also if a writer did not finish. The guard reports what the writer left.
+    ///
+    /// # Errors
+    /// As [`Self::read`], without poison.
+    pub fn read_poisoned(&self) -> Result<ReadGuard<'_, T, D>, LockError> {
+        self.read_with(LockOptions::default().accept_poison(true))
+    }
+
+    /// Locks the array for writing, alone. Waits while others hold the lock.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; for poison see [`Self::write_poisoned`].
+    pub fn write(&self) -> Result<WriteGuard<'_, T, D>, LockError> {
+        self.write_with(LockOptions::default())
+    }
+
+    /// As [`Self::write`], with a timeout or with poison accepted.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`LockError::Timeout`] names the holder.
+    pub fn write_with(&self, options: LockOptions) -> Result<WriteGuard<'_, T, D>, LockError> {
+        let spans = self.spans().locked();
+        let held = lock_exclusive(spans, options, 0..self.byte_len())?;
+        Ok(write_guard(spans, held, |elements| {
+            self.layout().view_mut(elements)
+        }))
+    }
+
+    /// As [`Self::write`], also if the last writer did not finish. The guard reports what the writer left; the array
+    /// stays poisoned until the guard's [`clear_poison`](WriteGuard::clear_poison) is called.
+    ///
+    /// # Errors
+    /// As [`Self::write`], without poison.
+    pub fn write_poisoned(&self) -> Result<WriteGuard<'_, T, D>, LockError> {
+        self.write_with(LockOptions::default().accept_poison(true))
+    }
+
+    /// Locks `rows` for reading; without [row locks](Self::with_row_locks), all rows.
+    ///
+    /// # Errors
+    /// [`Error::Lock`] as [`Self::read`]; [`Error::Range`] if the rows are none or not in the array, or if the array is
+    /// not in C order.
+    pub fn read_rows(&self, rows: Range<usize>) -> Result<ReadGuard<'_, T, D>, Error> {
+        let (spans, first) = self.spans_of(&rows)?;
+        let held = lock_shared(spans, LockOptions::default())?;
+        Ok(read_guard(spans, held, |elements| {
+            self.layout().rows(elements, first, &rows)
+        }))
+    }
+
+    /// Locks `rows` for writing; without [row locks](Self::with_row_locks), all rows.
+    ///
+    /// # Errors
+    /// [`Error::Lock`] as [`Self::write`]; [`Error::Range`] as [`Self::read_rows`].
+    pub fn write_rows(&self, rows: Range<usize>) -> Result<WriteGuard<'_, T, D>, Error> {
+        let (spans, first) = self.spans_of(&rows)?;
+        let row = self.byte_len() / self.shape()[0].max(1);
+        let dirty = (rows.start - first) * row..(rows.end - first) * row;
+        let held = lock_exclusive(spans, LockOptions::default(), dirty)?;
+        Ok(write_guard(spans, held, |elements| {
+            self.layout().rows_mut(elements, first, &rows)
+        }))
+    }
+
+    /// The spans that hold `rows`, and the first row in them.
+    fn spans_of(&self, rows: &Range<usize>) -> Result<(&[MemoryRange<Locked>], usize), Error> {
+        let len = self.shape().first().copied().unwrap_or(0);
+        if rows.start >= rows.end || rows.end > len || !self.layout().is_c_order() {
+            return Err(Error::Range {
+                what: "rows",
+                range: rows.clone(),
+                len,
+            });
+        }
+        let spans = self.spans().locked();
+        let place = |number| part_range(len, spans.len(), number, 1);
+        let first = (0..spans.len())
+            .find(|&number| place(number).end > rows.start)
+            .unwrap_or(0);
+        let last = (first..spans.len())
+            .find(|&number| place(number).end >= rows.end)
+            .unwrap_or(first);
+        Ok((&spans[first..=last], place(first).start))
+    }
+
+    /// Turns the array into a message that owns its bytes. Copies nothing. The array is not shared any more; for bytes
+    /// that the kernel protects against every writer, see [`Self::snapshot`].
+    ///
+    /// # Errors
+    /// The array, and [`Error::InUse`] if another clone or another process has it, or if it has row locks.
+    pub fn into_message(self) -> Result<Message<'static>, ConvertError<Self>> {
+        let Self { object } = self;
+        into_message(object).map_err(|(object, error)| ConvertError::new(Self { object }, error))
+    }
+
+    /// Copies the array as it is now into memory that the kernel protects against every writer.
+    ///
+    /// # Errors
+    /// As [`SharedDynArray::snapshot`].
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        self.clone().into_dyn().snapshot()
+    }
+
+    /// The same array with its element type and axes known at run time only.
+    pub fn into_dyn(self) -> SharedDynArray {
+        let dtype = Dtype::Scalar(T::SCALAR);
+        SharedDynArray {
+            object: self.object.described(|array| DynArray {
+                sent: array.sent.clone(),
+                dtype,
+            }),
+        }
+    }
+
+    pub(super) fn layout(&self) -> &Layout<D> {
+        &self.object.description().layout
+    }
+
+    pub(super) fn spans(&self) -> &Spans {
+        self.object.spans()
+    }
+}
+
+impl<T, D> Clone for SharedArray<T, D> {
+    fn clone(&self) -> Self {
+        Self {
+            object: self.object.clone(),
+        }
+    }
+}
+
+impl<T: Element + Pod, D: Dimension> TryFrom<Message<'static>> for SharedArray<T, D> {
+    type Error = Error;
+
+    fn try_from(message: Message<'static>) -> Result<Self, Error> {
+        Self::from_message(message)
+    }
+}
+
+impl<T, D: fmt::Debug> fmt::Debug for SharedArray<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedArray{:?}", self.object.description())
+    }
+}

@@ -1,0 +1,142 @@
+use std::ops::Range;
+
+use bytemuck::Pod;
+use numpush_message::Element;
+use numpush_shm_core::{Locked, MemoryRange, PartRange, ReadHold, WriteHold, part_range};
+
+use crate::elements::elements_mut;
+use crate::error::Error;
+use crate::frame::SharedFrame;
+use crate::frame::column::{BitmapMut, BoolColumnMut, ColumnMut};
+use crate::frame::description::{ColumnDescription, FrameDescription};
+use crate::object::Spans;
+
+/// A part of a frame while the part's lock is held. Row 0 of its columns is the part's first row.
+#[derive(Debug)]
+#[must_use = "dropped at once, it unlocks at once"]
+pub struct FramePartGuard<'a> {
+    spans: &'a Spans,
+    description: &'a FrameDescription,
+    range: PartRange,
+    // Dropped in this order: the part is whole before its worker leaves the frame.
+    part: WriteHold,
+    whole: ReadHold,
+}
+
+/// The bytes of a column's values, and those of its bitmap if it has one.
+type ValuesAndValidity<'a> = (&'a mut [u8], Option<&'a mut [u8]>);
+
+impl<'a> FramePartGuard<'a> {
+    pub(super) fn new(
+        frame: &'a SharedFrame,
+        range: PartRange,
+        whole: ReadHold,
+        part: WriteHold,
+    ) -> Self {
+        Self {
+            spans: frame.object.spans(),
+            description: frame.description(),
+            range,
+            part,
+            whole,
+        }
+    }
+
+    /// The rows of the part.
+    pub fn range(&self) -> Range<usize> {
+        let PartRange {
+            parts,
+            number,
+            grain,
+        } = self.range;
+        part_range(self.description.rows, parts, number, grain)
+    }
+
+    /// The part's rows of a column of numbers, dates or times, to write.
+    ///
+    /// # Errors
+    /// [`Error::Column`] if there is none of that name, or if its values are not of `T`.
+    pub fn column<T: Element + Pod>(&mut self, name: &str) -> Result<ColumnMut<'_, T>, Error> {
+        let [column] = self.columns([name])?;
+        Ok(column)
+    }
+
+    /// The part's rows of several columns of one type, to write at the same time.
+    ///
+    /// # Errors
+    /// As [`Self::column`].
+    ///
+    /// # Panics
+    /// If a column is named twice.
+    pub fn columns<T: Element + Pod, const N: usize>(
+        &mut self,
+        names: [&str; N],
+    ) -> Result<[ColumnMut<'_, T>; N], Error> {
+        let mut found = Vec::with_capacity(N);
+        for name in names {
+            let column = self.description.column(name)?;
+            column.check::<T>()?;
+            found.push(column);
+        }
+        let mut bytes = self.bytes(&found, false)?.into_iter();
+        Ok(std::array::from_fn(|at| {
+            let (values, validity) = bytes.next().unwrap_or_default();
+            ColumnMut {
+                name: &found[at].name,
+                values: elements_mut(values),
+                validity,
+            }
+        }))
+    }
+
+    /// The part's rows of a column of booleans, to write.
+    ///
+    /// # Errors
+    /// [`Error::Column`] if there is none of that name, or if it is of another type.
+    pub fn bools(&mut self, name: &str) -> Result<BoolColumnMut<'_>, Error> {
+        let column = self.description.column(name)?;
+        column.check_bool()?;
+        let len = self.range().len();
+        let (values, validity) = self.bytes(&[column], true)?.pop().unwrap_or_default();
+        Ok(BoolColumnMut {
+            name: &column.name,
+            len,
+            values: BitmapMut(values),
+            validity: validity.map(BitmapMut),
+        })
+    }
+
+    /// The part's bytes of the values of each column, which are bits or whole bytes, and of the validity.
+    fn bytes(
+        &mut self,
+        columns: &[&ColumnDescription],
+        bits: bool,
+    ) -> Result<Vec<ValuesAndValidity<'_>>, Error> {
+        let spans = self.spans.locked();
+        // Eight rows a byte, in the same grains.
+        let of_bits = PartRange {
+            grain: self.range.grain / 8,
+            ..self.range
+        };
+        let bitmap = |span: usize| (&spans[span], of_bits, spans[span].range().len());
+        let numbers = |span: usize| (&spans[span], self.range, self.description.rows);
+        let mut wanted: Vec<(&MemoryRange<Locked>, PartRange, usize)> =
+            Vec::with_capacity(2 * columns.len());
+        for column in columns {
+            let (values, validity) = column.value_spans();
+            wanted.extend(values.map(|span| if bits { bitmap(span) } else { numbers(span) }));
+            wanted.extend(validity.map(bitmap));
+        }
+        let parts = MemoryRange::<Locked>::part_bytes_mut(&wanted, &self.whole, &mut self.part);
+        let parts = parts.map_err(|_| Error::InUse {
+            what: "this process knows the part under another lock",
+        })?;
+        let mut parts = parts.into_iter();
+        let take = |column: &&ColumnDescription| {
+            let (values, validity) = column.value_spans();
+            let values = values.and_then(|_| parts.next()).unwrap_or_default();
+            (values, validity.and_then(|_| parts.next()))
+        };
+        Ok(columns.iter().map(take).collect())
+    }
+}

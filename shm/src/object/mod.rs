@@ -1,0 +1,30 @@
+//! What every shared value is made of, whatever its kind: bytes under locks, a description of the bytes, a handle by
+//! which other processes open it, and the protocol by which they do.
+//!
+//! Nothing here knows an array, a frame or a graph. A kind implements [`Describe`] and holds an [`Object`].
+
+mod channel;
+mod client;
+mod handle;
+mod offer;
+mod owners;
+mod part;
+mod protocol;
+mod raw;
+mod report;
+mod server;
+mod share;
+mod spans;
+mod typed;
+
+pub(crate) use channel::{Channel, ChannelError, MAX_FRAME};
+pub(crate) use client::open as open_any;
+pub use handle::Handle;
+pub use owners::list_owners;
+pub(crate) use part::{Divide, divide};
+pub use part::{Part, Partition};
+pub use protocol::{LockReport, ObjectReport, OwnerReport};
+pub(crate) use raw::{RawObject, owned_objects};
+pub(crate) use server::handle_of;
+pub(crate) use spans::Spans;
+pub(crate) use typed::{Describe, Object, Released, make_locks};

@@ -1,0 +1,110 @@
+//! A value as it is offered to other processes, and the opening of such an offer.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use numpush_shm_core::{RobustRwLock, SharedPages};
+
+use crate::error::Error;
+use crate::object::protocol::{LockOffer, OpenReply, SpanOffer};
+use crate::object::raw::RawObject;
+use crate::object::spans::Spans;
+
+impl RawObject {
+    /// The value as another process opens it.
+    pub(super) fn offer(&self) -> Result<OpenReply, Error> {
+        let owned = self.owned("offer it")?;
+        let index = |lock: RobustRwLock| {
+            let is_it = |owned: &numpush_shm_core::OwnedLock| owned.lock().id() == lock.id();
+            owned.locks.iter().position(is_it).unwrap_or(usize::MAX)
+        };
+        let span = |(pages, range, lock): (&Arc<SharedPages>, &Range<usize>, _)| SpanOffer {
+            memory: pages.memory(),
+            start: range.start,
+            len: range.len(),
+            lock: index(lock),
+        };
+        Ok(OpenReply {
+            description: self.description.clone(),
+            spans: self.spans.runs().into_iter().map(span).collect(),
+            locks: owned.locks.iter().map(LockOffer::new).collect(),
+            is_pair: self.spans.double().is_some(),
+        })
+    }
+}
+
+/// Opens the bytes of an offer; `fetch` returns the descriptor of a memory that this process does not map.
+pub(super) fn open_spans(
+    offer: &OpenReply,
+    fetch: &mut impl FnMut(u64) -> Result<OwnedFd, Error>,
+) -> Result<Spans, Error> {
+    let mut locks = Vec::with_capacity(offer.locks.len());
+    for &lock in &offer.locks {
+        locks.push(open_lock(lock, fetch)?);
+    }
+    let mut runs = Vec::with_capacity(offer.spans.len());
+    for span in &offer.spans {
+        let lock = *locks
+            .get(span.lock)
+            .ok_or_else(|| malformed("a span under a lock that the offer does not have"))?;
+        let (pages, range) = open_run(span, fetch)?;
+        runs.push((pages, range, lock));
+    }
+    let in_use = |_| Error::InUse {
+        what: "its bytes are claimed in this process",
+    };
+    let mut runs = runs.into_iter();
+    if offer.is_pair {
+        let (pages, range, lock) = runs.next().ok_or_else(no_bytes)?;
+        return Ok(Spans::Double(Arc::new(
+            pages.join_double(range, lock).map_err(in_use)?,
+        )));
+    }
+    let guard = |(pages, range, lock): (Arc<SharedPages>, _, _)| {
+        pages.join_locked(range, lock).map_err(in_use)
+    };
+    let spans: Vec<_> = runs.map(guard).collect::<Result<_, _>>()?;
+    if spans.is_empty() {
+        return Err(no_bytes());
+    }
+    Ok(Spans::Locked(spans))
+}
+
+fn open_run(
+    span: &SpanOffer,
+    fetch: &mut impl FnMut(u64) -> Result<OwnedFd, Error>,
+) -> Result<(Arc<SharedPages>, Range<usize>), Error> {
+    let pages = match SharedPages::find(span.memory) {
+        Some(pages) => pages,
+        None => SharedPages::attach(fetch(span.memory)?)
+            .map_err(Error::io("map the memory of a shared value"))?,
+    };
+    let end = span.start.checked_add(span.len);
+    let end = end.filter(|&end| end <= pages.len());
+    let end = end.ok_or_else(|| malformed("a span outside its memory"))?;
+    Ok((pages, span.start..end))
+}
+
+/// Opens a lock of another process.
+pub(super) fn open_lock(
+    lock: LockOffer,
+    fetch: &mut impl FnMut(u64) -> Result<OwnedFd, Error>,
+) -> Result<RobustRwLock, Error> {
+    match RobustRwLock::find(lock.memory, lock.address()) {
+        Some(lock) => Ok(lock),
+        None => RobustRwLock::attach(fetch(lock.memory)?, lock.address())
+            .map_err(Error::io("map the locks of a shared value")),
+    }
+}
+
+fn malformed(what: &'static str) -> Error {
+    Error::Protocol {
+        peer: "the owner".into(),
+        what,
+    }
+}
+
+fn no_bytes() -> Error {
+    malformed("a value without bytes")
+}

@@ -1,0 +1,172 @@
+//! What the owner of shared values and the processes that open them send each other, and what an owner reports.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use numpush_shm_core::{LockAddress, OwnedLock};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What a process asks an owner for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// The value of this number. The owner keeps it for the process until a `Release`, or until the process ends.
+    Open(u64),
+    /// The descriptor of the memory of this number.
+    Memory(u64),
+    /// The process does not need the value any more. No reply follows.
+    Release(u64),
+    /// A report of all values, for a person to read.
+    Report,
+}
+
+/// The owner's answer to a [`Request`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// The value.
+    Opened {
+        offer: OpenReply,
+        /// Memories that this process fetched before and that no longer exist.
+        gone: Vec<u64>,
+    },
+    /// The descriptor comes with the frame.
+    Memory,
+    /// The report.
+    Report(OwnerReport),
+    /// The value or the memory does not exist any more.
+    Gone,
+}
+
+/// All that a process needs to open a value, except the descriptors of the memory it names.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OpenReply {
+    pub(super) description: Description,
+    pub(super) spans: Vec<SpanOffer>,
+    pub(super) locks: Vec<LockOffer>,
+    /// True if the one span is two buffers, one read and one written.
+    pub(super) is_pair: bool,
+}
+
+/// A run of bytes of a value.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SpanOffer {
+    pub(super) memory: u64,
+    pub(super) start: usize,
+    pub(super) len: usize,
+    /// Index of the span's lock in [`OpenReply::locks`].
+    pub(super) lock: usize,
+}
+
+/// Where a lock lies.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct LockOffer {
+    pub(super) memory: u64,
+    index: u32,
+    generation: u64,
+}
+
+impl LockOffer {
+    pub(super) fn new(lock: &OwnedLock) -> Self {
+        let LockAddress { index, generation } = lock.place();
+        Self {
+            memory: lock.memory(),
+            index,
+            generation,
+        }
+    }
+
+    pub(super) fn address(self) -> LockAddress {
+        LockAddress {
+            index: self.index,
+            generation: self.generation,
+        }
+    }
+}
+
+/// What a value is: its kind, and the bytes that only its kind can read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Description {
+    pub(super) kind: Cow<'static, str>,
+    #[serde(serialize_with = "as_bytes", deserialize_with = "from_bytes")]
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A process that shares values, and the values.
+#[non_exhaustive]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OwnerReport {
+    /// The number of the process.
+    pub pid: u32,
+    /// Its command line, at most 200 characters.
+    pub command: String,
+    /// False if the process did not answer within a second, for example because it is stopped. `values` is empty then.
+    pub answers: bool,
+    /// Its values, oldest first.
+    pub values: Vec<ObjectReport>,
+}
+
+/// A shared value, as its owner reports it.
+#[non_exhaustive]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ObjectReport {
+    /// The text of the handle that opens the value.
+    pub handle: String,
+    /// Kind, element type and size in a few words, for example `array <f8 [3, 4]`.
+    pub what: String,
+    /// Bytes of the value.
+    pub bytes: usize,
+    /// Bytes of the value that are in memory.
+    pub resident: usize,
+    /// Time since the value was made.
+    pub age: Duration,
+    /// Processes that have the value open, except its owner.
+    pub open_in: Vec<u32>,
+    /// The locks of the value.
+    pub locks: Vec<LockReport>,
+}
+
+/// A lock of a shared value.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LockReport {
+    /// The process that writes, or that has handed out parts, and for how long.
+    pub writer: Option<(u32, Duration)>,
+    /// The processes that read, or work on parts, and for how long.
+    pub readers: Vec<(u32, Duration)>,
+    /// What an unfinished write left.
+    pub poison: Option<String>,
+    /// True if parts are handed out.
+    pub partitioned: bool,
+    /// The processes that wait for the lock.
+    pub waiting: Vec<u32>,
+    /// Number of holders that died and were cleaned up after.
+    pub deaths: u32,
+}
+
+fn as_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+fn from_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    deserializer.deserialize_byte_buf(Bytes)
+}
+
+/// Reads bytes as one run: serde's own `Vec<u8>` is a sequence of numbers, a byte or two each.
+struct Bytes;
+
+impl Visitor<'_> for Bytes {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.into())
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
+}
