@@ -1,5 +1,6 @@
 //! Workers of a pool that are killed in their parts.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,11 +13,14 @@ use crate::outcome::{Inventory, Outcome};
 use crate::random::Random;
 
 /// Sets every element of a part.
+#[expect(
+    clippy::expect_used,
+    reason = "the panic of a task is a fault of the round"
+)]
 fn set(mut part: Part<SharedArray<u64, Ix1>>, target: u64) {
     // Nobody writes a part but its one task, so what was there does not matter.
-    if let Ok(mut held) = part.write_poisoned() {
-        held.fill(target);
-    }
+    let mut held = part.write_poisoned().expect("the part is not locked");
+    held.fill(target);
 }
 
 /// Catches the process if it is a worker.
@@ -71,7 +75,7 @@ pub(crate) fn torture(
     Ok(outcome)
 }
 
-/// Each round sets every element to its number. Afterwards either all have it, or the array says that it is poisoned.
+/// Each round sets every element to its number. Every part is judged by the result of its own task.
 fn rounds(
     pool: &Pool,
     shared: &SharedArray<u64, Ix1>,
@@ -79,45 +83,86 @@ fn rounds(
     go_on: impl Fn() -> bool,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
+    let options = LockOptions::new().timeout(Duration::from_secs(30));
     let mut round = 0;
     while go_on() {
         round += 1;
-        let results = pool.map_each(set, shared.partition(Axis(0), workers * 2)?, &round);
+        let parts: Vec<_> = shared.partition(Axis(0), workers * 2)?.collect();
+        let ranges: Vec<Range<usize>> = parts.iter().map(|part| part.range()).collect();
+        let results = pool.map_each(set, parts, &round);
         outcome.writes += results.len() as u64;
-        let died = results
-            .iter()
-            .filter(|result| matches!(result, Err(TaskError::Died { .. })))
-            .count();
-        if let Some(Err(error)) = results
-            .iter()
-            .find(|result| !matches!(result, Ok(()) | Err(TaskError::Died { .. })))
-        {
-            outcome.fault = Some(error.to_string());
-            return Ok(());
-        }
-        outcome.reads += 1;
-        match shared.read_with(LockOptions::new().timeout(Duration::from_secs(30))) {
-            Ok(held) => {
-                let missing = held.iter().any(|&value| value != round);
-                // A worker killed before it began leaves a part as it was, and says so.
-                outcome.torn += u64::from(missing && died == 0);
-                if !missing {
-                    continue;
+        let mut judged = Vec::with_capacity(results.len());
+        for (range, result) in ranges.into_iter().zip(results) {
+            match result {
+                Ok(()) => judged.push((range, Task::Done)),
+                Err(TaskError::Died { .. }) => judged.push((range, Task::Died)),
+                Err(error) => {
+                    outcome.fault = Some(error.to_string());
+                    return Ok(());
                 }
             }
-            Err(LockError::Poisoned(_)) => {
-                outcome.poisoned += 1;
-            }
+        }
+        outcome.reads += 1;
+        let poisoned = match shared.read_with(options) {
+            Ok(_) => false,
+            Err(LockError::Poisoned(_)) => true,
             Err(LockError::Timeout { .. }) => {
                 outcome.stuck += 1;
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
-        }
+        };
+        outcome.poisoned += u64::from(poisoned);
         let mut held = shared.write_poisoned()?;
-        outcome.dirty += u64::from(held.iter().any(|&value| value != round));
-        held.fill(round);
-        held.clear_poison();
+        let elements = held.as_slice().unwrap_or(&[]);
+        outcome.torn += torn(elements, &judged, round, poisoned);
+        let whole = elements.iter().all(|&value| value == round);
+        outcome.dirty += u64::from(poisoned && !whole);
+        if poisoned || !whole {
+            held.fill(round);
+            held.clear_poison();
+        }
     }
     Ok(())
+}
+
+/// What became of the task of a part.
+#[derive(Clone, Copy)]
+enum Task {
+    Done,
+    Died,
+}
+
+/// Number of parts that are not as their task says: a task that was done has set all of its part; one that died has set
+/// all of it or nothing, or the array is poisoned. Before the round every element was `round - 1`.
+fn torn(elements: &[u64], parts: &[(Range<usize>, Task)], round: u64, poisoned: bool) -> u64 {
+    let is_torn = |(range, task): &&(Range<usize>, Task)| {
+        let all = |wanted| elements[range.clone()].iter().all(|&value| value == wanted);
+        match task {
+            Task::Done => !all(round),
+            Task::Died => !poisoned && !all(round) && !all(round - 1),
+        }
+    };
+    parts.iter().filter(is_torn).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_is_judged_by_its_own_task() {
+        let parts = |first, second| [(0..2, first), (2..4, second)];
+        let done = parts(Task::Done, Task::Done);
+        let died = parts(Task::Done, Task::Died);
+        assert_eq!(torn(&[7, 7, 7, 7], &done, 7, false), 0);
+        // A death elsewhere excuses nothing.
+        assert_eq!(torn(&[6, 7, 6, 6], &died, 7, false), 1);
+        assert_eq!(torn(&[6, 7, 6, 6], &died, 7, true), 1);
+        // A task that died leaves all old, all new, or poison.
+        assert_eq!(torn(&[7, 7, 6, 6], &died, 7, false), 0);
+        assert_eq!(torn(&[7, 7, 7, 7], &died, 7, false), 0);
+        assert_eq!(torn(&[7, 7, 7, 6], &died, 7, false), 1);
+        assert_eq!(torn(&[7, 7, 7, 6], &died, 7, true), 0);
+    }
 }
