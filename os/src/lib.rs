@@ -7,29 +7,32 @@
 //! Linux only. Each function names its manual page.
 #![expect(unsafe_code, reason = "system calls: the crates above forbid it")]
 
+mod credentials;
 mod file;
+mod identity;
 mod mapping;
 mod memory;
 mod poll;
 mod process;
+mod seal;
 mod socket;
+mod sync;
 mod transfer;
 mod worker;
 
+pub use credentials::{Credentials, SameUser, peer_credentials, user};
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
-pub use mapping::{
-    FileMapping, NO_RESIZE, PeerMapping, SealedMapping, SharedMapping, is_sealed, sealed_len,
-};
-pub use memory::{Memfd, add_seals, allocate, size_to_allocate};
+pub use identity::FileId;
+pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_lent_for_writing};
+pub use memory::{Memfd, allocate, size_to_allocate};
 pub use poll::{Ready, wait};
-pub use process::{
-    Usage, available_memory, file_system_room, memory_limit, peak_memory, usage, user,
-};
+pub use process::{Usage, available_memory, file_system_room, memory_limit, peak_memory, usage};
+pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
 pub use socket::{
-    Ancillary, Credentials, end_writing, keep_alive, peer_credentials, receive,
-    receive_with_descriptor, send, send_with_descriptor, set_receive_tick, set_send_tick,
-    unacknowledged,
+    Ancillary, end_writing, keep_alive, receive, receive_with_descriptor, send,
+    send_with_descriptor, set_receive_tick, set_send_tick, unacknowledged,
 };
+pub use sync::lock;
 pub use transfer::{send_file, splice};
 pub use worker::{
     end_process, ignore_interrupt, is_hung_up, kill, take_standard_input, wait_for_hangup,

@@ -1,12 +1,13 @@
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
+use nix::fcntl::{FallocateFlags, SealFlag, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::mapping::{NO_RESIZE, SealedMapping, SharedMapping};
+use crate::mapping::{SealedMapping, SharedMapping};
 use crate::process::available_memory;
+use crate::seal::{FUTURE_WRITE, NO_RESIZE, add_seals};
 
 /// Anonymous memory behind a descriptor (memfd_create(2)), sealed against changes of size from its birth.
 ///
@@ -66,10 +67,7 @@ impl Memfd {
     /// # Errors
     /// What fcntl(2) says.
     pub fn forbid_new_writers(&self) -> io::Result<()> {
-        add_seals(
-            &*self.descriptor,
-            SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE),
-        )
+        add_seals(&*self.descriptor, FUTURE_WRITE)
     }
 
     /// Ends all writing, for everybody and for good.
@@ -116,15 +114,6 @@ pub fn size_to_allocate(len: usize) -> io::Result<i64> {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-/// Adds seals to memory; fcntl(2), F_ADD_SEALS.
-///
-/// # Errors
-/// What fcntl(2) reports.
-pub fn add_seals(memory: impl AsFd, seals: SealFlag) -> io::Result<()> {
-    fcntl(memory, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -106,8 +106,3 @@ fn duration(time: TimeVal) -> Duration {
     let micros = u32::try_from(time.tv_usec()).unwrap_or(0);
     Duration::new(seconds, micros * 1000)
 }
-
-/// The user this process acts as; geteuid(2).
-pub fn user() -> u32 {
-    nix::unistd::geteuid().as_raw()
-}

@@ -5,19 +5,9 @@ use std::time::Duration;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recv, recvmsg, sendmsg, setsockopt,
-    sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, setsockopt, sockopt,
 };
 use nix::sys::time::TimeVal;
-
-/// Who is on the other side of a unix socket, as of its connect; unix(7), SO_PEERCRED.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// Process.
-    pub pid: i32,
-    /// User.
-    pub uid: u32,
-}
 
 /// What came with received bytes.
 #[derive(Debug, Default)]
@@ -138,18 +128,6 @@ fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {
             result => return Ok(result?),
         }
     }
-}
-
-/// Who is on the other side of a unix socket.
-///
-/// # Errors
-/// What getsockopt(2) says.
-pub fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
-    let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
-    Ok(Credentials {
-        pid: peer.pid(),
-        uid: peer.uid(),
-    })
 }
 
 /// A blocking receive gives up after `tick` with [`io::ErrorKind::WouldBlock`]; socket(7), SO_RCVTIMEO.

@@ -8,9 +8,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, Weak};
 
 use numpush_message::{DecodeError, Encoder, Flags, Header, Limits, Message};
+
+use numpush_os::lock;
 
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
@@ -283,9 +285,4 @@ impl Drop for Queues {
         drop(state);
         self.back.change.notify_all();
     }
-}
-
-/// A panic elsewhere leaves queues as whole as they were: each change is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

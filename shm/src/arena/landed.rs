@@ -1,7 +1,7 @@
 //! Messages that landed in an arena, and how they become shared values.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use numpush_message::{Buffer, BufferMut};
 
@@ -24,7 +24,7 @@ impl BufferMut for ArenaBufferMut {
     fn freeze(self: Box<Self>) -> Buffer<'static> {
         let allocation = Arc::new(self.0);
         let address = allocation.claimed.as_ref().as_ptr().addr();
-        let mut all = LANDED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = numpush_os::lock(&LANDED);
         all.insert(address, Arc::downgrade(&allocation));
         drop(all);
         Buffer::from_owner(Landed {
@@ -48,10 +48,7 @@ impl AsRef<[u8]> for Landed {
 
 impl Drop for Landed {
     fn drop(&mut self) {
-        LANDED
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.address);
+        numpush_os::lock(&LANDED).remove(&self.address);
     }
 }
 
@@ -61,7 +58,7 @@ static LANDED: Mutex<BTreeMap<usize, Weak<Allocation>>> = Mutex::new(BTreeMap::n
 /// The allocation `bytes` lie in, and where in it they begin.
 pub(crate) fn landed(bytes: &[u8]) -> Option<(Arc<Allocation>, usize)> {
     let address = bytes.as_ptr().addr();
-    let all = LANDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = numpush_os::lock(&LANDED);
     let (start, weak) = all.range(..=address).next_back()?;
     let allocation = weak.upgrade()?;
     let offset = address - start;

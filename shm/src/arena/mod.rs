@@ -7,7 +7,7 @@ mod options;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use numpush_message::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
 use numpush_shm_core::{HUGE_PAGE, HugePages, MemoryRange, Owned, SharedPages, forks};
@@ -179,7 +179,7 @@ impl Arena {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = numpush_os::lock(&self.state);
         let forks = forks();
         if state.forks != forks {
             // The parent hands these segments out; ours begin anew.

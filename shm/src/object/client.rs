@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use numpush_os::{peer_credentials, set_receive_tick, set_send_tick, user};
+use numpush_os::{FileId, peer_credentials, set_receive_tick, set_send_tick, user};
 use numpush_shm_core::{SharedPages, forks};
 
 use crate::error::Error;
@@ -35,7 +35,7 @@ struct State {
     open: HashMap<u64, Weak<RawObject>>,
     /// Mappings that stay for the next value in them: to map memory anew costs a fault a page. The owner reports when
     /// one is gone.
-    kept: HashMap<u64, Arc<SharedPages>>,
+    kept: HashMap<FileId, Arc<SharedPages>>,
 }
 
 /// Keeps a value open at its owner. Its drop tells the owner.
@@ -82,7 +82,7 @@ fn stale(handle: &Handle, why: &'static str) -> Error {
 static CLIENTS: Mutex<Vec<Arc<Client>>> = Mutex::new(Vec::new());
 
 fn clients() -> MutexGuard<'static, Vec<Arc<Client>>> {
-    CLIENTS.lock().unwrap_or_else(PoisonError::into_inner)
+    numpush_os::lock(&CLIENTS)
 }
 
 fn client(handle: &Handle) -> Result<Arc<Client>, Error> {
@@ -112,7 +112,7 @@ fn connect(handle: &Handle, patience: Duration) -> Result<Channel, Error> {
     let socket = UnixStream::connect_addr(&address).map_err(|_| stale(handle, OWNER_GONE))?;
     let failed = || Error::io("set up the connection to the owner of a shared value");
     let credentials = peer_credentials(&socket).map_err(failed())?;
-    if credentials.uid != user() {
+    if credentials.same_user().is_none() {
         let (found, wanted) = (credentials.uid, user());
         return Err(Error::ForeignUser {
             handle: handle.to_string(),
@@ -127,7 +127,7 @@ fn connect(handle: &Handle, patience: Duration) -> Result<Channel, Error> {
 
 impl Client {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        numpush_os::lock(&self.state)
     }
 
     fn open(self: &Arc<Self>, handle: &Handle) -> Result<Arc<RawObject>, Error> {
@@ -164,7 +164,7 @@ impl Client {
             },
         });
         for (pages, ..) in object.spans.runs() {
-            state.kept.insert(pages.memory(), Arc::clone(pages));
+            state.kept.insert(pages.id(), Arc::clone(pages));
         }
         state.open.retain(|_, weak| weak.strong_count() > 0);
         state.open.insert(handle.number, Arc::downgrade(&object));
@@ -182,7 +182,7 @@ impl State {
     }
 
     /// The descriptor of a memory of the owner.
-    fn fetch(&mut self, handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
+    fn fetch(&mut self, handle: &Handle, memory: FileId) -> Result<OwnedFd, Error> {
         match self.ask(handle, &Request::Memory(memory))? {
             (Reply::Memory, Some(descriptor)) => Ok(descriptor),
             _ => Err(stale(handle, "its memory is gone")),
@@ -223,7 +223,7 @@ impl Drop for Lease {
 }
 
 /// The descriptor of a memory of the process that owns `handle`.
-pub(super) fn fetch(handle: &Handle, memory: u64) -> Result<OwnedFd, Error> {
+pub(super) fn fetch(handle: &Handle, memory: FileId) -> Result<OwnedFd, Error> {
     client(handle)?.state().fetch(handle, memory)
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use numpush_os::FileId;
 use numpush_shm_core::{RobustRwLock, SharedPages};
 
 use crate::error::Error;
@@ -20,7 +21,7 @@ impl RawObject {
             owned.locks.iter().position(is_it).unwrap_or(usize::MAX)
         };
         let span = |(pages, range, lock): (&Arc<SharedPages>, &Range<usize>, _)| SpanOffer {
-            memory: pages.memory(),
+            memory: pages.id(),
             start: range.start,
             len: range.len(),
             lock: index(lock),
@@ -37,7 +38,7 @@ impl RawObject {
 /// Opens the bytes of an offer; `fetch` returns the descriptor of a memory that this process does not map.
 pub(super) fn open_spans(
     offer: &OpenReply,
-    fetch: &mut impl FnMut(u64) -> Result<OwnedFd, Error>,
+    fetch: &mut impl FnMut(FileId) -> Result<OwnedFd, Error>,
 ) -> Result<Spans, Error> {
     let mut locks = Vec::with_capacity(offer.locks.len());
     for &lock in &offer.locks {
@@ -73,7 +74,7 @@ pub(super) fn open_spans(
 
 fn open_run(
     span: &SpanOffer,
-    fetch: &mut impl FnMut(u64) -> Result<OwnedFd, Error>,
+    fetch: &mut impl FnMut(FileId) -> Result<OwnedFd, Error>,
 ) -> Result<(Arc<SharedPages>, Range<usize>), Error> {
     let pages = match SharedPages::find(span.memory) {
         Some(pages) => pages,
@@ -89,7 +90,7 @@ fn open_run(
 /// Opens a lock of another process.
 pub(super) fn open_lock(
     lock: LockOffer,
-    fetch: &mut impl FnMut(u64) -> Result<OwnedFd, Error>,
+    fetch: &mut impl FnMut(FileId) -> Result<OwnedFd, Error>,
 ) -> Result<RobustRwLock, Error> {
     match RobustRwLock::find(lock.memory, lock.address()) {
         Some(lock) => Ok(lock),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use numpush_os::FileId;
 use numpush_shm_core::{LockAddress, OwnedLock};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +15,7 @@ pub(super) enum Request {
     /// The value of this number. The owner keeps it for the process until a `Release`, or until the process ends.
     Open(u64),
     /// The descriptor of the memory of this number.
-    Memory(u64),
+    Memory(FileId),
     /// The process does not need the value any more. No reply follows.
     Release(u64),
     /// A report of all values, for a person to read.
@@ -28,7 +29,7 @@ pub(super) enum Reply {
     Opened {
         offer: OpenReply,
         /// Memories that this process fetched before and that no longer exist.
-        gone: Vec<u64>,
+        gone: Vec<FileId>,
     },
     /// The descriptor comes with the frame.
     Memory,
@@ -51,7 +52,7 @@ pub(super) struct OpenReply {
 /// A run of bytes of a value.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SpanOffer {
-    pub(super) memory: u64,
+    pub(super) memory: FileId,
     pub(super) start: usize,
     pub(super) len: usize,
     /// Index of the span's lock in [`OpenReply::locks`].
@@ -61,14 +62,14 @@ pub(super) struct SpanOffer {
 /// Where a lock lies.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct LockOffer {
-    pub(super) memory: u64,
+    pub(super) memory: FileId,
     index: u32,
     generation: u64,
 }
 
 impl LockOffer {
     pub(super) fn new(lock: &OwnedLock) -> Self {
-        let LockAddress { index, generation } = lock.place();
+        let LockAddress { index, generation } = lock.address();
         Self {
             memory: lock.memory(),
             index,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use numpush_shm_core::{Locked, MemoryRange, Owned, OwnedLock, RobustRwLock, forks};
@@ -172,7 +172,7 @@ type Registry = HashMap<u64, Weak<RawObject>>;
 /// Every value that this process made, by its number.
 fn registry<R>(with: impl FnOnce(&mut Registry) -> R) -> R {
     static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
-    let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut registry = numpush_os::lock(&REGISTRY);
     with(registry.get_or_insert_default())
 }
 

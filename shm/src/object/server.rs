@@ -5,10 +5,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use numpush_os::{peer_credentials, user};
+use numpush_os::{FileId, peer_credentials};
 use numpush_shm_core::{RobustRwLock, SharedPages, forks};
 
 use crate::error::Error;
@@ -32,7 +32,7 @@ struct Server {
 static SERVER: Mutex<Option<Server>> = Mutex::new(None);
 
 fn server() -> MutexGuard<'static, Option<Server>> {
-    SERVER.lock().unwrap_or_else(PoisonError::into_inner)
+    numpush_os::lock(&SERVER)
 }
 
 /// A process that is connected to this one.
@@ -44,14 +44,14 @@ struct Peer {
 
 impl Peer {
     fn leases(&self) -> MutexGuard<'_, HashMap<u64, (Arc<RawObject>, usize)>> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+        numpush_os::lock(&self.leases)
     }
 }
 
 static PEERS: Mutex<Vec<Weak<Peer>>> = Mutex::new(Vec::new());
 
 fn peers() -> MutexGuard<'static, Vec<Weak<Peer>>> {
-    PEERS.lock().unwrap_or_else(PoisonError::into_inner)
+    numpush_os::lock(&PEERS)
 }
 
 /// The handle of a value, by which another process opens it.
@@ -128,7 +128,7 @@ fn listen(listener: &UnixListener) {
         };
         let mut peers = peers();
         peers.retain(|peer| peer.strong_count() > 0);
-        if credentials.uid != user() || peers.len() >= MAX_PEERS {
+        if credentials.same_user().is_none() || peers.len() >= MAX_PEERS {
             continue;
         }
         let peer = Arc::new(Peer {
@@ -148,7 +148,7 @@ fn listen(listener: &UnixListener) {
 /// Answers one process until it closes the socket or dies, and then releases what it had open.
 fn serve(socket: UnixStream, peer: &Peer) {
     let mut channel = Channel::new(socket);
-    let mut fetched: HashMap<u64, Weak<SharedPages>> = HashMap::new();
+    let mut fetched: HashMap<FileId, Weak<SharedPages>> = HashMap::new();
     while let Ok((request, _)) = channel.receive::<Request>() {
         if answer(&mut channel, request, peer, &mut fetched).is_err() {
             break;
@@ -163,7 +163,7 @@ fn answer(
     channel: &mut Channel,
     request: Request,
     peer: &Peer,
-    fetched: &mut HashMap<u64, Weak<SharedPages>>,
+    fetched: &mut HashMap<FileId, Weak<SharedPages>>,
 ) -> Result<(), ChannelError> {
     match request {
         Request::Open(number) => {

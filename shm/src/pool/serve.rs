@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use numpush_os::{end_process, ignore_interrupt, take_standard_input, wait_for_hangup};
 
@@ -97,7 +97,7 @@ static LAST_PANIC: Mutex<Panic> = Mutex::new(None);
 type Panic = Option<(String, String)>;
 
 fn last_panic() -> MutexGuard<'static, Panic> {
-    LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner)
+    numpush_os::lock(&LAST_PANIC)
 }
 
 /// Keeps the message of a panic, and lets the hook that was there before print it too.

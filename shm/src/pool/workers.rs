@@ -108,7 +108,7 @@ impl Workers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        numpush_os::lock(&self.state)
     }
 }
 

@@ -23,8 +23,9 @@ use loom::thread;
 
 use lock::error::LockError;
 use lock::identity::become_process;
+use lock::options::LockOptions;
 use lock::robust::die;
-use lock::rw::{LockOptions, RobustRwLock};
+use lock::rw::RobustRwLock;
 
 /// Preemptions in one execution. Nine planted faults are found with four, in seconds; each more takes ten times as long.
 const PREEMPTIONS: usize = 4;

@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use numpush_message::{
     Backing, Buffer, BufferAllocator, DecodeError, Header, Message, Preamble, Reference, Stability,
 };
-use numpush_os::{self as os, PeerMapping, SealedMapping};
+use numpush_os::{self as os, PeerMapping, SameUser, SealedMapping};
 
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// The peer's segments.
 pub(super) struct Borrower {
     /// The peer is of our own user: its memory may be read in place though it could write it.
-    trusted: bool,
+    trusted: Option<SameUser>,
     segments: HashMap<u32, Arc<Foreign>>,
     returned: Arc<Mutex<Vec<u32>>>,
 }
@@ -31,7 +31,7 @@ enum Foreign {
 const MAX_SEGMENTS: usize = 256;
 
 impl Borrower {
-    pub(super) fn new(trusted: bool) -> Self {
+    pub(super) fn new(trusted: Option<SameUser>) -> Self {
         Self {
             trusted,
             segments: HashMap::new(),
@@ -118,22 +118,23 @@ impl Borrower {
     }
 
     pub(super) fn take_releases(&mut self) -> Vec<u32> {
-        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut returned = os::lock(&self.returned);
         std::mem::take(&mut *returned)
     }
 }
 
 impl Foreign {
-    fn new(descriptor: OwnedFd, trusted: bool) -> io::Result<Self> {
+    fn new(descriptor: OwnedFd, trusted: Option<SameUser>) -> io::Result<Self> {
         if os::is_sealed(&descriptor) {
             let mapping = SealedMapping::new(&descriptor)?;
             return Ok(Self::Sealed(Arc::new(descriptor), mapping));
         }
-        // Mapped even if it will only be read: that checks that it is memory, and that it cannot shrink.
-        let mapping = PeerMapping::new(&descriptor)?;
-        if !trusted {
-            return Ok(Self::Unmapped(descriptor.into(), mapping.len() as u64));
-        }
+        let Some(peer) = trusted else {
+            // It will be read by copy, but like the others it must be memory that cannot shrink.
+            let len = os::lent_len(&descriptor)? as u64;
+            return Ok(Self::Unmapped(descriptor.into(), len));
+        };
+        let mapping = PeerMapping::new(&descriptor, &peer)?;
         mapping.populate()?;
         Ok(Self::Peer(Arc::new(descriptor), mapping))
     }
@@ -197,10 +198,7 @@ struct Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.returned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(self.id);
+        os::lock(&self.returned).push(self.id);
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use numpush_message::{BufferAllocator, DecodeError, Header, Message, Preamble, Reference};
 
+use numpush_os::SameUser;
+
 use crate::socket::{Medium, Plan};
 use crate::transfer::Transfer;
 use crate::unix::borrower::Borrower;
@@ -18,7 +20,7 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn new(trusted: bool, budget: u64) -> Self {
+    pub(super) fn new(trusted: Option<SameUser>, budget: u64) -> Self {
         Self {
             lender: Lender::new(budget),
             borrower: Borrower::new(trusted),

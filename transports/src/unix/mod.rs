@@ -123,7 +123,8 @@ fn authenticate(
     let credentials =
         os::peer_credentials(socket).map_err(Error::io(Operation::Handshake, peer))?;
     let (uid, allowed) = (credentials.uid, os::user());
-    if uid != allowed && !options.allowed_users.contains(&uid) {
+    let trusted = credentials.same_user();
+    if trusted.is_none() && !options.allowed_users.contains(&uid) {
         return Err(Error::ForeignUser {
             peer: peer.to_owned(),
             uid,
@@ -135,7 +136,7 @@ fn authenticate(
         checksums: options.checksums == Checksums::On,
         segments: true,
     };
-    Ok((Segments::new(uid == allowed, options.segment_budget), hello))
+    Ok((Segments::new(trusted, options.segment_budget), hello))
 }
 
 struct UnixSocket {

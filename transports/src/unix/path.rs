@@ -6,12 +6,12 @@
 
 use std::fs::{self, File, FileType};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use numpush_os as os;
+use numpush_os::{self as os, FileId};
 
 use crate::deadline::Backoff;
 
@@ -26,7 +26,7 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     };
     let file = SocketFile {
         path: path.to_owned(),
-        identity: identity(path).ok(),
+        identity: FileId::of_path(path).ok(),
     };
     Ok((listener, file))
 }
@@ -111,19 +111,15 @@ fn lock_folder(path: &Path) -> io::Result<impl Sized> {
 /// Drop it before the socket: as long as the socket lives, nobody replaces the file.
 pub(super) struct SocketFile {
     path: PathBuf,
-    identity: Option<(u64, u64)>,
+    identity: Option<FileId>,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path).ok() == self.identity {
+        if self.identity.is_some() && FileId::of_path(&self.path).ok() == self.identity {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|data| (data.dev(), data.ino()))
 }
 
 #[cfg(test)]
@@ -173,7 +169,7 @@ mod tests {
         drop(UnixListener::bind(at("target")).unwrap());
         std::os::unix::fs::symlink(at("target"), at("socket-link")).unwrap();
         for name in ["file", "link", "dangling", "folder", "fifo", "socket-link"] {
-            let before = identity(&at(name)).unwrap();
+            let before = FileId::of_path(&at(name)).unwrap();
             let error = refused(&at(name));
             assert_eq!(
                 error.kind(),
@@ -181,7 +177,7 @@ mod tests {
                 "{name}: {error}"
             );
             assert!(error.to_string().contains("is kept"), "{name}: {error}");
-            assert_eq!(identity(&at(name)).unwrap(), before, "{name}");
+            assert_eq!(FileId::of_path(&at(name)).unwrap(), before, "{name}");
         }
         assert_eq!(fs::read(at("file")).unwrap(), b"data");
     }
@@ -191,10 +187,10 @@ mod tests {
         let folder = Folder::new("live");
         let path = folder.0.join("socket");
         let expect_kept = |what: &str| {
-            let before = identity(&path).unwrap();
+            let before = FileId::of_path(&path).unwrap();
             let error = refused(&path);
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{what}: {error}");
-            assert_eq!(identity(&path).unwrap(), before, "{what}");
+            assert_eq!(FileId::of_path(&path).unwrap(), before, "{what}");
             fs::remove_file(&path).unwrap();
         };
         // A queue that is full would make a connect wait.

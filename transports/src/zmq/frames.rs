@@ -1,6 +1,6 @@
 //! A message as frames: preamble and header in one, then one frame a buffer.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use numpush_message::{
@@ -32,7 +32,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, u64> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+        numpush_os::lock(&self.bytes)
     }
 }
 

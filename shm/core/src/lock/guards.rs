@@ -4,11 +4,13 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::lock::error::{LockError, Poison, PoisonCause};
-use crate::lock::held;
-use crate::lock::identity::forks;
-use crate::lock::robust::Robust;
-use crate::lock::rw::{CLOSING, RobustRwLock, Wait};
+use super::error::{LockError, Poison, PoisonCause};
+use super::held;
+use super::identity::forks;
+use super::robust::Robust;
+use super::rw::RobustRwLock;
+use super::wait::Wait;
+use super::words::CLOSING;
 
 /// The lock, held for reading. Ends when dropped, in the thread that took it.
 #[derive(Debug)]

@@ -5,19 +5,23 @@ mod error;
 mod guards;
 mod held;
 mod identity;
+mod options;
+mod owned;
 mod robust;
 mod rw;
 mod table;
+mod wait;
+mod words;
 
 pub use error::{LockError, Poison, PoisonCause};
 pub use guards::{CommitHold, MutexHold, ReadHold, WriteHold};
 pub use held::MAX_HELD;
 pub use identity::forks;
 pub(crate) use identity::watch_forks;
+pub use options::{LockOptions, LockState};
+pub use owned::{LockAddress, OwnedLock};
 pub use robust::Holder;
-pub use rw::{LockOptions, LockState, RobustRwLock};
-pub(crate) use table::inode;
-pub use table::{LockAddress, OwnedLock};
+pub use rw::RobustRwLock;
 
 #[cfg(test)]
 mod model;

@@ -1,90 +1,16 @@
 //! The shared and exclusive lock: a robust mutex for the writer, and one for each reader slot.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use crate::lock::atomic::{AtomicU32, AtomicU64, fence};
-use crate::lock::error::{LockError, Poison, PoisonCause};
-use crate::lock::guards::{CommitHold, MutexHold, ReadHold, WriteHold};
-use crate::lock::held;
-use crate::lock::identity::this_thread;
-use crate::lock::robust::{Acquired, Holder, Robust, now};
-
-/// What a lock consists of, but for its reader slots, which follow it.
-#[repr(C, align(64))]
-#[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) writer: Robust,
-    pub(super) epoch: Epoch,
-    pub(super) commit: Commit,
-    pub(super) waiting: Waiting,
-}
-
-/// What every reader looks at.
-#[repr(C, align(64))]
-#[derive(Debug, Default)]
-pub(super) struct Epoch {
-    /// Even: clean. Odd: a writer is inside, or did not come out.
-    pub(super) epoch: AtomicU64,
-    /// Which of the lock's lives; a handle of another one is stale.
-    pub(super) generation: AtomicU64,
-    /// Bytes the writer may change.
-    pub(super) dirty_start: AtomicU64,
-    pub(super) dirty_end: AtomicU64,
-    /// Not zero while parts are handed out: the epoch they belong to, or [`CLOSING`] when no worker may join any more.
-    pub(super) parts: AtomicU64,
-    /// Why the epoch stayed odd: 0, the writer died; 1, it panicked.
-    pub(super) cause: AtomicU32,
-    /// Not zero: a writer waits or is inside, and readers queue behind it.
-    pub(super) gate: AtomicU32,
-    /// Holders found dead.
-    deaths: AtomicU32,
-    pub(super) writer: AtomicU32,
-    /// One more than the slot a committer waits for. Readers take another if they can.
-    avoid: AtomicU32,
-}
-
-/// What the commit mode needs.
-#[repr(C, align(64))]
-#[derive(Debug, Default)]
-pub(super) struct Commit {
-    /// Commits so far; the last bit says which buffer they are in.
-    pub(super) active: AtomicU64,
-}
-
-/// Processes that wait, for reports. One that dies waiting leaves its number, which its reader sees to be dead.
-#[repr(C, align(64))]
-#[derive(Debug, Default)]
-pub(super) struct Waiting([AtomicU32; 16]);
-
-/// In place of an epoch: parts are being taken back.
-pub(super) const CLOSING: u64 = u64::MAX;
-
-impl Head {
-    /// Begins a life of the lock and gives its number.
-    pub(crate) fn begin(&self) -> u64 {
-        let Epoch {
-            epoch,
-            parts,
-            gate,
-            cause,
-            deaths,
-            avoid,
-            ..
-        } = &self.epoch;
-        epoch.store((epoch.load(Ordering::Relaxed) + 1) & !1, Ordering::Relaxed);
-        [gate, cause, deaths, avoid]
-            .iter()
-            .for_each(|word| word.store(0, Ordering::Relaxed));
-        parts.store(0, Ordering::Relaxed);
-        self.commit.active.store(0, Ordering::Relaxed);
-        self.waiting
-            .0
-            .iter()
-            .for_each(|waiter| waiter.store(0, Ordering::Relaxed));
-        self.epoch.generation.fetch_add(1, Ordering::AcqRel) + 1
-    }
-}
+use super::atomic::{AtomicU64, fence};
+use super::error::{LockError, Poison, PoisonCause};
+use super::guards::{CommitHold, MutexHold, ReadHold, WriteHold};
+use super::held;
+use super::identity::this_thread;
+use super::options::{LockOptions, LockState};
+use super::robust::{Acquired, Robust};
+use super::wait::Wait;
+use super::words::{CLOSING, Head};
 
 /// A shared and exclusive lock between processes. A copyable reference: its memory is never unmapped.
 ///
@@ -96,62 +22,6 @@ pub struct RobustRwLock {
     pub(super) head: &'static Head,
     pub(super) slots: &'static [Robust],
     generation: u64,
-}
-
-/// How to take a lock: by default without a timeout, and not while it is poisoned.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use numpush_shm_core::LockOptions;
-///
-/// let options = LockOptions::new().timeout(Duration::from_secs(5)).accept_poison(true);
-/// ```
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LockOptions {
-    /// Longest wait. Default: `None`, which waits until the holder lets go or dies.
-    pub timeout: Option<Duration>,
-    /// Whether to take the lock although the last writer did not finish. Default: false.
-    pub accept_poison: bool,
-}
-
-impl LockOptions {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Waits at most `timeout`, then returns [`LockError::Timeout`]. Zero does not wait.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Takes the lock although the last writer did not finish.
-    #[must_use]
-    pub fn accept_poison(mut self, accept_poison: bool) -> Self {
-        self.accept_poison = accept_poison;
-        self
-    }
-}
-
-/// What a lock looks like at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct LockState {
-    /// Who writes, commits or has handed out parts.
-    pub writer: Option<Holder>,
-    /// Who reads, or works on a part.
-    pub readers: Vec<Holder>,
-    /// What an unfinished write left behind. A writer that is inside shows here too, unless it is named above.
-    pub poison: Option<Poison>,
-    /// Parts are handed out.
-    pub partitioned: bool,
-    /// Processes that wait for the lock, as they said; some may have died since.
-    pub waiting: Vec<u32>,
-    /// Holders that died and were cleaned up after.
-    pub deaths: u32,
 }
 
 impl RobustRwLock {
@@ -190,9 +60,9 @@ impl RobustRwLock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn read(self, attempt: LockOptions) -> Result<ReadHold, LockError> {
+    pub fn read(self, options: LockOptions) -> Result<ReadHold, LockError> {
         held::enter(self.id(), 1)?;
-        self.enter_shared(attempt)
+        self.enter_shared(options)
             .map(|slot| ReadHold::new(self, slot, 0))
             .inspect_err(|_| held::leave(self.id(), 1))
     }
@@ -201,10 +71,10 @@ impl RobustRwLock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn write(self, attempt: LockOptions) -> Result<WriteHold, LockError> {
+    pub fn write(self, options: LockOptions) -> Result<WriteHold, LockError> {
         let mutexes = self.slots.len() + 1;
         held::enter(self.id(), mutexes)?;
-        let entered = self.enter_exclusive(attempt);
+        let entered = self.enter_exclusive(options);
         entered
             .map(|poison| WriteHold::new(self, poison))
             .inspect_err(|_| held::leave(self.id(), mutexes))
@@ -214,9 +84,9 @@ impl RobustRwLock {
     ///
     /// # Errors
     /// [`LockError`], never with poison.
-    pub fn mutex(self, attempt: LockOptions) -> Result<MutexHold, LockError> {
+    pub fn mutex(self, options: LockOptions) -> Result<MutexHold, LockError> {
         held::enter(self.id(), 1)?;
-        let mut wait = Wait::new(self, attempt.timeout);
+        let mut wait = Wait::new(self, options.timeout);
         let writer = &self.head.writer;
         let taken = match writer.try_lock() {
             Some(taken) => Ok(taken),
@@ -237,9 +107,9 @@ impl RobustRwLock {
     ///
     /// # Errors
     /// [`LockError`], never with poison: a commit that was not finished has changed nothing that is read.
-    pub fn commit(self, attempt: LockOptions) -> Result<CommitHold, LockError> {
+    pub fn commit(self, options: LockOptions) -> Result<CommitHold, LockError> {
         held::enter(self.id(), 2)?;
-        let mut wait = Wait::new(self, attempt.timeout);
+        let mut wait = Wait::new(self, options.timeout);
         let entered = self.lock_writer(&mut wait).and_then(|()| {
             // A reader that is still in the buffer read before the last commit ends in a slot we pass.
             let current = self.head.commit.active.load(Ordering::Acquire);
@@ -257,9 +127,9 @@ impl RobustRwLock {
     ///
     /// # Errors
     /// [`LockError::Retired`] if the parts were taken back.
-    pub fn join_parts(self, epoch: u64, attempt: LockOptions) -> Result<ReadHold, LockError> {
+    pub fn join_parts(self, epoch: u64, options: LockOptions) -> Result<ReadHold, LockError> {
         held::enter(self.id(), 1)?;
-        let mut wait = Wait::new(self, attempt.timeout);
+        let mut wait = Wait::new(self, options.timeout);
         let joined = self.take_slot(&mut wait).and_then(|slot| {
             let current = self.check_generation().is_ok()
                 && self.head.epoch.parts.load(Ordering::Acquire) == epoch;
@@ -321,8 +191,8 @@ impl RobustRwLock {
         }
     }
 
-    fn enter_shared(self, attempt: LockOptions) -> Result<&'static Robust, LockError> {
-        let mut wait = Wait::new(self, attempt.timeout);
+    fn enter_shared(self, options: LockOptions) -> Result<&'static Robust, LockError> {
+        let mut wait = Wait::new(self, options.timeout);
         let words = &self.head.epoch;
         loop {
             if words.gate.load(Ordering::Acquire) != 0 {
@@ -338,7 +208,7 @@ impl RobustRwLock {
                 slot.unlock();
                 self.pass_writer(&mut wait)?;
                 continue;
-            } else if attempt.accept_poison {
+            } else if options.accept_poison {
                 return Ok(slot);
             } else {
                 // A live writer would hold our slot.
@@ -349,8 +219,8 @@ impl RobustRwLock {
         }
     }
 
-    fn enter_exclusive(self, attempt: LockOptions) -> Result<Option<Poison>, LockError> {
-        let mut wait = Wait::new(self, attempt.timeout);
+    fn enter_exclusive(self, options: LockOptions) -> Result<Option<Poison>, LockError> {
+        let mut wait = Wait::new(self, options.timeout);
         self.lock_writer(&mut wait)?;
         let words = &self.head.epoch;
         words.gate.store(1, Ordering::Release);
@@ -372,7 +242,7 @@ impl RobustRwLock {
         }
         if self.is_dirty() {
             let poison = self.poison();
-            if attempt.accept_poison {
+            if options.accept_poison {
                 return Ok(Some(poison));
             }
             return give_up(self.slots.len(), LockError::Poisoned(poison));
@@ -511,73 +381,5 @@ impl RobustRwLock {
         if taken == Acquired::OwnerDied {
             self.head.epoch.deaths.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// A wait with one deadline for all the mutexes it takes. Reads the clock only once it has to.
-pub(super) struct Wait {
-    lock: RobustRwLock,
-    timeout: Option<Duration>,
-    deadline: Option<Duration>,
-}
-
-impl Wait {
-    pub(super) fn new(lock: RobustRwLock, timeout: Option<Duration>) -> Self {
-        Self {
-            lock,
-            timeout,
-            deadline: None,
-        }
-    }
-
-    #[cold]
-    fn for_mutex(&mut self, mutex: &'static Robust) -> Result<Acquired, LockError> {
-        let deadline = self.deadline();
-        let taken = self.announced(|| mutex.lock(deadline));
-        taken.ok_or_else(|| self.timed_out(mutex))
-    }
-
-    /// Waits for a millisecond; `None` if that was not enough.
-    #[cold]
-    fn a_moment_for(&mut self, mutex: &'static Robust) -> Result<Option<Acquired>, LockError> {
-        let (deadline, soon) = (self.deadline(), now() + Duration::from_millis(1));
-        let until = deadline.map_or(soon, |deadline| deadline.min(soon));
-        let taken = self.announced(|| mutex.lock(Some(until)));
-        if taken.is_none() && deadline.is_some_and(|deadline| deadline <= now()) {
-            return Err(self.timed_out(mutex));
-        }
-        Ok(taken)
-    }
-
-    fn deadline(&mut self) -> Option<Duration> {
-        let timeout = self.timeout?;
-        Some(
-            *self
-                .deadline
-                .get_or_insert_with(|| now().saturating_add(timeout)),
-        )
-    }
-
-    fn timed_out(&self, mutex: &Robust) -> LockError {
-        LockError::Timeout {
-            after: self.timeout.unwrap_or_default(),
-            holder: mutex.holder(),
-        }
-    }
-
-    /// Calls `wait` with this process among those that wait.
-    fn announced<R>(&self, wait: impl FnOnce() -> R) -> R {
-        let pid = this_thread().pid;
-        let free = |entry: &&AtomicU32| {
-            entry
-                .compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        };
-        let entry = self.lock.head.waiting.0.iter().find(free);
-        let result = wait();
-        if let Some(entry) = entry {
-            entry.store(0, Ordering::Relaxed);
-        }
-        result
     }
 }

@@ -6,20 +6,22 @@ mod pages;
 mod range;
 mod register;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
+use memmap2::Advice;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use numpush_os::{NO_RESIZE, add_seals, allocate, sealed_len, size_to_allocate};
+use numpush_os::{
+    FileId, NO_RESIZE, add_seals, allocate, is_lent_for_writing, lock, sealed_len, size_to_allocate,
+};
 
 pub use pages::SharedPages;
 pub use range::{Double, Locked, MemoryRange, Owned};
 pub use register::RangeInUse;
 
-use crate::lock::{forks, inode, watch_forks};
+use crate::lock::{forks, watch_forks};
 
 /// The huge page of x86-64 and of aarch64 with small pages.
 pub const HUGE_PAGE: usize = 2 << 20;
@@ -79,17 +81,17 @@ impl SharedPages {
         let reserved =
             options.huge == HugePages::Reserved && len > 0 && len.is_multiple_of(HUGE_PAGE);
         if reserved && let Ok(pages) = Self::shaped(len, MFdFlags::MFD_HUGETLB, options) {
-            return register(pages);
+            return Ok(register(pages));
         }
         let shaped = options.huge != HugePages::System || options.node.is_some();
         if !shaped || len == 0 {
             let descriptor = allocate(len, "numpush-pages")?;
             // SAFETY: just made with so many bytes, sealed, and mapped nowhere.
-            return unsafe { Self::map(descriptor, len, Some(forks())) }.and_then(register);
+            return unsafe { Self::map(descriptor, len, Some(forks())) }.map(register);
         }
         // Pages that were set aside are not among those that are available, so only others are asked for.
         size_to_allocate(len)?;
-        register(Self::shaped(len, MFdFlags::empty(), options)?)
+        Self::shaped(len, MFdFlags::empty(), options).map(register)
     }
 
     /// Takes `len` bytes of the shape that `options` ask for, from the pages that `kind` names.
@@ -110,7 +112,7 @@ impl SharedPages {
         }
         if options.huge != HugePages::System {
             // A kernel without them says EINVAL, and the pages are small.
-            let _ = pages.advise(0..len, libc::MADV_HUGEPAGE);
+            let _ = pages.advise(Advice::HugePage);
         }
         pages.populate()?;
         Ok(pages)
@@ -119,28 +121,28 @@ impl SharedPages {
     /// Maps the memory behind a descriptor that another process sent; once, however often it is sent.
     ///
     /// # Errors
-    /// [`io::ErrorKind::PermissionDenied`] if it could shrink or has pages that nobody has allocated.
+    /// [`io::ErrorKind::PermissionDenied`] if it could shrink, has pages that nobody has allocated, or is a
+    /// [`Memfd`](numpush_os::Memfd) of this process; else what mmap(2) reports.
     pub fn attach(descriptor: OwnedFd) -> io::Result<Arc<Self>> {
-        if let Some(pages) = Self::find(inode(&descriptor)?) {
+        let id = FileId::of(&descriptor)?;
+        if let Some(pages) = Self::find(id) {
             return Ok(pages);
         }
+        if is_lent_for_writing(id) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "this process lends the memory for writing already",
+            ));
+        }
         let len = sealed_len(&descriptor, NO_RESIZE)?;
-        // SAFETY: the seals were just checked. Two threads that come here at once map twice, and each claims in its
-        // own mapping: but the register below keeps only one, and gives it to both.
-        unsafe { Self::map(descriptor, len, None) }.and_then(register)
+        // SAFETY: the seals were just checked, and no other type of this process lends the bytes. Two threads that come
+        // here at once map twice, but both get the mapping that is registered first.
+        unsafe { Self::map(descriptor, len, None) }.map(register)
     }
 
-    /// The memory of this number, if this process maps it.
-    pub fn find(memory: u64) -> Option<Arc<Self>> {
-        mapped().get(memory)
-    }
-
-    /// Bytes of `range` that are in memory; mincore(2).
-    ///
-    /// # Errors
-    /// What mincore(2) says.
-    pub fn resident(&self, range: &Range<usize>) -> io::Result<usize> {
-        self.in_core(range)
+    /// The mapping of this memory, if the process has one.
+    pub fn find(memory: FileId) -> Option<Arc<Self>> {
+        lock(&MAPPED).get(&memory).and_then(Weak::upgrade)
     }
 
     /// Maps pages now that are to be touched soon, instead of one by one; madvise(2), MADV_POPULATE_WRITE.
@@ -148,7 +150,7 @@ impl SharedPages {
     /// # Errors
     /// What madvise(2) says.
     pub fn populate(&self) -> io::Result<()> {
-        self.advise(0..self.len(), libc::MADV_POPULATE_WRITE)
+        self.advise(Advice::PopulateWrite)
     }
 
     /// Bytes of it in huge pages (`ShmemPmdMapped` and `Shared_Hugetlb` of proc_pid_smaps(5)).
@@ -185,37 +187,19 @@ impl SharedPages {
     }
 }
 
-type Mapped = HashMap<u64, Weak<SharedPages>>;
+/// Every mapping of shared pages in this process. The register of ranges is kept per mapping, so there must be one.
+static MAPPED: Mutex<BTreeMap<FileId, Weak<SharedPages>>> = Mutex::new(BTreeMap::new());
 
-struct MappedGuard(MutexGuard<'static, Option<Mapped>>);
-
-impl MappedGuard {
-    fn get(&self, memory: u64) -> Option<Arc<SharedPages>> {
-        self.0
-            .as_ref()
-            .and_then(|map| map.get(&memory))
-            .and_then(Weak::upgrade)
-    }
-}
-
-/// Every mapping of shared pages in this process, by inode: claims are kept per mapping, so that there must
-/// be one.
-fn mapped() -> MappedGuard {
-    static MAPPED: Mutex<Option<Mapped>> = Mutex::new(None);
-    MappedGuard(MAPPED.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn register(pages: SharedPages) -> io::Result<Arc<SharedPages>> {
-    let memory = pages.memory();
-    let mut all = mapped();
-    if let Some(first) = all.get(memory) {
-        return Ok(first);
+/// The mapping of this memory that the process has already, or `pages`.
+fn register(pages: SharedPages) -> Arc<SharedPages> {
+    let mut mapped = lock(&MAPPED);
+    if let Some(first) = mapped.get(&pages.id()).and_then(Weak::upgrade) {
+        return first;
     }
     let pages = Arc::new(pages);
-    let map = all.0.get_or_insert_default();
-    map.retain(|_, weak| weak.strong_count() > 0);
-    map.insert(memory, Arc::downgrade(&pages));
-    Ok(pages)
+    mapped.retain(|_, weak| weak.strong_count() > 0);
+    mapped.insert(pages.id(), Arc::downgrade(&pages));
+    pages
 }
 
 #[cfg(test)]

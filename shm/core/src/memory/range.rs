@@ -1,7 +1,9 @@
 //! A range of shared memory, and by what right its bytes are used.
 
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
+
+use numpush_os::lock;
 
 use super::SharedPages;
 use super::register::{RangeInUse, Register, Use};
@@ -36,7 +38,7 @@ pub struct Double {
 
 impl SharedPages {
     pub(super) fn register(&self) -> MutexGuard<'_, Register> {
-        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.register)
     }
 
     /// Takes bytes for one owner, who needs no lock.

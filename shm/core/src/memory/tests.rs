@@ -41,6 +41,16 @@ fn memory_of_another_maker_has_no_owner_here() {
 }
 
 #[test]
+fn memory_that_is_lent_for_writing_is_not_attached() {
+    let mut memory = numpush_os::Memfd::new(8192).unwrap();
+    let attach =
+        |memory: &numpush_os::Memfd| SharedPages::attach(memory.descriptor().try_clone().unwrap());
+    let error = attach(&memory).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    memory.as_mut_slice().fill(1);
+}
+
+#[test]
 fn a_lock_guards_its_bytes_only() {
     let pages = pages();
     let (block, other) = (OwnedLock::new().unwrap(), OwnedLock::new().unwrap());

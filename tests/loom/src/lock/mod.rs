@@ -11,16 +11,22 @@ pub(crate) mod robust;
 pub(crate) mod error;
 #[path = "../../../../shm/core/src/lock/guards.rs"]
 pub(crate) mod guards;
+#[path = "../../../../shm/core/src/lock/options.rs"]
+pub(crate) mod options;
 #[path = "../../../../shm/core/src/lock/rw.rs"]
 pub(crate) mod rw;
+#[path = "../../../../shm/core/src/lock/wait.rs"]
+pub(crate) mod wait;
+#[path = "../../../../shm/core/src/lock/words.rs"]
+pub(crate) mod words;
 
 /// A new lock with two reader slots. It is never freed, as a real one is never unmapped.
 pub(crate) fn new() -> rw::RobustRwLock {
-    let head: &'static rw::Head = Box::leak(Box::new(rw::Head {
+    let head: &'static words::Head = Box::leak(Box::new(words::Head {
         writer: robust::Robust::default(),
-        epoch: rw::Epoch::default(),
-        commit: rw::Commit::default(),
-        waiting: rw::Waiting::default(),
+        epoch: words::Epoch::default(),
+        commit: words::Commit::default(),
+        waiting: words::Waiting::default(),
     }));
     let slots: &'static [robust::Robust] = Box::leak(Box::<[robust::Robust; 2]>::default());
     let generation = head.begin();
