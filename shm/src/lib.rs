@@ -1,29 +1,33 @@
 //! Arrays and dataframes in shared memory, which worker processes read and write in place.
 //!
 //! An [`Arena`] holds the memory. A [`SharedArray`] is reached through guards that deref to ndarray views; its lock
-//! survives the death of whoever holds it. Sent to another process, a value is a [`Handle`]: text of some fifty bytes
-//! that is opened through its owner's socket, by descriptor, without a name that could be left behind.
+//! survives the death of its holder. Sent to another process, a value is a [`Handle`]: text of some fifty bytes, which
+//! the process opens through the socket of the value's owner. The memory has no name in a file system, so nothing is left
+//! when its users are dead.
 //!
 //! A [`Pool`] runs functions of the program in worker processes, over values and [parts](Part) of them:
 //!
-//! ```no_run
+//! ```
 //! use ndarray::{Axis, Ix1};
 //! use numpush_shm::{Arena, Part, Pool, SharedArray, Tasks};
 //!
-//! fn double(mut part: Part<f64, Ix1>) {
-//!     *part.write().unwrap() *= 2.0;
+//! fn set(mut part: Part<SharedArray<f64, Ix1>>, value: f64) {
+//!     part.write().unwrap().fill(value);
 //! }
 //!
 //! // First in `main`: a worker is the same program, and works here until its pool ends.
-//! Tasks::new().with(double).serve();
+//! Tasks::new().with(set).serve();
 //! let shared = SharedArray::<f64, Ix1>::zeros(&Arena::shared(), 1 << 20)?;
-//! let parts = shared.partition(Axis(0), 4)?;
-//! Pool::new(4)?.starmap(double, parts.map(|part| (part,)))?;
+//! Pool::new(2)?.map(set, shared.partition(Axis(0), 4)?, &2.0)?;
+//! assert!(shared.read()?.iter().all(|&value| value == 2.0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What it does not do: move bytes between machines, order the work of processes, or defend against a process of this
-//! user that writes to shared memory what it should not.
+//! Every lock is taken with [`LockOptions`] or without, and returns a [`LockError`]; everything else returns an [`Error`],
+//! which a task can return too.
+//!
+//! What the crate does not do: move bytes between machines, schedule the work of processes, or defend against a process of
+//! the same user that writes to shared memory what it should not.
 //!
 //! Features: `arrow` (frames from and to record batches) and `petgraph` (its algorithms over shared graphs), both on by
 //! default.

@@ -20,8 +20,8 @@ use crate::object::{Describe, Handle, Object, RawObject, Spans, make_locks};
 /// let mutex = SharedMutex::new()?;
 /// let held = mutex.lock()?;
 /// assert!(!held.owner_died());
+/// let options = LockOptions::new().timeout(Duration::from_millis(5));
 /// std::thread::scope(|scope| {
-///     let options = LockOptions::new().timeout(Duration::from_millis(5));
 ///     let refused = scope.spawn(|| mutex.lock_with(options).map(drop)).join().unwrap();
 ///     assert!(matches!(refused, Err(LockError::Timeout { .. })));
 /// });

@@ -9,24 +9,41 @@ use numpush_shm_core::{NamedMapping, reap_names};
 use crate::array::byte_len;
 use crate::error::Error;
 
-/// What the names of ours begin with, so that a reaper knows them.
+/// What the names of this library begin with, so that [`reap`] finds them.
 const PREFIX: &str = "np.";
 
-/// A segment with a name, for programs that know no handle: Python's
+/// Shared memory with a name, for programs that know no handle: Python's
 /// `multiprocessing.shared_memory.SharedMemory(name)` opens it, and the other way round.
 ///
-/// It has no lock: whoever has it open reads and writes it at any time, and so its elements are cells. Nor can the
-/// kernel keep another program of this user from truncating it, which would end this process at the next access; a
-/// program that uses it as shared memory does not. Between programs of numpush share a value by its
-/// [`Handle`](crate::Handle) instead.
+/// It has no lock: every process that has it open reads and writes it at any time, so its elements are cells. Nor does
+/// the kernel keep another program of this user from truncating it, which would end this process at its next access; a
+/// program that uses it as shared memory does not do that. Between programs of numpush, share a value by its
+/// [`Handle`](crate::Handle) instead. Python below 3.13 removes the name when its process ends; later versions keep it
+/// with `track=False`.
+///
+/// ```
+/// use numpush_shm::NamedMemory;
+///
+/// let name = format!("example-{}", std::process::id());
+/// let memory = NamedMemory::create(&name, 4096)?;
+/// if let Some(array) = memory.array::<f64, _>((2, 3))? {
+///     array[[1, 2]].set(7.0);
+/// }
+/// // In Python: np.ndarray((2, 3), "f8", SharedMemory(f"np.{name}", track=False).buf)
+/// let same = NamedMemory::open_read_only(&format!("np.{name}"))?;
+/// let mut bytes = [0; 8];
+/// same.copy_to(5 * 8, &mut bytes)?;
+/// assert_eq!(f64::from_ne_bytes(bytes), 7.0);
+/// # Ok::<(), numpush_shm::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct NamedMemory {
     memory: NamedMapping,
 }
 
 impl NamedMemory {
-    /// Makes `len` bytes of zeros called `np.NAME`. The name is gone with the value; [`reap`] takes it away if the
-    /// process is killed first.
+    /// Makes `len` bytes of zeros with the name `np.NAME`. The drop of the value removes the name; [`reap`] removes it
+    /// after a process that was killed.
     ///
     /// # Errors
     /// [`Error::Name`] if the name is taken or cannot be one; [`Error::Io`] if /dev/shm does not have the room.
@@ -38,10 +55,11 @@ impl NamedMemory {
         })
     }
 
-    /// Opens the memory called `name`, exactly as its maker calls it.
+    /// Opens the memory with this name, `np.` included if it has that.
     ///
     /// # Errors
-    /// [`Error::Name`] if there is none; [`Error::Io`] if /dev/shm does not have the pages it promises.
+    /// [`Error::Name`] if there is none; [`Error::Io`] if the memory has pages that nobody allocated and /dev/shm has no
+    /// room for them.
     pub fn open(name: &str) -> Result<Self, Error> {
         let opened = NamedMapping::open(name, true);
         Ok(Self {
@@ -50,7 +68,7 @@ impl NamedMemory {
         })
     }
 
-    /// As [`Self::open`], but the kernel lets nobody write through it.
+    /// As [`Self::open`], but only to read: the kernel refuses every write through it.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -67,17 +85,17 @@ impl NamedMemory {
         self.memory.name()
     }
 
-    /// Bytes of the segment. Python rounds them up to whole pages.
+    /// Bytes of the memory. Python rounds them up to whole pages.
     pub fn len(&self) -> usize {
         self.memory.len()
     }
 
-    /// True if there are none.
+    /// True if it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.memory.is_empty()
     }
 
-    /// Every whole `T` of it; `None` if it was opened read-only.
+    /// The memory as elements, without the bytes after the last whole one; `None` if it was opened read-only.
     pub fn cells<T: Pod>(&self) -> Option<&[Cell<T>]> {
         self.memory.cells()
     }
@@ -85,7 +103,7 @@ impl NamedMemory {
     /// The first elements as an array of `shape` in C order; `None` if it was opened read-only.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shape overflows, [`Error::Range`] if the segment is too short.
+    /// [`Error::Shape`] if the shape is too large for an address space; [`Error::Range`] if the memory is too short.
     pub fn array<T: Element + Pod, D: Dimension>(
         &self,
         shape: impl IntoDimension<Dim = D>,
@@ -106,10 +124,10 @@ impl NamedMemory {
             .map_err(|_| too_short())
     }
 
-    /// Copies bytes from `offset` on.
+    /// Fills `bytes` with a copy of those from `offset` on.
     ///
     /// # Errors
-    /// [`Error::Range`] if there are not so many.
+    /// [`Error::Range`] if the memory ends before.
     pub fn copy_to(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
         let end = offset
             .checked_add(bytes.len())
@@ -124,7 +142,7 @@ impl NamedMemory {
         Ok(())
     }
 
-    /// Lets the name stay when this value is gone.
+    /// Keeps the name when this value is dropped.
     pub fn keep_name(&mut self) {
         self.memory.keep_name();
     }
@@ -138,11 +156,11 @@ fn explain(error: io::Error, name: String, operation: &'static str) -> Error {
         },
         io::ErrorKind::NotFound => Error::Name {
             name,
-            why: "there is none of that name",
+            why: "no memory has that name",
         },
         io::ErrorKind::InvalidInput => Error::Name {
             name,
-            why: "a name has no slash, and memory at least a byte",
+            why: "a name has no slash, and memory has at least one byte",
         },
         _ => Error::Io {
             operation,
@@ -151,7 +169,7 @@ fn explain(error: io::Error, name: String, operation: &'static str) -> Error {
     }
 }
 
-/// Takes away the names (`np.…` in /dev/shm, of this user) that killed processes left behind, and gives them.
+/// Removes the names that killed processes left (`np.…` in /dev/shm, of this user), and returns them.
 ///
 /// # Errors
 /// [`Error::Io`] if /dev/shm cannot be read.

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The free runs of a segment. Neighbours are joined when they are given back.
+/// The free runs of a chunk. Neighbours become one run when they are returned.
 #[derive(Debug, Default)]
 pub(crate) struct FreeRuns {
     by_start: BTreeMap<usize, usize>,
@@ -14,7 +14,7 @@ impl FreeRuns {
         runs
     }
 
-    /// Takes `len` bytes from the smallest run that has them, and gives their start.
+    /// Takes `len` bytes from the smallest run that has them, and returns their start.
     pub(crate) fn take(&mut self, len: usize) -> Option<usize> {
         let &(found, start) = self.by_len.range((len, 0)..).next()?;
         self.remove(start, found);
@@ -24,7 +24,7 @@ impl FreeRuns {
         Some(start)
     }
 
-    /// Gives a run back.
+    /// Returns a run.
     pub(crate) fn give(&mut self, start: usize, len: usize) {
         let (mut start, mut len) = (start, len);
         if let Some((&before, &before_len)) = self.by_start.range(..start).next_back()

@@ -21,27 +21,42 @@ use crate::error::Error;
 
 /// A pool of shared memory with a budget.
 ///
-/// It hands out runs of bytes, aligned to 64, from a few large segments, and takes each back by itself when the value
-/// in it is gone from every process. Pages that were touched once stay warm for the next value. It is a
-/// [`BufferAllocator`]: what a listener or a connection receives into it goes from the socket to where workers see it.
+/// It hands out runs of bytes, aligned to 64, from a few large chunks, and has each back when the value in it is gone
+/// from every process. Pages that were touched once stay mapped for the next value. It is a [`BufferAllocator`]: what a
+/// listener or a connection receives into it goes from the socket to where workers see it.
 ///
-/// Clones are the same arena. A process forked from its owner's gets fresh memory, never the parent's.
+/// Clones are the same arena. A forked process does not get memory of its parent's arena.
+///
+/// ```
+/// use ndarray::Ix1;
+/// use numpush_shm::{Arena, Error, SharedArray};
+///
+/// let arena = Arena::new(1 << 20);
+/// let small = SharedArray::<f64, Ix1>::zeros(&arena, 1000)?;
+/// assert_eq!(arena.usage().used, 8000);
+/// let large = SharedArray::<f64, Ix1>::zeros(&arena, 1 << 20);
+/// assert!(matches!(large, Err(Error::NoRoom(_))));
+/// drop(small);
+/// assert_eq!(arena.usage().used, 0);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Arena {
     inner: Arc<Inner>,
 }
 
 /// What an arena has and uses, in bytes.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArenaUsage {
     /// In values.
     pub used: usize,
     /// Taken from the system.
     pub reserved: usize,
-    /// Most it will take.
+    /// The most that it takes from the system.
     pub budget: usize,
-    /// Segments, each of which is one descriptor and one mapping.
-    pub segments: usize,
+    /// Number of chunks: each is one descriptor and one mapping.
+    pub chunks: usize,
 }
 
 struct Inner {
@@ -53,21 +68,21 @@ struct State {
     forks: u32,
     used: usize,
     reserved: usize,
-    segments: Vec<Segment>,
+    chunks: Vec<Chunk>,
 }
 
-struct Segment {
+struct Chunk {
     pages: Arc<SharedPages>,
     free: FreeRuns,
 }
 
-/// Segments for small values begin with this and grow with the arena, so that many values need few descriptors.
-const SMALLEST_SEGMENT: usize = 1 << 20;
-/// Larger values get a segment of their own.
+/// Chunks for small values begin with this and grow with the arena, so that many values need few descriptors.
+const SMALLEST_CHUNK: usize = 1 << 20;
+/// Larger values get a chunk each.
 const LARGEST_SHARED: usize = 64 << 20;
 
 impl Arena {
-    /// An arena of at most `budget` bytes. It takes them from the system as they are needed.
+    /// An arena of at most `budget` bytes, which it takes from the system as it needs them.
     pub fn new(budget: usize) -> Self {
         Self::with_options(ArenaOptions::new().budget(budget))
     }
@@ -78,7 +93,7 @@ impl Arena {
             forks: forks(),
             used: 0,
             reserved: 0,
-            segments: Vec::new(),
+            chunks: Vec::new(),
         };
         Self {
             inner: Arc::new(Inner {
@@ -88,7 +103,7 @@ impl Arena {
         }
     }
 
-    /// The arena of this process, with three quarters of the memory that was available when it was first asked for.
+    /// The arena of this process. Its budget is three quarters of the memory that is available at the first call.
     pub fn shared() -> Self {
         static SHARED: OnceLock<Arena> = OnceLock::new();
         SHARED
@@ -96,37 +111,37 @@ impl Arena {
             .clone()
     }
 
-    /// What it has and uses.
+    /// What the arena has and uses.
     pub fn usage(&self) -> ArenaUsage {
         let state = self.inner.state();
-        let (used, reserved, segments) = (state.used, state.reserved, state.segments.len());
+        let (used, reserved, chunks) = (state.used, state.reserved, state.chunks.len());
         ArenaUsage {
             used,
             reserved,
             budget: self.inner.options.budget,
-            segments,
+            chunks,
         }
     }
 
-    /// Bytes of it in huge pages.
+    /// Bytes of the arena in huge pages.
     ///
     /// # Errors
-    /// [`Error::Io`] if /proc is not there.
+    /// [`Error::Io`] if /proc/self/smaps cannot be read.
     pub fn huge_bytes(&self) -> Result<u64, Error> {
-        let segments: Vec<Arc<SharedPages>> = self
+        let chunks: Vec<Arc<SharedPages>> = self
             .inner
             .state()
-            .segments
+            .chunks
             .iter()
-            .map(|segment| Arc::clone(&segment.pages))
+            .map(|chunk| Arc::clone(&chunk.pages))
             .collect();
-        let bytes: Result<Vec<u64>, _> = segments.iter().map(|pages| pages.huge_bytes()).collect();
+        let bytes: Result<Vec<u64>, _> = chunks.iter().map(|pages| pages.huge_bytes()).collect();
         bytes
             .map(|bytes| bytes.iter().sum())
             .map_err(Error::io("read /proc/self/smaps"))
     }
 
-    /// Takes `len` bytes. Their contents do not matter: those of an earlier value, or zeros.
+    /// Takes `len` bytes. They hold those of an earlier value, or zeros.
     pub(crate) fn reserve(&self, len: usize) -> Result<Allocation, AllocError> {
         let rounded = len
             .max(1)
@@ -159,7 +174,7 @@ impl Arena {
         })
     }
 
-    /// Copies `bytes` into it: the claim on them, and where they go back to.
+    /// Copies `bytes` into the arena. Returns the copy, and where it goes back to.
     pub(crate) fn copy_of(
         &self,
         bytes: &[u8],
@@ -182,12 +197,12 @@ impl Inner {
         let mut state = numpush_os::lock(&self.state);
         let forks = forks();
         if state.forks != forks {
-            // The parent hands these segments out; ours begin anew.
+            // The parent hands these chunks out; ours begin anew.
             *state = State {
                 forks,
                 used: 0,
                 reserved: 0,
-                segments: Vec::new(),
+                chunks: Vec::new(),
             };
         }
         state
@@ -196,13 +211,13 @@ impl Inner {
 
 impl State {
     fn take(&mut self, len: usize) -> Option<(Arc<SharedPages>, usize)> {
-        self.segments.iter_mut().find_map(|segment| {
-            let start = segment.free.take(len)?;
-            Some((Arc::clone(&segment.pages), start))
+        self.chunks.iter_mut().find_map(|chunk| {
+            let start = chunk.free.take(len)?;
+            Some((Arc::clone(&chunk.pages), start))
         })
     }
 
-    /// Makes a segment and takes the first `len` bytes of it.
+    /// Makes a chunk and takes the first `len` bytes of it.
     fn grow(
         &mut self,
         len: usize,
@@ -221,15 +236,15 @@ impl State {
             return Err(over(self));
         }
         if self.reserved + len > options.budget {
-            // What is free is in runs too short, some of them in segments with nothing else.
+            // What is free is in runs too short, some of them in chunks with nothing else.
             self.drop_empty(0);
         }
         let room = options.budget - self.reserved.min(options.budget);
         if len > room {
             return Err(over(self));
         }
-        let generous = self.reserved.clamp(SMALLEST_SEGMENT, LARGEST_SHARED);
-        // A page more or less is no matter for values that have a segment to themselves.
+        let generous = self.reserved.clamp(SMALLEST_CHUNK, LARGEST_SHARED);
+        // A page more or less is no matter for values that have a chunk to themselves.
         let grain = if options.pages.huge == HugePages::Reserved {
             HUGE_PAGE
         } else {
@@ -249,7 +264,7 @@ impl State {
         let mut free = FreeRuns::whole(size);
         let start = free.take(len).unwrap_or(0);
         self.reserved += size;
-        self.segments.push(Segment {
+        self.chunks.push(Chunk {
             pages: Arc::clone(&pages),
             free,
         });
@@ -258,26 +273,26 @@ impl State {
 
     fn give(&mut self, pages: &Arc<SharedPages>, range: &Range<usize>, keep: usize) {
         self.used -= range.len();
-        if let Some(segment) = self
-            .segments
+        if let Some(chunk) = self
+            .chunks
             .iter_mut()
-            .find(|segment| Arc::ptr_eq(&segment.pages, pages))
+            .find(|chunk| Arc::ptr_eq(&chunk.pages, pages))
         {
-            segment.free.give(range.start, range.len());
+            chunk.free.give(range.start, range.len());
         }
         if self.reserved - self.used > keep {
             self.drop_empty(keep);
         }
     }
 
-    /// Gives segments with nothing in them back to the system, until at most `keep` bytes are kept warm.
+    /// Gives chunks with nothing in them back to the system, until at most `keep` bytes are kept warm.
     fn drop_empty(&mut self, keep: usize) {
         let (mut reserved, used) = (self.reserved, self.used);
-        self.segments.retain(|segment| {
-            let is_empty = segment.free.largest() == segment.pages.len();
+        self.chunks.retain(|chunk| {
+            let is_empty = chunk.free.largest() == chunk.pages.len();
             let goes = is_empty && reserved - used > keep;
             if goes {
-                reserved -= segment.pages.len();
+                reserved -= chunk.pages.len();
             }
             !goes
         });
@@ -337,10 +352,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_thousand_values_take_few_segments_and_give_back_each() {
+    fn ten_thousand_values_take_few_chunks_and_give_back_each() {
         let arena = Arena::new(256 << 20);
         let mut all: Vec<Allocation> = (0..10_000).map(|_| arena.reserve(1000).unwrap()).collect();
-        assert!(arena.usage().segments < 10, "{:?}", arena.usage());
+        assert!(arena.usage().chunks < 10, "{:?}", arena.usage());
         assert_eq!(arena.usage().used, 10_000 * 1024);
         all.truncate(5_000);
         assert_eq!(arena.usage().used, 5_000 * 1024);
@@ -362,7 +377,7 @@ mod tests {
             }
         );
         drop(first);
-        // The empty segment of five makes room for one of eight.
+        // The empty chunk of five makes room for one of eight.
         assert_eq!(
             arena.reserve(8 << 20).unwrap().claimed.as_ref().len(),
             8 << 20

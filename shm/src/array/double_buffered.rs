@@ -25,7 +25,9 @@ use crate::object::{Handle, Object, make_locks};
 ///
 /// let prices = DoubleBufferedArray::copy_of(&Arena::shared(), &array![1.0, 2.0])?;
 /// let before = prices.read()?;
-/// prices.commit(|next| *next *= 10.0)?;
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| prices.commit(|next| *next *= 10.0));
+/// });
 /// assert_eq!(*before, array![1.0, 2.0]); // A reader keeps what it began with.
 /// drop(before);
 /// assert_eq!(*prices.read()?, array![10.0, 20.0]);

@@ -74,8 +74,8 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// Shares the array of a message that was received into an arena. Copies nothing.
     ///
     /// # Errors
-    /// The message, and one of: [`Error::NotShared`] if it lies elsewhere; [`Error::InUse`] if a clone of its buffers is
-    /// alive; [`Error::Body`] if it is not an array; [`Error::Dtype`] and [`Error::Axes`].
+    /// [`Error::NotShared`] if the message lies elsewhere; [`Error::InUse`] if a clone of its buffers is alive, and the
+    /// message is gone then; [`Error::Body`] if it is not an array; [`Error::Dtype`] and [`Error::Axes`].
     pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
         from_message(message, TypedArray::from_sent).map(|object| Self { object })
     }

@@ -277,6 +277,9 @@ impl SharedFrame {
     ///
     /// # Errors
     /// The frame, and [`Error::InUse`] if another clone or version, or another process, has it.
+    ///
+    /// # Panics
+    /// Never: its description was checked when the frame was made.
     pub fn into_frame(self) -> Result<Frame<'static>, ConvertError<Self>> {
         let Released {
             description,

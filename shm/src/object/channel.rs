@@ -9,32 +9,32 @@ use numpush_os::{Ancillary, receive_with_descriptor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Longest frame: the arguments of a task are handles and numbers, not arrays.
+/// Longest frame, in bytes. The arguments of a task are handles and numbers, not arrays.
 pub(crate) const MAX_FRAME: usize = 64 << 20;
 const PREFIX: usize = 4;
-/// Wake-ups cost 20 to 40 us on a virtual machine; see `benches/sharing.rs`.
+/// How long an eager channel looks for a frame. A wake-up costs 20 to 40 us on a virtual machine: `benches/sharing.rs`.
 const LOOK: Duration = Duration::from_micros(50);
 
 /// One end of a conversation between processes of one user.
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: UnixStream,
-    /// What came and was not asked for yet.
+    /// Bytes that were received and not read yet.
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     descriptor: Option<OwnedFd>,
-    /// Whether to look for a while before sleeping.
+    /// Whether to look for a frame for a while before the thread sleeps.
     eager: bool,
 }
 
-/// Why a frame did not come or go.
+/// Why a frame was not sent or received.
 #[derive(Debug)]
 pub(crate) enum ChannelError {
-    /// The other side closed, between frames.
+    /// The other side closed the socket between two frames.
     Closed,
-    /// The kernel refused, or the other side is gone in the middle of a frame.
+    /// The kernel refused, or the other side ended within a frame.
     Io(io::Error),
-    /// What came is no such value.
+    /// What was received is not a value of the type, or what was to be sent is too long.
     Malformed(&'static str),
 }
 
@@ -55,8 +55,8 @@ impl Channel {
         }
     }
 
-    /// Looks for a frame for [`LOOK`] before it sleeps for it: to be woken takes longer than a small task. It yields the
-    /// processor between looks, so that a busy machine loses nothing.
+    /// Sets whether to look for a frame for [`LOOK`] before the thread sleeps: a wake-up takes longer than a small task.
+    /// The thread yields the processor between looks, so that a busy machine loses nothing.
     pub(crate) fn set_eager(&mut self, eager: bool) {
         self.eager = eager;
     }
@@ -65,7 +65,7 @@ impl Channel {
         &self.socket
     }
 
-    /// Sends a value, and a descriptor with it.
+    /// Sends a value, with a descriptor if there is one.
     pub(crate) fn send<T: Serialize + ?Sized>(
         &mut self,
         value: &T,

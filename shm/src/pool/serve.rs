@@ -104,10 +104,10 @@ fn last_panic() -> MutexGuard<'static, Panic> {
 fn remember_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let message = info
-            .payload_as_str()
-            .unwrap_or("a value that is not text")
-            .to_owned();
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        let message = text.unwrap_or("a value that is not text").to_owned();
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         *last_panic() = Some((message, location));
         before(info);
