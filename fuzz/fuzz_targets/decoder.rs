@@ -2,7 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use numpush_message::{DecodeError, Decoder, HeapAllocator, BufferAllocator, AllocError, Limits, Message, Preamble, Record, BufferMut};
+use numpush_message::{
+    AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, HeapAllocator, Limits, Message,
+    Preamble, Record,
+};
 
 const LIMIT: usize = 1 << 20;
 
@@ -17,7 +20,8 @@ impl BufferAllocator for Bounded {
 
 fn decode(bytes: &[u8], piece: usize) -> (Vec<Message<'static>>, Option<DecodeError>) {
     let mut decoder = Decoder::new(Limits::default().with_payload(LIMIT as u64));
-    let (mut allocator, mut rest, mut messages) = (Bounded(HeapAllocator::new()), bytes, Vec::new());
+    let (mut allocator, mut rest, mut messages) =
+        (Bounded(HeapAllocator::new()), bytes, Vec::new());
     while !rest.is_empty() {
         let spare = match decoder.spare() {
             Ok(spare) => spare,

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use numpush_message::{Flags, Limits, Preamble, RecordKind, Header};
+use numpush_message::{Flags, Header, Limits, Preamble, RecordKind};
 
 fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     let (kind, buffers, payload, header) = input;
