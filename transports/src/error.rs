@@ -156,7 +156,7 @@ pub enum Operation {
     Accept,
     /// Preparing a socket or a runtime.
     SetUp,
-    /// Waiting for, or checking, what the peer says of itself first.
+    /// Waiting for, or checking, the first record of the peer.
     Handshake,
     /// Sending a message.
     Send,

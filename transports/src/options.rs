@@ -1,4 +1,4 @@
-//! How connections behave, and which parameters of an endpoint say so.
+//! How connections behave, and the parameters of endpoints that set it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use numpush_message::{BufferAllocator, HeapAllocator};
 
 /// How connections and listeners behave. The defaults suit most.
 ///
-/// An endpoint's parameters have the last word: `tcp://host:5555?max=1000` limits that connection whatever the options
-/// are.
+/// An endpoint's parameters have the last word: `tcp://host:5555?max=1000` limits that connection, whatever the
+/// options.
 ///
 /// ```
 /// # use numpush_transports as numpush;

@@ -134,7 +134,7 @@ impl Scheme {
     }
 }
 
-/// Sets what the endpoint's parameters say.
+/// Sets the options that the endpoint's parameters name.
 fn apply(
     endpoint: &Endpoint,
     known: &'static [Parameter],

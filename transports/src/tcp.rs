@@ -201,7 +201,7 @@ impl Medium for TcpMedium {
         _: &[Reference],
         _: &mut dyn BufferAllocator,
     ) -> Result<(Message<'static>, Transfer), DecodeError> {
-        // A TCP peer was told that we take no segments.
+        // Our hello to a TCP peer offers no segments.
         let segment = record.id;
         Err(DecodeError::Reference {
             segment,

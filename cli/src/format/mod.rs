@@ -71,8 +71,7 @@ pub(crate) fn read(path: &Path, named: Option<Format>) -> Result<Vec<Message<'st
     let format = Format::of(path, named)?;
     let is_input = path == Path::new("-");
     if format == Format::Np && !is_input {
-        let received = numpush::file::read(path, &mut HeapAllocator::new(), u64::MAX)
-            .map_err(numpush::Error::from)?;
+        let received = numpush::file::read(path, &mut HeapAllocator::new(), u64::MAX)?;
         return Ok(vec![received.message]);
     }
     let source = if is_input {

@@ -1,4 +1,4 @@
-//! What a medium adds to plain bytes, and how it decides that a payload goes.
+//! What a medium adds to plain bytes, and how it plans the way of a payload.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,7 +28,7 @@ pub(crate) trait Medium: Send {
     /// Takes the descriptor that came with a segment record; a record without one means to forget the segment.
     fn accept_segment(&mut self, record: &Preamble, descriptor: Option<OwnedFd>) -> io::Result<()>;
 
-    /// The message whose buffers lie where `references` say, and how it got here.
+    /// The message whose buffers are where `references` point, and how it got here.
     fn resolve(
         &mut self,
         record: &Preamble,

@@ -190,7 +190,7 @@ impl AsRef<[u8]> for Loan {
     }
 }
 
-/// What one message lends; given back when the last buffer of it is dropped, on whatever thread.
+/// What one message lends; returned when its last buffer is dropped, on any thread.
 struct Lease {
     id: u32,
     returned: Arc<Mutex<Vec<u32>>>,

@@ -11,22 +11,26 @@ use numpush_os::Memfd;
 use crate::socket::{Announcement, Plan, goes_by_file};
 use crate::transfer::PathReason;
 
-/// Our segments, and what the peer holds of them.
+/// Our segments and descriptors that the peer has mapped, and which of its messages still use them.
 pub(super) struct Lender {
+    /// Bytes that the slots may have in all.
     budget: u64,
     next_segment: u32,
     /// Segments of ours for plain memory.
     slots: Vec<Slot>,
-    /// Other descriptors the peer has mapped, by their address; the descriptor is held so that the address stays ours.
+    /// Other descriptors that the peer has mapped, by address; each is held, so that no other gets its address.
     known: HashMap<usize, Known>,
-    /// By message.
+    /// What each message lends, by its number.
     lent: HashMap<u32, Lent>,
 }
 
+/// A segment for plain memory.
 struct Slot {
     memory: Memfd,
     segment: u32,
+    /// The peer has its descriptor.
     announced: bool,
+    /// A message on its way, or at the peer, uses it.
     lent: bool,
 }
 
@@ -42,14 +46,14 @@ struct Lent {
     _held: Vec<Buffer<'static>>,
 }
 
-/// Descriptors of the user's own that the peer is asked to keep mapped.
+/// Most descriptors of the user's own that the peer is asked to keep mapped.
 const MAX_KNOWN: usize = 64;
 
-/// Segments up to this many bytes in all are made without waiting for others to come back: two that take turns let
-/// the sender fill one while the receiver reads the other.
+/// Segments up to this many bytes in all are made without a wait for others to come back: two that take turns let the
+/// sender fill one while the receiver reads the other.
 const PIPELINE: usize = 32 << 20;
 
-/// Segments are made in this grain, so that sizes that vary a little find one again.
+/// A segment is a multiple of this long, so that messages whose sizes vary a little can share it.
 const GRAIN: usize = 1 << 20;
 
 /// Plain messages from this size on are worth a segment; below, one write is faster.
@@ -66,6 +70,7 @@ impl Lender {
         }
     }
 
+    /// How long it pays to wait for a segment to come back before `message` is planned.
     pub(super) fn release_wait(&self, message: &Message<'_>) -> Option<Duration> {
         let plain = plain_len(message.buffers());
         if plain < to_usize(SEGMENT_FROM) || self.has_free(plain) {
@@ -76,10 +81,12 @@ impl Lender {
             .iter()
             .map(|slot| slot.memory.len())
             .sum::<usize>();
-        // Not a second segment of this size while the first may come back sooner than the second is made.
+        // The first segment may come back sooner than a second one is made.
         (used > 0 && used + plain > PIPELINE).then(|| Duration::from_nanos(plain as u64))
     }
 
+    /// Copies the plain buffers of message `id` into a segment, and refers to that and to the others' descriptors; or
+    /// decides that the message is written.
     pub(super) fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan {
         let buffers: Vec<_> = message.buffers().collect();
         let plain = plain_len(message.buffers());
@@ -140,6 +147,7 @@ impl Lender {
         }
     }
 
+    /// The peer has let go of what message `id` lent it.
     pub(super) fn released(&mut self, id: u32) {
         let Some(lent) = self.lent.remove(&id) else {
             return;
@@ -186,7 +194,12 @@ impl Lender {
         len: usize,
         announce: &mut Vec<Announcement>,
     ) -> Result<usize, PathReason> {
-        // Free segments that were too small make way: one of the right size replaces them.
+        let lent = self.slots.iter().filter(|slot| slot.lent);
+        let used: usize = lent.map(|slot| slot.memory.len()).sum();
+        if (used + len) as u64 > self.budget {
+            return Err(PathReason::SegmentsHeld);
+        }
+        // Free segments that were too small are removed: one of the right size replaces them.
         self.slots.retain(|slot| {
             if !slot.lent {
                 announce.push(Announcement {
@@ -196,10 +209,6 @@ impl Lender {
             }
             slot.lent
         });
-        let used: usize = self.slots.iter().map(|slot| slot.memory.len()).sum();
-        if (used + len) as u64 > self.budget {
-            return Err(PathReason::SegmentsHeld);
-        }
         let memory = Memfd::new(len).map_err(|_| PathReason::NoSegment)?;
         memory
             .forbid_new_writers()
@@ -228,7 +237,7 @@ impl Lender {
             return known.segment;
         }
         if self.known.len() >= MAX_KNOWN {
-            // The one not used for longest is forgotten; what is lent of it stays mapped over there.
+            // The one not used for longest is forgotten; what is lent of it stays mapped at the peer.
             let oldest = self
                 .known
                 .iter()
@@ -261,7 +270,7 @@ impl Lender {
     }
 }
 
-/// Buffers that lie in memory behind a descriptor go as references to it.
+/// Buffers in memory that has a descriptor go as references to it.
 fn by_reference(buffer: &Buffer<'_>) -> bool {
     goes_by_file(buffer) && is_memory(buffer) && !buffer.is_borrowed()
 }
@@ -288,4 +297,110 @@ fn room(buffer: &Buffer<'_>) -> usize {
 
 fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unix::segment::SealedBufferMut;
+
+    const MIB: usize = 1 << 20;
+
+    fn plain(len: usize) -> Message<'static> {
+        Message::new(Buffer::from(vec![7; len]))
+    }
+
+    /// Segments announced and forgotten, and those referred to; `None` for a message that is written.
+    fn plan(lender: &mut Lender, len: usize, id: u32) -> Option<(Vec<u32>, Vec<u32>, Vec<u32>)> {
+        match lender.plan(&plain(len), id, false) {
+            Plan::Refer {
+                announce,
+                references,
+                ..
+            } => {
+                let (new, old): (Vec<_>, Vec<_>) = announce
+                    .iter()
+                    .partition(|announcement| announcement.descriptor.is_some());
+                let numbers =
+                    |list: Vec<&Announcement>| list.iter().map(|one| one.segment).collect();
+                let used = references.iter().map(|one| one.segment).collect();
+                Some((numbers(new), numbers(old), used))
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_segment_that_came_back_is_used_again_without_an_announcement() {
+        let mut lender = Lender::new(u64::MAX);
+        let (new, _, used) = plan(&mut lender, MIB, 1).unwrap();
+        assert_eq!((new, used), (vec![1], vec![1]));
+        lender.released(1);
+        let (new, _, used) = plan(&mut lender, MIB / 2, 2).unwrap();
+        assert_eq!((new, used), (vec![], vec![1]));
+    }
+
+    #[test]
+    fn a_segment_that_is_lent_is_left_alone() {
+        let mut lender = Lender::new(u64::MAX);
+        plan(&mut lender, MIB, 1).unwrap();
+        let (new, old, used) = plan(&mut lender, MIB, 2).unwrap();
+        assert_eq!((new, old, used), (vec![2], vec![], vec![2]));
+        lender.released(7);
+        assert!(!lender.has_free(1), "an unknown message returns nothing");
+    }
+
+    #[test]
+    fn a_larger_segment_replaces_a_free_one() {
+        let mut lender = Lender::new(4 * MIB as u64);
+        plan(&mut lender, MIB, 1).unwrap();
+        lender.released(1);
+        let (new, old, used) = plan(&mut lender, 4 * MIB, 2).unwrap();
+        assert_eq!((new, old, used), (vec![2], vec![1], vec![2]));
+    }
+
+    #[test]
+    fn over_the_budget_a_message_is_written_and_no_segment_is_forgotten() {
+        let mut lender = Lender::new(2 * MIB as u64);
+        plan(&mut lender, MIB, 1).unwrap();
+        plan(&mut lender, MIB, 2).unwrap();
+        lender.released(1);
+        assert!(plan(&mut lender, 2 * MIB, 3).is_none());
+        // The peer still has the free segment, and was sent no word to forget it.
+        let (new, old, used) = plan(&mut lender, MIB, 4).unwrap();
+        assert_eq!((new, old, used), (vec![], vec![], vec![1]));
+    }
+
+    #[test]
+    fn small_messages_and_checksums_are_written() {
+        let mut lender = Lender::new(u64::MAX);
+        assert!(plan(&mut lender, 1000, 1).is_none());
+        let checked = lender.plan(&plain(MIB), 2, true);
+        assert!(matches!(checked, Plan::Write(PathReason::PlainMemory)));
+    }
+
+    #[test]
+    fn a_descriptor_is_announced_once_and_nothing_is_copied() {
+        let mut lender = Lender::new(u64::MAX);
+        let sealed = Message::new(SealedBufferMut::new(MIB).unwrap().seal().unwrap());
+        for (id, announced) in [(1, 1), (2, 0)] {
+            let Plan::Refer {
+                announce, copied, ..
+            } = lender.plan(&sealed, id, false)
+            else {
+                panic!("message {id} is written");
+            };
+            assert_eq!((announce.len(), copied), (announced, 0));
+        }
+    }
+
+    #[test]
+    fn a_wait_pays_only_while_segments_of_that_size_are_out() {
+        let mut lender = Lender::new(u64::MAX);
+        assert_eq!(lender.release_wait(&plain(PIPELINE)), None);
+        plan(&mut lender, PIPELINE, 1).unwrap();
+        assert!(lender.release_wait(&plain(PIPELINE)).is_some());
+        lender.released(1);
+        assert_eq!(lender.release_wait(&plain(PIPELINE)), None);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The only file that is ever removed is a socket that no process has open any more. A fresh path needs no lock: bind(2)
 //! makes the file or fails. To replace an abandoned socket takes two steps, so whoever does it holds a lock on the folder
-//! (flock(2)) in between. The folder itself is locked: no lock file is left behind.
+//! (flock(2)) in between. The folder itself is locked: no lock file stays.
 
 use std::fs::{self, File, FileType};
 use std::io;
@@ -42,7 +42,7 @@ fn replace(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-/// True if an abandoned socket is at `path`, false if nothing is there any more; else the error says what is there.
+/// True if an abandoned socket is at `path`, false if nothing is there any more; else the error names what is there.
 fn expect_abandoned(path: &Path) -> io::Result<bool> {
     let kind = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -231,11 +231,7 @@ mod tests {
             });
             assert_eq!(won, 1);
             assert!(!path.exists(), "the winner removes its file");
-            assert_eq!(
-                fs::read_dir(&folder.0).unwrap().count(),
-                0,
-                "nothing is left behind"
-            );
+            assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0, "nothing stays");
         }
     }
 }

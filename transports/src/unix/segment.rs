@@ -20,18 +20,18 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct SealedBufferMut(Memfd);
 
-/// A segment could not be made or sealed.
+/// Memory could not be had or sealed.
 #[derive(Debug, thiserror::Error)]
-#[error("segment of {len} bytes")]
+#[error("cannot make or seal memory of {len} bytes")]
 pub struct SealedBufferError {
-    /// Bytes of the segment.
+    /// Bytes of it.
     pub len: usize,
     /// Why.
     pub source: io::Error,
 }
 
 impl SealedBufferMut {
-    /// Makes a segment of `len` zero bytes, all of them allocated.
+    /// Allocates `len` zero bytes.
     ///
     /// # Errors
     /// [`SealedBufferError`] if memory or descriptors are short.
@@ -46,7 +46,7 @@ impl SealedBufferMut {
         self.0.as_mut_slice()
     }
 
-    /// Ends the writing for good and gives the bytes out.
+    /// Ends the writing forever and returns the bytes.
     ///
     /// # Errors
     /// [`SealedBufferError`] if the kernel cannot map them again.
