@@ -404,18 +404,45 @@ fn what_is_sent_may_change_afterwards(rig: &Rig) {
     );
 }
 
-fn what_a_medium_lacks_is_an_error(rig: &Rig) {
-    let (mut tx, mut rx, _listener) = rig.pair_with(&short());
-    if !tx.capabilities().acknowledges {
-        assert!(matches!(tx.flush().unwrap_err(), Error::Unsupported { .. }));
-    }
-    if matches!(rig.scheme, Scheme::ZmqTcp | Scheme::ZmqIpc) && !tx.capabilities().two_way {
-        assert!(matches!(
-            rx.send(&bytes(1, 1)).unwrap_err(),
-            Error::Unsupported { .. }
-        ));
-        assert!(matches!(tx.recv().unwrap_err(), Error::Unsupported { .. }));
-    }
+/// What a link can is what it says, and what it cannot is an error that says so.
+fn capabilities_are_kept(rig: &Rig) {
+    let (mut tx, mut rx, _listener) = rig.pair();
+    let capabilities = tx.capabilities();
+    thread::scope(|scope| {
+        let received = scope.spawn(|| {
+            if rig.capacity == 1 {
+                numpush_tests::eventually("the file", || rig.place.0.exists());
+            }
+            let received = rx.recv().unwrap().message;
+            if capabilities.two_way {
+                rx.send(&received).unwrap();
+            } else if rig.capacity > 1 {
+                lacks(rx.send(&received).map(drop));
+            }
+            received
+        });
+        tx.send(&bytes(1000, 1)).unwrap();
+        if capabilities.two_way {
+            assert_eq!(tx.recv().unwrap().message, bytes(1000, 1));
+        } else if rig.capacity > 1 {
+            // Whoever has one file open may read and write it; nobody answers.
+            lacks(tx.recv().map(drop));
+        }
+        if capabilities.acknowledges {
+            tx.flush().unwrap();
+        } else {
+            lacks(tx.flush());
+        }
+        assert_eq!(received.join().unwrap(), bytes(1000, 1));
+    });
+    let passed = capabilities.passes_descriptors;
+    let expected = matches!(rig.scheme, Scheme::Inproc | Scheme::Unix);
+    assert_eq!(passed, expected, "passes_descriptors");
+}
+
+fn lacks(result: Result<(), Error>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
 }
 
 fn nobody_there_is_told_in_time(rig: &Rig) {
@@ -441,19 +468,93 @@ fn nobody_there_is_told_in_time(rig: &Rig) {
     );
 }
 
-macro_rules! suite {
-    ($($name:ident => $rig:expr, $scheme:expr, [$($case:ident)*];)*) => {
+/// Tests of the function names given, each over a rig of its own.
+macro_rules! cases {
+    ($($case:ident)*) => {
+        $(#[test]
+        fn $case() {
+            super::$case(&rig());
+        })*
+    };
+}
+
+/// What links do whose ends answer each other.
+macro_rules! two_way {
+    () => {
+        cases! {
+            every_kind_arrives_as_it_was
+            many_messages_keep_their_order
+            both_sides_may_send_at_once
+            requests_are_answered
+            several_links_do_not_mix
+            large_messages_arrive
+            a_wait_for_a_message_ends_in_time_and_harms_nothing
+            a_message_too_large_is_an_error_and_harms_nothing
+            the_peers_limit_counts_too
+            a_message_that_breaks_the_format_is_an_error_and_harms_nothing
+            close_is_seen_after_the_last_message
+            what_was_sent_before_a_drop_arrives
+            flush_waits_for_the_peer
+            a_receiver_that_does_not_read_stops_the_sender
+            what_is_sent_may_change_afterwards
+            capabilities_are_kept
+        }
+    };
+}
+
+/// What links do that carry messages from one end to the other.
+macro_rules! one_way {
+    () => {
+        cases! {
+            every_kind_arrives_as_it_was
+            many_messages_keep_their_order
+            large_messages_arrive
+            a_wait_for_a_message_ends_in_time_and_harms_nothing
+            a_message_too_large_is_an_error_and_harms_nothing
+            the_peers_limit_counts_too
+            a_message_that_breaks_the_format_is_an_error_and_harms_nothing
+            what_is_sent_may_change_afterwards
+            capabilities_are_kept
+            nobody_there_is_told_in_time
+        }
+    };
+}
+
+/// What links do that carry one message and its answer in turn.
+macro_rules! asking {
+    () => {
+        cases! { requests_are_answered capabilities_are_kept }
+    };
+}
+
+/// What links do that carry one message.
+macro_rules! single {
+    () => {
+        cases! {
+            every_kind_arrives_as_it_was
+            large_messages_arrive
+            what_is_sent_may_change_afterwards
+            capabilities_are_kept
+        }
+    };
+}
+
+/// A module of `$cases` for each rig. A scheme without a rig fails.
+macro_rules! suites {
+    ($($name:ident: $cases:ident, $rig:expr;)*) => {
         $(mod $name {
             use super::*;
-            $(#[test]
-            fn $case() {
-                super::$case(&$rig);
-            })*
+
+            fn rig() -> Rig {
+                $rig
+            }
+
+            $cases!();
         })*
 
         #[test]
         fn every_scheme_is_enrolled() {
-            let enrolled = [$($scheme),*];
+            let enrolled = [$($rig.scheme),*];
             for scheme in Scheme::ALL {
                 assert!(enrolled.contains(&scheme), "{scheme} is in no suite");
             }
@@ -461,52 +562,19 @@ macro_rules! suite {
     };
 }
 
-macro_rules! suites {
-    ($($name:ident => $kind:ident $rig:expr, $scheme:expr;)*) => { suites! { @ [] $($name => $kind $rig, $scheme;)* } };
-    (@ [$($done:tt)*]) => { suite! { $($done)* } };
-    (@ [$($done:tt)*] $name:ident => two_way $rig:expr, $scheme:expr; $($rest:tt)*) => {
-        suites! { @ [$($done)* $name => $rig, $scheme, [
-            every_kind_arrives_as_it_was many_messages_keep_their_order both_sides_may_send_at_once
-            requests_are_answered several_links_do_not_mix large_messages_arrive
-            a_wait_for_a_message_ends_in_time_and_harms_nothing a_message_too_large_is_an_error_and_harms_nothing
-            the_peers_limit_counts_too a_message_that_breaks_the_format_is_an_error_and_harms_nothing
-            close_is_seen_after_the_last_message what_was_sent_before_a_drop_arrives flush_waits_for_the_peer
-            a_receiver_that_does_not_read_stops_the_sender what_is_sent_may_change_afterwards
-            what_a_medium_lacks_is_an_error
-        ];] $($rest)* }
-    };
-    (@ [$($done:tt)*] $name:ident => one_way $rig:expr, $scheme:expr; $($rest:tt)*) => {
-        suites! { @ [$($done)* $name => $rig, $scheme, [
-            every_kind_arrives_as_it_was many_messages_keep_their_order large_messages_arrive
-            a_wait_for_a_message_ends_in_time_and_harms_nothing a_message_too_large_is_an_error_and_harms_nothing
-            the_peers_limit_counts_too a_message_that_breaks_the_format_is_an_error_and_harms_nothing
-            what_is_sent_may_change_afterwards what_a_medium_lacks_is_an_error nobody_there_is_told_in_time
-        ];] $($rest)* }
-    };
-    (@ [$($done:tt)*] $name:ident => asking $rig:expr, $scheme:expr; $($rest:tt)*) => {
-        suites! { @ [$($done)* $name => $rig, $scheme, [requests_are_answered]; ] $($rest)* }
-    };
-    (@ [$($done:tt)*] $name:ident => single $rig:expr, $scheme:expr; $($rest:tt)*) => {
-        suites! { @ [$($done)* $name => $rig, $scheme, [
-            every_kind_arrives_as_it_was large_messages_arrive what_is_sent_may_change_afterwards
-            what_a_medium_lacks_is_an_error
-        ];] $($rest)* }
-    };
-}
-
 const MANY: usize = 1000;
 
 suites! {
-    inproc => two_way Rig::new(Scheme::Inproc, ("", ""), MANY), Scheme::Inproc;
-    tcp => two_way Rig::new(Scheme::Tcp, ("", ""), MANY), Scheme::Tcp;
-    tcp_with_checksums => two_way Rig::new(Scheme::Tcp, ("?checksums=on", ""), MANY), Scheme::Tcp;
-    unix => two_way Rig::new(Scheme::Unix, ("", ""), MANY), Scheme::Unix;
-    unix_with_checksums => two_way Rig::new(Scheme::Unix, ("", "?checksums=on"), MANY), Scheme::Unix;
-    file_folder => two_way Rig::new(Scheme::File, ("", ""), MANY), Scheme::File;
-    file_single => single Rig::new(Scheme::File, ("", ""), 1), Scheme::File;
-    zmq_tcp => one_way Rig::new(Scheme::ZmqTcp, ("", ""), MANY), Scheme::ZmqTcp;
-    zmq_ipc => one_way Rig::new(Scheme::ZmqIpc, ("", ""), MANY), Scheme::ZmqIpc;
-    zmq_requests => asking Rig::new(Scheme::ZmqTcp, ("?socket=rep", "?socket=req"), MANY), Scheme::ZmqTcp;
+    inproc: two_way, Rig::new(Scheme::Inproc, ("", ""), MANY);
+    tcp: two_way, Rig::new(Scheme::Tcp, ("", ""), MANY);
+    tcp_with_checksums: two_way, Rig::new(Scheme::Tcp, ("?checksums=on", ""), MANY);
+    unix: two_way, Rig::new(Scheme::Unix, ("", ""), MANY);
+    unix_with_checksums: two_way, Rig::new(Scheme::Unix, ("", "?checksums=on"), MANY);
+    file_folder: two_way, Rig::new(Scheme::File, ("", ""), MANY);
+    file_single: single, Rig::new(Scheme::File, ("", ""), 1);
+    zmq_tcp: one_way, Rig::new(Scheme::ZmqTcp, ("", ""), MANY);
+    zmq_ipc: one_way, Rig::new(Scheme::ZmqIpc, ("", ""), MANY);
+    zmq_requests: asking, Rig::new(Scheme::ZmqTcp, ("?socket=rep", "?socket=req"), MANY);
 }
 
 mod nobody {

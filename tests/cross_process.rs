@@ -5,7 +5,7 @@ use std::time::Duration;
 use numpush::transfer::Operation;
 use numpush::unix::SealedBufferMut;
 use numpush::{Connection, Error, Message, Options};
-use numpush_tests::{Peer, TempPath, bytes, open_descriptors};
+use numpush_tests::{Peer, TempPath, again, bytes, open_descriptors, say};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 const ENDPOINT: &str = "NUMPUSH_TEST_ENDPOINT";
@@ -27,7 +27,7 @@ fn peer() {
         "hold" => {
             let mut link = numpush::connect(&endpoint).unwrap();
             let held = link.recv().unwrap();
-            println!("holding: {}", held.message.payload_len());
+            say("holding", held.message.payload_len());
             loop {
                 std::thread::park();
             }
@@ -38,7 +38,7 @@ fn peer() {
 }
 
 fn echo(listener: &mut numpush::Listener) {
-    println!("listening: {}", listener.address());
+    say("listening", listener.address());
     let mut link = listener.accept().unwrap();
     loop {
         match link.recv() {
@@ -52,16 +52,16 @@ fn echo(listener: &mut numpush::Listener) {
 }
 
 fn count(listener: &mut numpush::Listener) {
-    println!("listening: {}", listener.address());
+    say("listening", listener.address());
     let mut link = listener.accept().unwrap();
     for turn in 0..50_u8 {
         assert_eq!(link.recv().unwrap().message, bytes(100_000, turn));
     }
-    println!("counted: 50");
+    say("counted", 50);
 }
 
 fn start(role: &str, endpoint: &str) -> Peer {
-    Peer::start("peer", &[(ROLE, role), (ENDPOINT, endpoint)])
+    Peer::start(again("peer").env(ROLE, role).env(ENDPOINT, endpoint))
 }
 
 fn both_directions(endpoint: &str) {
@@ -213,14 +213,6 @@ fn senders_notice_a_killed_receiver() {
     a_killed_receiver_is_noticed(&format!("file:{}/", place.0.display()));
 }
 
-fn signal(peer: &Peer, name: &str) {
-    let status = std::process::Command::new("kill")
-        .args([name, &peer.child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
-}
-
 /// F7, F28, F29: a stopped receiver costs the sender its timeout, and memory within the window.
 #[test]
 fn a_stopped_receiver_does_not_hang_the_sender() {
@@ -236,7 +228,7 @@ fn a_stopped_receiver_does_not_hang_the_sender() {
         let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
         link.send(&bytes(1000, 1)).unwrap();
         peer.hears("holding");
-        signal(&peer, "-STOP");
+        peer.signal("-STOP");
         let error = send_until_it_fails(&mut link);
         assert!(
             matches!(
@@ -248,7 +240,7 @@ fn a_stopped_receiver_does_not_hang_the_sender() {
             ),
             "{error:?}"
         );
-        signal(&peer, "-CONT");
+        peer.signal("-CONT");
     }
 }
 

@@ -12,6 +12,7 @@ use numpush::model::{
     Scalar,
 };
 use numpush::{Array, Buffer, Frame, Message};
+use numpush_tests::{TempPath, python_with};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
@@ -195,7 +196,7 @@ fn is_kept(name: &str) -> bool {
 
 #[test]
 fn the_bytes_are_what_they_were() {
-    let scratch = numpush_tests::TempPath::new("golden");
+    let scratch = TempPath::new("golden");
     std::fs::create_dir(&scratch.0).unwrap();
     for (name, message, checksums) in samples() {
         let fresh = scratch.0.join(&name);
@@ -226,29 +227,12 @@ fn the_bytes_are_what_they_were() {
     );
 }
 
-/// The interpreter with numpy and msgpack that the test command prepares.
-fn python() -> Option<String> {
-    let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
-    let has = Command::new(&python)
-        .args(["-c", "import numpy, msgpack"])
-        .status();
-    if has.is_ok_and(|status| status.success()) {
-        return Some(python);
-    }
-    assert!(
-        std::env::var("NUMPUSH_PYTHON").is_err(),
-        "NUMPUSH_PYTHON has no numpy and msgpack"
-    );
-    numpush_tests::not_run(&format!(
-        "{python} has no numpy and msgpack; tests/run prepares one that has"
-    ));
-    None
-}
-
 #[test]
 fn a_second_implementation_agrees() {
-    let Some(python) = python() else { return };
-    let scratch = numpush_tests::TempPath::new("second");
+    let Some(python) = python_with("numpy, msgpack") else {
+        return;
+    };
+    let scratch = TempPath::new("second");
     std::fs::create_dir(&scratch.0).unwrap();
     for (name, message, checksums) in samples() {
         numpush::file::write(&scratch.0.join(format!("{name}.np")), &message, checksums).unwrap();

@@ -10,7 +10,7 @@ use numpush::model::Body;
 use numpush::transfer::{PathReason, TransferPath};
 use numpush::unix::SealedBufferMut;
 use numpush::{Array, Buffer, Connection, Listener, Message};
-use numpush_tests::{TempPath, bytes};
+use numpush_tests::{TempPath, bytes, in_turn, tests};
 
 /// Counts bytes as they are asked for.
 struct Counting;
@@ -50,23 +50,25 @@ fn segment() -> Message<'static> {
     Message::new(Body::Bytes(segment.seal().unwrap()))
 }
 
-/// Bytes allocated by the whole process while `work` runs. The tests of this file run one at a time for its sake.
+/// Bytes allocated by the whole process while `work` runs.
 fn allocated(work: impl FnOnce()) -> usize {
     let before = ALLOCATED.load(Ordering::Relaxed);
     work();
     ALLOCATED.load(Ordering::Relaxed) - before
 }
 
-#[test]
-fn each_path_costs_what_its_ledger_says() {
-    tcp_lands_in_place();
-    tcp_sends_pages_of_sealed_memory();
-    unix_passes_the_descriptor();
-    unix_copies_plain_memory_once();
-    inproc_hands_the_pointer_over();
-    a_sealed_file_is_mapped();
-    an_ordinary_file_is_read();
-    views_share_memory();
+/// One test at a time, in this thread: what another allocates would count.
+fn main() {
+    in_turn(tests![
+        tcp_lands_in_place,
+        tcp_sends_pages_of_sealed_memory,
+        unix_passes_the_descriptor,
+        unix_copies_plain_memory_once,
+        inproc_hands_the_pointer_over,
+        a_sealed_file_is_mapped,
+        an_ordinary_file_is_read,
+        views_share_memory,
+    ]);
 }
 
 fn tcp_lands_in_place() {

@@ -1,27 +1,19 @@
 //! Processes that die, stop or fork while they hold a lock: this program again, in the test `role`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ndarray::Ix1;
 use numpush::shm::{
     Arena, Error, Handle, LockError, LockOptions, NamedMemory, SharedArray, SharedMutex,
     list_owners, reap,
 };
-use numpush_tests::not_run;
+use numpush_tests::{PATIENCE, Peer, can_run, eventually, say, under};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 const HANDLE: &str = "NUMPUSH_TEST_HANDLE";
-/// Long enough for a busy machine, short enough to tell a hang.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn say(word: &str) {
-    println!("\n{word}");
-    std::io::stdout().flush().unwrap();
-}
 
 fn wait_for_a_word() {
     let _ = std::io::stdin().read(&mut [0]);
@@ -39,7 +31,7 @@ fn role() {
             let array = array();
             let mut held = array.write().unwrap();
             held[0] = 99;
-            say("held");
+            say("held", "");
             wait_for_a_word();
             if role == "exit" {
                 std::process::exit(0);
@@ -48,23 +40,23 @@ fn role() {
         "read" => {
             let array = array();
             let _held = array.read().unwrap();
-            say("held");
+            say("held", "");
             wait_for_a_word();
         }
         "mutex" => {
             let mutex = SharedMutex::open(&handle()).unwrap();
             let _held = mutex.lock().unwrap();
-            say("held");
+            say("held", "");
             wait_for_a_word();
         }
         "open" => {
             let _array = array();
-            say("open");
+            say("open", "");
             wait_for_a_word();
         }
         "foreign" => {
             let error = SharedArray::<u64, Ix1>::open(&handle()).unwrap_err();
-            say(&format!("refused: {error}"));
+            say("refused", error);
             // Whoever does not ask our library is refused by the owner.
             let text = handle().to_string();
             let owner = text.trim_start_matches("shm:").split('/').next().unwrap();
@@ -73,88 +65,32 @@ fn role() {
             // Already closed, perhaps.
             let _ = socket.write_all(&[2, 0, 0, 0, 0x91, 0x01]);
             assert_eq!(socket.read(&mut [0; 64]).unwrap_or(0), 0);
-            say("closed");
+            say("closed", "");
         }
         "own" => {
             let array = SharedArray::<u64, Ix1>::zeros(&Arena::new(1 << 20), 8).unwrap();
-            say(&array.handle().unwrap().to_string());
+            say("handle", array.handle().unwrap());
             wait_for_a_word();
         }
         "name" => {
             let segment =
                 NamedMemory::create(&format!("test-killed-{}", std::process::id()), 4096).unwrap();
-            say(segment.name());
+            say("name", segment.name());
             wait_for_a_word();
         }
         other => panic!("no role {other}"),
     }
 }
 
-struct Peer {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<std::process::ChildStdout>,
+fn start(role: &str, handle: Option<&Handle>) -> Peer {
+    start_under(&[], role, handle)
 }
 
-impl Peer {
-    fn start(role: &str, handle: Option<&Handle>) -> Self {
-        Self::start_by(Command::new(std::env::current_exe().unwrap()), role, handle)
-    }
-
-    fn start_by(mut command: Command, role: &str, handle: Option<&Handle>) -> Self {
-        command
-            .args(["--exact", "role", "--nocapture"])
-            .env(ROLE, role);
-        command.envs(handle.map(|handle| (HANDLE, handle.to_string())));
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (input, output) = (
-            child.stdin.take().unwrap(),
-            BufReader::new(child.stdout.take().unwrap()),
-        );
-        Self {
-            child,
-            input,
-            output,
-        }
-    }
-
-    /// The next line that is a word of the role's and not of the test harness.
-    fn hears(&mut self, like: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(
-                self.output.read_line(&mut line).unwrap() > 0,
-                "the peer ended before it said {like:?}"
-            );
-            if line.starts_with(like) {
-                return line.trim().to_owned();
-            }
-        }
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn signal(&self, name: &str) {
-        let done = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(done.success());
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start_under(wrapper: &[&str], role: &str, handle: Option<&Handle>) -> Peer {
+    let mut command = under(wrapper, "role");
+    command.env(ROLE, role);
+    command.envs(handle.map(|handle| (HANDLE, handle.to_string())));
+    Peer::start(&mut command)
 }
 
 fn shared() -> (Arena, SharedArray<u64, Ix1>) {
@@ -173,11 +109,11 @@ fn poisoned_by(array: &SharedArray<u64, Ix1>) -> u32 {
 #[test]
 fn a_writer_that_is_killed_leaves_its_waiters_and_a_report() {
     let (_arena, array) = shared();
-    let mut peer = Peer::start("write", Some(&array.handle().unwrap()));
+    let mut peer = start("write", Some(&array.handle().unwrap()));
     peer.hears("held");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| poisoned_by(&array));
-        let pid = peer.child.id();
+        let pid = peer.pid();
         peer.kill();
         assert_eq!(waiter.join().unwrap(), pid);
     });
@@ -187,33 +123,30 @@ fn a_writer_that_is_killed_leaves_its_waiters_and_a_report() {
 #[test]
 fn exit_is_a_death_too() {
     let (_arena, array) = shared();
-    let mut peer = Peer::start("exit", Some(&array.handle().unwrap()));
+    let mut peer = start("exit", Some(&array.handle().unwrap()));
     peer.hears("held");
-    let pid = peer.child.id();
-    peer.input.write_all(b"\n").unwrap();
+    let pid = peer.pid();
+    peer.nod();
     assert_eq!(poisoned_by(&array), pid);
-    peer.child.wait().unwrap();
+    peer.ends_well();
 }
 
 /// Thread numbers mean nothing across pid namespaces; the kernel compares them in that of the dying thread.
 #[test]
 fn a_writer_in_another_pid_namespace_dies_like_any_other() {
     let wrapper = [
+        "unshare",
         "--user",
         "--map-root-user",
         "--pid",
         "--fork",
         "--kill-child",
     ];
-    let allowed = Command::new("unshare").args(wrapper).arg("true").output();
-    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        not_run(&format!("no pid namespace can be made here: {allowed:?}"));
+    if !can_run(&wrapper, &["true"]) {
         return;
     }
     let (_arena, array) = shared();
-    let mut command = Command::new("unshare");
-    command.args(wrapper).arg(std::env::current_exe().unwrap());
-    let mut peer = Peer::start_by(command, "write", Some(&array.handle().unwrap()));
+    let mut peer = start_under(&wrapper, "write", Some(&array.handle().unwrap()));
     peer.hears("held");
     peer.kill();
     // Its number in its own namespace is that of the first process there, or nearly.
@@ -223,7 +156,7 @@ fn a_writer_in_another_pid_namespace_dies_like_any_other() {
 #[test]
 fn a_reader_that_is_killed_leaves_nothing() {
     let (_arena, array) = shared();
-    let mut peer = Peer::start("read", Some(&array.handle().unwrap()));
+    let mut peer = start("read", Some(&array.handle().unwrap()));
     peer.hears("held");
     assert!(matches!(
         array.write_with(LockOptions::new().timeout(Duration::from_millis(20))),
@@ -239,7 +172,7 @@ fn a_reader_that_is_killed_leaves_nothing() {
 #[test]
 fn a_mutex_tells_of_its_dead_holder() {
     let mutex = SharedMutex::new().unwrap();
-    let mut peer = Peer::start("mutex", Some(&mutex.handle().unwrap()));
+    let mut peer = start("mutex", Some(&mutex.handle().unwrap()));
     peer.hears("held");
     peer.kill();
     assert!(
@@ -253,7 +186,7 @@ fn a_mutex_tells_of_its_dead_holder() {
 #[test]
 fn a_stopped_holder_is_named_and_nothing_is_stolen() {
     let (_arena, array) = shared();
-    let mut peer = Peer::start("write", Some(&array.handle().unwrap()));
+    let mut peer = start("write", Some(&array.handle().unwrap()));
     peer.hears("held");
     peer.signal("-STOP");
     let error = array
@@ -267,9 +200,9 @@ fn a_stopped_holder_is_named_and_nothing_is_stolen() {
     else {
         panic!("{error}")
     };
-    assert_eq!(holder.pid, peer.child.id());
+    assert_eq!(holder.pid, peer.pid());
     peer.signal("-CONT");
-    let pid = peer.child.id();
+    let pid = peer.pid();
     peer.kill();
     assert_eq!(poisoned_by(&array), pid);
 }
@@ -278,7 +211,7 @@ fn a_stopped_holder_is_named_and_nothing_is_stolen() {
 fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
     let (arena, array) = shared();
     let handle = array.handle().unwrap();
-    let mut peer = Peer::start("open", Some(&handle));
+    let mut peer = start("open", Some(&handle));
     peer.hears("open");
     let report = list_owners()
         .unwrap()
@@ -290,15 +223,13 @@ fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
         .iter()
         .find(|value| value.handle == handle.to_string())
         .unwrap();
-    assert_eq!(value.open_in, [peer.child.id()]);
+    assert_eq!(value.open_in, [peer.pid()]);
     drop(array);
     assert!(arena.usage().used > 0, "the peer has it open");
     peer.kill();
-    let until = Instant::now() + PATIENCE;
-    while arena.usage().used > 0 {
-        assert!(Instant::now() < until, "a dead process keeps its value");
-        std::thread::yield_now();
-    }
+    eventually("a dead process lets go of its value", || {
+        arena.usage().used == 0
+    });
     assert!(matches!(
         SharedArray::<u64, Ix1>::open(&handle),
         Err(Error::Stale { .. })
@@ -307,9 +238,9 @@ fn who_has_a_value_open_keeps_it_and_who_dies_lets_go() {
 
 #[test]
 fn a_stopped_owner_is_told_and_holds_up_nobody() {
-    let mut owner = Peer::start("own", None);
-    let handle: Handle = owner.hears("shm:").parse().unwrap();
-    let pid = owner.child.id();
+    let mut owner = start("own", None);
+    let handle: Handle = owner.hears("handle").parse().unwrap();
+    let pid = owner.pid();
     let of_owner = || {
         list_owners()
             .unwrap()
@@ -340,25 +271,15 @@ fn a_stopped_owner_is_told_and_holds_up_nobody() {
 
 #[test]
 fn another_user_opens_nothing() {
+    let wrapper = ["setpriv", "--reuid=65534", "--clear-groups"];
     let program = std::env::current_exe().unwrap();
-    let as_nobody = ["--reuid=65534", "--clear-groups", "test", "-x"];
-    let allowed = Command::new("setpriv")
-        .args(as_nobody)
-        .arg(&program)
-        .output();
-    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        not_run(&format!(
-            "only root can act as another user, who must reach {}",
-            program.display()
-        ));
+    // Only root can act as another user, who must reach this program.
+    let reach = ["test", "-x", program.to_str().unwrap()];
+    if !can_run(&wrapper, &reach) {
         return;
     }
     let (_arena, array) = shared();
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=65534", "--clear-groups"])
-        .arg(program);
-    let mut peer = Peer::start_by(command, "foreign", Some(&array.handle().unwrap()));
+    let mut peer = start_under(&wrapper, "foreign", Some(&array.handle().unwrap()));
     let refused = peer.hears("refused");
     assert!(
         refused.ends_with("is served by user 0, not by 65534"),
@@ -369,8 +290,8 @@ fn another_user_opens_nothing() {
 
 #[test]
 fn a_value_outlives_its_owner_where_it_is_open() {
-    let mut owner = Peer::start("own", None);
-    let handle: Handle = owner.hears("shm:").parse().unwrap();
+    let mut owner = start("own", None);
+    let handle: Handle = owner.hears("handle").parse().unwrap();
     let array = SharedArray::<u64, Ix1>::open(&handle).unwrap();
     array.write().unwrap().fill(3);
     owner.kill();
@@ -386,8 +307,8 @@ fn a_value_outlives_its_owner_where_it_is_open() {
 
 #[test]
 fn names_of_killed_processes_are_reaped_and_those_of_living_ones_are_not() {
-    let (mut dead, mut living) = (Peer::start("name", None), Peer::start("name", None));
-    let (of_dead, of_living) = (dead.hears("np."), living.hears("np."));
+    let (mut dead, mut living) = (start("name", None), start("name", None));
+    let (of_dead, of_living) = (dead.hears("name"), living.hears("name"));
     dead.kill();
     let reaped = reap().unwrap();
     assert!(

@@ -5,10 +5,10 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 
 use ndarray::Ix1;
 use numpush::shm::{Arena, LockError, LockOptions, SharedArray};
+use numpush_tests::{PATIENCE, in_turn, tests};
 
 const HANDLE: &str = "NUMPUSH_TEST_EXEC";
 
@@ -20,6 +20,10 @@ fn main() {
         let error = Command::new("true").exec();
         panic!("{error}");
     }
+    in_turn(tests![execve_is_a_death_too]);
+}
+
+fn execve_is_a_death_too() {
     let array = SharedArray::<u64, Ix1>::zeros(&Arena::new(1 << 20), 8).unwrap();
     let mut peer = Command::new(std::env::current_exe().unwrap())
         .env(HANDLE, array.handle().unwrap().to_string())
@@ -27,11 +31,10 @@ fn main() {
         .unwrap();
     assert!(peer.wait().unwrap().success());
     match array
-        .read_with(LockOptions::new().timeout(Duration::from_secs(60)))
+        .read_with(LockOptions::new().timeout(PATIENCE))
         .map(|guard| guard.len())
     {
         Err(LockError::Poisoned(poison)) => assert_eq!(poison.pid, peer.id()),
         other => panic!("{other:?}"),
     }
-    println!("test execve_is_a_death_too ... ok");
 }

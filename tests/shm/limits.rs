@@ -4,14 +4,13 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use ndarray::{Axis, Ix1};
 use numpush::shm::{
     Arena, DoubleBufferedArray, Error, NamedMemory, Part, Pool, PoolError, PoolOptions,
     SharedArray, Tasks,
 };
-use numpush_tests::not_run;
+use numpush_tests::{can_run, not_run, under};
 
 const ROLE: &str = "NUMPUSH_TEST_LIMIT";
 
@@ -72,24 +71,9 @@ fn work() {
     println!("worked");
 }
 
-fn this_program() -> PathBuf {
-    std::env::current_exe().unwrap()
-}
-
 /// Runs `work` behind `wrapper`, which ends with the program and its arguments.
 fn works_under(role: &str, wrapper: &[&str]) {
-    let program = this_program();
-    let mut words = wrapper
-        .iter()
-        .map(|word| (*word).to_owned())
-        .collect::<Vec<_>>();
-    words.push(program.to_string_lossy().into_owned());
-    let output = Command::new(&words[0])
-        .args(&words[1..])
-        .args(["--exact", "work", "--nocapture"])
-        .env(ROLE, role)
-        .output()
-        .unwrap();
+    let output = under(wrapper, "work").env(ROLE, role).output().unwrap();
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -100,19 +84,6 @@ fn works_under(role: &str, wrapper: &[&str]) {
         "{}: {out}{err}",
         output.status
     );
-}
-
-/// True if `command` can be run here; says so loudly if not.
-fn can(command: &[&str]) -> bool {
-    let done = Command::new(command[0]).args(&command[1..]).output();
-    let can = done.as_ref().is_ok_and(|output| output.status.success());
-    if !can {
-        not_run(&format!(
-            "`{}` is not allowed on this machine: {done:?}",
-            command.join(" ")
-        ));
-    }
-    can
 }
 
 #[test]
@@ -127,7 +98,10 @@ fn with_64_descriptors() {
 
 #[test]
 fn with_a_dev_shm_of_64_kib() {
-    if can(&["unshare", "--user", "--map-root-user", "--mount", "true"]) {
+    if can_run(
+        &["unshare", "--user", "--map-root-user", "--mount"],
+        &["true"],
+    ) {
         let mount = "mount -t tmpfs -o size=64k np /dev/shm && exec \"$0\" \"$@\"";
         works_under(
             "small-shm",
@@ -154,7 +128,7 @@ fn in_a_user_and_pid_namespace() {
         "--fork",
         "--mount-proc",
     ];
-    if can(&wrapper.iter().copied().chain(["true"]).collect::<Vec<_>>()) {
+    if can_run(&wrapper, &["true"]) {
         works_under("namespace", &wrapper);
     }
 }

@@ -1,7 +1,5 @@
 //! Pools of real processes: this program again, caught in the test `worker`.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ndarray::{Axis, Ix1, Ix2};
@@ -9,7 +7,7 @@ use numpush::shm::{
     Arena, DoubleBufferedArray, Error, Handle, LockError, LockPurpose, Part, Pool, PoolError,
     PoolOptions, SharedArray, SharedMutex, TaskError, Tasks,
 };
-use numpush_tests::eventually;
+use numpush_tests::{Peer, eventually, say, under};
 
 fn scale(mut part: Part<SharedArray<f64, Ix2>>, factor: f64) {
     *part.write().unwrap() *= factor;
@@ -308,7 +306,8 @@ fn increment_by_handle(_: Handle, _: usize) {}
 fn owner() {
     if std::env::var("NUMPUSH_TEST_POOL_OWNER").is_ok() {
         let pool = pool(2);
-        println!("\nworkers: {:?}", pool.worker_pids());
+        let workers: Vec<String> = pool.worker_pids().iter().map(u32::to_string).collect();
+        say("workers", workers.join(" "));
         let _ = pool.apply(sleep, (600,));
     }
 }
@@ -317,38 +316,12 @@ fn owner() {
 fn workers_end_with_the_process_of_their_pool() {
     for signal in ["-INT", "-KILL"] {
         // Whoever runs the tests in the background may have them ignore Ctrl-C, and their children too.
-        let mut owner = Command::new("env")
-            .arg("--default-signal=INT")
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "owner", "--nocapture"])
-            .env("NUMPUSH_TEST_POOL_OWNER", "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(owner.stdout.take().unwrap())
-            .lines()
-            .map(Result::unwrap);
-        let said = lines.find_map(|line| {
-            Some(
-                line.strip_prefix("workers: [")?
-                    .trim_end_matches(']')
-                    .to_owned(),
-            )
-        });
-        let workers: Vec<u32> = said
-            .unwrap()
-            .split(", ")
-            .map(|pid| pid.parse().unwrap())
-            .collect();
+        let mut command = under(&["env", "--default-signal=INT"], "owner");
+        let mut owner = Peer::start(command.env("NUMPUSH_TEST_POOL_OWNER", "1"));
+        let said = owner.hears("workers");
+        let workers: Vec<u32> = said.split(' ').map(|pid| pid.parse().unwrap()).collect();
         assert!(workers.iter().all(|&pid| is_alive(pid)));
-        assert!(
-            Command::new("kill")
-                .args([signal, &owner.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
-        owner.wait().unwrap();
+        owner.signal(signal);
         let ended = || !workers.iter().any(|&pid| is_alive(pid));
         eventually(&format!("workers end with a pool ended by {signal}"), ended);
     }

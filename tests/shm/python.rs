@@ -5,25 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 use ndarray::Ix2;
 use numpush::shm::NamedMemory;
-use numpush_tests::not_run;
+use numpush_tests::python_with;
 
 fn python(program: &str, arguments: &[&str]) -> Option<Child> {
-    let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
-    let has_numpy = Command::new(&python)
-        .args(["-c", "import numpy"])
-        .stderr(Stdio::null())
-        .status();
-    if !has_numpy.is_ok_and(|status| status.success()) {
-        assert!(
-            std::env::var("NUMPUSH_PYTHON").is_err(),
-            "NUMPUSH_PYTHON has no numpy"
-        );
-        not_run(&format!(
-            "{python} has no numpy; tests/run sets up one that has"
-        ));
-        return None;
-    }
-    let mut command = Command::new(python);
+    let mut command = Command::new(python_with("numpy")?);
     command
         .args(["-c", program])
         .args(arguments)
