@@ -10,7 +10,7 @@ Measures every transport on this machine, beside what the machine does without n
 Usage: numpush-benches [OPTIONS]
   --full         More sizes and rounds: some minutes instead of half a minute
   --only TEXT    Only cases whose name contains TEXT
-  --rounds N     Rounds to take the median of: 1, or 5 with --full
+  --rounds N     Rounds to take the median of: 3, or 5 with --full
   --json FILE    Write all figures to FILE
   --help         Print this
 ";
@@ -51,7 +51,7 @@ impl Args {
     }
 
     pub(crate) fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(if self.full { 5 } else { 1 })
+        self.rounds.unwrap_or(if self.full { 5 } else { 3 })
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!((args.full, args.rounds()), (true, 3));
         assert_eq!(args.only.as_deref(), Some("tcp"));
         assert_eq!(args.json, Some(PathBuf::from("x.json")));
-        assert_eq!(parse("").unwrap().rounds(), 1);
+        assert_eq!(parse("").unwrap().rounds(), 3);
         assert_eq!(parse("--full").unwrap().rounds(), 5);
     }
 

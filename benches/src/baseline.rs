@@ -1,6 +1,7 @@
-//! What the machine and other libraries do without us.
+//! What the machine and other libraries do without numpush.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -29,6 +30,22 @@ pub(crate) fn memcpy(size: usize, count: usize, fresh: bool) -> f64 {
         touch_pages(std::hint::black_box(&target));
     }
     began.elapsed().as_secs_f64()
+}
+
+/// Seconds that `count` files of `size` bytes take, each written, read and removed.
+pub(crate) fn file(size: usize, count: usize) -> Result<f64, BenchError> {
+    let path = std::env::temp_dir().join(format!("numpush-bench-file-{}", std::process::id()));
+    let source = vec![7_u8; size];
+    let mut target = vec![1_u8; size];
+    let began = Instant::now();
+    let turn = |_| -> io::Result<()> {
+        std::fs::write(&path, &source)?;
+        File::open(&path)?.read_exact(&mut target)?;
+        touch_pages(&target);
+        std::fs::remove_file(&path)
+    };
+    (0..count).try_for_each(turn).map_err(bench_error)?;
+    Ok(began.elapsed().as_secs_f64())
 }
 
 /// Sends `size` bytes of a descriptor by sendfile, or by splice through a pipe.

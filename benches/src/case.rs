@@ -1,4 +1,8 @@
+//! What is measured, how often, and beside what.
+
 use std::fmt::Write as _;
+
+use crate::payload::FRAME_LEN;
 
 /// How a payload travels in one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub(crate) enum Route {
     BareZmq,
     /// The `zeromq` crate with our frames: a small one and the payload
     BareZmqFrames,
+    /// Files that are written and read
+    BareFile,
+    /// A channel between two threads
+    BareChannel,
     /// libzmq, through pyzmq
     Pyzmq,
     /// Threads of one process
@@ -44,10 +52,21 @@ pub(crate) enum Route {
 /// What travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
-    /// An array of so many bytes.
+    /// An array of this many bytes.
     Array(usize),
     /// The dataframe.
     Frame,
+}
+
+/// Which processors both ends run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processors {
+    /// Whichever the scheduler takes.
+    Any,
+    /// The same one: no wake-up crosses processors.
+    One,
+    /// One each.
+    Two,
 }
 
 /// What is measured.
@@ -65,6 +84,17 @@ pub(crate) struct Case {
     pub(crate) payload: Payload,
     pub(crate) kind: Kind,
     pub(crate) count: usize,
+    pub(crate) processors: Processors,
+}
+
+impl Payload {
+    /// Bytes of it.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::Array(len) => len,
+            Self::Frame => FRAME_LEN,
+        }
+    }
 }
 
 impl Route {
@@ -78,6 +108,8 @@ impl Route {
             Self::BareUnix => "bare unix socket",
             Self::BareZmq => "bare zeromq, one frame",
             Self::BareZmqFrames => "bare zeromq, our frames",
+            Self::BareFile => "bare file, written and read",
+            Self::BareChannel => "bare channel of threads",
             Self::Pyzmq => "bare libzmq (pyzmq)",
             Self::Inproc => "inproc",
             Self::Tcp => "tcp",
@@ -95,30 +127,59 @@ impl Route {
 
     /// The route that [`name`](Self::name) names.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        THROUGHPUT.into_iter().find(|route| route.name() == name)
+        FULL.into_iter().find(|route| route.name() == name)
     }
 
-    /// The measurement without us that shows what the machine can do this way.
+    /// The measurement without numpush that shows what the machine can do this way; none of a baseline itself.
     pub(crate) fn baseline(self, kind: Kind, payload: Payload) -> Option<Self> {
-        let small = matches!(payload, Payload::Array(bytes) if bytes < 64 << 10);
+        // A copy of a few bytes takes no time to compare with; and below 64 KiB a unix socket carries the bytes themselves.
+        let is_small = payload.len() < 64 << 10;
         Some(match (self, kind) {
-            (Self::Unix | Self::UnixSegment, _) if small => Self::BareUnix,
             (Self::Tcp | Self::TcpChecksums | Self::TcpSegment | Self::TcpSendfile, _) => {
                 Self::BareTcp
             }
             (Self::Unix | Self::UnixSegment, Kind::RoundTrip) => Self::BareUnix,
-            (Self::Unix | Self::File | Self::FileMap, Kind::Throughput) => Self::MemcpyWarm,
-            (Self::ZmqTcp | Self::ZmqIpc, Kind::Throughput) => Self::BareZmqFrames,
+            (Self::Unix | Self::UnixSegment, _) if is_small => Self::BareUnix,
+            (Self::Inproc, Kind::RoundTrip) => Self::BareChannel,
+            (Self::Inproc, _) if is_small => Self::BareChannel,
+            (Self::FileMap, _) if is_small => Self::BareFile,
+            (Self::Unix | Self::UnixSegment | Self::FileMap | Self::Inproc, _) => Self::MemcpyWarm,
+            (Self::File, _) => Self::BareFile,
+            (Self::ZmqTcp | Self::ZmqIpc, _) => Self::BareZmqFrames,
             _ => return None,
         })
     }
 
-    pub(crate) fn is_baseline(self) -> bool {
-        self.name().starts_with("bare") || self.name().starts_with("memcpy")
+    /// Moves pages of sealed memory, for which small payloads are too small.
+    fn moves_pages(self) -> bool {
+        matches!(
+            self,
+            Self::TcpSendfile | Self::BareSendfile | Self::BareSplice
+        )
     }
 }
 
 impl Case {
+    /// The case of many messages one way.
+    fn throughput(route: Route, payload: Payload, count: usize) -> Self {
+        Self {
+            route,
+            payload,
+            kind: Kind::Throughput,
+            count,
+            processors: Processors::Any,
+        }
+    }
+
+    /// True if `other` is to be compared with this case. A round trip of a segment costs the same whatever its size, and
+    /// is compared with 64 bytes.
+    pub(crate) fn is_baseline_of(&self, other: &Self) -> bool {
+        let same_payload = self.payload == other.payload || self.kind == Kind::RoundTrip;
+        other.route.baseline(other.kind, other.payload) == Some(self.route)
+            && (self.kind, self.processors) == (other.kind, other.processors)
+            && same_payload
+    }
+
     pub(crate) fn name(&self) -> String {
         let mut name = self.route.name().to_owned();
         let _ = match self.payload {
@@ -128,6 +189,11 @@ impl Case {
         if self.kind == Kind::RoundTrip {
             name.push_str(", round trip");
         }
+        name.push_str(match self.processors {
+            Processors::Any => "",
+            Processors::One => ", one processor",
+            Processors::Two => ", two processors",
+        });
         name
     }
 }
@@ -141,7 +207,26 @@ pub(crate) fn size(bytes: usize) -> String {
     }
 }
 
-const THROUGHPUT: [Route; 20] = [
+/// The short run's.
+const QUICK: [Route; 15] = [
+    Route::MemcpyWarm,
+    Route::BareTcp,
+    Route::Tcp,
+    Route::TcpChecksums,
+    Route::BareUnix,
+    Route::Unix,
+    Route::UnixSegment,
+    Route::BareChannel,
+    Route::Inproc,
+    Route::BareFile,
+    Route::File,
+    Route::FileMap,
+    Route::BareZmqFrames,
+    Route::ZmqTcp,
+    Route::ZmqIpc,
+];
+
+const FULL: [Route; 22] = [
     Route::MemcpyWarm,
     Route::MemcpyFresh,
     Route::BareTcp,
@@ -154,7 +239,9 @@ const THROUGHPUT: [Route; 20] = [
     Route::BareUnix,
     Route::Unix,
     Route::UnixSegment,
+    Route::BareChannel,
     Route::Inproc,
+    Route::BareFile,
     Route::File,
     Route::FileMap,
     Route::BareZmq,
@@ -164,77 +251,107 @@ const THROUGHPUT: [Route; 20] = [
     Route::Pyzmq,
 ];
 
-const ROUND_TRIP: [Route; 6] = [
+const ROUND_TRIP: [Route; 7] = [
     Route::BareTcp,
     Route::Tcp,
     Route::BareUnix,
     Route::Unix,
     Route::UnixSegment,
+    Route::BareChannel,
     Route::Inproc,
 ];
 
-/// Every case, sizes rising.
-pub(crate) fn all(quick: bool) -> Vec<Case> {
-    let sizes: &[usize] = if quick {
-        &[64, 1 << 20, 64 << 20]
-    } else {
-        &[64, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20]
+/// The short run: under a minute.
+pub(crate) fn quick() -> Vec<Case> {
+    let mut cases = throughput(&QUICK, &[64, 1 << 20, 64 << 20], 128 << 20, 5_000);
+    cases.extend(round_trips(1_000, 64 << 20));
+    cases
+}
+
+/// Every route and more sizes: some minutes.
+pub(crate) fn full() -> Vec<Case> {
+    let sizes = [64, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
+    let mut cases = throughput(&FULL, &sizes, 1 << 30, 20_000);
+    cases.extend(round_trips(10_000, 256 << 20));
+    cases
+}
+
+/// Arrays of each size over each route, as many as have `budget` bytes and at most `most`; then the dataframe.
+fn throughput(routes: &[Route], sizes: &[usize], budget: usize, most: usize) -> Vec<Case> {
+    let count = |route: Route, payload: Payload| {
+        let count = (budget / payload.len()).clamp(2, most);
+        // A file for each message is slow enough that fewer of them show as much.
+        if matches!(route, Route::File | Route::BareFile) {
+            count.min(most / 10)
+        } else {
+            count
+        }
     };
-    let budget: usize = if quick { 128 << 20 } else { 1 << 30 };
-    let most = if quick { 2_000 } else { 20_000 };
+    let arrays = sizes.iter().map(|&bytes| Payload::Array(bytes));
     let mut cases = Vec::new();
-    for &bytes in sizes {
-        for route in THROUGHPUT {
-            let count = (budget / bytes).clamp(if quick { 2 } else { 4 }, most);
-            // A file a message, and a link that polls: fewer of them say as much.
-            let count = if route == Route::File {
-                count.min(most / 10)
-            } else {
-                count
+    for payload in arrays.chain([Payload::Frame]) {
+        for &route in routes {
+            let fits = match route {
+                Route::BareChannel => payload.len() < 64 << 10,
+                // Its peer in Python knows no frame.
+                Route::Pyzmq => payload != Payload::Frame,
+                _ => !route.moves_pages() || payload.len() >= 1 << 20,
             };
-            if matches!(
-                route,
-                Route::TcpSendfile | Route::BareSendfile | Route::BareSplice
-            ) && bytes < 1 << 20
-            {
-                continue;
+            if fits {
+                cases.push(Case::throughput(route, payload, count(route, payload)));
             }
-            cases.push(Case {
-                route,
-                payload: Payload::Array(bytes),
-                kind: Kind::Throughput,
-                count,
-            });
         }
     }
-    for route in ROUND_TRIP {
-        let count = if quick { 2_000 } else { 10_000 };
-        cases.push(Case {
-            route,
-            payload: Payload::Array(64),
-            kind: Kind::RoundTrip,
-            count,
-        });
-    }
-    let largest = sizes.last().copied().unwrap_or(1 << 20);
-    for bytes in [1 << 20, largest] {
-        let route = Route::UnixSegment;
-        let count = if quick { 1_000 } else { 3_000 };
-        cases.push(Case {
-            route,
-            payload: Payload::Array(bytes),
-            kind: Kind::RoundTrip,
-            count,
-        });
-    }
-    let ours = THROUGHPUT.into_iter().filter(|route| {
-        !route.is_baseline() && !matches!(route, Route::FileMap | Route::TcpSendfile)
-    });
-    cases.extend(ours.map(|route| Case {
-        route,
-        payload: Payload::Frame,
-        kind: Kind::Throughput,
-        count: 10,
-    }));
     cases
+}
+
+/// 64 bytes there and back, both ends on one processor and on two; then segments, whose size must not matter.
+fn round_trips(count: usize, largest: usize) -> Vec<Case> {
+    let case = |route, bytes, processors| Case {
+        route,
+        payload: Payload::Array(bytes),
+        kind: Kind::RoundTrip,
+        count,
+        processors,
+    };
+    let mut cases = Vec::new();
+    for processors in [Processors::One, Processors::Two] {
+        cases.extend(ROUND_TRIP.map(|route| case(route, 64, processors)));
+        let large = [1 << 20, largest];
+        cases.extend(large.map(|bytes| case(Route::UnixSegment, bytes, processors)));
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_ours_has_its_baseline_in_the_same_run() {
+        let is_bare = |name: &str| name.starts_with("bare") || name.starts_with("memcpy");
+        for cases in [quick(), full()] {
+            let ours = |case: &&Case| !is_bare(case.route.name());
+            for case in cases.iter().filter(ours) {
+                let baseline = case.route.baseline(case.kind, case.payload);
+                assert!(
+                    cases.iter().any(|other| other.is_baseline_of(case)),
+                    "{}: {baseline:?}",
+                    case.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_found_again() {
+        let mut names: Vec<String> = full().iter().map(Case::name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for route in FULL {
+            assert_eq!(Route::named(route.name()), Some(route));
+        }
+    }
 }

@@ -8,9 +8,11 @@ mod args;
 mod baseline;
 mod case;
 mod error;
+mod machine;
 mod payload;
 mod peer;
 mod place;
+mod processor;
 mod report;
 mod run;
 mod stream;
@@ -22,6 +24,7 @@ use std::time::Instant;
 use args::{Args, HELP};
 use case::Case;
 use error::BenchError;
+use machine::Machine;
 use report::{Report, Row};
 
 fn main() -> ExitCode {
@@ -47,7 +50,11 @@ fn run(args: &Args) -> Result<(), BenchError> {
         return Ok(());
     }
     let only = args.only.as_deref().unwrap_or_default();
-    let cases = case::all(!args.full);
+    let cases = if args.full {
+        case::full()
+    } else {
+        case::quick()
+    };
     let cases: Vec<Case> = cases
         .into_iter()
         .filter(|case| case.name().contains(only))
@@ -64,7 +71,7 @@ fn run(args: &Args) -> Result<(), BenchError> {
                     case.name()
                 );
             }
-            match run::measure(case) {
+            match processor::release(|| run::measure(case))? {
                 Ok(sample) => row.samples.push(sample),
                 Err(BenchError::Case(why)) => row.missing = Some(why),
                 Err(error) => return Err(error),
@@ -74,10 +81,11 @@ fn run(args: &Args) -> Result<(), BenchError> {
     if is_terminal {
         eprint!("\r\x1b[K");
     }
-    let report = Report::new(rows);
+    let (machine, report) = (Machine::of_this_run(args), Report::new(rows));
+    println!("{machine}");
     print!("{}", report.table());
     if let Some(path) = &args.json {
-        let text = format!("{:#}\n", report.json());
+        let text = format!("{:#}\n", report.json(&machine));
         std::fs::write(path, text).map_err(|source| BenchError::Output {
             path: path.clone(),
             source,

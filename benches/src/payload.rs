@@ -12,6 +12,10 @@ use crate::error::{BenchError, bench_error};
 pub(crate) const ROWS: usize = 336_776;
 const NUMBERS: usize = 14;
 const TEXTS: usize = 5;
+/// Letters of a text, as many as an airport's code has.
+const LETTERS: usize = 3;
+/// Payload bytes of the dataframe.
+pub(crate) const FRAME_LEN: usize = NUMBERS * ROWS * 8 + TEXTS * ((ROWS + 1) * 4 + ROWS * LETTERS);
 
 /// The message of a case.
 pub(crate) fn message(case: &Case) -> Result<Message<'static>, BenchError> {
@@ -67,11 +71,10 @@ fn frame() -> Result<Message<'static>, numpush::Error> {
         let buffers = vec![Buffer::default(), vec![7; ROWS * 8].into()];
         column(format!("number_{at}"), ColumnType::Float64, buffers)
     });
-    // Three letters each, as the code of an airport.
     let texts = (0..TEXTS).map(|at| {
-        let ends = (0_i32..).step_by(3).take(ROWS + 1);
+        let ends = (0_i32..).step_by(LETTERS).take(ROWS + 1);
         let offsets: Vec<u8> = ends.flat_map(i32::to_le_bytes).collect();
-        let letters = vec![b'a'; ROWS * 3];
+        let letters = vec![b'a'; ROWS * LETTERS];
         let buffers = vec![Buffer::default(), offsets.into(), letters.into()];
         column(format!("text_{at}"), ColumnType::Utf8, buffers)
     });

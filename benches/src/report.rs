@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use numpush_benches::median;
 use serde_json::{Value, json};
 
-use crate::case::{Case, Kind, Payload, size};
+use crate::case::{Case, Kind, Payload, Processors, size};
+use crate::machine::Machine;
 use crate::payload::ROWS;
 use crate::run::Sample;
 
@@ -52,7 +53,8 @@ impl Row {
     fn peak(&self) -> Option<f64> {
         let over = |sample: &Sample| {
             let stats = sample.received.filter(|stats| stats.peak > 0)?;
-            Some(stats.peak as f64 - sample.payload_len as f64)
+            // Shared memory that was not touched is not resident.
+            Some((stats.peak as f64 - sample.payload_len as f64).max(0.0))
         };
         median(self.samples.iter().filter_map(over))
     }
@@ -76,41 +78,22 @@ impl Report {
 
     /// Our figure over the baseline's: for rates more is better, for round trips less.
     fn ratio(&self, row: &Row) -> Option<(f64, &'static str)> {
-        let baseline = row.case.route.baseline(row.case.kind, row.case.payload)?;
-        let same = |other: &&Row| {
-            let payload =
-                other.case.payload == row.case.payload || row.case.kind == Kind::RoundTrip;
-            other.case.route == baseline && other.case.kind == row.case.kind && payload
-        };
-        let base = self.rows.iter().find(same)?;
+        let base = self
+            .rows
+            .iter()
+            .find(|other| other.case.is_baseline_of(&row.case))?;
         let ratio = match row.case.kind {
             Kind::Throughput => row.rate()? / base.rate()?,
             Kind::RoundTrip => row.trip(50)? / base.trip(50)?,
         };
-        Some((ratio, baseline.name()))
+        Some((ratio, base.case.route.name()))
     }
 
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
-        let payloads = |row: &Row| match row.case.payload {
-            Payload::Array(bytes) => format!("array of {}", size(bytes)),
-            Payload::Frame => format!("frame of {ROWS} rows, 19 columns"),
-        };
         let mut last = String::new();
         for row in &self.rows {
-            let kind = if row.case.kind == Kind::RoundTrip {
-                ", there and back"
-            } else {
-                ""
-            };
-            let heading = format!(
-                "{}{kind}",
-                if kind.is_empty() {
-                    payloads(row)
-                } else {
-                    "round trips".to_owned()
-                }
-            );
+            let heading = heading(&row.case);
             if heading != last {
                 let _ = writeln!(
                     out,
@@ -161,11 +144,11 @@ impl Report {
         )
     }
 
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) fn json(&self, machine: &Machine) -> Value {
         let row = |row: &Row| {
             let (payload, bytes) = match row.case.payload {
-                Payload::Array(bytes) => ("array", Some(bytes)),
-                Payload::Frame => ("frame", None),
+                Payload::Array(bytes) => ("array", bytes),
+                Payload::Frame => ("frame", row.case.payload.len()),
             };
             let sample = row.samples.last();
             let sent = sample.and_then(|sample| sample.sent);
@@ -175,6 +158,15 @@ impl Report {
                 "route": row.case.route.name(),
                 "payload": payload,
                 "bytes": bytes,
+                "kind": match row.case.kind {
+                    Kind::Throughput => "throughput",
+                    Kind::RoundTrip => "round trip",
+                },
+                "processors": match row.case.processors {
+                    Processors::Any => "any",
+                    Processors::One => "one",
+                    Processors::Two => "two",
+                },
                 "messages": row.case.count,
                 "rounds": row.samples.len(),
                 "bytes_per_second": row.rate(),
@@ -191,7 +183,16 @@ impl Report {
                 "not_measured": row.missing,
             })
         };
-        json!({ "rows": self.rows.iter().map(row).collect::<Vec<_>>() })
+        json!({ "machine": machine.json(), "rows": self.rows.iter().map(row).collect::<Vec<_>>() })
+    }
+}
+
+fn heading(case: &Case) -> String {
+    match (case.kind, case.payload, case.processors) {
+        (Kind::RoundTrip, _, Processors::One) => "round trips, one processor".to_owned(),
+        (Kind::RoundTrip, _, _) => "round trips, two processors".to_owned(),
+        (_, Payload::Array(bytes), _) => format!("array of {}", size(bytes)),
+        (_, Payload::Frame, _) => format!("frame of {ROWS} rows"),
     }
 }
 

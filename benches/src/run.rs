@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use numpush::Transfer;
 
-use crate::case::{Case, Payload, Route};
+use crate::case::{Case, Route};
 use crate::error::BenchError;
 use crate::peer::{self, PeerStats, Started};
 use crate::{baseline, payload, stream};
@@ -25,21 +25,18 @@ pub(crate) struct Sample {
 }
 
 pub(crate) fn measure(case: &Case) -> Result<Sample, BenchError> {
-    let size = match case.payload {
-        Payload::Array(bytes) => bytes,
-        Payload::Frame => 0,
-    };
+    let size = case.payload.len();
     let rate = |seconds: f64| Sample {
         rate: Some(size as f64 * case.count as f64 / seconds),
         payload_len: size as u64,
         ..Sample::default()
     };
     match case.route {
-        Route::MemcpyWarm | Route::MemcpyFresh => {
-            let fresh = case.route == Route::MemcpyFresh;
-            Ok(rate(baseline::memcpy(size, case.count, fresh)))
-        }
+        Route::MemcpyWarm => Ok(rate(baseline::memcpy(size, case.count, false))),
+        Route::MemcpyFresh => Ok(rate(baseline::memcpy(size, case.count, true))),
+        Route::BareFile => Ok(rate(baseline::file(size, case.count)?)),
         Route::Pyzmq => Ok(rate(baseline::pyzmq(size, WARM, case.count)?)),
+        Route::BareChannel => stream::channel(case),
         Route::Inproc => stream::inproc(case, &payload::message(case)?),
         Route::BareSendfile | Route::BareSplice => stream::by_file(case, size),
         Route::BareTcp | Route::BareUnix | Route::BareZmq | Route::BareZmqFrames => {

@@ -1,7 +1,7 @@
 //! The measurements that have two ends.
 
 use std::io::{Read, Write};
-
+use std::sync::mpsc;
 use std::time::Instant;
 
 use numpush::{Connection, Message, Transfer};
@@ -11,7 +11,7 @@ use crate::error::{BenchError, bench_error};
 use crate::peer::{self, Peer, PeerStats, Started};
 use crate::place::Place;
 use crate::run::{Sample, WARM, timed, trips};
-use crate::{baseline, payload};
+use crate::{baseline, payload, processor};
 
 fn start(case: &Case, address: &str, size: usize) -> Result<Started, BenchError> {
     let peer = Peer {
@@ -22,7 +22,7 @@ fn start(case: &Case, address: &str, size: usize) -> Result<Started, BenchError>
         count: case.count,
         echo: case.kind == Kind::RoundTrip,
     };
-    peer.start()
+    processor::apart(case.processors, || peer.start())
 }
 
 fn address_of(started: &mut Started) -> Result<String, BenchError> {
@@ -122,7 +122,7 @@ pub(crate) fn by_file(case: &Case, size: usize) -> Result<Sample, BenchError> {
 pub(crate) fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, BenchError> {
     let mut listener = numpush::listen("inproc:bench")?;
     let echo = case.kind == Kind::RoundTrip;
-    let receiver = std::thread::spawn(move || -> Result<Transfer, BenchError> {
+    let receive = move || -> Result<Transfer, BenchError> {
         let mut connection = listener.accept()?;
         let mut last = Transfer::default();
         loop {
@@ -139,7 +139,8 @@ pub(crate) fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, 
                 peer::touch(&received.message);
             }
         }
-    });
+    };
+    let receiver = processor::apart(case.processors, || Ok(std::thread::spawn(receive)))?;
     let mut connection = numpush::connect("inproc:bench")?;
     let mut sample = if echo {
         trips(case, || turn(&mut connection, message), None)?
@@ -162,9 +163,7 @@ pub(crate) fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, 
         }
     };
     connection.close()?;
-    let transfer = receiver
-        .join()
-        .map_err(|_| BenchError::Case("the receiving thread panicked".into()))??;
+    let transfer = receiver.join().map_err(|_| panicked())??;
     let (copied, bytes) = (transfer.copied, transfer.bytes);
     sample.received = Some(PeerStats {
         copied,
@@ -172,6 +171,46 @@ pub(crate) fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, 
         ..PeerStats::default()
     });
     Ok(sample)
+}
+
+/// Numbers from thread to thread through channels of the standard library, or there and back.
+pub(crate) fn channel(case: &Case) -> Result<Sample, BenchError> {
+    let echo = case.kind == Kind::RoundTrip;
+    let (to, requests) = mpsc::channel::<u64>();
+    let (answers, from) = mpsc::channel();
+    let receive = move || -> u64 {
+        let answer = |number| u64::from(!echo || answers.send(number).is_ok());
+        requests.into_iter().map(answer).sum()
+    };
+    let receiver = processor::apart(case.processors, || Ok(std::thread::spawn(receive)))?;
+    let sample = if echo {
+        let turn = || {
+            to.send(1).map_err(bench_error)?;
+            from.recv().map_err(bench_error)?;
+            Ok(Transfer::default())
+        };
+        trips(case, turn, None)?
+    } else {
+        let began = Instant::now();
+        (0..case.count as u64)
+            .try_for_each(|number| to.send(number))
+            .map_err(bench_error)?;
+        drop(to);
+        let count = receiver.join().map_err(|_| panicked())?;
+        let bytes = count as f64 * case.payload.len() as f64;
+        Sample {
+            rate: Some(bytes / began.elapsed().as_secs_f64()),
+            ..Sample::default()
+        }
+    };
+    Ok(Sample {
+        sent: None,
+        ..sample
+    })
+}
+
+fn panicked() -> BenchError {
+    BenchError::Case("the receiving thread panicked".into())
 }
 
 /// The receiver maps a file that cannot change: memory of ours, sealed, by its name in /proc.
