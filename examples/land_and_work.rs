@@ -10,17 +10,16 @@
 use std::error::Error;
 use std::fs::File;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, RecordBatchReader as _};
+use arrow_select::concat::concat_batches;
 use numpush::shm::{Arena, Part, Pool, SharedFrame, Tasks};
 use numpush::{Frame, Message};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// Runs in a worker, on its rows: miles become kilometres.
-fn to_kilometres(mut rows: Part<SharedFrame>, factor: f64) -> Result<usize, String> {
-    let mut columns = rows.write().map_err(|error| error.to_string())?;
-    let mut distance = columns
-        .column::<f64>("distance")
-        .map_err(|error| error.to_string())?;
+fn to_kilometres(mut rows: Part<SharedFrame>, factor: f64) -> Result<usize, numpush::shm::Error> {
+    let mut columns = rows.write()?;
+    let mut distance = columns.column::<f64>("distance")?;
     distance.update(|value| *value *= factor);
     Ok(distance.len())
 }
@@ -32,9 +31,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "tests/data/flights.parquet".into());
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
-    let batches: Result<Vec<_>, _> = reader.with_batch_size(usize::MAX >> 1).build()?.collect();
-    let batch = batches?.pop().ok_or("an empty file")?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.build()?;
+    let schema = reader.schema();
+    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+    // A file holds many batches, a frame is one.
+    let batch = concat_batches(&schema, &batches)?;
     let before = sum_of_distances(&batch)?;
 
     // The workers come first: a process is started more cheaply while there is little memory.
@@ -67,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         shared.byte_len(),
         arena.usage().used
     );
-    let rows: Result<Vec<usize>, String> = pool
+    let rows: Result<Vec<usize>, numpush::shm::Error> = pool
         .map(to_kilometres, shared.partition(2)?, &1.609344)?
         .into_iter()
         .collect();

@@ -10,28 +10,26 @@
 use std::error::Error;
 use std::fs::File;
 
+use arrow_array::{RecordBatch, RecordBatchReader as _};
+use arrow_select::concat::concat_batches;
 use numpush::shm::{Arena, Part, Pool, SharedFrame, Tasks};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// Runs in a worker, on its rows of the one frame: the gain of each flight, in place of its arrival delay.
-fn gain(mut rows: Part<SharedFrame>) -> Result<usize, String> {
-    let mut columns = rows.write().map_err(|error| error.to_string())?;
+fn gain(mut rows: Part<SharedFrame>) -> Result<usize, numpush::shm::Error> {
+    let mut columns = rows.write()?;
     let departure: Vec<Option<i32>> = {
-        let delay = columns
-            .column::<i32>("dep_delay")
-            .map_err(|error| error.to_string())?;
+        let delay = columns.column::<i32>("dep_delay")?;
         (0..delay.len()).map(|row| delay.get(row)).collect()
     };
-    let mut arrival = columns
-        .column::<i32>("arr_delay")
-        .map_err(|error| error.to_string())?;
+    let mut arrival = columns.column::<i32>("arr_delay")?;
     let mut changed = 0;
     for (row, departure) in departure.into_iter().enumerate() {
         let gain = departure
             .zip(arrival.get(row))
             .map(|(departure, arrival)| departure - arrival);
         changed += usize::from(gain.is_some());
-        arrival.set(row, gain).map_err(|error| error.to_string())?;
+        arrival.set(row, gain)?;
     }
     Ok(changed)
 }
@@ -45,9 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .unwrap_or_else(|| "tests/data/flights.parquet".into());
     let workers = arguments.next().map_or(Ok(8), |count| count.parse())?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
-    let batches: Result<Vec<_>, _> = reader.with_batch_size(usize::MAX >> 1).build()?.collect();
-    let batch = batches?.pop().ok_or("an empty file")?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.build()?;
+    let schema = reader.schema();
+    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+    // A file holds many batches, a frame is one.
+    let batch = concat_batches(&schema, &batches)?;
 
     let shared = SharedFrame::from_batch(&Arena::shared(), &batch)?;
     println!(
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(workers)?;
     // Parts are at most as many as there are runs of 512 rows.
     let parts = shared.partition(workers)?;
-    let changed: Result<Vec<usize>, String> = pool
+    let changed: Result<Vec<usize>, numpush::shm::Error> = pool
         .starmap(gain, parts.into_iter().map(|part| (part,)))?
         .into_iter()
         .collect();

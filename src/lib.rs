@@ -32,3 +32,8 @@ pub mod shm {
     #[doc(inline)]
     pub use numpush_shm::*;
 }
+
+/// Runs the programs of docs/getting-started.md as tests.
+#[cfg(all(doctest, feature = "tcp", feature = "arrow", feature = "ndarray"))]
+#[doc = include_str!("../docs/getting-started.md")]
+mod getting_started {}

@@ -227,6 +227,26 @@ fn the_bytes_are_what_they_were() {
     );
 }
 
+/// The example in Python sends without numpush, over ZeroMQ.
+#[test]
+fn a_python_program_without_numpush_sends_an_array() {
+    let Some(python) = python_with("numpy, zmq") else {
+        return;
+    };
+    let mut listener = numpush::listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python/send.py");
+    let mut sender = Command::new(python)
+        .arg(script)
+        .arg(listener.address())
+        .spawn()
+        .unwrap();
+    let received = listener.accept().unwrap().recv().unwrap().message;
+    let array = received.as_array().unwrap().as_ndarray::<f64>().unwrap();
+    let shape = array.shape();
+    assert_eq!((shape, array[[2, 3]], array.sum()), (&[3, 4][..], 11.0, 66.0));
+    assert!(sender.wait().unwrap().success());
+}
+
 #[test]
 fn a_second_implementation_agrees() {
     let Some(python) = python_with("numpy, msgpack") else {

@@ -4,7 +4,9 @@ import pathlib
 import sys
 
 import numpy
-import wire
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "examples/python"))
+import wire  # noqa: E402
 
 folder = pathlib.Path(sys.argv[1])
 messages = {}
