@@ -7,7 +7,7 @@ pub const ALIGNMENT: usize = 64;
 
 /// Where received bytes land: a maker of writable regions.
 ///
-/// Implemented by [`HeapAllocator`]; an arena of shared memory implements it so that a payload goes from the socket straight
+/// Implemented by [`HeapAllocator`](crate::HeapAllocator); an arena of shared memory implements it so that a payload goes from the socket straight
 /// to where worker processes see it.
 pub trait BufferAllocator: Send {
     /// Gives a region of `len` bytes that begins at a multiple of [`ALIGNMENT`]. Its contents do not matter.

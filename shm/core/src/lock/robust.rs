@@ -14,7 +14,7 @@ use crate::lock::identity::this_thread;
 /// marks it when its holder dies, by whatever cause, and the next to lock it is told.
 ///
 /// # Invariants
-/// 1. It lies in a [lock table](crate::lock::LockTable), which is never unmapped: the kernel walks the list of held
+/// 1. It lies in a lock table, which is never unmapped: the kernel walks the list of held
 ///    robust mutexes when a thread ends, and writes to them.
 /// 2. It was initialised by its maker before anybody else could learn of it.
 #[repr(C, align(64))]

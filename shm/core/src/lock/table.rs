@@ -67,7 +67,7 @@ mod def {
     /// 1. `mapping` is mapped for reading and writing, of memory that cannot shrink. It begins with a [`Header`], and
     ///    `blocks` blocks follow it.
     /// 2. `slots` and `blocks` are what the mapping was checked for; they do not follow the shared header.
-    /// 3. It is mapped until the process ends, because every table is leaked: [`Self::leak`] is the only way to one. When a
+    /// 3. It is mapped until the process ends, because every table is leaked: [`Candidate::leak`] is the only way to one. When a
     ///    thread ends, the kernel writes to the locks it holds.
     #[derive(Debug)]
     pub(super) struct Table {
