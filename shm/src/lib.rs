@@ -58,7 +58,7 @@ pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::{NamedMemory, reap};
 pub use numpush_shm_core::{
     Holder, HugePages, LockError, LockOptions, MAX_HELD, PageOptions, PartGuard, Poison,
-    PoisonCause, ReadGuard, WriteGuard,
+    PoisonCause, ReadGuard, SharedCell, WriteGuard,
 };
 pub use object::{Handle, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners};
 pub use pool::{

@@ -1,10 +1,9 @@
-use std::cell::Cell;
 use std::io;
 
 use bytemuck::Pod;
 use ndarray::{ArrayView, Dimension, IntoDimension};
 use numpush_message::Element;
-use numpush_shm_core::{NamedMapping, reap_names};
+use numpush_shm_core::{NamedMapping, SharedCell, reap_names};
 
 use crate::array::byte_len;
 use crate::error::Error;
@@ -13,13 +12,16 @@ use crate::error::Error;
 const PREFIX: &str = "np.";
 
 /// Shared memory with a name, for programs that know no handle: Python's
-/// `multiprocessing.shared_memory.SharedMemory(name)` opens it, and the other way round.
+/// `multiprocessing.shared_memory.SharedMemory(name)` opens it, the Rust crate `shared_memory` does, and the reverse.
 ///
-/// It has no lock: every process that has it open reads and writes it at any time, so its elements are cells. Nor does
-/// the kernel keep another program of this user from truncating it, which would end this process at its next access; a
-/// program that uses it as shared memory does not do that. Between programs of numpush, share a value by its
-/// [`Handle`](crate::Handle) instead. Python below 3.13 removes the name when its process ends; later versions keep it
-/// with `track=False`.
+/// It has no lock: every process that has it open reads and writes it at any time, so its elements are
+/// [`SharedCell`]s. Nor does the kernel keep another program of this user from truncating it, which would end this
+/// process with a SIGBUS at its next access; a program that uses it as shared memory does not do that. Between programs
+/// of numpush, share a value by its [`Handle`](crate::Handle) instead.
+///
+/// Python removes the name when its process ends, although it only opened the memory. `track=False` prevents that from
+/// Python 3.13 on. Before, tell it after the opening that the name is not its own:
+/// `multiprocessing.resource_tracker.unregister("/" + name, "shared_memory")`.
 ///
 /// ```
 /// use numpush_shm::NamedMemory;
@@ -96,7 +98,7 @@ impl NamedMemory {
     }
 
     /// The memory as elements, without the bytes after the last whole one; `None` if it was opened read-only.
-    pub fn cells<T: Pod>(&self) -> Option<&[Cell<T>]> {
+    pub fn cells<T: Pod>(&self) -> Option<&[SharedCell<T>]> {
         self.memory.cells()
     }
 
@@ -107,7 +109,7 @@ impl NamedMemory {
     pub fn array<T: Element + Pod, D: Dimension>(
         &self,
         shape: impl IntoDimension<Dim = D>,
-    ) -> Result<Option<ArrayView<'_, Cell<T>, D>>, Error> {
+    ) -> Result<Option<ArrayView<'_, SharedCell<T>, D>>, Error> {
         let shape = shape.into_dimension();
         let bytes = byte_len::<T>(shape.slice())?;
         let too_short = || Error::Range {

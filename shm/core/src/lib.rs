@@ -10,12 +10,14 @@
     reason = "mutexes and memory between processes: the crates above forbid it"
 )]
 
+mod cell;
 mod lock;
 mod memory;
 mod named;
 mod partition;
 mod view;
 
+pub use cell::SharedCell;
 pub use lock::{
     CommitHold, Holder, LockAddress, LockError, LockOptions, LockState, MAX_HELD, MutexHold,
     OwnedLock, Poison, PoisonCause, ReadHold, RobustRwLock, WriteHold, forks,

@@ -1,6 +1,6 @@
-//! Shared memory with a name, for programs that open it by name; shm_overview(7).
+//! Shared memory with a name, for programs that open it by name;
+//! [shm_overview(7)](https://man7.org/linux/man-pages/man7/shm_overview.7.html).
 
-use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -8,96 +8,81 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
-use numpush_os::{commit_file, size_to_allocate};
+use numpush_os::{FileId, commit_file, size_to_allocate, user};
+
+use crate::cell::SharedCell;
 
 /// Where the kernel keeps shared memory with names.
 const FOLDER: &str = "/dev/shm";
 
 mod def {
-    use super::{Cell, File, Pod, io};
-    use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-    use std::num::NonZeroUsize;
-    use std::ptr::NonNull;
+    use super::{File, Pod, SharedCell, io};
+    use crate::cell::copy_shared;
+    use memmap2::{MmapOptions, MmapRaw};
 
     /// Named memory, mapped.
     ///
     /// # Invariants
-    /// 1. `base` points to `len` bytes, mapped for reading (and writing, if `writable`) while `self` lives. Every page
-    ///    was allocated when they were mapped.
-    /// 2. References to the bytes are to cells: others may write them at any time. Cells are not for threads.
+    /// 1. `mapping` is mapped for reading (and writing, if `writable`) while `self` lives. Every page was allocated when it
+    ///    was mapped.
+    /// 2. The bytes are only accessed by atomics: others may write them at any time.
     ///
-    /// What cannot be had of named memory is a seal: a program of the same user that truncates it makes the next
-    /// access a SIGBUS. No program that only uses the POSIX calls does so after it made the memory.
+    /// Named memory cannot be sealed: a program of the same user that truncates it makes the next access a SIGBUS, which
+    /// ends the process and corrupts nothing. No program that only uses the POSIX calls does so after it made the memory.
     #[derive(Debug)]
     pub(super) struct Mapping {
-        base: NonNull<u8>,
-        len: usize,
+        mapping: MmapRaw,
         writable: bool,
     }
 
-    // SAFETY: the mapping belongs to the process; its cells are reached by one thread at a time, as it is not Sync.
-    unsafe impl Send for Mapping {}
-
     impl Mapping {
         pub(super) fn new(file: &File, len: usize, writable: bool) -> io::Result<Self> {
-            let length = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
-            let read = ProtFlags::PROT_READ;
-            let protection = if writable {
-                read | ProtFlags::PROT_WRITE
+            if len == 0 {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            let mut options = MmapOptions::new();
+            options.len(len);
+            let mapping = if writable {
+                options.map_raw(file)
             } else {
-                read
-            };
-            // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-            let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0) }?;
-            Ok(Self {
-                base: base.cast(),
-                len,
-                writable,
-            })
+                options.map_raw_read_only(file)
+            }?;
+            Ok(Self { mapping, writable })
         }
 
         pub(super) fn len(&self) -> usize {
-            self.len
+            self.mapping.len()
         }
 
         /// Every whole `T` of it.
-        pub(super) fn cells<T: Pod>(&self) -> Option<&[Cell<T>]> {
+        pub(super) fn cells<T: Pod>(&self) -> Option<&[SharedCell<T>]> {
+            const { assert!(align_of::<T>() <= 4096, "more than a page's alignment") };
             let count = self
-                .len
+                .len()
                 .checked_div(size_of::<T>())
                 .filter(|_| self.writable)?;
-            // SAFETY: inside the mapping (1), which begins on a page; any bytes are a `T`; cells may change (2).
-            Some(unsafe { std::slice::from_raw_parts(self.base.cast().as_ptr(), count) })
+            let first = self.mapping.as_mut_ptr().cast::<SharedCell<T>>();
+            // SAFETY: inside the mapping (1), which begins on a page; any bytes are a `T`; cells access by atomics (2).
+            Some(unsafe { std::slice::from_raw_parts(first, count) })
         }
 
-        /// Copies bytes from `offset` on; what others write meanwhile may be in it or not.
+        /// Copies bytes from `offset` on. Of what others write meanwhile some words may be old and others new.
         pub(super) fn copy_to(&self, offset: usize, bytes: &mut [u8]) {
-            assert!(
-                offset
-                    .checked_add(bytes.len())
-                    .is_some_and(|end| end <= self.len)
-            );
+            let end = offset.checked_add(bytes.len());
+            assert!(end.is_some_and(|end| end <= self.len()));
             // SAFETY: inside the mapping, by the check above.
-            let from = unsafe { self.base.add(offset) };
-            // SAFETY: both are valid for so many bytes, and a private buffer does not overlap a mapping of ours.
-            unsafe {
-                std::ptr::copy_nonoverlapping(from.as_ptr(), bytes.as_mut_ptr(), bytes.len())
-            };
-        }
-    }
-
-    impl Drop for Mapping {
-        fn drop(&mut self) {
-            // SAFETY: the range is ours (1), and no borrow outlives `self`. It cannot fail for such a range.
-            let _ = unsafe { munmap(self.base.cast(), self.len) };
+            let from = unsafe { self.mapping.as_ptr().add(offset) };
+            // SAFETY: as above; readable (1), and only accessed by atomics (2).
+            unsafe { copy_shared(from, bytes) };
         }
     }
 }
 
-/// Memory with a name, which any program of this user can open: Python's `multiprocessing.shared_memory`, say.
+/// Memory with a name, which any program of this user can open: for example Python's `multiprocessing.shared_memory`, or
+/// the crate `shared_memory`.
 ///
-/// Nothing orders the access of those who have it open, and nothing keeps one of them from truncating it. What is
-/// shared between programs of numpush is better shared without a name.
+/// Nothing orders the accesses of those who have it open, and nothing keeps one of them from truncating it: the next access
+/// then ends this process with a SIGBUS. What is shared between programs of numpush is better shared without a name.
 #[derive(Debug)]
 pub struct NamedMapping {
     mapping: def::Mapping,
@@ -184,20 +169,21 @@ impl NamedMapping {
         self.len() == 0
     }
 
-    /// Every whole `T` of it, to read and write; others may do so at the same time. `None` if it is read-only.
-    pub fn cells<T: Pod>(&self) -> Option<&[Cell<T>]> {
+    /// Every whole `T` of it, to read and write, as others may do at the same time. `None` if it is read-only, or if a `T`
+    /// has no bytes.
+    pub fn cells<T: Pod>(&self) -> Option<&[SharedCell<T>]> {
         self.mapping.cells()
     }
 
-    /// Copies bytes from `offset` on.
+    /// Copies bytes from `offset` on. If others write them at the same time, some words of 8 bytes may be old and others new.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If the memory ends first.
     pub fn copy_to(&self, offset: usize, bytes: &mut [u8]) {
         self.mapping.copy_to(offset, bytes);
     }
 
-    /// Lets the name stay when this value is gone: somebody else will take it away.
+    /// Keeps the name when this value is dropped: another program will remove it.
     pub fn keep_name(&mut self) {
         self.owned = false;
     }
@@ -205,23 +191,21 @@ impl NamedMapping {
 
 impl Drop for NamedMapping {
     fn drop(&mut self) {
-        // Only if it is still the same memory: the name may have been taken away and given anew.
-        let ours = self.file.metadata().map(|file| (file.dev(), file.ino()));
-        let Ok(path) = path_of(&self.name) else {
+        // Only if it is still the same memory: the name may have been removed and given anew.
+        let (Ok(ours), Ok(path)) = (FileId::of(&*self.file), path_of(&self.name)) else {
             return;
         };
-        let named = std::fs::symlink_metadata(&path).map(|file| (file.dev(), file.ino()));
-        if self.owned && ours.is_ok() && ours.ok() == named.ok() {
+        if self.owned && FileId::of_path(&path).is_ok_and(|named| named == ours) {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Takes away the names that begin with `prefix`, belong to this user, and that no program of numpush has open. A
-/// program that has one open all the same keeps its memory; only the name goes.
+/// Removes the names that begin with `prefix`, belong to this user, and that no program of numpush has open. Returns them
+/// in order. A program of another kind that has one open keeps its memory; only the name goes.
 ///
 /// # Errors
-/// What reading /dev/shm says.
+/// What reading /dev/shm reports.
 pub fn reap_names(prefix: &str) -> io::Result<Vec<String>> {
     let mut reaped = Vec::new();
     for entry in std::fs::read_dir(FOLDER)? {
@@ -240,15 +224,14 @@ fn reap(path: &Path) -> io::Result<bool> {
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
-    if !file.metadata()?.is_file() || file.metadata()?.uid() != numpush_os::user() {
+    if !file.metadata()?.is_file() || file.metadata()?.uid() != user() {
         return Ok(false);
     }
     let Ok(locked) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
         return Ok(false);
     };
     // Between the open and the lock the name may have become another's.
-    let (held, named) = (locked.metadata()?, std::fs::symlink_metadata(path)?);
-    let same = (held.dev(), held.ino()) == (named.dev(), named.ino());
+    let same = FileId::of(&*locked)? == FileId::of_path(path)?;
     if same {
         std::fs::remove_file(path)?;
     }

@@ -13,6 +13,7 @@ use super::wait::Wait;
 use super::words::CLOSING;
 
 /// The lock, held for reading. Ends when dropped, in the thread that took it.
+#[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct ReadHold {
     lock: RobustRwLock,
@@ -81,6 +82,7 @@ impl Drop for ReadHold {
 }
 
 /// The lock, held for writing. Ends when dropped, in the thread that took it; a panic on the way poisons the lock.
+#[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct WriteHold {
     lock: RobustRwLock,
@@ -208,6 +210,7 @@ impl Drop for WriteHold {
 }
 
 /// The lock, held to write the buffer that nobody reads.
+#[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct CommitHold {
     lock: RobustRwLock,
@@ -256,6 +259,7 @@ impl Drop for CommitHold {
 }
 
 /// The lock, held as a plain mutex.
+#[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct MutexHold {
     lock: RobustRwLock,
