@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, Weak};
 
-use numpush_message::{DecodeError, Encoder, Flags, Header, Limits, Message};
+use numpush_message::{Buffer, DecodeError, Encoder, Flags, Header, Limits, Message};
 
 use numpush_os::lock;
 
@@ -223,10 +223,11 @@ impl Transport for Queues {
             }
             state.sender_gone.then(|| Err(cx.disconnected(0)))
         })?;
-        if cx.allocator.insists() {
-            return copy_into(received, cx);
+        let mut takes = |buffer: &Buffer<'static>| cx.allocator.adopt(buffer.clone()).is_ok();
+        if received.message.buffers().all(&mut takes) {
+            return Ok(received);
         }
-        Ok(received)
+        copy_into(received, cx)
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
@@ -247,7 +248,7 @@ impl Transport for Queues {
     }
 }
 
-/// The same message in the allocator's memory.
+/// The same message in buffers that the allocator takes.
 fn copy_into(received: Received, cx: &mut Context<'_>) -> Result<Received, Error> {
     let Received {
         message,
@@ -258,11 +259,18 @@ fn copy_into(received: Received, cx: &mut Context<'_>) -> Result<Received, Error
         let limits = Limits::default().with_payload(u64::MAX);
         let (_, header) = Header::parse(encoder.head(), &limits)?;
         let mut buffers = Vec::with_capacity(encoder.buffers().len());
-        for buffer in encoder.buffers() {
-            let mut memory = cx.allocator.allocate(buffer.len())?;
-            memory.as_mut_slice().copy_from_slice(buffer);
+        for buffer in message.buffers() {
+            let refused = match cx.allocator.adopt(buffer.clone()) {
+                Ok(buffer) => {
+                    buffers.push(buffer);
+                    continue;
+                }
+                Err(refused) => refused,
+            };
+            let mut memory = cx.allocator.allocate(refused.len())?;
+            memory.as_mut_slice().copy_from_slice(&refused);
             buffers.push(memory.freeze());
-            transfer.copied += buffer.len() as u64;
+            transfer.copied += refused.len() as u64;
         }
         header.resolve(buffers)
     };

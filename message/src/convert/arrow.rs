@@ -232,17 +232,19 @@ fn variable<O: Offset>(
     vec![validity, offsets, share(values)]
 }
 
-fn share(buffer: ArrowBuffer) -> Buffer<'static> {
-    struct Owner(ArrowBuffer);
-    impl AsRef<[u8]> for Owner {
-        fn as_ref(&self) -> &[u8] {
-            self.0.as_slice()
-        }
+struct ArrowOwner(ArrowBuffer);
+
+impl AsRef<[u8]> for ArrowOwner {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_slice()
     }
+}
+
+fn share(buffer: ArrowBuffer) -> Buffer<'static> {
     if buffer.is_empty() {
         Buffer::default()
     } else {
-        Buffer::from_owner(Owner(buffer))
+        Buffer::from_owner(ArrowOwner(buffer))
     }
 }
 
@@ -271,10 +273,10 @@ fn lend(buffer: &Buffer<'static>) -> ArrowBuffer {
         // Arrow wants even no bytes to be aligned.
         return arrow_buffer::MutableBuffer::new(0).into();
     }
-    match buffer.shared() {
-        Some(bytes) => ArrowBuffer::from(bytes.clone()),
-        // A `'static` borrow lives as long as the program.
-        None => ArrowBuffer::from(Bytes::from_owner(buffer.clone())),
+    match (buffer.owner::<ArrowOwner>(), buffer.owner_range()) {
+        // What came from Arrow goes back as it was.
+        (Some(owner), Some(range)) => owner.0.slice_with_length(range.start, range.len()),
+        _ => ArrowBuffer::from(Bytes::from(buffer.clone())),
     }
 }
 

@@ -94,6 +94,11 @@ impl<'a> Array<'a> {
         &self.data
     }
 
+    /// Takes the elements' bytes out of the array.
+    pub fn into_data(self) -> Buffer<'a> {
+        self.data
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()

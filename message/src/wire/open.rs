@@ -114,11 +114,7 @@ impl Header {
         self.into_message(lens.iter().map(|&len| {
             let end = at.saturating_add(to_usize(len));
             let range = std::mem::replace(&mut at, end.saturating_add(gap(to_usize(len))))..end;
-            if range.is_empty() {
-                Buffer::default()
-            } else {
-                bytes.slice(range)
-            }
+            bytes.slice(range)
         }))
     }
 }

@@ -2,19 +2,18 @@
 
 mod free;
 mod frozen;
-mod landed;
 mod options;
+mod region;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use numpush_message::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
+use numpush_message::{ALIGNMENT, AllocError, Buffer, BufferAllocator, BufferMut};
 use numpush_shm_core::{HUGE_PAGE, HugePages, MemoryRange, Owned, SharedPages, forks};
 
 use free::FreeRuns;
 pub(crate) use frozen::freeze;
-pub(crate) use landed::landed;
 pub use options::ArenaOptions;
 
 use crate::error::Error;
@@ -327,11 +326,18 @@ impl Drop for Reservation {
 
 impl BufferAllocator for Arena {
     fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
-        Ok(Box::new(landed::ArenaBufferMut::new(self.reserve(len)?)))
+        Ok(Box::new(region::ArenaBufferMut::new(self.reserve(len)?)))
     }
 
-    fn insists(&self) -> bool {
-        true
+    /// Takes nothing but its own memory: workers see nothing else.
+    fn adopt(&mut self, buffer: Buffer<'static>) -> Result<Buffer<'static>, Buffer<'static>> {
+        let owner = buffer.owner::<Allocation>();
+        let is_ours = owner.is_some_and(|own| Arc::ptr_eq(&own.home.arena, &self.inner));
+        if is_ours || buffer.is_empty() {
+            Ok(buffer)
+        } else {
+            Err(buffer)
+        }
     }
 }
 

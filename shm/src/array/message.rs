@@ -1,10 +1,8 @@
 //! Messages that become shared arrays, and shared arrays that become messages. Neither copies.
 
-use std::sync::Arc;
-
 use numpush_message::{Body, Message};
 
-use crate::arena::{freeze, landed};
+use crate::arena::{Allocation, Arena, freeze};
 use crate::array::description::ArrayDescription;
 use crate::error::Error;
 use crate::object::{Describe, Object, Released, make_locks};
@@ -20,14 +18,16 @@ pub(super) fn from_message<M: Describe>(
     let sent = ArrayDescription::new(array.dtype(), array.shape(), array.strides());
     let description = describe(sent)?;
     let locks = make_locks(1)?;
-    let (allocation, offset) = landed(array.data()).ok_or(Error::NotShared)?;
-    let len = array.data().len();
-    drop(array);
-    let allocation = Arc::try_unwrap(allocation).map_err(|_| Error::InUse {
-        what: "a clone of the message's buffers reads it",
-    })?;
-    let (_, claim) = allocation.claimed.split(offset);
-    let (claim, _) = claim.split(len);
+    let data = array.into_data();
+    let (allocation, range) = if data.is_empty() {
+        // No bytes lie nowhere; a lock needs something to guard all the same.
+        (Arena::shared().reserve(0)?, 0..0)
+    } else {
+        let range = data.owner_range().unwrap_or_default();
+        (Allocation::of(data)?, range)
+    };
+    let (_, claim) = allocation.claimed.split(range.start);
+    let (claim, _) = claim.split(range.len());
     Ok(Object::new(
         description,
         vec![claim],

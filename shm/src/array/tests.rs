@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use ndarray::{Array2, Axis, Ix1, Ix2, array};
-use numpush_message::{Array, BufferAllocator as _, Element as _, Message};
+use ndarray::{Array2, ArrayView2, Axis, Ix1, Ix2, array};
+use numpush_message::{Array, BufferAllocator as _, Element as _, Encoder, Flags, Limits, Message};
 use numpush_shm_core::{LockError, LockOptions};
 
 use crate::arena::Arena;
@@ -53,6 +53,23 @@ fn a_landed_message_becomes_an_array_without_a_copy() {
     );
     drop(message);
     assert_eq!(arena.usage().used, 0);
+}
+
+#[test]
+fn an_empty_array_is_shared_wherever_it_was_received() {
+    let mut arena = arena();
+    let none: ArrayView2<'_, f64> = ArrayView2::from_shape((0, 3), &[]).unwrap();
+    let sent = Message::from(Array::borrowed(&none).unwrap());
+    let record = Encoder::new(&sent, 0, Flags::default())
+        .unwrap()
+        .copy_rest();
+    let mut region = arena.allocate(record.len()).unwrap();
+    region.as_mut_slice().copy_from_slice(&record);
+    let received = Message::open(&region.freeze(), &Limits::default()).unwrap();
+    for message in [received, sent.into_owned_or_copy()] {
+        let shared = SharedArray::<f64, Ix2>::from_message(message).unwrap();
+        assert_eq!(shared.read().unwrap().shape(), [0, 3]);
+    }
 }
 
 #[test]

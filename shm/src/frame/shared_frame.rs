@@ -5,7 +5,7 @@ use numpush_message::{Body, Buffer, Column, Frame, Message};
 use numpush_shm_core::{LockError, LockOptions, MemoryRange, Owned};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::{Allocation, Arena, Reservation, freeze, landed};
+use crate::arena::{Allocation, Arena, Reservation, freeze};
 use crate::error::{ConvertError, Error};
 use crate::frame::description::{ColumnDescription, FrameDescription};
 use crate::frame::{FrameReadGuard, FrameWriteGuard};
@@ -58,13 +58,15 @@ impl SharedFrame {
             });
         };
         let mut pieces: Vec<(usize, usize)> = Vec::new();
-        let mut allocations: HashMap<usize, Arc<Allocation>> = HashMap::new();
+        // One buffer of each allocation, to take the allocation out of once all others are gone.
+        let mut last: HashMap<usize, Buffer<'static>> = HashMap::new();
         let mut lost = false;
         let description = FrameDescription::new(&frame, |buffer| {
             pieces.push((buffer.as_ptr().addr(), buffer.len()));
-            match landed(buffer) {
-                Some((allocation, _)) => {
-                    drop(allocations.insert(Arc::as_ptr(&allocation).addr(), allocation))
+            match buffer.owner::<Allocation>() {
+                Some(allocation) => {
+                    last.entry(std::ptr::from_ref(allocation).addr())
+                        .or_insert_with(|| buffer.clone().into_owned_or_copy());
                 }
                 None => lost = true,
             }
@@ -76,10 +78,8 @@ impl SharedFrame {
         }
         let mut claims: Vec<Option<(MemoryRange<Owned>, Arc<Reservation>)>> =
             pieces.iter().map(|_| None).collect();
-        for allocation in allocations.into_values() {
-            let allocation = Arc::try_unwrap(allocation).map_err(|_| Error::InUse {
-                what: "a clone of the message's buffers reads it",
-            })?;
+        for buffer in last.into_values() {
+            let allocation = Allocation::of(buffer)?;
             cut(allocation, &pieces, &mut claims)?;
         }
         let all: Option<Vec<_>> = claims.into_iter().collect();

@@ -119,48 +119,43 @@ pub fn read(
     max_message: u64,
 ) -> Result<Received, Error> {
     let name = path.display().to_string();
-    let file = File::open(path).map_err(Error::io(Operation::Open, &name))?;
+    let mut file = File::open(path).map_err(Error::io(Operation::Open, &name))?;
     let limits = Limits::default().with_payload(max_message);
     let invalid = |source| Error::InvalidMessage {
         peer: name.clone(),
         source,
     };
-    if !allocator.insists()
-        && let Ok(mapping) = FileMapping::new(&file)
-    {
+    let mut transfer = Transfer {
+        path: TransferPath::Read,
+        reason: PathReason::NotImmutable,
+        system_calls: 3,
+        ..Transfer::default()
+    };
+    if let Ok(mapping) = FileMapping::new(&file) {
         let stability = if os::is_sealed(&file) {
             Stability::Sealed
         } else {
             Stability::File
         };
+        let descriptor = Arc::new(OwnedFd::from(file));
         let backing = Backing {
-            file: Arc::new(OwnedFd::from(file)),
+            file: Arc::clone(&descriptor),
             offset: 0,
             stability,
         };
-        let message = Message::open(&Buffer::from_owner(mapping).with_backing(backing), &limits)
-            .map_err(invalid)?;
-        let (path, reason) = (TransferPath::Map, PathReason::Immutable);
-        let transfer = Transfer {
-            bytes: message.payload_len(),
-            copied: 0,
-            system_calls: 5,
-            path,
-            reason,
-        };
-        return Ok(Received { message, transfer });
+        transfer.system_calls += 2;
+        let mapped = Buffer::from_owner(mapping).with_backing(backing);
+        if let Ok(mapped) = allocator.adopt(mapped) {
+            let message = Message::open(&mapped, &limits).map_err(invalid)?;
+            transfer.bytes = message.payload_len();
+            (transfer.path, transfer.reason) = (TransferPath::Map, PathReason::Immutable);
+            return Ok(Received { message, transfer });
+        }
+        transfer.reason = PathReason::Allocator;
+        // The refused buffer is gone, and its descriptor is ours again.
+        let ours = Arc::try_unwrap(descriptor).or_else(|shared| shared.try_clone());
+        file = ours.map_err(Error::io(Operation::Open, &name))?.into();
     }
-    let reason = if allocator.insists() {
-        PathReason::Allocator
-    } else {
-        PathReason::NotImmutable
-    };
-    let mut transfer = Transfer {
-        path: TransferPath::Read,
-        reason,
-        system_calls: 3,
-        ..Transfer::default()
-    };
     let message =
         read_record(&file, allocator, limits, &mut transfer.system_calls).map_err(|fault| {
             match fault {

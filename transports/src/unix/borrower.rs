@@ -100,18 +100,18 @@ impl Borrower {
                 os::read_at(file, region.as_mut_slice(), reference.offset).map_err(|_| outside)?;
                 (transfer.path, transfer.reason) = (TransferPath::Read, PathReason::ForeignUser);
                 buffers.push(region.freeze());
-            } else if allocator.insists() {
-                let mut region = allocator.allocate(len)?;
-                let start = to_usize(reference.offset);
-                region
-                    .as_mut_slice()
-                    .copy_from_slice(&foreign.bytes()[start..start + len]);
-                (transfer.path, transfer.reason) =
-                    (TransferPath::SegmentCopy, PathReason::Allocator);
-                transfer.copied += len as u64;
-                buffers.push(region.freeze());
-            } else {
-                buffers.push(foreign.lend(reference.offset, len, &lease));
+                continue;
+            }
+            match allocator.adopt(foreign.lend(reference.offset, len, &lease)) {
+                Ok(buffer) => buffers.push(buffer),
+                Err(lent) => {
+                    let mut region = allocator.allocate(len)?;
+                    region.as_mut_slice().copy_from_slice(&lent);
+                    (transfer.path, transfer.reason) =
+                        (TransferPath::SegmentCopy, PathReason::Allocator);
+                    transfer.copied += len as u64;
+                    buffers.push(region.freeze());
+                }
             }
         }
         Ok((header.resolve(buffers)?, transfer))

@@ -112,7 +112,10 @@ pub(super) fn decode(
     };
     let mut buffers = Vec::with_capacity(rest.len());
     for frame in rest {
-        if let Some(buffer) = allocator.adopt(frame) {
+        // The library puts frames anywhere; elements of 16 bytes, the largest, must be aligned.
+        if frame.as_ptr().align_offset(16) == 0
+            && let Ok(buffer) = allocator.adopt(frame.clone().into())
+        {
             buffers.push(buffer);
             continue;
         }
