@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "sum of {:?}: {}",
         array.shape(),
-        array.as_ndarray::<f64>()?.sum()
+        array.as_ndarray::<f64, ndarray::Ix2>()?.sum()
     );
     sender.join().map_err(|_| "the sender panicked")??;
     Ok(())

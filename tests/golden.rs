@@ -241,9 +241,16 @@ fn a_python_program_without_numpush_sends_an_array() {
         .spawn()
         .unwrap();
     let received = listener.accept().unwrap().recv().unwrap().message;
-    let array = received.as_array().unwrap().as_ndarray::<f64>().unwrap();
+    let array = received
+        .as_array()
+        .unwrap()
+        .as_ndarray::<f64, ndarray::IxDyn>()
+        .unwrap();
     let shape = array.shape();
-    assert_eq!((shape, array[[2, 3]], array.sum()), (&[3, 4][..], 11.0, 66.0));
+    assert_eq!(
+        (shape, array[[2, 3]], array.sum()),
+        (&[3, 4][..], 11.0, 66.0)
+    );
     assert!(sender.wait().unwrap().success());
 }
 
@@ -280,7 +287,11 @@ fn a_second_implementation_agrees() {
             .message
     };
     let fortran = read("python-fortran.out");
-    let floats = fortran.as_array().unwrap().as_ndarray::<f64>().unwrap();
+    let floats = fortran
+        .as_array()
+        .unwrap()
+        .as_ndarray::<f64, ndarray::Ix2>()
+        .unwrap();
     assert_eq!((floats.shape(), floats[[2, 1]]), (&[3, 4][..], 9.0));
     assert_eq!(fortran.attributes["from"], "python");
     let times = read("python-times.out");

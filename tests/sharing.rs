@@ -64,7 +64,7 @@ fn arrays_land_in_the_arena_over_every_transport() {
         *shared.write().unwrap() *= 2.0;
         let back = shared.into_message().unwrap();
         assert_eq!(
-            back.as_array().unwrap().as_ndarray::<f64>().unwrap()[[299, 399]],
+            back.as_array().unwrap().as_ndarray::<f64, Ix2>().unwrap()[[299, 399]],
             sent[[299, 399]] * 2.0
         );
         drop(back);
@@ -131,7 +131,7 @@ fn a_shared_array_is_sent_from_where_it_lies() {
             .message
             .as_array()
             .unwrap()
-            .as_ndarray::<f64>()
+            .as_ndarray::<f64, Ix2>()
             .unwrap()
             .sum(),
         10_000.0
@@ -170,7 +170,7 @@ fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
             .message
             .as_array()
             .unwrap()
-            .as_ndarray::<f64>()
+            .as_ndarray::<f64, Ix2>()
             .unwrap()
             .sum(),
         20_000.0

@@ -271,7 +271,7 @@ fn views_share_memory() {
     )
     .unwrap();
     let cost = allocated(|| {
-        let view = array.as_ndarray::<f64>().unwrap();
+        let view = array.as_ndarray::<f64, ndarray::Ix2>().unwrap();
         assert_eq!(view.as_ptr().addr(), array.data().as_ptr().addr());
         let again = Message::from(Array::borrowed(&view).unwrap());
         assert_eq!(

@@ -25,8 +25,8 @@ fuzz_target!(|bytes: Vec<u8>| {
         let _ = frame.to_batch();
     }
     if let Some(array) = message.as_array() {
-        let _ = array.as_ndarray::<f64>();
-        let _ = array.as_ndarray::<bool>();
+        let _ = array.as_ndarray::<f64, ndarray::IxDyn>();
+        let _ = array.as_ndarray::<bool, ndarray::IxDyn>();
         let _ = array.clone().into_c_order_or_copy();
     }
     let mut encoder =

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::model::column_type::Storage;
 use crate::model::{
     ArrowTimeUnit, Buffer, Column, ColumnData, ColumnError, ColumnType, Dictionary, Frame,
-    FrameError, NameError,
+    FrameError, Message, NameError,
 };
 
 /// Why a record batch is not a frame, or the other way round.
@@ -49,6 +49,25 @@ impl From<NameError> for ArrowError {
 
 impl Frame<'static> {
     /// Takes the columns of a record batch, without copying what is not forced by a slice.
+    ///
+    /// `Frame::try_from(&batch)` and `Message::try_from(&batch)` do the same.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+    /// use numpush_message::Frame;
+    ///
+    /// let carrier: ArrayRef = Arc::new(StringArray::from(vec!["UA", "DL", "AA"]));
+    /// let delay: ArrayRef = Arc::new(Int32Array::from(vec![Some(2), None, Some(-6)]));
+    /// let batch = RecordBatch::try_from_iter([("carrier", carrier), ("delay", delay)])?;
+    ///
+    /// let frame = Frame::from_batch(&batch)?;
+    /// assert_eq!((frame.rows(), frame.copied_bytes()), (3, 0));
+    /// assert_eq!(frame.column("delay").map(|column| column.data().null_count()), Some(1));
+    /// assert_eq!(frame.to_batch()?, batch);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// A sliced batch ships only its rows (dictionaries stay whole). Two things cannot be cut in place and are copied:
     /// a bitmap whose slice begins or ends inside a byte, and offsets that do not begin at zero;
@@ -102,6 +121,30 @@ impl Frame<'static> {
             arrays,
             &options,
         )?)
+    }
+}
+
+impl TryFrom<&RecordBatch> for Frame<'static> {
+    type Error = ArrowError;
+
+    fn try_from(batch: &RecordBatch) -> Result<Self, ArrowError> {
+        Self::from_batch(batch)
+    }
+}
+
+impl TryFrom<&RecordBatch> for Message<'static> {
+    type Error = ArrowError;
+
+    fn try_from(batch: &RecordBatch) -> Result<Self, ArrowError> {
+        Frame::from_batch(batch).map(Self::from)
+    }
+}
+
+impl TryFrom<&Frame<'static>> for RecordBatch {
+    type Error = ArrowError;
+
+    fn try_from(frame: &Frame<'static>) -> Result<Self, ArrowError> {
+        frame.to_batch()
     }
 }
 
@@ -405,7 +448,7 @@ mod tests {
         let frame = Frame::from_batch(&batch).unwrap();
         assert_eq!(frame.copied_bytes(), 0);
         frame.validate().unwrap();
-        let back = frame.to_batch().unwrap();
+        let back = RecordBatch::try_from(&frame).unwrap();
         assert_eq!(back, batch);
         let (there, here) = (back.column(0).to_data(), batch.column(0).to_data());
         assert_eq!(there.buffers()[0].as_ptr(), here.buffers()[0].as_ptr());

@@ -1,29 +1,63 @@
 use bytemuck::checked;
-use ndarray::{ArrayBase, ArrayRef, ArrayViewD, Axis, Data, Dimension, IxDyn};
+use ndarray::{ArrayBase, ArrayRef, ArrayView, ArrayViewD, Axis, Data, Dimension, IxDyn};
 
-use crate::model::{Array, Buffer, Dtype, Element, NotDense, Scalar};
+use crate::model::{Array, Buffer, Dtype, Element, Message, NotDense, Scalar};
 
 /// Why an array cannot be viewed as elements of a type.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each field is named in the variant's message")]
 pub enum ViewError {
     /// Another element type, or the other byte order.
     #[error("array of {found} cannot be viewed as {wanted}")]
-    Dtype { found: Dtype, wanted: Scalar },
+    Dtype {
+        /// Element type of the array.
+        found: Dtype,
+        /// Element type of the view.
+        wanted: Scalar,
+    },
+    /// Another number of axes.
+    #[error("array of shape {shape:?} cannot be viewed with {wanted} axes")]
+    Dimensions {
+        /// Elements along each axis of the array.
+        shape: Vec<usize>,
+        /// Axes of the view.
+        wanted: usize,
+    },
     /// The bytes do not lie where elements of this type may lie.
     #[error("array data at address {address:#x} is not aligned to {align} bytes")]
-    Misaligned { address: usize, align: usize },
+    Misaligned {
+        /// Address of the first byte.
+        address: usize,
+        /// Alignment of the element type in bytes.
+        align: usize,
+    },
     /// Bytes that are no value of the type (a bool that is neither 0 nor 1).
     #[error("array of {wanted} holds bytes that are no such value")]
-    BitPattern { wanted: Scalar },
+    BitPattern {
+        /// Element type of the view.
+        wanted: Scalar,
+    },
 }
 
 impl<'a> Array<'a> {
     /// Borrows an ndarray whose elements fill one run of memory, in any order of axes. Copies nothing.
     ///
+    /// `Array::try_from(&array)` and `Message::try_from(&array)` do the same.
+    ///
+    /// ```
+    /// use ndarray::{Ix2, array};
+    /// use numpush_message::Array;
+    ///
+    /// let matrix = array![[1.0, 2.0], [3.0, 4.0]];
+    /// let columns_first = matrix.t();
+    /// let array = Array::borrowed(&columns_first)?;
+    /// assert_eq!(array.strides(), Some(&[8, 16][..]));
+    /// assert_eq!(array.as_ndarray::<f64, Ix2>()?, columns_first);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`NotDense`] if they do not (every second column, say): see [`Self::copy_of`].
+    /// [`NotDense`] if the elements leave gaps, for example every second column: see [`Self::copy_of`].
     pub fn borrowed<T: Element, D: Dimension>(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
         let none: &'a [T] = &[];
         let elements = if array.is_empty() {
@@ -83,14 +117,29 @@ impl<'a> Array<'a> {
         Ok(array.expect("the owner has the layout of its view"))
     }
 
-    /// The elements as an ndarray view. Copies nothing.
+    /// The elements as an ndarray view with axes `D`: [`Ix2`](ndarray::Ix2) for a matrix, [`IxDyn`] for any number of
+    /// axes. Copies nothing.
+    ///
+    /// Where the type of the view is written out, it need not be repeated:
+    ///
+    /// ```
+    /// use ndarray::{ArrayView2, Ix2};
+    /// use numpush_message::{Array, Element};
+    ///
+    /// let array = Array::new(u16::SCALAR, &[2, 3], vec![0; 12].into())?;
+    /// let matrix: ArrayView2<'_, u16> = array.as_ndarray()?;
+    /// assert_eq!(matrix.dim(), (2, 3));
+    /// assert_eq!(array.as_ndarray::<u16, Ix2>()?.sum(), 0);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ViewError`] if the element type is not `T` in this machine's byte order, or the data are not aligned for it.
+    /// [`ViewError`] if the element type is not `T` in this machine's byte order, if the array has another number of
+    /// axes, or if the data are not aligned for `T`.
     ///
     /// # Panics
     /// Never: an array holds as many elements as its shape says.
-    pub fn as_ndarray<T: Element>(&self) -> Result<ArrayViewD<'_, T>, ViewError> {
+    pub fn as_ndarray<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>, ViewError> {
         if *self.dtype() != Dtype::Scalar(T::SCALAR) {
             return Err(ViewError::Dtype {
                 found: self.dtype().clone(),
@@ -131,7 +180,61 @@ impl<'a> Array<'a> {
                 view.invert_axis(Axis(axis));
             }
         }
-        Ok(view)
+        view.into_dimensionality()
+            .map_err(|_| ViewError::Dimensions {
+                shape: self.shape().into(),
+                wanted: D::NDIM.unwrap_or_default(),
+            })
+    }
+}
+
+impl<'a, T: Element, D: Dimension> TryFrom<&'a ArrayRef<T, D>> for Array<'a> {
+    type Error = NotDense;
+
+    fn try_from(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
+        Self::borrowed(array)
+    }
+}
+
+impl<'a, T, S, D> TryFrom<&'a ArrayBase<S, D>> for Array<'a>
+where
+    T: Element,
+    S: Data<Elem = T>,
+    D: Dimension,
+{
+    type Error = NotDense;
+
+    fn try_from(array: &'a ArrayBase<S, D>) -> Result<Self, NotDense> {
+        Self::borrowed(array)
+    }
+}
+
+impl<'a, T: Element, D: Dimension> TryFrom<&'a ArrayRef<T, D>> for Message<'a> {
+    type Error = NotDense;
+
+    fn try_from(array: &'a ArrayRef<T, D>) -> Result<Self, NotDense> {
+        Array::borrowed(array).map(Self::from)
+    }
+}
+
+impl<'a, T, S, D> TryFrom<&'a ArrayBase<S, D>> for Message<'a>
+where
+    T: Element,
+    S: Data<Elem = T>,
+    D: Dimension,
+{
+    type Error = NotDense;
+
+    fn try_from(array: &'a ArrayBase<S, D>) -> Result<Self, NotDense> {
+        Array::borrowed(array).map(Self::from)
+    }
+}
+
+impl<'v, T: Element, D: Dimension> TryFrom<&'v Array<'_>> for ArrayView<'v, T, D> {
+    type Error = ViewError;
+
+    fn try_from(array: &'v Array<'_>) -> Result<Self, ViewError> {
+        array.as_ndarray()
     }
 }
 
@@ -192,7 +295,7 @@ mod tests {
             cube.slice(s![..0, .., ..]),
         ] {
             let array = Array::borrowed(&view).unwrap();
-            assert_eq!(array.as_ndarray::<i32>().unwrap(), view.into_dyn());
+            assert_eq!(array.as_ndarray::<i32, IxDyn>().unwrap(), view.into_dyn());
             let memory = cube.as_slice().unwrap().as_ptr_range();
             assert!(array.data().is_empty() || memory.contains(&array.data().as_ptr().cast()));
         }
@@ -205,7 +308,7 @@ mod tests {
         assert_eq!(
             Array::borrowed(&point)
                 .unwrap()
-                .as_ndarray::<u16>()
+                .as_ndarray::<u16, IxDyn>()
                 .unwrap(),
             point.view().into_dyn()
         );
@@ -217,12 +320,32 @@ mod tests {
         let gaps = cube.slice(s![.., .., ..;2]);
         assert_eq!(Array::borrowed(&gaps).unwrap_err().shape, [2, 3, 2]);
         assert_eq!(
-            Array::copy_of(&gaps).as_ndarray::<i32>().unwrap(),
+            Array::copy_of(&gaps).as_ndarray::<i32, IxDyn>().unwrap(),
             gaps.into_dyn()
         );
         let row = ndarray::arr1(&[1, 2]);
         let repeated = row.broadcast((3, 2)).unwrap();
         assert!(Array::borrowed(&repeated).is_err());
+    }
+
+    #[test]
+    fn conversions_are_also_there_by_their_trait() {
+        let cube = cube();
+        let message = Message::try_from(&cube).unwrap();
+        let array = message.as_array().unwrap();
+        let view = ndarray::ArrayView3::<'_, i32>::try_from(array).unwrap();
+        assert_eq!(view, cube);
+        assert_eq!(
+            Array::try_from(&view).unwrap().data().as_ptr(),
+            cube.as_ptr().cast()
+        );
+        assert!(Array::try_from(&*cube).is_ok());
+        assert!(Message::try_from(&cube.slice(s![.., .., ..;2])).is_err());
+        let error = array.as_ndarray::<i32, ndarray::Ix2>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "array of shape [2, 3, 4] cannot be viewed with 2 axes"
+        );
     }
 
     #[test]
@@ -237,12 +360,12 @@ mod tests {
     fn a_wrong_type_is_named() {
         let array = Array::new("<f8".parse::<Scalar>().unwrap(), &[1], vec![0; 8].into()).unwrap();
         assert_eq!(
-            array.as_ndarray::<i64>().unwrap_err().to_string(),
+            array.as_ndarray::<i64, IxDyn>().unwrap_err().to_string(),
             "array of <f8 cannot be viewed as <i8"
         );
         let wrong = Array::new("|b1".parse::<Scalar>().unwrap(), &[1], vec![2].into()).unwrap();
         assert!(matches!(
-            wrong.as_ndarray::<bool>(),
+            wrong.as_ndarray::<bool, IxDyn>(),
             Err(ViewError::BitPattern { .. })
         ));
     }

@@ -6,6 +6,27 @@ use crate::model::shape::{self, ArrayError};
 ///
 /// C order, Fortran order and any other dense order (permuted axes, negative strides) are equal: the strides say
 /// where an element lies, and no byte of the buffer is outside all elements.
+///
+/// ```
+/// use numpush_message::{Array, Element};
+///
+/// // Two rows of three, row after row.
+/// let array = Array::new(u8::SCALAR, &[2, 3], vec![1, 2, 3, 4, 5, 6].into())?;
+/// assert_eq!((array.shape(), array.len(), array.strides()), (&[2, 3][..], 6, None));
+///
+/// // The same elements, column after column.
+/// let fortran = Array::with_strides(
+///     u8::SCALAR,
+///     &[2, 3],
+///     &[1, 2],
+///     vec![1, 4, 2, 5, 3, 6].into(),
+/// )?;
+/// assert_eq!(fortran.into_c_order_or_copy(), array);
+/// # Ok::<_, numpush_message::ArrayError>(())
+/// ```
+///
+/// With the feature `ndarray`, `Array::borrowed`, `from_owned` and `copy_of` make one of an ndarray, and `as_ndarray`
+/// views it as one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array<'a> {
     dtype: Dtype,
@@ -17,7 +38,7 @@ pub struct Array<'a> {
 
 /// A view whose elements do not fill one run of memory, so that it cannot be shipped without a copy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("view of shape {shape:?} with strides {strides:?} is not dense in memory: gather it first")]
+#[error("view of shape {shape:?} with strides {strides:?} is not dense in memory: copy it first")]
 pub struct NotDense {
     /// Elements along each axis.
     pub shape: Vec<usize>,
@@ -41,8 +62,7 @@ impl<'a> Array<'a> {
         Self::build(dtype.into(), shape.into(), None, data)
     }
 
-    /// An array whose element `[0, 0, …]` lies where its strides say: in front, or behind the elements of every axis
-    /// with a negative stride. Strides are in bytes.
+    /// An array with `strides` in bytes. Along an axis with a negative stride the first element lies last in memory.
     ///
     /// # Errors
     /// As [`Self::new`], and [`ArrayError::Strides`] if they leave gaps, overlap or reach outside.
@@ -109,7 +129,7 @@ impl<'a> Array<'a> {
         self.len() == 0
     }
 
-    /// The same elements in C order: shared if they are so already, else copied one by one.
+    /// The same elements in C order: shared if they are in it already, else copied one by one.
     pub fn into_c_order_or_copy(self) -> Self {
         let Some(strides) = &self.strides else {
             return self;

@@ -18,6 +18,17 @@ pub struct Column<'a> {
 ///
 /// The buffers are those the [Arrow columnar format](https://arrow.apache.org/docs/format/Columnar.html) lists for the
 /// type, validity bitmap first; a column without nulls has an empty bitmap. Offsets begin at zero.
+///
+/// ```
+/// use numpush_message::{Buffer, ColumnData, ColumnType};
+///
+/// // "ab", "" and "c": offsets of 32 bits, one more than there are values, and the text.
+/// let offsets: Vec<u8> = [0_i32, 2, 2, 3].iter().flat_map(|at| at.to_le_bytes()).collect();
+/// let buffers = vec![Buffer::default(), offsets.into(), Buffer::copy_of(b"abc")];
+/// let text = ColumnData::new(ColumnType::Utf8, 3, buffers)?;
+/// assert_eq!((text.len(), text.null_count()), (3, 0));
+/// # Ok::<_, numpush_message::ColumnError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnData<'a> {
     column_type: ColumnType,

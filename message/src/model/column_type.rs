@@ -6,6 +6,17 @@ use crate::model::dtype::{Scalar, ScalarKind};
 
 /// The type of a column's values, written as the Arrow C data interface writes it (`i`, `u`, `tsn:UTC`).
 ///
+/// ```
+/// use numpush_message::{ArrowTimeUnit, ColumnType};
+///
+/// let zoned: ColumnType = "tsn:America/New_York".parse()?;
+/// let zone = Some("America/New_York".into());
+/// assert_eq!(zoned, ColumnType::Timestamp(ArrowTimeUnit::Nano, zone));
+/// assert_eq!(ColumnType::Int32.to_string(), "i");
+/// assert_eq!(ColumnType::Int32.fixed_size(), Some(4));
+/// # Ok::<_, numpush_message::ColumnTypeError>(())
+/// ```
+///
 /// Source: [Arrow, the C data interface, format strings](https://arrow.apache.org/docs/format/CDataInterface.html).
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,12 +39,12 @@ pub enum ColumnType {
     LargeUtf8,
     Binary,
     LargeBinary,
-    /// Digits in all, and digits behind the point.
+    /// Digits in all (1 to 38), and digits after the point.
     Decimal128(u8, i8),
     Date32,
     Date64,
     Time(ArrowTimeUnit),
-    /// Ticks since the epoch; with a zone they are UTC and shown in that zone.
+    /// Ticks since 1970; with a zone they count in UTC, and readers show them in that zone.
     Timestamp(ArrowTimeUnit, Option<Arc<str>>),
     Duration(ArrowTimeUnit),
 }
@@ -56,9 +67,9 @@ pub(crate) enum Storage {
     Nothing,
     /// Validity, one bit a row.
     Bits,
-    /// Validity, so many bytes a row.
+    /// Validity, this number of bytes for each row.
     Fixed(usize),
-    /// Validity, offsets of so many bytes, data.
+    /// Validity, offsets of `offset` bytes each, data.
     Variable { offset: usize, text: bool },
 }
 
@@ -120,8 +131,8 @@ impl ColumnType {
         }
     }
 
-    /// The number that stands for a value in its buffer: itself, or the ticks of a date or time. `None` for types whose
-    /// values are no number of whole bytes, and for decimals, which have more bytes than any.
+    /// The number that stands for a value in its buffer: the value itself, or the ticks of a date or time. `None` for
+    /// types whose values are no numbers of whole bytes, and for decimals, which have 16 bytes.
     pub fn number(&self) -> Option<Scalar> {
         let kind = match self {
             Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => ScalarKind::Uint,
@@ -164,7 +175,7 @@ impl ColumnType {
     }
 
     fn plain(text: &str) -> Option<Self> {
-        // The first byte and the length tell most candidates apart before any text is compared.
+        // The first byte rules out most candidates before any text is compared.
         let first = text.as_bytes().first()?;
         let candidate = PLAIN
             .iter()

@@ -6,6 +6,22 @@ use crate::model::name::{NameError, check_names};
 use crate::model::validate;
 
 /// A dataframe: columns of one length, and metadata (a pandas index survives in it).
+///
+/// ```
+/// use numpush_message::{Buffer, Column, ColumnData, ColumnType, Frame};
+///
+/// // Three rows; the second is null: bit 1 of the validity bitmap is zero.
+/// let validity = Buffer::from(vec![0b101]);
+/// let values = Buffer::from(vec![7_u8, 0, 9]);
+/// let data = ColumnData::new(ColumnType::Uint8, 3, vec![validity, values])?;
+/// let frame = Frame::new(vec![Column::new("stops", data)?])?;
+/// frame.validate()?;
+/// assert_eq!((frame.rows(), frame.columns().len()), (3, 1));
+/// assert_eq!(frame.columns()[0].data().null_count(), 1);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// With the feature `arrow`, `Frame::from_batch` makes one of a record batch, and `to_batch` the other way round.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
     rows: usize,

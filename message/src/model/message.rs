@@ -5,13 +5,27 @@ use crate::model::buffer::Buffer;
 use crate::model::column::ColumnData;
 use crate::model::frame::Frame;
 
-/// The user's own words on a message: names and values, both text.
+/// What the user says about a message: names and values, both text, sorted by name.
+///
+/// They travel in the header, which has room for 64 KiB and 1 KiB more for each buffer. A name has at most
+/// [`MAX_NAME_LEN`](crate::model::MAX_NAME_LEN) bytes and no NUL; a value is any text.
 pub type Attributes = BTreeMap<String, String>;
 
 /// What is shipped: a body and attributes.
 ///
 /// A message may borrow its buffers for as long as a send takes (`'a`); a received one owns them (`'static`). Cloning
 /// is cheap: buffers are shared, never copied.
+///
+/// ```
+/// use numpush_message::{Array, Element, Message};
+///
+/// let array = Array::new(f32::SCALAR, &[2], vec![0; 8].into())?;
+/// let message = Message::from(array).with_attribute("unit", "m/s");
+/// assert_eq!(message.as_array().map(|array| array.len()), Some(2));
+/// assert_eq!(message.attributes["unit"], "m/s");
+/// assert_eq!(message.payload_len(), 64); // eight bytes and the padding after them
+/// # Ok::<_, numpush_message::ArrayError>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message<'a> {
@@ -85,7 +99,7 @@ impl<'a> Message<'a> {
         one.into_iter().chain(levels.flat_map(ColumnData::buffers))
     }
 
-    /// Bytes that were copied to build the message, before any transport saw it.
+    /// Bytes that were copied to build the message, before any transport saw it: see [`Frame::copied_bytes`].
     pub fn copied_bytes(&self) -> u64 {
         self.as_frame().map_or(0, Frame::copied_bytes)
     }

@@ -9,10 +9,26 @@ use crate::wire::layout::{CHECKSUM_CHUNK, PADDING, gap};
 use crate::wire::limits::Limits;
 use crate::wire::preamble::{Flags, PREAMBLE_LEN, Preamble, RecordKind};
 
-/// A message on its way out: says which bytes come next, and is told how many of them went.
+/// A message on its way out: returns the bytes that come next, and learns how many of them were written.
 ///
 /// It owns the head (preamble, header, padding) and borrows the buffers. The caller writes any prefix of what
-/// [`Self::gather`] lists, by any means, and reports it to [`Self::advance`].
+/// [`Self::next`] returns or [`Self::gather`] lists, by any means, and reports it to [`Self::advance`].
+///
+/// ```
+/// use numpush_message::{Array, Element, Encoder, Flags, Limits, Message};
+///
+/// let message = Message::from(Array::new(u8::SCALAR, &[5], vec![7; 5].into())?);
+/// let mut encoder = Encoder::new(&message, 0, Flags::default())?;
+/// let mut written = Vec::new();
+/// while let Some(next) = encoder.next() {
+///     // A socket that takes 40 bytes at a time.
+///     let count = next.bytes.len().min(40);
+///     written.extend_from_slice(&next.bytes[..count]);
+///     encoder.advance(count);
+/// }
+/// assert_eq!(Message::open(&written.into(), &Limits::default())?, message);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub struct Encoder<'m> {
     preamble: Preamble,
     head: Vec<u8>,
@@ -100,7 +116,7 @@ impl<'m> Encoder<'m> {
         self
     }
 
-    /// Copies what has not been written, to the end of the record.
+    /// Copies what has not been written yet, to the end of the record.
     pub fn copy_rest(mut self) -> Vec<u8> {
         let mut record = Vec::with_capacity(usize::try_from(self.record_len()).unwrap_or(0));
         while let Some(next) = self.next() {
@@ -131,7 +147,7 @@ impl<'m> Encoder<'m> {
         self.head.len() as u64 + self.preamble.payload_len + self.preamble.trailer_len()
     }
 
-    /// What comes next; `None` when all is written.
+    /// The bytes that come next; `None` when all are written.
     pub fn next(&self) -> Option<Payload<'_>> {
         let bytes = self.bytes_of(self.part)?;
         Some(Payload {
@@ -141,10 +157,10 @@ impl<'m> Encoder<'m> {
         })
     }
 
-    /// Appends what comes next to `slices`, at most `limit` bytes, up to the first buffer that `set_aside` names (to
-    /// be written by other means). Returns the number of bytes.
+    /// Appends the bytes that come next to `slices`, at most `limit` of them, up to the first buffer that `set_aside`
+    /// picks (to be written by other means, for example sendfile(2)). Returns the number of bytes.
     ///
-    /// With checksums it lists no more than the current chunk, which is then still in the cache when it is summed.
+    /// With checksums it lists at most a quarter of a chunk, which is then still in the cache when it is summed.
     pub fn gather<'e>(
         &'e self,
         slices: &mut Vec<IoSlice<'e>>,
@@ -175,7 +191,7 @@ impl<'m> Encoder<'m> {
         total
     }
 
-    /// Reports that the next `count` bytes are written.
+    /// Reports that the next `count` bytes are written. More than [`Self::next`] and what follows have are ignored.
     pub fn advance(&mut self, mut count: usize) {
         while let Some(left) = self.next().map(|next| next.bytes.len()) {
             let step = count.min(left);
@@ -239,7 +255,7 @@ impl<'m> Encoder<'m> {
         }
     }
 
-    /// The bytes of a part. The trailer is there only once the payload is through.
+    /// The bytes of a part. The trailer has bytes only after the whole payload is written.
     fn bytes_of(&self, part: usize) -> Option<&[u8]> {
         let end = self.end_of_payload();
         match part {

@@ -48,7 +48,11 @@ fn a_landed_message_becomes_an_array_without_a_copy() {
     drop(read);
     let message = shared.into_message().unwrap();
     assert_eq!(
-        message.as_array().unwrap().as_ndarray::<u16>().unwrap()[[1, 0]],
+        message
+            .as_array()
+            .unwrap()
+            .as_ndarray::<u16, Ix2>()
+            .unwrap()[[1, 0]],
         5
     );
     drop(message);

@@ -12,13 +12,27 @@ pub use scalar::{ByteOrder, Scalar, ScalarKind, TimeUnit};
 
 /// The type of an array's elements: NumPy's, written as NumPy writes it (`<f8`, `|S5`, `<M8[ns]`, flat records).
 ///
+/// ```
+/// use numpush_message::{Dtype, Element, Field, RecordType, Scalar};
+///
+/// let time: Scalar = "<M8[ns]".parse()?;
+/// let point = RecordType::new(
+///     vec![Field::new("time", time, 0), Field::new("height", f32::SCALAR, 8)],
+///     12,
+/// )?;
+/// let dtype = Dtype::from(point);
+/// assert_eq!(dtype.size(), 12);
+/// assert_eq!(dtype.to_string(), "{time: <M8[ns] at 0, height: <f4 at 8} of 12 bytes");
+/// # Ok::<_, numpush_message::DtypeError>(())
+/// ```
+///
 /// Source: [NumPy, the array interface protocol](https://numpy.org/doc/stable/reference/arrays.interface.html).
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
-    /// One value an element.
+    /// Each element is one value.
     Scalar(Scalar),
-    /// Named fields an element.
+    /// Each element has named fields.
     Record(RecordType),
 }
 

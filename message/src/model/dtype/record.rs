@@ -15,7 +15,7 @@ pub struct RecordType {
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// Its type; records are flat.
+    /// Its type: a value, never another record.
     pub scalar: Scalar,
     /// Byte offset in the element.
     pub offset: usize,

@@ -8,10 +8,35 @@ use crate::wire::error::DecodeError;
 use crate::wire::limits::Limits;
 use crate::wire::record::Record;
 
-/// Bytes on their way in: returns where the next ones belong, and is told how many came.
+/// Bytes on their way in: returns where the next ones belong, and learns how many came.
 ///
 /// However the bytes are split, the records are the same. Large payloads are read in place, into memory of the
 /// allocator. A record with at most [`Decoder::SMALL`] bytes after its preamble is read whole, so that two reads take it.
+///
+/// ```
+/// use numpush_message::{
+///     Array, Decoder, Element, Encoder, Flags, HeapAllocator, Limits, Message, Record,
+/// };
+///
+/// let sent = Message::from(Array::new(u8::SCALAR, &[5], vec![7; 5].into())?);
+/// let stream = Encoder::new(&sent, 0, Flags::default())?.copy_rest();
+///
+/// let mut decoder = Decoder::new(Limits::default());
+/// let mut heap = HeapAllocator::new();
+/// let (mut rest, mut received) = (stream.as_slice(), Vec::new());
+/// while !rest.is_empty() {
+///     // What read(2) would do: fill the front of `spare`, and return how many bytes came.
+///     let spare = decoder.spare()?;
+///     let count = spare.len().min(rest.len()).min(40);
+///     spare[..count].copy_from_slice(&rest[..count]);
+///     rest = &rest[count..];
+///     if let Some(Record::Message(_, message)) = decoder.filled(count, &mut heap)? {
+///         received.push(message);
+///     }
+/// }
+/// assert_eq!(received, [sent]);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// After an error the decoder is of no more use: it does not know where the next record begins.
 #[derive(Debug)]
