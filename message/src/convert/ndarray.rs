@@ -117,8 +117,8 @@ impl<'a> Array<'a> {
         Ok(array.expect("the owner has the layout of its view"))
     }
 
-    /// The elements as an ndarray view with axes `D`: [`Ix2`](ndarray::Ix2) for a matrix, [`IxDyn`] for any number of
-    /// axes. Copies nothing.
+    /// The elements as an ndarray view with axes `D`: [`Ix2`](type@ndarray::Ix2) for a matrix, [`IxDyn`](type@IxDyn) for
+    /// any number of axes. Copies nothing.
     ///
     /// Where the type of the view is written out, it need not be repeated:
     ///

@@ -22,14 +22,14 @@ impl HeapAllocator {
 
 impl BufferAllocator for HeapAllocator {
     fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
+        // A region four times too large would hide memory from the rest of the program for the sake of a few pages.
+        let fits = |block: &mut Block| block.capacity() >= len && block.capacity() / 4 <= len;
         let kept = if len < KEEP_FROM {
             None
         } else {
-            lock(&self.spare).take()
+            lock(&self.spare).take_if(fits)
         };
-        // A region four times too large would hide memory from the rest of the program for the sake of a few pages.
-        let fits = |block: &Block| block.capacity() >= len && block.capacity() / 4 <= len;
-        let mut block = match kept.filter(fits) {
+        let mut block = match kept {
             Some(block) => block,
             None => Block::new(len).map_err(|_| AllocError::NoMemory { len })?,
         };
@@ -142,6 +142,16 @@ mod tests {
         let busy = heap.allocate(1 << 20).unwrap().freeze();
         assert_ne!(busy.as_ptr(), address, "still in use");
         drop(first);
+        assert_eq!(heap.allocate(1 << 20).unwrap().freeze().as_ptr(), address);
+    }
+
+    #[test]
+    fn a_small_region_leaves_the_large_one_warm() {
+        let mut heap = HeapAllocator::new();
+        let large = heap.allocate(1 << 20).unwrap().freeze();
+        let address = large.as_ptr();
+        drop(large);
+        drop(heap.allocate(20_000).unwrap().freeze());
         assert_eq!(heap.allocate(1 << 20).unwrap().freeze().as_ptr(), address);
     }
 
