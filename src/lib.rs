@@ -9,15 +9,15 @@ pub use numpush_transports::{
 /// What connections report, what their options and endpoints can be, and what their errors name.
 pub mod transfer {
     pub use numpush_transports::{
-        Capabilities, Checksums, EndpointError, Incoming, Messages, Operation, Parameter,
-        PathReason, Received, Refusal, Scheme, Sendfile, TransferPath,
+        Acknowledge, Capabilities, Checksums, EndpointError, Incoming, Messages, Operation,
+        Parameter, PathReason, Received, Refusal, Scheme, Sendfile, TransferPath,
     };
 }
 
 /// One message, one file: what the `file:` transport does, without a connection.
 #[cfg(feature = "file")]
 pub mod file {
-    pub use numpush_transports::file::{OutputFile, read, write};
+    pub use numpush_transports::file::{OutputFile, map, read, write};
 }
 
 /// Memory that is passed to other processes without a copy.

@@ -119,7 +119,7 @@ pub fn read(
     max_message: u64,
 ) -> Result<Received, Error> {
     let name = path.display().to_string();
-    let mut file = File::open(path).map_err(Error::io(Operation::Open, &name))?;
+    let file = File::open(path).map_err(Error::io(Operation::Open, &name))?;
     let limits = Limits::default().with_payload(max_message);
     let invalid = |source| Error::InvalidMessage {
         peer: name.clone(),
@@ -131,20 +131,8 @@ pub fn read(
         system_calls: 3,
         ..Transfer::default()
     };
-    if let Ok(mapping) = FileMapping::new(&file) {
-        let stability = if os::is_sealed(&file) {
-            Stability::Sealed
-        } else {
-            Stability::File
-        };
-        let descriptor = Arc::new(OwnedFd::from(file));
-        let backing = Backing {
-            file: Arc::clone(&descriptor),
-            offset: 0,
-            stability,
-        };
+    if let Some(mapped) = map_file(&file) {
         transfer.system_calls += 2;
-        let mapped = Buffer::from_owner(mapping).with_backing(backing);
         if let Ok(mapped) = allocator.adopt(mapped) {
             let message = Message::open(&mapped, &limits).map_err(invalid)?;
             transfer.bytes = message.payload_len();
@@ -152,9 +140,6 @@ pub fn read(
             return Ok(Received { message, transfer });
         }
         transfer.reason = PathReason::Allocator;
-        // The refused buffer is gone, and its descriptor is ours again.
-        let ours = Arc::try_unwrap(descriptor).or_else(|shared| shared.try_clone());
-        file = ours.map_err(Error::io(Operation::Open, &name))?.into();
     }
     let message =
         read_record(&file, allocator, limits, &mut transfer.system_calls).map_err(|fault| {
@@ -165,6 +150,36 @@ pub fn read(
         })?;
     transfer.bytes = message.payload_len();
     Ok(Received { message, transfer })
+}
+
+/// Maps the file at `path`, if nobody can change it: it is sealed, immutable, or protected by fs-verity. Other files
+/// could be truncated, and a read after the end of a mapping is a SIGBUS: read those.
+///
+/// Where the buffer goes by tcp, the kernel sends the file itself.
+///
+/// # Errors
+/// What open(2) returns.
+pub fn map(path: &Path) -> io::Result<Option<Buffer<'static>>> {
+    // To open a named pipe would take it from its other reader.
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    File::open(path).map(|file| map_file(&file))
+}
+
+fn map_file(file: &File) -> Option<Buffer<'static>> {
+    let mapping = FileMapping::new(file).ok()?;
+    let stability = if os::is_sealed(file) {
+        Stability::Sealed
+    } else {
+        Stability::File
+    };
+    let backing = Backing {
+        file: Arc::new(OwnedFd::from(file.try_clone().ok()?)),
+        offset: 0,
+        stability,
+    };
+    Some(Buffer::from_owner(mapping).with_backing(backing))
 }
 
 enum Fault {
