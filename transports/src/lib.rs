@@ -43,6 +43,6 @@ pub use connection::{Connection, Messages};
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use error::{Error, Operation, Refusal};
 pub use listener::{Incoming, Listener};
-pub use options::{Checksums, Options, Parameter, Sendfile};
+pub use options::{Acknowledge, Checksums, Options, Parameter, Sendfile};
 pub use registry::{connect, listen};
 pub use transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};

@@ -35,6 +35,7 @@ pub struct Options {
     pub(crate) sendfile: Sendfile,
     pub(crate) allowed_users: Vec<u32>,
     pub(crate) segment_budget: u64,
+    pub(crate) acknowledge: Acknowledge,
     allocator: Option<MakeAllocator>,
 }
 
@@ -53,6 +54,7 @@ impl Options {
             sendfile: Sendfile::Auto,
             allowed_users: Vec::new(),
             segment_budget: 1 << 30,
+            acknowledge: Acknowledge::OnReturn,
             allocator: None,
         }
     }
@@ -134,6 +136,15 @@ impl Options {
         }
     }
 
+    /// When a received message is acknowledged, over tcp and unix. Default: when recv returns it.
+    #[must_use]
+    pub fn acknowledge(self, acknowledge: Acknowledge) -> Self {
+        Self {
+            acknowledge,
+            ..self
+        }
+    }
+
     /// Where received payloads lie: every connection allocates from a clone of `allocator`. Default: a
     /// [`HeapAllocator`] for each connection.
     #[must_use]
@@ -176,6 +187,18 @@ impl fmt::Debug for Options {
             .field("segment_budget", &self.segment_budget)
             .finish_non_exhaustive()
     }
+}
+
+/// When a received message is acknowledged. The sender's flush and close wait for that.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// When recv returns it, or before: the sender knows that this process has it.
+    #[default]
+    OnReturn,
+    /// At the next call of recv, flush or close: the sender knows that this process has done with it what it would. To
+    /// drop the connection instead leaves it unacknowledged.
+    OnNextCall,
 }
 
 /// Whether payloads carry checksums.

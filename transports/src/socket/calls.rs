@@ -32,7 +32,8 @@ impl<M: Medium> Transport for Stream<M> {
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        if let Some(received) = self.incoming.inbox.pop_front() {
+        self.incoming.finish();
+        if let Some(received) = self.incoming.take_message() {
             return Ok(received);
         }
         self.ready(cx)?;
@@ -41,12 +42,14 @@ impl<M: Medium> Transport for Stream<M> {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.incoming.finish();
         self.ready(cx)?;
         let result = self.flush_messages(Operation::Flush, cx);
         self.fail_unless_recoverable(result)
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.incoming.finish();
         self.ready(cx)?;
         let result = self.close_outgoing(cx);
         self.fail_unless_recoverable(result)
@@ -63,7 +66,10 @@ impl<M: Medium> Drop for Stream<M> {
         if self.failed || self.outgoing.closed {
             return;
         }
-        self.queue_control(true);
+        // What the peer lent for an unfinished message is not released: a release acknowledges too.
+        if !self.incoming.is_unfinished() {
+            self.queue_control(true);
+        }
         self.outgoing.queue(RecordKind::Close, 0);
         let until = Instant::now() + LINGER;
         let mut scratch = [0; 4096];

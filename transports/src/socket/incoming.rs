@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use numpush_message::{Decoder, Limits, Message, Preamble};
 
+use crate::options::Acknowledge;
 use crate::socket::allowance;
 use crate::socket::medium::SMALL;
 use crate::transfer::{Received, Transfer};
@@ -24,6 +25,12 @@ pub(super) struct Incoming {
     pub(super) descriptor: Option<OwnedFd>,
     /// Payload bytes that may wait in the inbox before acknowledgements stop.
     window: u64,
+    acknowledge: Acknowledge,
+    /// Messages that recv has returned.
+    returned: u32,
+    /// Those of them before the last call: only they are acknowledged, if the caller wants it so.
+    finished: u32,
+    acknowledged: u32,
 }
 
 /// Messages that came and are not acknowledged.
@@ -40,7 +47,7 @@ impl PendingAck {
 }
 
 impl Incoming {
-    pub(super) fn new(max_message: u64, window: u64) -> Self {
+    pub(super) fn new(max_message: u64, window: u64, acknowledge: Acknowledge) -> Self {
         Self {
             decoder: Decoder::new(Limits::default().with_payload(max_message)),
             inbox: VecDeque::new(),
@@ -51,6 +58,10 @@ impl Incoming {
             unacknowledged: None,
             descriptor: None,
             window,
+            acknowledge,
+            returned: 0,
+            finished: 0,
+            acknowledged: 0,
         }
     }
 
@@ -81,6 +92,23 @@ impl Incoming {
         Ok(())
     }
 
+    /// The next message of the inbox.
+    pub(super) fn take_message(&mut self) -> Option<Received> {
+        let received = self.inbox.pop_front()?;
+        self.returned = self.returned.wrapping_add(1);
+        Some(received)
+    }
+
+    /// The caller has done with the messages returned to it what it would.
+    pub(super) fn finish(&mut self) {
+        self.finished = self.returned;
+    }
+
+    /// True if the caller has a message that it may fail to do with what it would.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.acknowledge == Acknowledge::OnNextCall && self.finished != self.returned
+    }
+
     /// True if a message came that is not acknowledged.
     pub(super) fn owes_ack(&self) -> bool {
         self.unacknowledged.is_some()
@@ -102,9 +130,14 @@ impl Incoming {
         if waiting.sum::<u64>() > self.window {
             return None;
         }
-        let last = pending.last;
-        self.unacknowledged = None;
-        Some(last)
+        let last = match self.acknowledge {
+            Acknowledge::OnReturn => pending.last,
+            Acknowledge::OnNextCall => self.finished,
+        };
+        if last == pending.last {
+            self.unacknowledged = None;
+        }
+        (std::mem::replace(&mut self.acknowledged, last) != last).then_some(last)
     }
 
     /// Bytes that the record at hand lacks.
@@ -148,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_missing_or_repeated_is_a_fault() {
-        let mut incoming = Incoming::new(u64::MAX, WINDOW);
+        let mut incoming = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnReturn);
         arrive(&mut incoming, 1, 1).unwrap();
         arrive(&mut incoming, 1, 1).unwrap_err();
         arrive(&mut incoming, 3, 1).unwrap_err();
@@ -158,7 +191,7 @@ mod tests {
 
     #[test]
     fn one_acknowledgement_is_for_all_that_came() {
-        let mut incoming = Incoming::new(u64::MAX, WINDOW);
+        let mut incoming = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnReturn);
         assert_eq!(incoming.take_ack(), None);
         for id in 1..=3 {
             arrive(&mut incoming, id, 100).unwrap();
@@ -170,26 +203,43 @@ mod tests {
 
     #[test]
     fn small_messages_share_an_acknowledgement_and_a_large_one_does_not_wait() {
-        let mut small = Incoming::new(u64::MAX, WINDOW);
+        let mut small = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnReturn);
         for id in 1..PendingAck::MESSAGES {
             arrive(&mut small, id, 64).unwrap();
             assert!(!small.owes_ack_now());
         }
         arrive(&mut small, PendingAck::MESSAGES, 64).unwrap();
         assert!(small.owes_ack_now());
-        let mut large = Incoming::new(u64::MAX, WINDOW);
+        let mut large = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnReturn);
         arrive(&mut large, 1, 100_000).unwrap();
         assert!(large.owes_ack_now());
     }
 
     #[test]
     fn a_full_inbox_holds_the_acknowledgement_back() {
-        let mut incoming = Incoming::new(u64::MAX, WINDOW);
+        let mut incoming = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnReturn);
         for id in 1..=3 {
             arrive(&mut incoming, id, 1 << 19).unwrap();
         }
         assert_eq!(incoming.take_ack(), None);
-        incoming.inbox.pop_front();
+        incoming.take_message();
         assert_eq!(incoming.take_ack(), Some(3));
+    }
+    #[test]
+    fn a_message_is_acknowledged_when_its_receiver_has_finished_with_it() {
+        let mut incoming = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnNextCall);
+        for id in 1..=2 {
+            arrive(&mut incoming, id, 100).unwrap();
+        }
+        assert_eq!(incoming.take_ack(), None);
+        incoming.take_message();
+        assert!(incoming.is_unfinished());
+        assert_eq!(incoming.take_ack(), None);
+        incoming.finish();
+        assert_eq!(incoming.take_ack(), Some(1));
+        assert_eq!(incoming.take_ack(), None);
+        incoming.take_message();
+        incoming.finish();
+        assert_eq!((incoming.take_ack(), incoming.owes_ack()), (Some(2), false));
     }
 }

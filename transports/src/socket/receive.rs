@@ -12,7 +12,7 @@ impl<M: Medium> Stream<M> {
     /// Waits for the next message. Without a timeout it blocks in recv(2), which saves the call of poll(2).
     pub(super) fn next_message(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
         loop {
-            if let Some(received) = self.incoming.inbox.pop_front() {
+            if let Some(received) = self.incoming.take_message() {
                 let due = self.acknowledge_now(cx)?;
                 self.queue_control(due);
                 self.write_control(cx)?;

@@ -75,7 +75,7 @@ impl<M: Medium> Stream<M> {
             medium,
             peer_max: theirs.max_message,
             checksums: ours.checksums || theirs.checksums,
-            incoming: Incoming::new(options.max_message, options.window),
+            incoming: Incoming::new(options.max_message, options.window, options.acknowledge),
             outgoing: Outgoing::new(),
             handshake: None,
             failed: false,
