@@ -40,6 +40,7 @@ mod elements;
 mod error;
 mod frame;
 mod graph;
+mod machine;
 mod mutex;
 mod named;
 mod object;
@@ -54,6 +55,7 @@ pub use frame::{
     SharedFrame, StringColumn,
 };
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
+pub use machine::{MachineMemory, MemoryGroup, machine_memory};
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::{NamedMemory, reap};
 pub use numpush_shm_core::{

@@ -1,0 +1,40 @@
+use std::io;
+use std::path::Path;
+
+use numpush_os as os;
+
+/// How much memory this machine has for sharing. An arena takes its default budget from the same figures.
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct MachineMemory {
+    /// Bytes that can be had without swapping, or why that is not known.
+    pub available: io::Result<u64>,
+    /// The tightest memory limit of this process's control group and those above it, in bytes.
+    pub group: Option<MemoryGroup>,
+    /// Bytes of `/dev/shm`, where memory with names lies, in all and free, or why that is not known.
+    pub named: io::Result<(u64, u64)>,
+}
+
+/// The memory of a control group.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryGroup {
+    /// Over this many bytes the kernel kills.
+    pub limit: u64,
+    /// Bytes that are used.
+    pub used: u64,
+}
+
+/// Asks the kernel how much memory there is for sharing.
+///
+/// ```
+/// let memory = numpush_shm::machine_memory();
+/// println!("{:?} bytes available", memory.available);
+/// ```
+pub fn machine_memory() -> MachineMemory {
+    MachineMemory {
+        available: os::available_memory(),
+        group: os::memory_limit().map(|(limit, used)| MemoryGroup { limit, used }),
+        named: os::file_system_room(Path::new("/dev/shm")),
+    }
+}
