@@ -1,13 +1,13 @@
 //! `numpush doctor`: what of this machine limits sharing, and what to do about it.
 
 use std::fs;
-use std::path::Path;
 
-use numpush_os::{available_memory, file_system_room, memory_limit};
+use numpush::shm::{MachineMemory, machine_memory};
 use serde_json::{Value, json};
 
 use crate::args::Doctor;
 use crate::failure::Failure;
+use crate::output::out;
 use crate::shm::size;
 
 /// One thing that was looked at.
@@ -36,12 +36,12 @@ impl Finding {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what the user asked for")]
 pub(crate) fn run(args: &Doctor) -> Result<(), Failure> {
+    let machine = machine_memory();
     let findings = [
-        memory(),
-        group(),
-        shared_folder(),
+        memory(&machine),
+        group(&machine),
+        shared_folder(&machine),
         descriptors(),
         locked(),
         overcommit(),
@@ -54,21 +54,21 @@ pub(crate) fn run(args: &Doctor) -> Result<(), Failure> {
             .iter()
             .map(|finding| json!({ "what": finding.what, "found": finding.found, "fix": finding.fix }))
             .collect();
-        println!("{:#}", json!(all));
-        return Ok(());
+        return out!("{:#}\n", json!(all));
     }
+    let mut text = String::new();
     for finding in &findings {
         let mark = if finding.fix.is_some() {
             "limits"
         } else {
             "fine  "
         };
-        println!("{mark}  {:<18} {}", finding.what, finding.found);
+        text.push_str(&format!("{mark}  {:<18} {}\n", finding.what, finding.found));
         if let Some(fix) = &finding.fix {
-            println!("        {:<18} {fix}", "");
+            text.push_str(&format!("        {:<18} {fix}\n", ""));
         }
     }
-    Ok(())
+    out!("{text}")
 }
 
 fn read(path: &str) -> Option<String> {
@@ -81,14 +81,14 @@ fn bytes(number: u64) -> String {
     size(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-fn memory() -> Finding {
-    match available_memory() {
-        Ok(available) if available < 1 << 30 => Finding::limit(
+fn memory(machine: &MachineMemory) -> Finding {
+    match &machine.available {
+        &Ok(available) if available < 1 << 30 => Finding::limit(
             "memory",
             format!("{} can be had without swapping", bytes(available)),
             "an arena takes at most what is available: end other programs, or share less at a time",
         ),
-        Ok(available) => Finding::fine(
+        &Ok(available) => Finding::fine(
             "memory",
             format!("{} can be had without swapping", bytes(available)),
         ),
@@ -96,26 +96,26 @@ fn memory() -> Finding {
     }
 }
 
-fn group() -> Finding {
-    match memory_limit() {
+fn group(machine: &MachineMemory) -> Finding {
+    match machine.group {
         None => Finding::fine("cgroup", "no memory limit".into()),
-        Some((limit, used)) => Finding::limit(
+        Some(group) => Finding::limit(
             "cgroup",
-            format!("{} of {} used", bytes(used), bytes(limit)),
+            format!("{} of {} used", bytes(group.used), bytes(group.limit)),
             "shared memory counts, and over the limit the kernel kills: raise memory.max, or give the arena a budget",
         ),
     }
 }
 
-fn shared_folder() -> Finding {
+fn shared_folder(machine: &MachineMemory) -> Finding {
     const WHAT: &str = "/dev/shm";
-    match file_system_room(Path::new("/dev/shm")) {
-        Ok((total, free)) if free < 64 << 20 => Finding::limit(
+    match &machine.named {
+        &Ok((total, free)) if free < 64 << 20 => Finding::limit(
             WHAT,
             format!("{} free of {}", bytes(free), bytes(total)),
             "only segments with names lie there (numpush shm reap; mount -o remount,size=1G /dev/shm); all others do not",
         ),
-        Ok((total, free)) => {
+        &Ok((total, free)) => {
             Finding::fine(WHAT, format!("{} free of {}", bytes(free), bytes(total)))
         }
         Err(error) => Finding::limit(

@@ -1,26 +1,67 @@
+//! Why a command failed: what it prints, and its exit code.
+
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Why a command failed: what to print, and which exit code.
+use numpush::transfer::Operation;
+
+use crate::advice::advice;
+
+/// The exit codes, as `numpush --help` and `docs/cli.md` list them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// A file or a shared value, or what is in it.
+    Data = 1,
+    /// The arguments.
+    Usage = 2,
+    /// The connection or the other side.
+    Connection = 3,
+    /// Nothing happened for the time given.
+    Timeout = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// The operating system or a library refused something about a file.
     #[error("{}: {what}", path.display())]
     File {
         path: PathBuf,
         what: &'static str,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file holds something else than it should, or cannot hold what it should.
     #[error("{}: {fault}", path.display())]
-    Format { path: PathBuf, fault: String },
+    Data { path: PathBuf, fault: String },
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
     Numpush(#[from] numpush::Error),
     #[error(transparent)]
     Shared(#[from] numpush::shm::Error),
+    /// The timeout that the user gave has passed.
+    #[error("{what} for {} s", after.as_secs_f64())]
+    Timeout { what: &'static str, after: Duration },
+    /// The sender was done before it had sent what was asked for.
+    #[error("{0}")]
+    Connection(String),
+    /// What went wrong was reported, and the rest was done.
+    #[error("{0}")]
+    Partial(String),
     #[error("interrupted")]
     Interrupted,
+    #[error("terminated")]
+    Terminated,
+    /// Whoever read standard output reads no more.
+    #[error("standard output is closed")]
+    Closed,
 }
 
 impl Failure {
@@ -36,70 +77,109 @@ impl Failure {
         }
     }
 
-    /// Prints the chain of causes and what to do next, and gives the exit code.
+    pub(crate) fn data(path: &Path, fault: impl Into<String>) -> Self {
+        Self::Data {
+            path: path.to_owned(),
+            fault: fault.into(),
+        }
+    }
+
+    /// Prints the chain of causes and what to do next, and returns the exit code.
     #[expect(
         clippy::print_stderr,
-        reason = "this is where a command tells why it failed"
+        reason = "this is where a command reports why it failed"
     )]
     pub(crate) fn report(&self) -> ExitCode {
-        eprint!("numpush: {self}");
+        // Whoever closed standard output has seen enough.
+        if matches!(self, Self::Closed) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("numpush: {}", self.chain());
+        if let Some(advice) = advice(self) {
+            eprintln!("  {advice}");
+        }
+        ExitCode::from(self.code() as u8)
+    }
+
+    /// The error and its causes in one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
         let mut source = self.source();
         while let Some(cause) = source {
-            // A transparent error shows its cause's text already.
-            if cause.to_string() != self.to_string() {
-                eprint!(": {cause}");
+            let cause_text = cause.to_string();
+            // A transparent error shows the text of its cause already.
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
             }
             source = cause.source();
         }
-        eprintln!();
-        if let Some(advice) = self.advice() {
-            eprintln!("  {advice}");
-        }
-        ExitCode::from(self.code())
+        text
     }
 
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Shared(numpush::shm::Error::Handle { .. }) => 2,
-            Self::File { .. } | Self::Format { .. } | Self::Shared(_) => 1,
-            Self::Usage(_)
-            | Self::Numpush(numpush::Error::Endpoint(_) | numpush::Error::Disabled { .. }) => 2,
-            Self::Numpush(numpush::Error::Timeout { .. }) => 4,
-            Self::Numpush(numpush::Error::Value(_)) => 1,
-            Self::Numpush(_) => 3,
-            Self::Interrupted => 130,
+            Self::Shared(numpush::shm::Error::Handle { .. }) | Self::Usage(_) => Code::Usage,
+            Self::File { .. } | Self::Data { .. } | Self::Shared(_) | Self::Partial(_) => {
+                Code::Data
+            }
+            Self::Numpush(error) => code_of(error),
+            Self::Closed => Code::Data,
+            Self::Timeout { .. } => Code::Timeout,
+            Self::Connection(_) => Code::Connection,
+            Self::Interrupted => Code::Interrupted,
+            Self::Terminated => Code::Terminated,
         }
     }
 
-    fn advice(&self) -> Option<&'static str> {
-        let Self::Numpush(error) = self else {
-            return None;
-        };
-        Some(match error {
-            numpush::Error::Io {
-                operation: numpush::transfer::Operation::Connect,
+    /// The error of the connection, if that is what failed.
+    pub(crate) fn connection(&self) -> Option<&numpush::Error> {
+        match self {
+            Self::Numpush(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// True if a call timed out and may be repeated.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.connection().is_some_and(numpush::Error::is_timeout)
+    }
+
+    /// True if the peer has said that it has sent its last message.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection().is_some_and(numpush::Error::is_closed)
+    }
+
+    /// True if the cause is a shortage of memory on this side.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        matches!(
+            self.connection(),
+            Some(numpush::Error::InvalidMessage {
+                source: numpush::wire::DecodeError::Alloc(_),
                 ..
-            } => {
-                "start the other side first: numpush recv ENDPOINT (it waits), or check host and port"
+            })
+        )
+    }
+
+    /// True if another attempt at the same listener cannot succeed either.
+    pub(crate) fn ends_the_listener(&self) -> bool {
+        match self.connection() {
+            Some(numpush::Error::Io { operation, .. }) => {
+                matches!(operation, Operation::Accept | Operation::Wait)
             }
-            numpush::Error::Io {
-                operation: numpush::transfer::Operation::Listen,
-                ..
-            } => "another process listens there: end it, or take another endpoint",
-            numpush::Error::TooLarge { .. } => {
-                "raise the limit on both sides: add ?max=BYTES to the endpoint"
-            }
-            numpush::Error::Timeout { .. } => {
-                "give it longer with --timeout SECONDS, or look what the other side does"
-            }
-            numpush::Error::Handshake { .. } => "is that a numpush endpoint, and of this version?",
-            numpush::Error::ForeignUser { .. } => {
-                "let that user in: add ?users=UID to the endpoint"
-            }
-            numpush::Error::Disconnected { .. } => {
-                "the other side died or was ended; send again when it is back"
-            }
-            _ => return None,
-        })
+            Some(numpush::Error::Endpoint(_) | numpush::Error::Unsupported { .. }) | None => true,
+            Some(_) => self.is_out_of_memory(),
+        }
+    }
+}
+
+fn code_of(error: &numpush::Error) -> Code {
+    match error {
+        numpush::Error::Endpoint(_)
+        | numpush::Error::Disabled { .. }
+        | numpush::Error::Unsupported { .. } => Code::Usage,
+        numpush::Error::Timeout { .. } => Code::Timeout,
+        numpush::Error::Message(_) | numpush::Error::Value(_) => Code::Data,
+        _ => Code::Connection,
     }
 }

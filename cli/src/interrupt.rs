@@ -1,91 +1,104 @@
-//! Ctrl-C ends a wait, so that sockets and half-written files are taken away; a second one ends the process.
+//! Ctrl-C and SIGTERM: the first one ends the work in good order, a second one ends the process.
+//!
+//! The work runs on a thread of its own. Where it waits in steps it sees a signal by itself, and ends as it should. Where
+//! it waits in one long call (a handshake, a send) it does not, and the process ends without it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use numpush::transfer::Received;
-use numpush::{Connection, Listener};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The first signal; 0 while there was none.
+static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
-/// How long a wait may last before it looks for an interrupt.
-const STEP: Duration = Duration::from_millis(100);
+/// Pieces of work that must not be cut off.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
 
+/// How long a wait may last before it looks for a signal.
+pub(crate) const STEP: Duration = Duration::from_millis(100);
+
+/// How long the work has to see a signal by itself.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Catches signals from now on.
 pub(crate) fn watch() {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the user asked twice")]
-            std::process::exit(130);
+    // Without a handler a signal still ends the process, only less tidily.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
+        return;
+    };
+    let watch = move || {
+        for signal in signals.forever() {
+            if CAUGHT.swap(signal, Ordering::SeqCst) != 0 {
+                #[expect(clippy::exit, reason = "the user asked twice")]
+                std::process::exit(128 + signal);
+            }
         }
     };
-    // Without a handler Ctrl-C still ends the process, only less tidily.
-    let _ = ctrlc::set_handler(handler);
+    let _ = std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch);
 }
 
+/// Fails if there was a signal.
 pub(crate) fn check() -> Result<(), Failure> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        Err(Failure::Interrupted)
-    } else {
-        Ok(())
+    match CAUGHT.load(Ordering::SeqCst) {
+        0 => Ok(()),
+        SIGTERM => Err(Failure::Terminated),
+        _ => Err(Failure::Interrupted),
     }
 }
 
-/// Waits for Ctrl-C.
+/// Waits for a signal.
 pub(crate) fn wait() {
     while check().is_ok() {
         std::thread::sleep(STEP);
     }
 }
 
-/// How long is left of a wait of `timeout` seconds.
-pub(crate) struct Patience {
-    left: Option<Duration>,
-}
+/// Work that a first signal does not cut off, while this lives.
+#[derive(Debug)]
+pub(crate) struct Busy(());
 
-impl Patience {
-    pub(crate) fn new(timeout: Option<Duration>) -> Self {
-        Self { left: timeout }
-    }
-
-    fn step(&mut self, error: numpush::Error) -> Result<(), Failure> {
-        check()?;
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(STEP);
-            if left.is_zero() {
-                return Err(error.into());
-            }
-        }
-        Ok(())
+impl Busy {
+    pub(crate) fn new() -> Self {
+        BUSY.fetch_add(1, Ordering::SeqCst);
+        Self(())
     }
 }
 
-/// Accepts the next connection.
-pub(crate) fn accept(
-    listener: &mut Listener,
-    timeout: Option<Duration>,
-) -> Result<Connection, Failure> {
-    let mut patience = Patience::new(timeout);
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Does the work, and leaves it alone if it does not see a signal.
+pub(crate) fn guarded(
+    work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let (done, result) = mpsc::channel();
+    let spawned = std::thread::Builder::new().spawn(move || {
+        let _ = done.send(work());
+    });
+    spawned.map_err(Failure::file("numpush".as_ref(), "cannot start a thread"))?;
+    let mut seen: Option<Instant> = None;
     loop {
-        match listener.accept_for(STEP) {
-            Err(error @ numpush::Error::Timeout { .. }) => patience.step(error)?,
-            result => return Ok(result?),
+        match result.recv_timeout(STEP.min(Duration::from_millis(20))) {
+            Ok(result) => return result,
+            // It panicked, and has printed why.
+            Err(RecvTimeoutError::Disconnected) => std::process::abort(),
+            Err(RecvTimeoutError::Timeout) => {}
         }
-    }
-}
-
-/// Receives the next message of `connection`.
-pub(crate) fn recv(
-    connection: &mut Connection,
-    timeout: Option<Duration>,
-) -> Result<Received, Failure> {
-    connection.set_timeouts(None, Some(STEP));
-    let mut patience = Patience::new(timeout);
-    loop {
-        match connection.recv() {
-            Err(error @ numpush::Error::Timeout { .. }) => patience.step(error)?,
-            result => return Ok(result?),
+        let Err(signal) = check() else {
+            continue;
+        };
+        let since = *seen.get_or_insert_with(Instant::now);
+        if since.elapsed() > GRACE && BUSY.load(Ordering::SeqCst) == 0 {
+            return Err(signal);
         }
     }
 }
@@ -96,5 +109,5 @@ pub(crate) fn seconds(timeout: Option<f64>) -> Result<Option<Duration>, Failure>
     timeout
         .map(parse)
         .transpose()
-        .map_err(|_| Failure::Usage("--timeout wants a number of seconds from 0 on".into()))
+        .map_err(|_| Failure::Usage("--timeout: expected a number of seconds from 0 on".into()))
 }

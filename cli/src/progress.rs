@@ -1,11 +1,15 @@
+//! How it goes: a bar in bytes on a terminal, JSON where asked for, else nothing but what was done.
+
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use numpush::{Message, Transfer};
 
-use crate::ledger;
+use crate::failure::Failure;
+use crate::output::out;
+use crate::transfer_report;
 
-/// Tells how it goes: a bar with the rate on a terminal, JSON where asked for, else nothing but what was done.
+/// Shows how transfers go.
 pub(crate) struct Progress {
     direction: &'static str,
     json: bool,
@@ -13,6 +17,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// `total` is the number of bytes that will go, as far as it is known.
     pub(crate) fn new(direction: &'static str, json: bool, total: Option<u64>) -> Self {
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
@@ -32,48 +37,67 @@ impl Progress {
         }
     }
 
-    /// One message went.
-    #[expect(clippy::print_stdout, reason = "the ledger is what the user asked for")]
-    pub(crate) fn moved(&self, name: &str, message: &Message<'_>, transfer: &Transfer) {
+    /// What to print about a message when it has gone.
+    pub(crate) fn report(&self, name: &str, message: &Message<'_>, transfer: &Transfer) -> String {
+        if self.json {
+            return transfer_report::to_json(self.direction, name, message, transfer).to_string();
+        }
+        let what = transfer_report::describe(message);
+        format!("{} {name}: {what} ({transfer})", self.direction)
+    }
+
+    /// One message of this many bytes went.
+    pub(crate) fn moved(&self, report: &str, bytes: u64) -> Result<(), Failure> {
         if let Some(bar) = &self.bar {
-            bar.inc(transfer.bytes);
+            bar.inc(bytes);
         }
         if self.json {
-            println!(
-                "{}",
-                ledger::to_json(self.direction, name, message, transfer)
-            );
+            return out!("{report}\n");
+        }
+        self.say(report);
+        Ok(())
+    }
+
+    /// Bytes that were to go and do not.
+    pub(crate) fn skip(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(bar.length().unwrap_or(0).saturating_sub(bytes));
+        }
+    }
+
+    /// A line for a person, or for a program that waits for it.
+    pub(crate) fn announce(&self, line: &str) {
+        if self.json {
+            self.warn(line);
         } else {
-            self.say(&format!(
-                "{} {name}: {} ({transfer})",
-                self.direction,
-                ledger::describe(message)
-            ));
+            self.say(line);
         }
     }
 
     /// A line for a person: on the terminal only.
     #[expect(clippy::print_stderr, reason = "a line for a person, where the bar is")]
-    pub(crate) fn say(&self, line: &str) {
+    fn say(&self, line: &str) {
         if let Some(bar) = &self.bar {
             bar.suspend(|| eprintln!("{line}"));
         }
     }
 
     /// Something went wrong that does not end the command.
-    #[expect(
-        clippy::print_stderr,
-        reason = "a warning belongs on standard error, terminal or not"
-    )]
     pub(crate) fn warn(&self, line: &str) {
+        self.note(&format!("numpush: {line}"));
+    }
+
+    /// A line on standard error, terminal or not.
+    #[expect(clippy::print_stderr, reason = "that is what it is for")]
+    pub(crate) fn note(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("numpush: {line}")),
-            None => eprintln!("numpush: {line}"),
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
         }
     }
 
-    pub(crate) fn finish(self) {
-        if let Some(bar) = self.bar {
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
             bar.finish();
         }
     }

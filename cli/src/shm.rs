@@ -5,85 +5,80 @@ use serde_json::json;
 
 use crate::args::Shm;
 use crate::failure::Failure;
+use crate::output::out;
 
-#[expect(clippy::print_stdout, reason = "what the user asked for")]
 pub(crate) fn run(command: &Shm) -> Result<(), Failure> {
     match command {
-        Shm::Ls { json } => {
-            let hosts = list_owners()?;
-            if *json {
-                println!("{:#}", json!(hosts));
-            } else {
-                print!("{}", list(&hosts));
-            }
-            Ok(())
-        }
+        Shm::Ls { json: true } => out!("{:#}\n", json!(list_owners()?)),
+        Shm::Ls { json: false } => out!("{}", list(&list_owners()?, None)),
         Shm::Show { handle } => show(handle),
         Shm::Reap => {
             let reaped = reap()?;
+            if reaped.is_empty() {
+                return out!(
+                    "nothing to reap: no name of ours in /dev/shm is without its process\n"
+                );
+            }
             reaped
                 .iter()
-                .for_each(|name| println!("reaped /dev/shm/{name}"));
-            if reaped.is_empty() {
-                println!("nothing to reap: no name of ours in /dev/shm is without its process");
-            }
-            Ok(())
+                .try_for_each(|name| out!("reaped /dev/shm/{name}\n"))
         }
     }
 }
 
-/// A line a value.
-pub(crate) fn list(hosts: &[OwnerReport]) -> String {
-    let mut lines = vec![
-        [
-            "PID", "HANDLE", "WHAT", "SIZE", "RESIDENT", "AGE", "OPEN IN", "LOCK", "WAITING",
-            "COMMAND",
-        ]
-        .map(String::from),
-    ];
-    for host in hosts {
-        lines.extend(host.values.iter().map(|value| line(host, value)));
-        if !host.answers {
-            let what = [
-                "-",
-                "does not answer (stopped?)",
-                "-",
-                "-",
-                "-",
-                "-",
-                "-",
-                "-",
-            ]
-            .map(String::from);
-            let [handle, what, size, resident, age, open, lock, waiting] = what;
-            let (pid, command) = (
-                host.pid.to_string(),
-                host.command.chars().take(60).collect(),
-            );
-            lines.push([
-                pid, handle, what, size, resident, age, open, lock, waiting, command,
-            ]);
+const TITLES: [&str; 10] = [
+    "PID", "HANDLE", "WHAT", "SIZE", "RESIDENT", "AGE", "OPEN IN", "LOCK", "WAITING", "COMMAND",
+];
+
+/// Columns that a narrow terminal does without, the least important first.
+const DISPENSABLE: [usize; 6] = [9, 5, 4, 8, 6, 3];
+
+/// A line for each value, in at most `width` columns of text if that is given.
+pub(crate) fn list(owners: &[OwnerReport], width: Option<usize>) -> String {
+    let mut lines = vec![TITLES.map(String::from)];
+    for owner in owners {
+        lines.extend(owner.values.iter().map(|value| line(owner, value)));
+        if !owner.answers {
+            let mut cells = TITLES.map(|_| "-".to_owned());
+            cells[0] = owner.pid.to_string();
+            cells[2] = "does not answer (stopped?)".into();
+            cells[9] = owner.command.chars().take(60).collect();
+            lines.push(cells);
         }
     }
-    let widths: Vec<usize> = (0..lines[0].len())
-        .map(|at| {
-            lines
-                .iter()
-                .map(|line| line[at].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    let widths = TITLES.iter().enumerate().map(|(at, _)| {
+        let cells = lines.iter().map(|line| line[at].chars().count());
+        cells.max().unwrap_or(0)
+    });
+    let widths: Vec<usize> = widths.collect();
+    let shown = columns(&widths, width);
     let mut text = String::new();
     for line in lines {
-        let cells = line
+        let cells = shown
             .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:<width$}"));
+            .map(|&at| format!("{:<width$}", line[at], width = widths[at]));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     text
+}
+
+/// The columns that fit.
+fn columns(widths: &[usize], width: Option<usize>) -> Vec<usize> {
+    let mut shown: Vec<usize> = (0..widths.len()).collect();
+    let mut dispensable = DISPENSABLE.iter();
+    while let Some(width) = width {
+        let needed: usize = shown.iter().map(|&at| widths[at] + 2).sum();
+        let Some(&least) = dispensable.next().filter(|_| needed > width + 2) else {
+            break;
+        };
+        // The command may be cut to what is left, if that says anything.
+        if least == 9 && needed - widths[9] + 12 <= width + 2 {
+            break;
+        }
+        shown.retain(|&at| at != least);
+    }
+    shown
 }
 
 fn line(host: &OwnerReport, value: &ObjectReport) -> [String; 10] {
@@ -159,49 +154,52 @@ pub(crate) fn size(bytes: usize) -> String {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what the user asked for")]
 fn show(handle: &str) -> Result<(), Failure> {
     let handle: Handle = handle
         .parse()
         .map_err(|error: numpush::shm::Error| Failure::Usage(error.to_string()))?;
     let text = handle.to_string();
-    for host in list_owners()? {
-        let Some(value) = host.values.iter().find(|value| value.handle == text) else {
-            continue;
-        };
-        println!("{text}");
-        println!(
-            "  {}, {} in memory of {}",
-            value.what,
-            size(value.resident),
-            size(value.bytes)
-        );
-        println!(
-            "  made {:.0?} ago by process {}: {}",
-            value.age, host.pid, host.command
-        );
-        println!("  open in processes {}", pids(&value.open_in));
-        for (number, one) in value.locks.iter().enumerate() {
-            println!(
-                "  lock {number}: {}, {} holders died",
-                lock(one),
-                one.deaths
-            );
-            if let Some(poison) = &one.poison {
-                println!("    {poison}");
-            }
-            one.readers
-                .iter()
-                .for_each(|(pid, held)| println!("    process {pid} is inside for {held:.1?}"));
-            one.waiting
-                .iter()
-                .for_each(|pid| println!("    process {pid} waits"));
+    for owner in list_owners()? {
+        if let Some(value) = owner.values.iter().find(|value| value.handle == text) {
+            return out!("{}", details(&owner, value));
         }
-        return Ok(());
     }
-    // Says whether the owner or only the value is gone.
+    // Reports whether the owner or only the value is gone.
     numpush::shm::SharedValue::open(&handle)?;
     Err(Failure::Usage(format!(
         "{text} cannot be looked up: its owner is in another network namespace"
     )))
+}
+
+fn details(owner: &OwnerReport, value: &ObjectReport) -> String {
+    let mut lines = vec![
+        value.handle.clone(),
+        format!(
+            "  {}, {} in memory of {}",
+            value.what,
+            size(value.resident),
+            size(value.bytes)
+        ),
+        format!(
+            "  made {:.0?} ago by process {}: {}",
+            value.age, owner.pid, owner.command
+        ),
+        format!("  open in processes {}", pids(&value.open_in)),
+    ];
+    for (number, one) in value.locks.iter().enumerate() {
+        let deaths = one.deaths;
+        lines.push(format!(
+            "  lock {number}: {}, {deaths} holders died",
+            lock(one)
+        ));
+        lines.extend(one.poison.iter().map(|poison| format!("    {poison}")));
+        let inside = |(pid, held): &(u32, _)| format!("    process {pid} is inside for {held:.1?}");
+        lines.extend(one.readers.iter().map(inside));
+        lines.extend(
+            one.waiting
+                .iter()
+                .map(|pid| format!("    process {pid} waits")),
+        );
+    }
+    lines.join("\n") + "\n"
 }

@@ -9,8 +9,6 @@ import pathlib
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 
 import msgpack  # noqa: F401  (wire needs it: say so early)
@@ -20,38 +18,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import wire
 import zmq
-
-NUMPUSH, FLIGHTS = sys.argv[1], pathlib.Path(sys.argv[2])
-TEMP = tempfile.TemporaryDirectory(prefix="numpush-cli-")
-HERE = pathlib.Path(TEMP.name)
-TESTS = []
-
-
-def test(function):
-    TESTS.append(function)
-    return function
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(*args, **kwargs):
-    return subprocess.Popen([NUMPUSH, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
-
-
-def run(*args, code=0, **kwargs):
-    done = subprocess.run([NUMPUSH, *map(str, args)], capture_output=True, text=True, timeout=60, **kwargs)
-    assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
-    return done
-
-
-def finish(process, code=0):
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code, (process.args, process.returncode, out, err)
-    return out, err
+from harness import FLIGHTS, HERE, NUMPUSH, finish, free_port, main, run, ship, start, test, wait_for
 
 
 def endpoints():
@@ -66,17 +33,6 @@ def endpoints():
         "file": f"file:{HERE}/one.np",
         "spool": f"file:{HERE}/spool/",
     }
-
-
-def ship(source, target, endpoint, turned=False):
-    """One file through `numpush send` and `numpush recv`; the ledgers of both."""
-    if turned:
-        send = start("send", source, endpoint, "--listen", "--json")
-        recv = start("recv", endpoint, "--connect", "-o", target, "--json")
-    else:
-        recv = start("recv", endpoint, "-o", target, "--json")
-        send = start("send", source, endpoint, "--json")
-    return json.loads(finish(send)[0]), json.loads(finish(recv)[0])
 
 
 def same_table(ours, theirs):
@@ -195,7 +151,7 @@ def pyzmq_sends_and_receives():
         finish(send)
         padded = head.ljust(-(-len(head) // 64) * 64, b"\0")
         message = wire.decode(padded + b"".join(b.ljust(-(-len(b) // 64) * 64, b"\0") for b in buffers))
-        assert (message["value"] == value).all() and message["attrs"] == {"a": "b"}
+        assert (message["value"] == value).all() and message["attrs"] == {"a": "b", "name": "to-py.npy"}
         pull.close()
     context.destroy(linger=0)
 
@@ -230,7 +186,8 @@ def inspect_tells_without_reading():
     assert facts["dtype"] == "<f4" and facts["shape"] == [5, 6] and facts["strides"] == [4, 20]
     cut = (HERE / "look.np").read_bytes()[:150]
     (HERE / "cut.np").write_bytes(cut)
-    run("inspect", HERE / "cut.np")
+    cut = run("inspect", HERE / "cut.np", code=1)
+    assert "shape: [5,6]" in cut.stdout and "has 150 bytes, and its headers say 260" in cut.stderr, cut
     assert "look" not in run("inspect", HERE / "all.npz").stderr
     run("inspect", __file__, code=1)
 
@@ -280,13 +237,6 @@ def an_interrupt_and_a_killed_sender_leave_nothing_behind():
     assert not list(HERE.glob(".*tmp")), list(HERE.glob(".*"))
 
 
-def wait_for(done):
-    until = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 @test
 def received_values_are_shared_shown_and_sent_on():
     endpoint, onward = f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
@@ -330,8 +280,8 @@ def arrays_are_shared_too_and_a_killed_owner_leaves_nothing():
 
 @test
 def wrong_handles_and_leftover_names_are_told():
-    assert "is no handle" in run("shm", "show", "shm:nonsense", code=2).stderr
-    assert "is no handle" in run("send", "shm:nonsense", "tcp://127.0.0.1:1", code=2).stderr
+    assert "is not a handle" in run("shm", "show", "shm:nonsense", code=2).stderr
+    assert "is not a handle" in run("send", "shm:nonsense", "tcp://127.0.0.1:1", code=2).stderr
     leftover = pathlib.Path(f"/dev/shm/np.cli-{os.getpid()}")
     leftover.write_bytes(b"left behind")
     assert str(leftover) in run("shm", "reap").stdout
@@ -358,17 +308,4 @@ def help_and_completions_are_there():
         assert "numpush" in run("completions", shell).stdout
 
 
-failed = 0
-for case in TESTS:
-    began = time.monotonic()
-    try:
-        case()
-        print(f"test {case.__name__} ... ok ({time.monotonic() - began:.1f} s)", flush=True)
-    except Exception as error:  # noqa: BLE001  (every failure is counted and shown)
-        import traceback
-
-        traceback.print_exc()
-        print(f"test {case.__name__} ... FAILED: {error}", flush=True)
-        failed += 1
-print(f"{len(TESTS) - failed} passed, {failed} failed")
-sys.exit(failed != 0)
+main()

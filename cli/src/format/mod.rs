@@ -1,20 +1,26 @@
 //! Files of arrays and dataframes, as messages.
 
+mod input;
+mod np;
 mod npy;
 mod npz;
 mod table;
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use numpush::model::{BufferAllocator, HeapAllocator};
-use numpush::wire::Limits;
-use numpush::{Frame, Message};
+use numpush::{Buffer, Frame, Message};
 
 use crate::failure::Failure;
+use crate::output::is_standard;
+use crate::transfer_report::describe;
 
-pub(crate) use npy::Layout;
+pub(crate) use input::Input;
+pub(crate) use np::{append as append_np, records};
+pub(crate) use npy::{Layout, checked};
+pub(crate) use npz::Archive;
+pub(crate) use table::CsvOptions;
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -39,214 +45,151 @@ impl Format {
         if let Some(named) = named {
             return Ok(named);
         }
-        if path == Path::new("-") {
+        if is_standard(path) {
             return Ok(Self::Np);
         }
-        let extension = path
-            .extension()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_lowercase();
-        Ok(match extension.as_str() {
+        Self::of_extension(path).ok_or_else(|| {
+            let fault = "its extension names no format: take .npy, .npz, .parquet, .arrow, .feather, .csv or .np, \
+                         or name one with --format";
+            Failure::data(path, fault)
+        })
+    }
+
+    /// The format of the extension, if it is one.
+    pub(crate) fn of_extension(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_string_lossy().to_lowercase();
+        Some(match extension.as_str() {
             "npy" => Self::Npy,
             "npz" => Self::Npz,
             "parquet" | "pq" => Self::Parquet,
             "arrow" | "feather" | "ipc" => Self::Arrow,
             "csv" => Self::Csv,
             "np" => Self::Np,
-            _ => {
-                let fault = "its extension tells no format: take .npy, .npz, .parquet, .arrow, .feather, .csv or .np, \
-                             or name one with --format";
-                return Err(Failure::Format {
-                    path: path.to_owned(),
-                    fault: fault.to_owned(),
-                });
-            }
+            _ => return None,
         })
     }
-}
 
-/// The messages in a file.
-pub(crate) fn read(path: &Path, named: Option<Format>) -> Result<Vec<Message<'static>>, Failure> {
-    let format = Format::of(path, named)?;
-    let is_input = path == Path::new("-");
-    if format == Format::Np && !is_input {
-        let received = numpush::file::read(path, &mut HeapAllocator::new(), u64::MAX)?;
-        return Ok(vec![received.message]);
-    }
-    let source = if is_input {
-        slurp(path)?
-    } else {
-        Source::File(open(path)?)
-    };
-    match format {
-        Format::Npy => Ok(vec![npy::read(path, source)?]),
-        Format::Npz => npz::read(path, source),
-        Format::Parquet | Format::Arrow | Format::Csv => {
-            let batch = table::read(path, format, source)?;
-            let frame =
-                Frame::from_batch(&batch).map_err(|error| Failure::Numpush(error.into()))?;
-            Ok(vec![Message::from(frame)])
+    /// Its usual extension.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+            Self::Csv => "csv",
+            Self::Np => "np",
         }
-        Format::Np => stream(path, source),
+    }
+
+    /// True if a message of this kind can be written in it.
+    pub(crate) fn holds(self, message: &Message<'_>) -> bool {
+        match self {
+            Self::Npy | Self::Npz => message.as_array().is_some(),
+            Self::Parquet | Self::Arrow | Self::Csv => message.as_frame().is_some(),
+            Self::Np => true,
+        }
     }
 }
 
-/// Writes messages to a file that is whole or not there at all.
+/// The messages of a file, one at a time.
+pub(crate) type Messages = Box<dyn Iterator<Item = Result<Message<'static>, Failure>> + Send>;
+
+/// Opens a file; its messages are read when they are asked for.
+pub(crate) fn read(
+    path: &Path,
+    named: Option<Format>,
+    csv: CsvOptions,
+) -> Result<Messages, Failure> {
+    let format = Format::of(path, named)?;
+    if matches!(format, Format::Npy | Format::Np)
+        && !is_standard(path)
+        && let Ok(Some(file)) = numpush::file::map(path)
+        && let Some(message) = of_mapped(path, format, &file)?
+    {
+        return Ok(Box::new(std::iter::once(Ok(message))));
+    }
+    let mut input = Input::open(path)?;
+    let owned = path.to_owned();
+    Ok(match format {
+        Format::Npy => one(move || {
+            let len = input.len();
+            npy::read(&owned, &mut input, len)
+        }),
+        Format::Npz => npz::read(path, input)?,
+        Format::Np => records(path, input),
+        Format::Parquet | Format::Arrow | Format::Csv => one(move || {
+            let batch = table::read(&owned, format, input, csv)?;
+            let frame = Frame::from_batch(&batch);
+            frame
+                .map(Message::from)
+                .map_err(Failure::file(&owned, "cannot be sent"))
+        }),
+    })
+}
+
+fn of_mapped(
+    path: &Path,
+    format: Format,
+    file: &Buffer<'static>,
+) -> Result<Option<Message<'static>>, Failure> {
+    if format == Format::Npy {
+        return npy::of_mapped(path, file).map(Some);
+    }
+    // A file of several messages is read.
+    Ok(np::of_mapped(file))
+}
+
+fn one(read: impl FnOnce() -> Result<Message<'static>, Failure> + Send + 'static) -> Messages {
+    Box::new(std::iter::once_with(read))
+}
+
+/// Looks at the beginning of a file, so that what is wrong with it is known before anything is sent.
+pub(crate) fn check(path: &Path, named: Option<Format>) -> Result<(), Failure> {
+    let format = Format::of(path, named)?;
+    // A pipe can be read only once.
+    if is_standard(path) || std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Ok(());
+    }
+    let mut input = Input::open(path)?;
+    match format {
+        Format::Npy => {
+            let layout = Layout::read(path, &mut input)?;
+            checked(path, &layout, input.len()).map(drop)
+        }
+        Format::Parquet | Format::Arrow => table::check(path, format, input),
+        Format::Npz | Format::Csv | Format::Np => Ok(()),
+    }
+}
+
+/// Writes a message in a format of one message.
 pub(crate) fn write(
     path: &Path,
     format: Format,
-    messages: &[Message<'static>],
+    csv: CsvOptions,
+    message: &Message<'static>,
+    out: &mut (impl Write + Send),
 ) -> Result<(), Failure> {
-    if path == Path::new("-") {
-        let bytes = encode(path, format, messages)?;
-        return std::io::stdout()
-            .write_all(&bytes)
-            .map_err(Failure::file(path, "cannot write"));
-    }
-    if let (Format::Np, [message]) = (format, messages) {
-        numpush::file::write(path, message, true)?;
-        return Ok(());
-    }
-    let draft = path.with_file_name(format!(
-        ".{}.{}.tmp",
-        path.file_name().unwrap_or_default().to_string_lossy(),
-        std::process::id()
-    ));
-    let result = write_to(&draft, path, format, messages);
-    let result = result
-        .and_then(|()| std::fs::rename(&draft, path).map_err(Failure::file(path, "cannot write")));
-    if result.is_err() {
-        let _ = std::fs::remove_file(&draft);
-    }
-    result
-}
-
-fn write_to(
-    draft: &Path,
-    path: &Path,
-    format: Format,
-    messages: &[Message<'static>],
-) -> Result<(), Failure> {
-    let mut file = File::create(draft).map_err(Failure::file(path, "cannot write"))?;
-    put(path, format, messages, &mut file)
-}
-
-fn encode(path: &Path, format: Format, messages: &[Message<'static>]) -> Result<Vec<u8>, Failure> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    put(path, format, messages, &mut bytes)?;
-    Ok(bytes.into_inner())
-}
-
-fn put(
-    path: &Path,
-    format: Format,
-    messages: &[Message<'static>],
-    out: &mut (impl Write + std::io::Seek + Send),
-) -> Result<(), Failure> {
-    let one = || match messages {
-        [one] => Ok(one),
-        _ => Err(Failure::Format {
-            path: path.to_owned(),
-            fault: "holds one message only".into(),
-        }),
-    };
     match format {
-        Format::Npy => npy::write(path, one()?, out),
-        Format::Npz => npz::write(path, messages, out),
+        Format::Npy => npy::write(path, message, out),
         Format::Parquet | Format::Arrow | Format::Csv => {
-            let message = one()?;
             let frame = message.as_frame().ok_or_else(|| {
-                let what = crate::ledger::describe(message);
-                Failure::Format {
-                    path: path.to_owned(),
-                    fault: format!("{what} cannot be written there: take .npy or .np"),
-                }
+                Failure::data(path, format!("{} is not a frame", describe(message)))
             })?;
             let batch = frame
                 .to_batch()
-                .map_err(|error| Failure::Numpush(error.into()))?;
-            table::write(path, format, &batch, out)
+                .map_err(Failure::file(path, "cannot be written"))?;
+            table::write(path, format, csv, &batch, out)
         }
-        Format::Np => {
-            let flags = numpush::wire::Flags {
-                checksums: true,
-                references: false,
-            };
-            let encoder = numpush::wire::Encoder::new(one()?, 0, flags)
-                .map_err(|error| Failure::Numpush(error.into()))?;
-            out.write_all(&encoder.copy_rest())
-                .map_err(Failure::file(path, "cannot write"))?;
-            Ok(())
-        }
+        Format::Np | Format::Npz => np::write(path, message, out),
     }
-}
-
-/// Where a format's reader finds its bytes.
-pub(crate) enum Source {
-    File(File),
-    Memory(Vec<u8>),
-}
-
-pub(crate) fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(Failure::file(path, "cannot open"))
-}
-
-fn slurp(path: &Path) -> Result<Source, Failure> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .read_to_end(&mut bytes)
-        .map_err(Failure::file(path, "cannot read"))?;
-    Ok(Source::Memory(bytes))
-}
-
-/// Messages one after another, as on a wire.
-fn stream(path: &Path, source: Source) -> Result<Vec<Message<'static>>, Failure> {
-    let fault = |error| Failure::Numpush(numpush::Error::from(error));
-    let (Source::Memory(bytes), mut messages) = (source, Vec::new()) else {
-        return Ok(Vec::new());
-    };
-    let mut decoder = numpush::wire::Decoder::new(Limits::default().with_payload(u64::MAX));
-    let (mut rest, mut heap) = (bytes.as_slice(), HeapAllocator::new());
-    while !rest.is_empty() {
-        let spare = decoder.spare().map_err(fault)?;
-        let (now, later) = rest.split_at(spare.len().min(rest.len()));
-        spare[..now.len()].copy_from_slice(now);
-        if let Some(numpush::wire::Record::Message(_, message)) =
-            decoder.filled(now.len(), &mut heap).map_err(fault)?
-        {
-            messages.push(message);
-        }
-        rest = later;
-    }
-    if !decoder.is_idle() || messages.is_empty() {
-        let fault = format!("{} bytes of a message are missing", decoder.missing());
-        return Err(Failure::Format {
-            path: path.to_owned(),
-            fault,
-        });
-    }
-    Ok(messages)
 }
 
 /// Reads `len` bytes to where a message's buffers belong.
-pub(crate) fn allocate(
-    path: &Path,
-    from: &mut impl Read,
-    len: usize,
-) -> Result<numpush::Buffer<'static>, Failure> {
+fn allocate(path: &Path, from: &mut impl Read, len: usize) -> Result<Buffer<'static>, Failure> {
     let mut region = HeapAllocator::new()
         .allocate(len)
-        .map_err(Failure::file(path, "cannot read"))?;
+        .map_err(Failure::file(path, "cannot be read"))?;
     from.read_exact(region.as_mut_slice())
         .map_err(Failure::file(path, "ends before its data do"))?;
     Ok(region.freeze())
-}
-
-/// A fault of the file at `path`.
-pub(crate) fn fault<T>(path: &Path, fault: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure::Format {
-        path: PathBuf::from(path),
-        fault: fault.into(),
-    })
 }

@@ -1,12 +1,13 @@
 //! Dataframe files, by the readers and writers of arrow-rs.
 
-use std::io::{Cursor, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema, SchemaRef};
 use base64::Engine;
+use numpush::Frame;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -15,20 +16,58 @@ use parquet::file::metadata::FileMetaData;
 use parquet::file::reader::ChunkReader;
 
 use crate::failure::Failure;
-use crate::format::{Format, Source};
+use crate::format::{Format, Input};
 
-/// The rows of a file in one batch. The readers give batches; putting them together copies each column once.
-pub(super) fn read(path: &Path, format: Format, source: Source) -> Result<RecordBatch, Failure> {
-    let fault = Failure::file(path, "cannot read its rows");
-    let batch = match (format, source) {
-        (Format::Parquet, Source::File(file)) => parquet(file),
-        (Format::Parquet, Source::Memory(bytes)) => parquet(bytes::Bytes::from(bytes)),
-        (Format::Arrow, Source::File(file)) => arrow(file),
-        (Format::Arrow, Source::Memory(bytes)) => arrow(Cursor::new(bytes)),
-        (_, Source::File(file)) => csv(file),
-        (_, Source::Memory(bytes)) => csv(Cursor::new(bytes)),
+/// How a csv file is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CsvOptions {
+    /// Between two values.
+    pub(crate) separator: u8,
+    /// The first line has the names of the columns.
+    pub(crate) header: bool,
+    /// Every column is read as text.
+    pub(crate) text: bool,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self {
+            separator: b',',
+            header: true,
+            text: false,
+        }
+    }
+}
+
+/// The rows of a file in one batch. The readers return batches; putting them together copies each column once.
+pub(super) fn read(
+    path: &Path,
+    format: Format,
+    input: Input,
+    options: CsvOptions,
+) -> Result<RecordBatch, Failure> {
+    let file = input.into_file(path)?;
+    let batch = match format {
+        Format::Parquet => parquet(file),
+        Format::Arrow => arrow(file),
+        _ => csv(file, options),
     };
-    batch.map_err(fault)
+    batch.map_err(Failure::file(path, "cannot read its rows"))
+}
+
+/// Reads the schema, and checks that its types can be sent.
+pub(super) fn check(path: &Path, format: Format, input: Input) -> Result<(), Failure> {
+    let file = input.into_file(path)?;
+    let schema = match format {
+        Format::Parquet => ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+            .map(|metadata| Arc::clone(metadata.schema()))
+            .map_err(ArrowError::from),
+        _ => arrow_ipc::reader::FileReader::try_new(file, None).map(|reader| reader.schema()),
+    };
+    let schema = schema.map_err(Failure::file(path, "cannot read its rows"))?;
+    Frame::from_batch(&RecordBatch::new_empty(schema))
+        .map(drop)
+        .map_err(Failure::file(path, "cannot be sent"))
 }
 
 fn parquet<T: ChunkReader + 'static>(from: T) -> Result<RecordBatch, ArrowError> {
@@ -103,13 +142,19 @@ fn arrow(from: impl Read + Seek) -> Result<RecordBatch, ArrowError> {
     together(schema, reader.collect::<Result<_, _>>()?)
 }
 
-fn csv(mut from: impl Read + Seek) -> Result<RecordBatch, ArrowError> {
-    let format = arrow_csv::reader::Format::default().with_header(true);
-    let (schema, _) = format.infer_schema(&mut from, None)?;
+fn csv(mut from: impl Read + Seek, options: CsvOptions) -> Result<RecordBatch, ArrowError> {
+    let format = arrow_csv::reader::Format::default()
+        .with_header(options.header)
+        .with_delimiter(options.separator);
+    let (mut schema, _) = format.infer_schema(&mut from, None)?;
     from.rewind()?;
+    if options.text {
+        let text = |field: &FieldRef| field.as_ref().clone().with_data_type(DataType::Utf8);
+        schema = Schema::new(schema.fields().iter().map(text).collect::<Vec<_>>());
+    }
     let schema = Arc::new(schema);
     let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&schema))
-        .with_header(true)
+        .with_format(format)
         .build(from)?;
     together(schema, reader.collect::<Result<_, _>>()?)
 }
@@ -126,13 +171,18 @@ fn together(schema: SchemaRef, mut batches: Vec<RecordBatch>) -> Result<RecordBa
 pub(super) fn write(
     path: &Path,
     format: Format,
+    options: CsvOptions,
     batch: &RecordBatch,
     out: &mut (impl Write + Send),
 ) -> Result<(), Failure> {
     let result = match format {
         Format::Parquet => write_parquet(batch, out),
         Format::Arrow => write_arrow(batch, out),
-        _ => arrow_csv::Writer::new(out).write(batch),
+        _ => arrow_csv::WriterBuilder::new()
+            .with_header(options.header)
+            .with_delimiter(options.separator)
+            .build(out)
+            .write(batch),
     };
     result.map_err(Failure::file(path, "cannot write its rows"))
 }

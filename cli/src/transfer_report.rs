@@ -1,3 +1,5 @@
+//! What is printed about a transfer.
+
 use numpush::model::Body;
 use numpush::{Message, Transfer};
 use serde_json::{Value, json};

@@ -1,0 +1,63 @@
+//! What to do about an error, where that is known.
+
+use std::io::ErrorKind;
+
+use numpush::Error;
+use numpush::transfer::Operation;
+
+use crate::failure::Failure;
+
+/// One sentence for the user.
+pub(crate) fn advice(failure: &Failure) -> Option<&'static str> {
+    if matches!(failure, Failure::Timeout { .. }) {
+        return Some("give it longer with --timeout SECONDS, or see what the other side does");
+    }
+    let error = failure.connection()?;
+    Some(match error {
+        Error::Io {
+            operation, source, ..
+        } => {
+            return operation_failed(*operation, source.kind());
+        }
+        Error::TooLarge { .. } => {
+            "raise the limit on both sides: --max BYTES, or ?max=BYTES in the endpoint"
+        }
+        Error::Timeout { .. } => {
+            "give it longer with --timeout SECONDS, or see what the other side does"
+        }
+        Error::Handshake { .. } => {
+            "check that a numpush of the same version listens at that endpoint"
+        }
+        Error::ForeignUser { .. } => "let that user in: add ?users=UID to the endpoint",
+        Error::Disconnected { .. } => {
+            "the other side has ended or failed: see what it printed, then send again"
+        }
+        _ => return None,
+    })
+}
+
+fn operation_failed(operation: Operation, kind: ErrorKind) -> Option<&'static str> {
+    let connects = operation == Operation::Connect;
+    if !connects && operation != Operation::Listen {
+        return None;
+    }
+    Some(match kind {
+        ErrorKind::ConnectionRefused | ErrorKind::NotFound if connects => {
+            "start the other side first: numpush recv ENDPOINT (it waits), or check host and port"
+        }
+        ErrorKind::AddrInUse => "another process listens there: end it, or take another endpoint",
+        ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address: take one of its own, or 0.0.0.0 for all"
+        }
+        ErrorKind::NotFound => "make the folder first, or check the path",
+        ErrorKind::PermissionDenied if connects => {
+            "the socket belongs to a user who lets nobody else in"
+        }
+        ErrorKind::PermissionDenied => "take a folder you may write to, or a port from 1024 on",
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => {
+            "check the host, and that no firewall is between"
+        }
+        _ if connects => "check the host's name and the port",
+        _ => return None,
+    })
+}
