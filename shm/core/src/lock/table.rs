@@ -32,7 +32,7 @@ struct Header {
 }
 
 const _: () = assert!(size_of::<Header>() == 64);
-const _: () = assert!(size_of::<Head>() == 256);
+const _: () = assert!(size_of::<Head>() == size_of::<Robust>() + 3 * 64);
 
 /// What must agree for two programs to use one mutex: glibc's and musl's have the same name and nothing else in common.
 const fn abi() -> u32 {
