@@ -14,6 +14,9 @@ import tempfile
 import time
 import traceback
 
+# The second implementation of the wire format is an example.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "examples" / "python"))
+
 NUMPUSH, FLIGHTS = sys.argv[1], pathlib.Path(sys.argv[2])
 TEMP = tempfile.TemporaryDirectory(prefix="numpush-cli-")
 HERE = pathlib.Path(TEMP.name)
