@@ -174,7 +174,7 @@ impl WriteHold {
             return Ok(());
         }
         self.lock.head.epoch.parts.store(CLOSING, Ordering::SeqCst);
-        let mut wait = Wait::new(self.lock, timeout);
+        let mut wait = Wait::new(self.lock.head, timeout);
         for (taken, slot) in self.lock.slots.iter().enumerate() {
             if let Err(error) = self.lock.take(slot, &mut wait) {
                 self.lock.slots[..taken]

@@ -1,5 +1,6 @@
 //! Locks between processes that survive their holder's death. The design and its costs: `docs/design/0002-locks.md`.
 
+mod acquire;
 mod atomic;
 mod error;
 mod guards;
@@ -19,9 +20,10 @@ pub use held::MAX_HELD;
 pub use identity::forks;
 pub(crate) use identity::watch_forks;
 pub use options::{LockOptions, LockState};
-pub use owned::{LockAddress, OwnedLock};
+pub use owned::OwnedLock;
 pub use robust::Holder;
 pub use rw::RobustRwLock;
+pub use table::LockAddress;
 
 #[cfg(test)]
 mod model;

@@ -8,7 +8,7 @@ use numpush_os::{FileId, lock};
 
 use super::identity::forks;
 use super::rw::RobustRwLock;
-use super::table::{LockTable, MOST_BLOCKS};
+use super::table::{LockAddress, LockTable, MOST_BLOCKS};
 
 /// Locks of the first table of a process. Each further one has twice as many, up to [`MOST_BLOCKS`], so that ten thousand
 /// arrays need a handful of descriptors.
@@ -47,16 +47,6 @@ pub struct OwnedLock {
     index: u32,
     lock: RobustRwLock,
     forks: u32,
-}
-
-/// Where a lock lies, in words that can be sent beside the descriptor of its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "another process fills it in")]
-pub struct LockAddress {
-    /// Which lock of the table.
-    pub index: u32,
-    /// Which of the lock's lives.
-    pub generation: u64,
 }
 
 impl OwnedLock {

@@ -4,8 +4,6 @@ use std::sync::atomic::Ordering;
 
 use super::atomic::{AtomicU64, fence};
 use super::error::{LockError, Poison, PoisonCause};
-use super::guards::{CommitHold, MutexHold, ReadHold, WriteHold};
-use super::held;
 use super::identity::this_thread;
 use super::options::{LockOptions, LockState};
 use super::robust::{Acquired, Robust};
@@ -56,94 +54,6 @@ impl RobustRwLock {
         self.head.epoch.generation.load(Ordering::Acquire) != self.generation
     }
 
-    /// Takes the lock for reading, beside other readers.
-    ///
-    /// # Errors
-    /// [`LockError`].
-    pub fn read(self, options: LockOptions) -> Result<ReadHold, LockError> {
-        held::enter(self.id(), 1)?;
-        self.enter_shared(options)
-            .map(|slot| ReadHold::new(self, slot, 0))
-            .inspect_err(|_| held::leave(self.id(), 1))
-    }
-
-    /// Takes the lock for writing, alone.
-    ///
-    /// # Errors
-    /// [`LockError`].
-    pub fn write(self, options: LockOptions) -> Result<WriteHold, LockError> {
-        let mutexes = self.slots.len() + 1;
-        held::enter(self.id(), mutexes)?;
-        let entered = self.enter_exclusive(options);
-        entered
-            .map(|poison| WriteHold::new(self, poison))
-            .inspect_err(|_| held::leave(self.id(), mutexes))
-    }
-
-    /// Takes the lock as a plain mutex, which guards no bytes: what it guards is the caller's, and its to repair.
-    ///
-    /// # Errors
-    /// [`LockError`], never with poison.
-    pub fn mutex(self, options: LockOptions) -> Result<MutexHold, LockError> {
-        held::enter(self.id(), 1)?;
-        let mut wait = Wait::new(self, options.timeout);
-        let writer = &self.head.writer;
-        let taken = match writer.try_lock() {
-            Some(taken) => Ok(taken),
-            None => wait.for_mutex(writer),
-        };
-        let checked = taken.and_then(|taken| {
-            self.note(taken);
-            writer.record_holder();
-            self.check_generation()
-                .inspect_err(|_| self.unlock_writer())
-                .map(|()| taken == Acquired::OwnerDied)
-        });
-        let owner_died = checked.inspect_err(|_| held::leave(self.id(), 1))?;
-        Ok(MutexHold::new(self, owner_died))
-    }
-
-    /// Takes the lock to write the buffer nobody reads, beside readers of the other.
-    ///
-    /// # Errors
-    /// [`LockError`], never with poison: a commit that was not finished has changed nothing that is read.
-    pub fn commit(self, options: LockOptions) -> Result<CommitHold, LockError> {
-        held::enter(self.id(), 2)?;
-        let mut wait = Wait::new(self, options.timeout);
-        let entered = self.lock_writer(&mut wait).and_then(|()| {
-            // A reader that is still in the buffer read before the last commit ends in a slot we pass.
-            let current = self.head.commit.active.load(Ordering::Acquire);
-            let drained = self
-                .check_generation()
-                .and_then(|()| self.drain(&mut wait, Some(current)));
-            drained.inspect_err(|_| self.unlock_writer())
-        });
-        entered.inspect_err(|_| held::leave(self.id(), 2))?;
-        let active = self.head.commit.active.load(Ordering::Acquire);
-        Ok(CommitHold::new(self, active))
-    }
-
-    /// Joins the work on parts that were handed out in `epoch`; it lasts until the value is dropped.
-    ///
-    /// # Errors
-    /// [`LockError::Retired`] if the parts were taken back.
-    pub fn join_parts(self, epoch: u64, options: LockOptions) -> Result<ReadHold, LockError> {
-        held::enter(self.id(), 1)?;
-        let mut wait = Wait::new(self, options.timeout);
-        let joined = self.take_slot(&mut wait).and_then(|slot| {
-            let current = self.check_generation().is_ok()
-                && self.head.epoch.parts.load(Ordering::Acquire) == epoch;
-            if current {
-                return Ok(slot);
-            }
-            slot.unlock();
-            Err(LockError::Retired)
-        });
-        joined
-            .map(|slot| ReadHold::new(self, slot, epoch))
-            .inspect_err(|_| held::leave(self.id(), 1))
-    }
-
     /// What the lock looks like now.
     pub fn state(self) -> LockState {
         let words = &self.head.epoch;
@@ -183,7 +93,7 @@ impl RobustRwLock {
         }
     }
 
-    fn check_generation(self) -> Result<(), LockError> {
+    pub(super) fn check_generation(self) -> Result<(), LockError> {
         if self.is_retired() {
             Err(LockError::Retired)
         } else {
@@ -191,8 +101,8 @@ impl RobustRwLock {
         }
     }
 
-    fn enter_shared(self, options: LockOptions) -> Result<&'static Robust, LockError> {
-        let mut wait = Wait::new(self, options.timeout);
+    pub(super) fn enter_shared(self, options: LockOptions) -> Result<&'static Robust, LockError> {
+        let mut wait = Wait::new(self.head, options.timeout);
         let words = &self.head.epoch;
         loop {
             if words.gate.load(Ordering::Acquire) != 0 {
@@ -219,8 +129,8 @@ impl RobustRwLock {
         }
     }
 
-    fn enter_exclusive(self, options: LockOptions) -> Result<Option<Poison>, LockError> {
-        let mut wait = Wait::new(self, options.timeout);
+    pub(super) fn enter_exclusive(self, options: LockOptions) -> Result<Option<Poison>, LockError> {
+        let mut wait = Wait::new(self.head, options.timeout);
         self.lock_writer(&mut wait)?;
         let words = &self.head.epoch;
         words.gate.store(1, Ordering::Release);
@@ -275,7 +185,7 @@ impl RobustRwLock {
     }
 
     /// Waits until everybody who now holds a slot has let it go once, but for readers of commit `but_of`.
-    fn drain(self, wait: &mut Wait, but_of: Option<u64>) -> Result<(), LockError> {
+    pub(super) fn drain(self, wait: &mut Wait, but_of: Option<u64>) -> Result<(), LockError> {
         let avoid = &self.head.epoch.avoid;
         fence(Ordering::SeqCst);
         let mut result = Ok(());
@@ -319,7 +229,7 @@ impl RobustRwLock {
         }
     }
 
-    fn lock_writer(self, wait: &mut Wait) -> Result<(), LockError> {
+    pub(super) fn lock_writer(self, wait: &mut Wait) -> Result<(), LockError> {
         self.take(&self.head.writer, wait)?;
         self.head.writer.record_holder();
         Ok(())
@@ -331,7 +241,7 @@ impl RobustRwLock {
     }
 
     /// The first free slot from this thread's own on; if there is none, its own when it is free.
-    fn take_slot(self, wait: &mut Wait) -> Result<&'static Robust, LockError> {
+    pub(super) fn take_slot(self, wait: &mut Wait) -> Result<&'static Robust, LockError> {
         let count = self.slots.len();
         // Neighbouring thread ids are usual; an odd multiplier spreads them over the slots.
         let first = (this_thread().tid.wrapping_mul(0x9E37_79B1) >> 16) as usize & (count - 1);
@@ -377,7 +287,7 @@ impl RobustRwLock {
     }
 
     #[inline]
-    fn note(self, taken: Acquired) {
+    pub(super) fn note(self, taken: Acquired) {
         if taken == Acquired::OwnerDied {
             self.head.epoch.deaths.fetch_add(1, Ordering::Relaxed);
         }

@@ -10,7 +10,6 @@ use nix::fcntl::SealFlag;
 use numpush_os::{FileId, NO_RESIZE, add_seals, allocate, lock, sealed_len};
 
 use super::identity::watch_forks;
-use super::owned::LockAddress;
 use super::robust::Robust;
 use super::rw::RobustRwLock;
 use super::words::Head;
@@ -264,6 +263,16 @@ impl LockTable {
 fn slots() -> usize {
     let processors = std::thread::available_parallelism().map_or(8, usize::from);
     (processors * 2).next_power_of_two().clamp(16, 64)
+}
+
+/// Where a lock lies, in words that can be sent beside the descriptor of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "another process fills it in")]
+pub struct LockAddress {
+    /// Which lock of the table.
+    pub index: u32,
+    /// Which of the lock's lives.
+    pub generation: u64,
 }
 
 impl RobustRwLock {

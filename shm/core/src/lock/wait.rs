@@ -7,19 +7,19 @@ use super::atomic::AtomicU32;
 use super::error::LockError;
 use super::identity::this_thread;
 use super::robust::{Acquired, Robust, now};
-use super::rw::RobustRwLock;
+use super::words::Head;
 
 /// A wait with one deadline for all the mutexes it takes. Reads the clock only once it has to.
 pub(super) struct Wait {
-    lock: RobustRwLock,
+    head: &'static Head,
     timeout: Option<Duration>,
     deadline: Option<Duration>,
 }
 
 impl Wait {
-    pub(super) fn new(lock: RobustRwLock, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(head: &'static Head, timeout: Option<Duration>) -> Self {
         Self {
-            lock,
+            head,
             timeout,
             deadline: None,
         }
@@ -71,7 +71,7 @@ impl Wait {
                 .compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         };
-        let entry = self.lock.head.waiting.0.iter().find(free);
+        let entry = self.head.waiting.0.iter().find(free);
         let result = wait();
         if let Some(entry) = entry {
             entry.store(0, Ordering::Relaxed);

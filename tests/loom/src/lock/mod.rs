@@ -7,6 +7,8 @@ pub(crate) mod held;
 pub(crate) mod identity;
 pub(crate) mod robust;
 
+#[path = "../../../../shm/core/src/lock/acquire.rs"]
+mod acquire;
 #[path = "../../../../shm/core/src/lock/error.rs"]
 pub(crate) mod error;
 #[path = "../../../../shm/core/src/lock/guards.rs"]
