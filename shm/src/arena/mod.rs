@@ -1,20 +1,22 @@
 //! Where shared values live: memory that is used again and again.
 
+mod allocation;
 mod free;
 mod frozen;
 mod options;
-mod region;
+mod state;
 
 use std::fmt;
-use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use numpush_message::{ALIGNMENT, AllocError, Buffer, BufferAllocator, BufferMut};
-use numpush_shm_core::{HUGE_PAGE, HugePages, MemoryRange, Owned, SharedPages, forks};
+use numpush_shm_core::{MemoryRange, Owned, SharedPages, forks};
 
-use free::FreeRuns;
+use allocation::ArenaBufferMut;
+pub(crate) use allocation::{Allocation, Reservation};
 pub(crate) use frozen::freeze;
 pub use options::ArenaOptions;
+use state::Inner;
 
 use crate::error::Error;
 
@@ -58,28 +60,6 @@ pub struct ArenaUsage {
     pub chunks: usize,
 }
 
-struct Inner {
-    options: ArenaOptions,
-    state: Mutex<State>,
-}
-
-struct State {
-    forks: u32,
-    used: usize,
-    reserved: usize,
-    chunks: Vec<Chunk>,
-}
-
-struct Chunk {
-    pages: Arc<SharedPages>,
-    free: FreeRuns,
-}
-
-/// Chunks for small values begin with this and grow with the arena, so that many values need few descriptors.
-const SMALLEST_CHUNK: usize = 1 << 20;
-/// Larger values get a chunk each.
-const LARGEST_SHARED: usize = 64 << 20;
-
 impl Arena {
     /// An arena of at most `budget` bytes, which it takes from the system as it needs them.
     pub fn new(budget: usize) -> Self {
@@ -88,17 +68,8 @@ impl Arena {
 
     /// An arena with options.
     pub fn with_options(options: ArenaOptions) -> Self {
-        let state = State {
-            forks: forks(),
-            used: 0,
-            reserved: 0,
-            chunks: Vec::new(),
-        };
         Self {
-            inner: Arc::new(Inner {
-                options,
-                state: Mutex::new(state),
-            }),
+            inner: Arc::new(Inner::new(options)),
         }
     }
 
@@ -191,142 +162,9 @@ impl Arena {
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = numpush_os::lock(&self.state);
-        let forks = forks();
-        if state.forks != forks {
-            // The parent hands these chunks out; ours begin anew.
-            *state = State {
-                forks,
-                used: 0,
-                reserved: 0,
-                chunks: Vec::new(),
-            };
-        }
-        state
-    }
-}
-
-impl State {
-    fn take(&mut self, len: usize) -> Option<(Arc<SharedPages>, usize)> {
-        self.chunks.iter_mut().find_map(|chunk| {
-            let start = chunk.free.take(len)?;
-            Some((Arc::clone(&chunk.pages), start))
-        })
-    }
-
-    /// Makes a chunk and takes the first `len` bytes of it.
-    fn grow(
-        &mut self,
-        len: usize,
-        options: &ArenaOptions,
-    ) -> Result<(Arc<SharedPages>, usize), AllocError> {
-        let over = |state: &Self| AllocError::Budget {
-            len,
-            used: state.used,
-            budget: options.budget,
-        };
-        if self
-            .used
-            .checked_add(len)
-            .is_none_or(|total| total > options.budget)
-        {
-            return Err(over(self));
-        }
-        if self.reserved + len > options.budget {
-            // What is free is in runs too short, some of them in chunks with nothing else.
-            self.drop_empty(0);
-        }
-        let room = options.budget - self.reserved.min(options.budget);
-        if len > room {
-            return Err(over(self));
-        }
-        let generous = self.reserved.clamp(SMALLEST_CHUNK, LARGEST_SHARED);
-        // A page more or less is no matter for values that have a chunk to themselves.
-        let grain = if options.pages.huge == HugePages::Reserved {
-            HUGE_PAGE
-        } else {
-            4096
-        };
-        let exact = len.next_multiple_of(grain).min(room);
-        let size = if len <= generous / 2 {
-            generous.min(room)
-        } else {
-            exact
-        };
-        let attempt = |size| SharedPages::new(size, options.pages);
-        let pages = attempt(size)
-            .or_else(|_| attempt(exact))
-            .map_err(|_| AllocError::NoMemory { len })?;
-        let size = pages.len();
-        let mut free = FreeRuns::whole(size);
-        let start = free.take(len).unwrap_or(0);
-        self.reserved += size;
-        self.chunks.push(Chunk {
-            pages: Arc::clone(&pages),
-            free,
-        });
-        Ok((pages, start))
-    }
-
-    fn give(&mut self, pages: &Arc<SharedPages>, range: &Range<usize>, keep: usize) {
-        self.used -= range.len();
-        if let Some(chunk) = self
-            .chunks
-            .iter_mut()
-            .find(|chunk| Arc::ptr_eq(&chunk.pages, pages))
-        {
-            chunk.free.give(range.start, range.len());
-        }
-        if self.reserved - self.used > keep {
-            self.drop_empty(keep);
-        }
-    }
-
-    /// Gives chunks with nothing in them back to the system, until at most `keep` bytes are kept warm.
-    fn drop_empty(&mut self, keep: usize) {
-        let (mut reserved, used) = (self.reserved, self.used);
-        self.chunks.retain(|chunk| {
-            let is_empty = chunk.free.largest() == chunk.pages.len();
-            let goes = is_empty && reserved - used > keep;
-            if goes {
-                reserved -= chunk.pages.len();
-            }
-            !goes
-        });
-        self.reserved = reserved;
-    }
-}
-
-/// Bytes of an arena. Dropped, they are the arena's again.
-#[derive(Debug)]
-pub(crate) struct Allocation {
-    // Dropped first: the claim ends before the bytes are free.
-    pub(crate) claimed: MemoryRange<Owned>,
-    pub(crate) home: Arc<Reservation>,
-}
-
-/// Where bytes go back to when the last who shares them is gone.
-pub(crate) struct Reservation {
-    arena: Arc<Inner>,
-    pages: Arc<SharedPages>,
-    range: Range<usize>,
-    forks: u32,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if self.forks == forks() {
-            let keep = self.arena.options.keep;
-            self.arena.state().give(&self.pages, &self.range, keep);
-        }
-    }
-}
-
 impl BufferAllocator for Arena {
     fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
-        Ok(Box::new(region::ArenaBufferMut::new(self.reserve(len)?)))
+        Ok(Box::new(ArenaBufferMut::new(self.reserve(len)?)))
     }
 
     /// Takes nothing but its own memory: workers see nothing else.
@@ -344,12 +182,6 @@ impl BufferAllocator for Arena {
 impl fmt::Debug for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Arena").field(&self.usage()).finish()
-    }
-}
-
-impl fmt::Debug for Reservation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Reservation").field(&self.range).finish()
     }
 }
 

@@ -222,3 +222,24 @@ impl fmt::Debug for SharedDynArray {
         write!(f, "SharedDynArray<{}>({:?})", self.dtype(), self.shape())
     }
 }
+
+impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
+    /// Copies the array as it is now into memory that the kernel protects against every writer.
+    ///
+    /// # Errors
+    /// As [`SharedDynArray::snapshot`].
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        self.clone().into_dyn().snapshot()
+    }
+
+    /// The same array with its element type and axes known at run time only.
+    pub fn into_dyn(self) -> SharedDynArray {
+        let dtype = Dtype::Scalar(T::SCALAR);
+        SharedDynArray {
+            object: self.object.described(|array| DynArray {
+                sent: array.sent.clone(),
+                dtype,
+            }),
+        }
+    }
+}

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 use ndarray::{ArrayRef, Dimension, IntoDimension};
-use numpush_message::{Dtype, Element, Message};
+use numpush_message::{Element, Message};
 use numpush_shm_core::{
     LockError, LockOptions, Locked, MemoryRange, Owned, ReadGuard, WriteGuard, part_range,
     read_guard, write_guard,
@@ -11,8 +11,7 @@ use numpush_shm_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::arena::{Allocation, Arena};
-use crate::array::SharedDynArray;
-use crate::array::description::{DynArray, TypedArray};
+use crate::array::description::TypedArray;
 use crate::array::layout::{self, Layout, byte_len};
 use crate::array::locks::{lock_exclusive, lock_shared};
 use crate::array::message::{from_message, into_message};
@@ -276,25 +275,6 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     pub fn into_message(self) -> Result<Message<'static>, ConvertError<Self>> {
         let Self { object } = self;
         into_message(object).map_err(|(object, error)| ConvertError::new(Self { object }, error))
-    }
-
-    /// Copies the array as it is now into memory that the kernel protects against every writer.
-    ///
-    /// # Errors
-    /// As [`SharedDynArray::snapshot`].
-    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
-        self.clone().into_dyn().snapshot()
-    }
-
-    /// The same array with its element type and axes known at run time only.
-    pub fn into_dyn(self) -> SharedDynArray {
-        let dtype = Dtype::Scalar(T::SCALAR);
-        SharedDynArray {
-            object: self.object.described(|array| DynArray {
-                sent: array.sent.clone(),
-                dtype,
-            }),
-        }
     }
 
     pub(super) fn layout(&self) -> &Layout<D> {
