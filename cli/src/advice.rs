@@ -5,14 +5,12 @@ use std::io::ErrorKind;
 use numpush::Error;
 use numpush::transfer::Operation;
 
-use crate::failure::Failure;
+/// What to do about a wait that was too long.
+pub(crate) const WAIT_LONGER: &str =
+    "give it longer with --timeout SECONDS, or see what the other side does";
 
 /// One sentence for the user.
-pub(crate) fn advice(failure: &Failure) -> Option<&'static str> {
-    if matches!(failure, Failure::Timeout { .. }) {
-        return Some("give it longer with --timeout SECONDS, or see what the other side does");
-    }
-    let error = failure.connection()?;
+pub(crate) fn advice(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::Io {
             operation, source, ..
@@ -22,9 +20,7 @@ pub(crate) fn advice(failure: &Failure) -> Option<&'static str> {
         Error::TooLarge { .. } => {
             "raise the limit on both sides: --max BYTES, or ?max=BYTES in the endpoint"
         }
-        Error::Timeout { .. } => {
-            "give it longer with --timeout SECONDS, or see what the other side does"
-        }
+        Error::Timeout { .. } => WAIT_LONGER,
         Error::Handshake { .. } => {
             "check that a numpush of the same version listens at that endpoint"
         }

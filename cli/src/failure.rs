@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use numpush::transfer::Operation;
 
-use crate::advice::advice;
+use crate::advice::{WAIT_LONGER, advice};
 
 /// The exit codes, as `numpush --help` and `docs/cli.md` list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,11 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         eprintln!("numpush: {}", self.chain());
-        if let Some(advice) = advice(self) {
+        let advice = match self {
+            Self::Timeout { .. } => Some(WAIT_LONGER),
+            _ => self.connection().and_then(advice),
+        };
+        if let Some(advice) = advice {
             eprintln!("  {advice}");
         }
         ExitCode::from(self.code() as u8)

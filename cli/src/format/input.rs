@@ -4,8 +4,14 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use numpush::model::{BufferAllocator, HeapAllocator};
+use numpush::{Buffer, Message};
+
 use crate::failure::Failure;
 use crate::output::is_standard;
+
+/// The messages of a file, one at a time.
+pub(crate) type Messages = Box<dyn Iterator<Item = Result<Message<'static>, Failure>> + Send>;
 
 /// A file, a pipe, or standard input.
 #[derive(Debug)]
@@ -76,4 +82,18 @@ impl Read for Input {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.file.read(bytes)
     }
+}
+
+/// Reads `len` bytes to where a message's buffers belong.
+pub(super) fn allocate(
+    path: &Path,
+    from: &mut impl Read,
+    len: usize,
+) -> Result<Buffer<'static>, Failure> {
+    let mut region = HeapAllocator::new()
+        .allocate(len)
+        .map_err(Failure::file(path, "cannot be read"))?;
+    from.read_exact(region.as_mut_slice())
+        .map_err(Failure::file(path, "ends before its data do"))?;
+    Ok(region.freeze())
 }

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::interrupt::Busy;
 
 /// The messages in a file. It has at least one.
-pub(crate) fn records(path: &Path, mut from: impl Read + Send + 'static) -> super::Messages {
+pub(crate) fn records(path: &Path, mut from: impl Read + Send + 'static) -> super::input::Messages {
     let path = path.to_owned();
     let mut decoder = Decoder::new(limits());
     let (mut count, mut done) = (0_u64, false);

@@ -9,7 +9,8 @@ use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
 use crate::failure::Failure;
-use crate::format::{Input, Messages, npy};
+use crate::format::input::{Input, Messages};
+use crate::format::npy;
 use crate::output::Output;
 
 /// The arrays of a file, each read when it is asked for.

@@ -16,7 +16,8 @@ use parquet::file::metadata::FileMetaData;
 use parquet::file::reader::ChunkReader;
 
 use crate::failure::Failure;
-use crate::format::{Format, Input};
+use crate::format::input::Input;
+use crate::format::kind::Format;
 
 /// How a csv file is written.
 #[derive(Clone, Copy, Debug)]

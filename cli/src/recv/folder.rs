@@ -7,7 +7,7 @@ use numpush::Message;
 use numpush::model::Body;
 
 use super::names::{file_name, numbered};
-use super::sink;
+use super::write::write;
 use crate::failure::Failure;
 use crate::format::{CsvOptions, Format};
 use crate::output::Output;
@@ -60,7 +60,7 @@ impl Folder {
             PathBuf::from(format!("{}.{}", name.display(), format.extension()))
         };
         let path = self.free(&name);
-        sink::write(Output::create(&path)?, format, self.csv, message)
+        write(Output::create(&path)?, format, self.csv, message)
     }
 
     /// The path for a file of this name, or of a name made of it.

@@ -4,6 +4,7 @@ mod folder;
 mod names;
 mod peers;
 mod sink;
+mod write;
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};

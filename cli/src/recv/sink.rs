@@ -7,6 +7,7 @@ use numpush::shm::SharedValue;
 
 use super::folder::Folder;
 use super::names::{member_name, numbered};
+use super::write::{beside, write};
 use crate::args::Recv;
 use crate::failure::Failure;
 use crate::format::{self, Archive, CsvOptions, Format};
@@ -149,47 +150,6 @@ impl Files {
 fn is_pipe(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     !is_standard(path) && std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
-}
-
-/// Writes a message as asked, or else as a .np file beside it: what was received is not thrown away.
-pub(super) fn write(
-    mut output: Output,
-    format: Format,
-    csv: CsvOptions,
-    message: &Message<'static>,
-) -> Result<Option<String>, Failure> {
-    let path = output.path().to_owned();
-    output.begin();
-    let failure = match format::write(&path, format, csv, message, &mut output) {
-        Ok(()) => return output.commit().map(|()| None),
-        Err(failure) => failure,
-    };
-    drop(output);
-    if format == Format::Np {
-        return Err(failure);
-    }
-    beside(&path, message, &failure.chain()).map_err(|_| failure)
-}
-
-/// Writes a message as a .np file beside `path`, and returns why and where.
-fn beside(path: &Path, message: &Message<'static>, why: &str) -> Result<Option<String>, Failure> {
-    let mut other = path.with_extension("np");
-    let mut count = 1;
-    while other.exists() {
-        count += 1;
-        other = numbered(&path.with_extension("np"), count);
-    }
-    let mut output = Output::create(&other)?;
-    output.begin();
-    format::write(
-        &other,
-        Format::Np,
-        CsvOptions::default(),
-        message,
-        &mut output,
-    )?;
-    output.commit()?;
-    Ok(Some(format!("{why}: it is in {} instead", other.display())))
 }
 
 /// The arrays of an npz file.

@@ -9,7 +9,7 @@ use std::path::Path;
 use numpush::{Array, Buffer, Message};
 
 use crate::failure::Failure;
-use crate::format::allocate;
+use crate::format::input::allocate;
 
 pub(crate) use layout::Layout;
 
