@@ -1,12 +1,9 @@
-# Features: lints for every pair of the root package's, and for every set of its members'; tests where a feature has some.
+# Features: lints for each alone, and tests where a feature has some. `tests/long/features` takes every set of them.
 source .ci/lib.sh
 cargo_tool cargo-hack 0.6.46
-sets=(--feature-powerset --exclude-features default)
-cargo hack clippy --quiet --package numpush "${sets[@]}" --depth 2 -- -D warnings
-for member in numpush-message numpush-transports numpush-shm; do
-    cargo hack clippy --quiet --package "$member" "${sets[@]}" -- -D warnings
+for member in numpush numpush-message numpush-transports numpush-shm; do
+    cargo hack clippy --quiet --package "$member" --each-feature --exclude-features default -- -D warnings
 done
-cargo hack test --quiet --package numpush-message "${sets[@]}" --lib --tests
-for member in numpush-transports numpush-shm numpush; do
+for member in numpush-message numpush-transports; do
     cargo hack test --quiet --package "$member" --each-feature --exclude-features default --lib
 done
