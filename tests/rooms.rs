@@ -2,6 +2,10 @@
 //!
 //! An arrow is a path in the source that leads to an item of another module of the same crate. A `pub use` is no arrow: it
 //! says where an item lives, and whoever takes the item from there points to its home. Tests may look anywhere.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "paths of names are joined here, not buffers"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
