@@ -28,7 +28,8 @@ impl Machine {
             processor: field(&read("/proc/cpuinfo"), "model name")
                 .unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            // Without what a distribution adds to it.
+            kernel: version(&read("/proc/sys/kernel/osrelease")),
             memory_gib: kib.unwrap_or(0) >> 20,
             run: format!("{length}, median of {rounds} rounds"),
         }
@@ -44,6 +45,11 @@ impl Machine {
             "optimised": !cfg!(debug_assertions),
         })
     }
+}
+
+fn version(release: &str) -> String {
+    let end = release.find(|c: char| !c.is_ascii_digit() && c != '.');
+    release[..end.unwrap_or(release.len())].to_owned()
 }
 
 impl fmt::Display for Machine {
