@@ -23,7 +23,7 @@ use bytemuck::Pod;
 /// ```
 ///
 /// # Invariants
-/// 1. The element is only accessed by atomics of the width that [`word`] returns, from as many threads and processes as
+/// 1. The element is only accessed by atomics of the width that `word` returns, from as many threads and processes as
 ///    there are.
 #[repr(transparent)]
 pub struct SharedCell<T>(UnsafeCell<T>);
