@@ -220,7 +220,7 @@ fn send() {
     while connection.send(&message).is_ok() {}
 }
 
-/// Receives messages of 256 MiB over tcp and reads a byte of every page; gives the seconds of each, the first two, which
+/// Receives messages of 256 MiB over tcp and reads a byte of every page, and returns the seconds of each, the first two, which
 /// warm the pages, left out.
 fn receive(listener: &mut numpush::Listener, rounds: usize) -> Vec<f64> {
     let mut sender = again("send", &listener.address()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! Bad input and bad peers: the fault table F10 to F28, as far as these transports go. Each gives a named error, and costs
+//! Bad input and bad peers: the fault table F10 to F28, as far as these transports go. Each returns a named error, and costs
 //! no other link anything.
 
 use std::io::{IoSlice, Read, Write};
@@ -59,7 +59,7 @@ fn answer_to(sent: &[u8]) -> Error {
     let again = link.recv().unwrap_err();
     assert!(
         matches!(again, Error::Failed { .. }),
-        "a link that met rubbish is closed: {again:?}"
+        "a link that met an invalid message is closed: {again:?}"
     );
     error
 }

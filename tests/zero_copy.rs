@@ -1,4 +1,4 @@
-//! The promise, proven: the ledger, pointers, descriptors and a counting allocator.
+//! The promise, proven: the transfer reports, pointers, descriptors and a counting allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::fd::{AsFd, AsRawFd};
@@ -102,7 +102,7 @@ fn tcp_lands_in_place() {
         };
         assert!(
             bytes < limit,
-            "{bytes} bytes were allocated in turn {turn}: the landing keeps its region"
+            "{bytes} bytes were allocated in turn {turn}: the allocator keeps its region"
         );
     }
     assert!(

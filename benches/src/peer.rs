@@ -157,7 +157,7 @@ fn take(
     })
 }
 
-/// Runs the warm-up and the measured part, and tells when each is over.
+/// Runs the warm-up and the measured part, and reports when each is over.
 pub(crate) fn measured(
     peer: &Peer,
     turn: &mut dyn FnMut(&mut PeerStats) -> Result<(), BenchError>,

@@ -42,7 +42,7 @@ fn decode(bytes: &[u8], piece: usize) -> (Vec<Message<'static>>, Option<DecodeEr
 
 fuzz_target!(|input: (u8, Vec<u8>)| {
     let (piece, mut bytes) = input;
-    // Mend the checksum of the first record, or nothing behind it would ever be reached.
+    // Mend the checksum of the first record, or nothing after it would ever be reached.
     if let Some(first) = bytes.first_chunk::<32>()
         && let Ok(preamble) = Preamble::decode(first)
         && let Some(header) = bytes.get(32..32 + preamble.header_len as usize)

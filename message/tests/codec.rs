@@ -26,7 +26,7 @@ fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
     bytes
 }
 
-/// Feeds `bytes` in pieces of the sizes that `piece` gives.
+/// Feeds `bytes` in pieces of the sizes that `piece` returns.
 fn decode(
     bytes: &[u8],
     mut piece: impl FnMut() -> usize,

@@ -33,7 +33,7 @@ pub fn is_immutable(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Fills `bytes` from `file` at `offset`; pread(2), which gives a short count and no signal when the file was cut.
+/// Fills `bytes` from `file` at `offset`; pread(2), which returns a short count and no signal when the file was cut.
 ///
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] if the file ends first, and what pread(2) says.

@@ -20,7 +20,7 @@ const PREFIX: &str = "np.";
 /// of numpush, share a value by its [`Handle`](crate::Handle) instead.
 ///
 /// Python removes the name when its process ends, although it only opened the memory. `track=False` prevents that from
-/// Python 3.13 on. Before, tell it after the opening that the name is not its own:
+/// Python 3.13 on. Before, inform it after the opening that the name is not its own:
 /// `multiprocessing.resource_tracker.unregister("/" + name, "shared_memory")`.
 ///
 /// ```

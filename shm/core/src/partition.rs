@@ -38,7 +38,7 @@ pub struct PartRange {
 }
 
 impl MemoryRange<Locked> {
-    /// The same part of several runs of bytes, each of so many items as it is given with, to write.
+    /// The same part of several runs of bytes, each with its number of items, to write.
     ///
     /// # Errors
     /// [`RangeInUse`] if this process knows the part under another lock.
@@ -105,7 +105,7 @@ impl MemoryRange<Locked> {
         assert!(base.is_aligned(), "elements at {base:?}");
         let Range { start, end } =
             part_range(shape[axis], division.parts, division.number, division.grain);
-        // C order: a step along an axis passes all elements of the axes behind it.
+        // C order: a step along an axis passes all elements of the axes after it.
         let mut strides = shape.clone();
         let mut step = 1;
         for at in (0..shape.ndim()).rev() {
@@ -114,7 +114,7 @@ impl MemoryRange<Locked> {
         }
         let mut part_shape = shape.clone();
         part_shape[axis] = end - start;
-        // SAFETY: inside the elements, or one behind the last of none.
+        // SAFETY: inside the elements, or one past the last of none.
         let first = unsafe {
             base.add(if bytes == Some(0) {
                 0

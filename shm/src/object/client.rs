@@ -38,7 +38,7 @@ struct State {
     kept: HashMap<FileId, Arc<SharedPages>>,
 }
 
-/// Keeps a value open at its owner. Its drop tells the owner.
+/// Keeps a value open at its owner. Its drop informs the owner.
 #[derive(Debug)]
 struct Lease {
     number: u64,

@@ -29,7 +29,7 @@ pub(super) enum Origin {
     Owned(OwnedState),
     Leased {
         handle: Handle,
-        /// Dropped, it tells the owner.
+        /// Dropped, it informs the owner.
         _lease: Box<dyn Lease>,
     },
 }

@@ -1,4 +1,4 @@
-//! The lock's own code under loom: a few threads, every order of their steps with at most so many preemptions, and every
+//! The lock's own code under loom: a few threads, every order of their steps within a number of preemptions, and every
 //! value that the memory model lets a load return. What the lock guards are relaxed atomics, so that a missing
 //! ordering shows as an old value.
 //!

@@ -15,7 +15,7 @@ pub(crate) const VARIABLE: &str = "NUMPUSH_TORTURE_VICTIM";
 pub(crate) const TORN: u8 = 99;
 pub(crate) const STUCK: u8 = 98;
 pub(crate) const LOST: u8 = 97;
-/// A victim that dies is found within a millisecond, a slow one within a slice of the scheduler: this is for ever.
+/// A victim that dies is found within a millisecond, a slow one within a slice of the scheduler: this is forever.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Rounds between two reports.
 const REPORT: u64 = 64;

@@ -157,7 +157,7 @@ impl Victim {
         Ok(Self { child, output })
     }
 
-    /// Kills it; gives the last commit it has seen.
+    /// Kills it and returns the last commit it has seen.
     fn kill(self, outcome: &mut Outcome) -> u64 {
         outcome.kills += 1;
         self.end(outcome)

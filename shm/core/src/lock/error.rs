@@ -18,9 +18,9 @@ pub enum LockError {
     /// The last writer did not finish: it died or it panicked. Ask for the same lock with repair to go on.
     #[error("poisoned: {0}")]
     Poisoned(Poison),
-    /// This thread holds the lock already; to wait for itself would take for ever.
+    /// This thread holds the lock already; to wait for itself would take forever.
     #[error(
-        "this thread holds the lock already, and a second guard would wait for the first for ever"
+        "this thread holds the lock already, and a second guard would wait for the first one forever"
     )]
     WouldDeadlock,
     /// The thread would hold more locks than the kernel cleans up when it dies.
@@ -31,14 +31,14 @@ pub enum LockError {
         max: usize,
     },
     /// The value the lock belonged to is gone.
-    #[error("the shared value behind the lock is gone")]
+    #[error("the shared value of this lock is gone")]
     Retired,
     /// This process knows the part under another lock: the part was sent by a process that does not follow the protocol.
     #[error("this process knows the part under another lock")]
     OtherLock,
 }
 
-/// What an unfinished write left behind.
+/// What an unfinished write left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Poison {
     /// Why the write was not finished.

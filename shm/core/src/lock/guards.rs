@@ -46,7 +46,7 @@ impl ReadHold {
         self.lock
     }
 
-    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    /// What an unfinished write left, if the lock was taken nevertheless.
     pub fn poison(&self) -> Option<Poison> {
         self.lock.is_dirty().then(|| self.lock.poison())
     }
@@ -116,7 +116,7 @@ impl WriteHold {
         self.lock.is(lock) && !self.partitioned
     }
 
-    /// What an unfinished write left behind, if the lock was taken nevertheless.
+    /// What an unfinished write left, if the lock was taken nevertheless.
     pub fn poison(&self) -> Option<&Poison> {
         self.poison.as_ref()
     }

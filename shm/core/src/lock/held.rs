@@ -6,7 +6,7 @@ use crate::lock::error::LockError;
 use crate::lock::identity::forks;
 
 /// Most robust mutexes a thread may hold. When a thread dies the kernel walks 2,048 of them (ROBUST_LIST_LIMIT) and
-/// leaves the rest locked for ever.
+/// leaves the rest locked forever.
 pub const MAX_HELD: usize = 1024;
 
 /// Cells in a fixed place: a vector would have a destructor, and every access would ask whether it has run.

@@ -254,7 +254,7 @@ impl State {
     }
 }
 
-/// Visits every state that can be reached, and gives their number.
+/// Visits every state that can be reached, and returns their number.
 fn explore(roles: &[Role]) -> usize {
     let first = State::new(roles);
     let mut seen = HashSet::from([first.clone()]);

@@ -51,7 +51,7 @@ pub struct LockState {
     pub writer: Option<Holder>,
     /// Who reads, or works on a part.
     pub readers: Vec<Holder>,
-    /// What an unfinished write left behind. A writer that is inside shows here too, unless it is named above.
+    /// What an unfinished write left. A writer that is inside shows here too, unless it is named above.
     pub poison: Option<Poison>,
     /// Parts are handed out.
     pub partitioned: bool,

@@ -102,7 +102,7 @@ impl Robust {
         self.taken(result)
     }
 
-    /// Takes it, waiting until `deadline` (of CLOCK_MONOTONIC) or for ever; `None` if the deadline passed.
+    /// Takes it, waiting until `deadline` (of CLOCK_MONOTONIC) or forever; `None` if the deadline passed.
     pub(crate) fn lock(&'static self, deadline: Option<Duration>) -> Option<Acquired> {
         let result = match deadline {
             // SAFETY: invariants 1 and 2.

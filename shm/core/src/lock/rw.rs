@@ -13,7 +13,7 @@ use super::words::{CLOSING, Head};
 /// A shared and exclusive lock between processes. A copyable reference: its memory is never unmapped.
 ///
 /// Many readers or one writer; a writer that waits goes before readers that come later. A holder that dies, at any
-/// instruction, lets go: a reader leaves nothing behind, a writer leaves the lock [poisoned](LockError::Poisoned) if it
+/// instruction, lets go: a reader leaves nothing, a writer leaves the lock [poisoned](LockError::Poisoned) if it
 /// was inside.
 #[derive(Clone, Copy, Debug)]
 pub struct RobustRwLock {

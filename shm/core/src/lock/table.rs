@@ -170,7 +170,7 @@ impl LockTable {
         let descriptor = allocate(len, "numpush-locks")?;
         add_seals(&descriptor, SealFlag::F_SEAL_SEAL)?;
         let id = FileId::of(&descriptor)?;
-        // SAFETY: just made with so many bytes, and sealed.
+        // SAFETY: just made with `len` bytes, and sealed.
         let candidate = unsafe { Candidate::map(&descriptor, len) }?;
         let header = candidate.header();
         header.version.store(VERSION, Ordering::Relaxed);

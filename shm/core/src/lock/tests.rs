@@ -5,7 +5,7 @@ use crate::lock::{LockError, LockOptions, OwnedLock};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-/// Runs `child` in a forked child and gives its exit code.
+/// Runs `child` in a forked child and returns its exit code.
 fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child only touches locks and memory that are its own copies, and leaves by _exit.
     match unsafe { fork() }.unwrap() {

@@ -86,7 +86,7 @@ impl SharedPages {
         let shaped = options.huge != HugePages::System || options.node.is_some();
         if !shaped || len == 0 {
             let descriptor = allocate(len, "numpush-pages")?;
-            // SAFETY: just made with so many bytes, sealed, and mapped nowhere.
+            // SAFETY: just made with `len` bytes, sealed, and mapped nowhere.
             return unsafe { Self::map(descriptor, len, Some(forks())) }.map(register);
         }
         // Pages that were set aside are not among those that are available, so only others are asked for.
@@ -104,7 +104,7 @@ impl SharedPages {
         let descriptor = memfd_create("numpush-pages", flags | kind)?;
         nix::unistd::ftruncate(&descriptor, size)?;
         add_seals(&descriptor, NO_RESIZE)?;
-        // SAFETY: just made with so many bytes, sealed, and mapped nowhere. They are allocated below, before anybody
+        // SAFETY: just made with `len` bytes, sealed, and mapped nowhere. They are allocated below, before anybody
         // gets the mapping.
         let pages = unsafe { Self::map(descriptor, len, Some(forks())) }?;
         if let Some(node) = options.node {
@@ -160,7 +160,7 @@ impl SharedPages {
     pub fn huge_bytes(&self) -> io::Result<u64> {
         let start = format!("{:x}-", self.pointer(&(0..0)).addr());
         let text = std::fs::read_to_string("/proc/self/smaps")?;
-        // A mapping's lines are those with a colon behind a word, up to the next mapping's first.
+        // A mapping's lines are those with a colon after a word, up to the next mapping's first.
         let is_fact = |line: &&str| {
             line.split_once(':')
                 .is_some_and(|(name, _)| !name.contains(' '))
