@@ -10,6 +10,7 @@ use numpush_message::{
 };
 use numpush_os::{self as os, PeerMapping, SameUser, SealedMapping};
 
+use super::segment::to_usize;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// The peer's segments.
@@ -200,8 +201,4 @@ impl Drop for Lease {
     fn drop(&mut self) {
         os::lock(&self.returned).push(self.id);
     }
-}
-
-fn to_usize(len: u64) -> usize {
-    usize::try_from(len).unwrap_or(usize::MAX)
 }

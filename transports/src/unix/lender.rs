@@ -8,6 +8,7 @@ use std::time::Duration;
 use numpush_message::{ALIGNMENT, Buffer, Message, Reference, Stability};
 use numpush_os::Memfd;
 
+use super::segment::to_usize;
 use crate::socket::{Announcement, Plan, goes_by_file};
 use crate::transfer::PathReason;
 
@@ -293,10 +294,6 @@ fn is_memory(buffer: &Buffer<'_>) -> bool {
 /// Bytes a buffer takes in a segment.
 fn room(buffer: &Buffer<'_>) -> usize {
     buffer.len().next_multiple_of(ALIGNMENT)
-}
-
-fn to_usize(len: u64) -> usize {
-    usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -69,3 +69,8 @@ impl From<SealedBufferError> for Error {
         Self::Value(Box::new(error))
     }
 }
+
+/// A length or an offset from the wire. One that no memory here can have becomes the largest, which no check passes.
+pub(super) fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
