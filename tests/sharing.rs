@@ -3,7 +3,7 @@
 use ndarray::{Array2, Axis, Ix1, Ix2};
 use numpush::shm::{Arena, Error, SharedArray, SharedFrame};
 use numpush::transfer::{Scheme, TransferPath};
-use numpush::{Array, Message, Options};
+use numpush::{Array, Connection, Message, Options};
 use numpush_tests::{TempPath, bytes};
 
 /// Endpoints to listen at, one a scheme; a scheme left out fails.
@@ -22,6 +22,13 @@ fn endpoints(place: &TempPath) -> Vec<(Scheme, String)> {
         .iter()
         .filter_map(|scheme| Some((*scheme, endpoint(scheme)?)))
         .collect()
+}
+
+/// The sum of the array that `receiver` receives next.
+fn sum_of_next(receiver: &mut Connection) -> f64 {
+    let message = receiver.recv().unwrap().message;
+    let array = message.as_array().unwrap();
+    array.as_ndarray::<f64, Ix2>().unwrap().sum()
 }
 
 #[test]
@@ -124,18 +131,7 @@ fn a_shared_array_is_sent_from_where_it_lies() {
     assert_eq!(transfer.copied, 0);
     drop(held);
     shared.write().unwrap().fill(2.0);
-    assert_eq!(
-        receiver
-            .recv()
-            .unwrap()
-            .message
-            .as_array()
-            .unwrap()
-            .as_ndarray::<f64, Ix2>()
-            .unwrap()
-            .sum(),
-        10_000.0
-    );
+    assert_eq!(sum_of_next(&mut receiver), 10_000.0);
 }
 
 #[test]
@@ -163,18 +159,7 @@ fn a_snapshot_is_handed_out_and_nobody_can_write_it() {
         (transfer.copied, transfer.path),
         (0, TransferPath::Reference)
     );
-    assert_eq!(
-        receiver
-            .recv()
-            .unwrap()
-            .message
-            .as_array()
-            .unwrap()
-            .as_ndarray::<f64, Ix2>()
-            .unwrap()
-            .sum(),
-        20_000.0
-    );
+    assert_eq!(sum_of_next(&mut receiver), 20_000.0);
 }
 
 #[test]

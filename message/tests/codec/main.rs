@@ -1,0 +1,13 @@
+//! Messages to bytes and back: any split, any flipped byte, any truncation.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod bytes;
+mod frames;
+mod headers;
+mod round_trip;
+mod samples;

@@ -1,0 +1,21 @@
+//! Bad input and bad peers: the fault table F10 to F28, as far as these transports go. Each returns a named error, and costs
+//! no other link anything.
+
+mod descriptors;
+mod files;
+mod handshake;
+mod raw;
+mod records;
+mod signals;
+
+const ROLE: &str = "NUMPUSH_TEST_ROLE";
+
+/// Does nothing unless a test of `descriptors` started it.
+#[test]
+fn peer() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("count-descriptors") => descriptors::count_descriptors(),
+        Ok("few-descriptors") => descriptors::few_descriptors(),
+        _ => {}
+    }
+}
