@@ -136,26 +136,8 @@ impl<'a> From<Frame<'a>> for Body<'a> {
     }
 }
 
-impl<'a> From<Buffer<'a>> for Message<'a> {
-    fn from(bytes: Buffer<'a>) -> Self {
-        Self::new(bytes)
-    }
-}
-
-impl<'a> From<Array<'a>> for Message<'a> {
-    fn from(array: Array<'a>) -> Self {
-        Self::new(array)
-    }
-}
-
-impl<'a> From<Frame<'a>> for Message<'a> {
-    fn from(frame: Frame<'a>) -> Self {
-        Self::new(frame)
-    }
-}
-
-impl<'a> From<Body<'a>> for Message<'a> {
-    fn from(body: Body<'a>) -> Self {
+impl<'a, B: Into<Body<'a>>> From<B> for Message<'a> {
+    fn from(body: B) -> Self {
         Self::new(body)
     }
 }
