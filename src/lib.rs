@@ -9,8 +9,8 @@ pub use numpush_transports::{
 /// What connections report, what their options and endpoints can be, and what their errors name.
 pub mod transfer {
     pub use numpush_transports::{
-        Acknowledge, Capabilities, Checksums, EndpointError, Incoming, Messages, Operation,
-        Parameter, PathReason, Received, Refusal, Scheme, Sendfile, TransferPath,
+        Acknowledge, Capabilities, EndpointError, Incoming, Messages, Operation, Parameter,
+        PathReason, Received, Refusal, Scheme, Switch, TransferPath,
     };
 }
 

@@ -27,6 +27,7 @@ impl Deadline {
     }
 
     /// When this wait ends, or `other` if that is sooner.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn or_sooner(self, other: Option<Instant>) -> Option<Instant> {
         match (self.at, other) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -36,7 +37,7 @@ impl Deadline {
 
     /// True if the wait is over.
     pub(crate) fn has_passed(self) -> bool {
-        self.at.is_some_and(|at| Instant::now() >= at)
+        self.instant().is_some_and(|at| Instant::now() >= at)
     }
 
     /// Waits for a change, until the deadline at the latest.
@@ -45,7 +46,7 @@ impl Deadline {
         change: &Condvar,
         guard: MutexGuard<'g, T>,
     ) -> MutexGuard<'g, T> {
-        match self.at {
+        match self.instant() {
             None => change.wait(guard).unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now());
@@ -154,6 +155,7 @@ mod tests {
         }
     }
 
+    #[cfg(any(feature = "tcp", feature = "unix"))]
     #[test]
     fn the_sooner_end_counts() {
         let soon = Instant::now();

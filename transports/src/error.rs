@@ -240,30 +240,6 @@ pub enum Refusal {
     Unknown(u32),
 }
 
-impl Refusal {
-    #[cfg(any(feature = "tcp", feature = "unix"))]
-    pub(crate) fn to_wire(self) -> u32 {
-        match self {
-            Self::InvalidMessage => 1,
-            Self::TooLarge => 2,
-            Self::User => 3,
-            Self::Busy => 4,
-            Self::Unknown(code) => code,
-        }
-    }
-
-    #[cfg(any(feature = "tcp", feature = "unix"))]
-    pub(crate) fn from_wire(code: u32) -> Self {
-        match code {
-            1 => Self::InvalidMessage,
-            2 => Self::TooLarge,
-            3 => Self::User,
-            4 => Self::Busy,
-            code => Self::Unknown(code),
-        }
-    }
-}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -304,11 +280,6 @@ impl Error {
             endpoint: endpoint.to_owned(),
             source,
         }
-    }
-
-    pub(crate) fn handshake(self, peer: String) -> Self {
-        let source = Box::new(self);
-        Self::Handshake { peer, source }
     }
 }
 
@@ -358,8 +329,12 @@ mod tests {
         let peer = || "tcp://127.0.0.1:7".to_owned();
         let refused =
             Error::io(Operation::Connect, &peer())(io::ErrorKind::ConnectionRefused.into());
+        let error = Error::Handshake {
+            peer: peer(),
+            source: Box::new(refused),
+        };
         assert_eq!(
-            format!("{:?}", refused.handshake(peer())),
+            format!("{error:?}"),
             "no connection with tcp://127.0.0.1:7: cannot connect to tcp://127.0.0.1:7: \
              connection refused"
         );

@@ -7,15 +7,6 @@
 //! Each call reports in a [`Transfer`] what it cost. What a medium cannot do is in its [`Capabilities`], and the call that
 //! needs it returns [`Error::Unsupported`].
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(all(feature = "tcp", feature = "unix", feature = "file", feature = "zmq")),
-    allow(
-        dead_code,
-        unused_imports,
-        clippy::allow_attributes,
-        reason = "what transports share, in a build without some"
-    )
-)]
 
 mod connection;
 mod deadline;
@@ -43,6 +34,6 @@ pub use connection::{Connection, Messages};
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use error::{Error, Operation, Refusal};
 pub use listener::{Incoming, Listener};
-pub use options::{Acknowledge, Checksums, Options, Parameter, Sendfile};
+pub use options::{Acknowledge, Options, Parameter, Switch};
 pub use registry::{connect, listen};
 pub use transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};

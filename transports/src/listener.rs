@@ -79,7 +79,6 @@ impl Listener {
 
     fn accept_until(&mut self, deadline: Deadline) -> Result<Connection, Error> {
         let cx = AcceptContext {
-            options: &self.options,
             address: &self.address,
             deadline,
         };

@@ -31,8 +31,8 @@ pub struct Options {
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) recv_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
-    pub(crate) checksums: Checksums,
-    pub(crate) sendfile: Sendfile,
+    pub(crate) checksums: Switch,
+    pub(crate) sendfile: Switch,
     pub(crate) allowed_users: Vec<u32>,
     pub(crate) segment_budget: u64,
     pub(crate) acknowledge: Acknowledge,
@@ -50,8 +50,8 @@ impl Options {
             send_timeout: None,
             recv_timeout: None,
             connect_timeout: Duration::from_secs(5),
-            checksums: Checksums::Auto,
-            sendfile: Sendfile::Auto,
+            checksums: Switch::Auto,
+            sendfile: Switch::Auto,
             allowed_users: Vec::new(),
             segment_budget: 1 << 30,
             acknowledge: Acknowledge::OnReturn,
@@ -106,15 +106,18 @@ impl Options {
         }
     }
 
-    /// Whether payloads carry checksums. Default: [`Checksums::Auto`].
+    /// Whether payloads carry checksums. Default: [`Switch::Auto`], on between machines and in a file of one message.
+    /// A socket carries them too if the peer asks for them.
     #[must_use]
-    pub fn checksums(self, checksums: Checksums) -> Self {
+    pub fn checksums(self, checksums: Switch) -> Self {
         Self { checksums, ..self }
     }
 
-    /// Whether tcp sends memory with a descriptor by sendfile(2). Default: [`Sendfile::Auto`].
+    /// Whether tcp sends memory with a descriptor by sendfile(2). Default: [`Switch::Auto`], on between machines and for
+    /// memory that is a file. Between processes of one machine a write is faster: `docs/design/0001-paths.md` has the
+    /// measurement.
     #[must_use]
-    pub fn sendfile(self, sendfile: Sendfile) -> Self {
+    pub fn sendfile(self, sendfile: Switch) -> Self {
         Self { sendfile, ..self }
     }
 
@@ -185,6 +188,7 @@ impl fmt::Debug for Options {
             .field("sendfile", &self.sendfile)
             .field("allowed_users", &self.allowed_users)
             .field("segment_budget", &self.segment_budget)
+            .field("acknowledge", &self.acknowledge)
             .finish_non_exhaustive()
     }
 }
@@ -201,31 +205,41 @@ pub enum Acknowledge {
     OnNextCall,
 }
 
-/// Whether payloads carry checksums.
+/// A setting that is on, off, or as the connection finds best.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Checksums {
-    /// On if the peer is another machine.
+pub enum Switch {
+    /// As the connection finds best: the option says when that is on.
     #[default]
     Auto,
     /// On.
     On,
-    /// Off, unless the peer asks for them.
+    /// Off.
     Off,
 }
 
-/// Whether tcp sends memory with a descriptor by sendfile(2).
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sendfile {
-    /// To other machines, and from files. Between processes of one machine a write is faster:
-    /// `docs/design/0001-paths.md` has the measurement.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
+#[cfg(any(feature = "tcp", feature = "unix", feature = "file"))]
+impl Switch {
+    /// The values that [`Self::parse`] takes, as a help text shows them.
+    pub(crate) const VALUES: &str = "on|off|auto";
+
+    pub(crate) fn parse(value: &str) -> Option<Self> {
+        match value {
+            "on" => Some(Self::On),
+            "off" => Some(Self::Off),
+            "auto" => Some(Self::Auto),
+            _ => None,
+        }
+    }
+
+    /// The setting, which is `auto` unless somebody has set it.
+    pub(crate) fn or(self, auto: bool) -> bool {
+        match self {
+            Self::Auto => auto,
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
 }
 
 /// A parameter that an endpoint may have after its `?`.
@@ -253,17 +267,13 @@ impl Parameter {
         },
     };
 
+    #[cfg(any(feature = "tcp", feature = "unix", feature = "file"))]
     pub(crate) const CHECKSUMS: Self = Self {
         name: "checksums",
-        values: "on|off|auto",
+        values: Switch::VALUES,
         meaning: "CRC-32C over payloads (auto: between machines, and in a file)",
         parse: |value, options| {
-            options.checksums = match value {
-                "on" => Checksums::On,
-                "off" => Checksums::Off,
-                "auto" => Checksums::Auto,
-                _ => return None,
-            };
+            options.checksums = Switch::parse(value)?;
             Some(())
         },
     };

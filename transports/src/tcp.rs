@@ -23,7 +23,7 @@ use numpush_os as os;
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
-use crate::options::{Checksums, Options, Parameter, Sendfile};
+use crate::options::{Options, Parameter, Switch};
 use crate::socket::{Hello, ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, Stream};
 use crate::transfer::{PathReason, Transfer};
 use crate::transport::{Bound, Established, Factory};
@@ -33,15 +33,10 @@ pub(crate) struct Tcp;
 
 const SENDFILE: Parameter = Parameter {
     name: "sendfile",
-    values: "on|off|auto",
+    values: Switch::VALUES,
     meaning: "sendfile(2) for memory with a descriptor (auto: between machines, and of files)",
     parse: |value, options| {
-        options.sendfile = match value {
-            "on" => Sendfile::On,
-            "off" => Sendfile::Off,
-            "auto" => Sendfile::Auto,
-            _ => return None,
-        };
+        options.sendfile = Switch::parse(value)?;
         Some(())
     },
 };
@@ -72,7 +67,7 @@ impl Factory for Tcp {
     }
 
     /// Listens on an address of ours; port 0 takes a free one.
-    fn listen(&self, at: &Endpoint, _: &Options) -> Result<Bound, Error> {
+    fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error> {
         let bind = || {
             let listener = TcpListener::bind(at.address())?;
             listener.set_nonblocking(true)?;
@@ -81,7 +76,7 @@ impl Factory for Tcp {
         };
         let asked = format!("tcp://{}", at.address());
         let (listener, address) = bind().map_err(Error::io(Operation::Listen, &asked))?;
-        Ok(Bound::new(SocketAcceptor::new(listener), address))
+        Ok(Bound::new(SocketAcceptor::new(listener, options), address))
     }
 }
 
@@ -103,14 +98,9 @@ fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(TcpMedium, Hello
     let seconds = Duration::from_secs;
     os::keep_alive(socket, seconds(15), seconds(5), 3, seconds(30))?;
     let same_host = is_same_host(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
-    let checksums = match options.checksums {
-        Checksums::On => true,
-        Checksums::Off => false,
-        Checksums::Auto => !same_host,
-    };
     let hello = Hello {
         max_message: options.max_message,
-        checksums,
+        checksums: options.checksums.or(!same_host),
         segments: false,
     };
     Ok((
@@ -154,18 +144,15 @@ impl ListeningSocket for TcpListener {
 /// Bytes and nothing else.
 pub(crate) struct TcpMedium {
     same_host: bool,
-    sendfile: Sendfile,
+    sendfile: Switch,
 }
 
 impl TcpMedium {
     /// A mapping that is warm is written faster than its pages are sent, as long as both cost one processor's time. A
     /// file may not even be in memory.
     fn prefers_sendfile(&self, stability: Stability) -> bool {
-        match self.sendfile {
-            Sendfile::On => true,
-            Sendfile::Off => false,
-            Sendfile::Auto => !self.same_host || stability == Stability::File,
-        }
+        self.sendfile
+            .or(!self.same_host || stability == Stability::File)
     }
 }
 

@@ -104,7 +104,6 @@ pub(crate) struct Context<'c> {
 
 /// What a listener brings to every call of accept.
 pub(crate) struct AcceptContext<'c> {
-    pub(crate) options: &'c Options,
     pub(crate) address: &'c str,
     pub(crate) deadline: Deadline,
 }
@@ -135,6 +134,7 @@ impl Context<'_> {
         }
     }
 
+    #[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
     pub(crate) fn failed(&self) -> Error {
         Error::Failed {
             peer: self.peer.to_owned(),

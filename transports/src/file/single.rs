@@ -1,14 +1,14 @@
 //! A path for one message.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use numpush_message::Message;
+use numpush_os::FileId;
 
 use crate::deadline::poll_until;
 use crate::error::{Error, Operation};
 use crate::file::record;
-use crate::options::Checksums;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{AcceptContext, Acceptor, Bound, Context, Established, Transport};
 
@@ -49,13 +49,12 @@ impl Transport for Single {
 
     fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
         if self.written {
-            return Err(Error::Unsupported {
-                transport: "a file",
-                operation: Operation::Send,
-                reason: "it holds one message; end the path with / for a folder of messages",
-            });
+            return Err(unsupported(
+                Operation::Send,
+                "it holds one message; end the path with / for a folder of messages",
+            ));
         }
-        let checksums = cx.options.checksums != Checksums::Off;
+        let checksums = cx.options.checksums.or(true);
         let transfer = record::write(&self.path, message, checksums)?;
         self.written = true;
         Ok(transfer)
@@ -71,15 +70,22 @@ impl Transport for Single {
     }
 
     fn flush(&mut self, _: &mut Context<'_>) -> Result<(), Error> {
-        Err(Error::Unsupported {
-            transport: "a file",
-            operation: Operation::Flush,
-            reason: "nobody reports that it was read",
-        })
+        Err(unsupported(
+            Operation::Flush,
+            "nobody reports that it was read",
+        ))
     }
 
     fn close(&mut self, _: &mut Context<'_>) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+fn unsupported(operation: Operation, reason: &'static str) -> Error {
+    Error::Unsupported {
+        transport: "a file",
+        operation,
+        reason,
     }
 }
 
@@ -90,8 +96,8 @@ struct Watcher {
     seen: Option<Version>,
 }
 
-/// Device, inode and time of the last change, in seconds and nanoseconds.
-type Version = (u64, u64, i64, i64);
+/// Which file it is, and when it was changed last.
+type Version = (FileId, SystemTime);
 
 impl Acceptor for Watcher {
     fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error> {
@@ -107,5 +113,5 @@ impl Acceptor for Watcher {
 
 fn version(path: &Path) -> Option<Version> {
     let data = std::fs::metadata(path).ok()?;
-    Some((data.dev(), data.ino(), data.mtime(), data.mtime_nsec()))
+    Some((FileId::from(&data), data.modified().ok()?))
 }

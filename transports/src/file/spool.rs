@@ -17,7 +17,6 @@ use numpush_os as os;
 use crate::deadline::poll_until;
 use crate::error::{Error, Operation};
 use crate::file::record;
-use crate::options::Checksums;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{AcceptContext, Acceptor, Bound, Context, Established, Transport};
 
@@ -199,7 +198,7 @@ impl Transport for Spool {
             Ok(this.in_flight.is_empty() || there.saturating_add(len) <= window)
         })?;
         let path = self.file(self.ours, self.sent + 1, "np");
-        let checksums = cx.options.checksums == Checksums::On;
+        let checksums = cx.options.checksums.or(false);
         let transfer = record::write_entry(&path, message, checksums)?;
         self.sent += 1;
         self.in_flight.push((self.sent, len));

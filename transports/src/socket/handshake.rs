@@ -55,3 +55,11 @@ impl Handshake {
         Ok(None)
     }
 }
+
+impl Error {
+    /// This error, which ended the handshake with `peer`.
+    pub(super) fn handshake(self, peer: String) -> Self {
+        let source = Box::new(self);
+        Self::Handshake { peer, source }
+    }
+}

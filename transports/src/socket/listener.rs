@@ -38,6 +38,7 @@ pub(crate) trait ListeningSocket: Send {
 /// Accepts connections at a listening socket.
 pub(crate) struct SocketAcceptor<S: ListeningSocket> {
     listening: S,
+    options: Options,
     pending: VecDeque<Pending<S::Medium>>,
     /// Out of descriptors: no accept before this time.
     paused: Option<Instant>,
@@ -60,9 +61,10 @@ const MAX_PENDING: usize = 128;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<S: ListeningSocket> SocketAcceptor<S> {
-    pub(crate) fn new(listening: S) -> Self {
+    pub(crate) fn new(listening: S, options: &Options) -> Self {
         Self {
             listening,
+            options: options.clone(),
             pending: VecDeque::new(),
             paused: None,
         }
@@ -81,7 +83,7 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
             Err(error) => return Err(Error::io(Operation::Accept, cx.address)(error)),
         };
-        let (medium, ours) = match self.listening.authenticate(&socket, &peer, cx.options) {
+        let (medium, ours) = match self.listening.authenticate(&socket, &peer, &self.options) {
             Ok(authenticated) => authenticated,
             Err(error) => {
                 if matches!(error, Error::ForeignUser { .. }) {
@@ -109,11 +111,7 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
     }
 
     /// Reads the hello of one pending peer; returns its connection if the hello is complete.
-    fn continue_handshake(
-        &mut self,
-        index: usize,
-        cx: &AcceptContext<'_>,
-    ) -> Result<Option<Established>, Error> {
+    fn continue_handshake(&mut self, index: usize) -> Result<Option<Established>, Error> {
         let Some(pending) = self.pending.get_mut(index) else {
             return Ok(None);
         };
@@ -136,7 +134,7 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
             }
         };
         let hellos = (done.ours, theirs);
-        let stream = Stream::new(done.socket, done.medium, &done.peer, hellos, cx.options)?;
+        let stream = Stream::new(done.socket, done.medium, &done.peer, hellos, &self.options)?;
         Ok(Some(Established::new(stream, done.peer)))
     }
 
@@ -174,7 +172,7 @@ impl<S: ListeningSocket> Acceptor for SocketAcceptor<S> {
                     .get(index)
                     .is_some_and(|pending| pending.deadline.has_passed());
                 if (is_due || ready.get(index).is_some_and(|ready| ready.read))
-                    && let Some(established) = self.continue_handshake(index, cx)?
+                    && let Some(established) = self.continue_handshake(index)?
                 {
                     return Ok(established);
                 }

@@ -45,6 +45,10 @@ pub(crate) trait Medium: Send {
 }
 
 /// How a payload goes.
+#[cfg_attr(
+    not(all(feature = "tcp", feature = "unix")),
+    expect(dead_code, reason = "only tcp sends files, and only unix refers")
+)]
 pub(crate) enum Plan {
     /// By writing; the reason why.
     Write(PathReason),

@@ -59,3 +59,26 @@ pub(super) fn control(kind: RecordKind, id: u32, argument: u64) -> [u8; PREAMBLE
 pub(super) fn refuse(reason: Refusal) -> [u8; PREAMBLE_LEN] {
     control(RecordKind::Refuse, reason.to_wire(), 0)
 }
+
+/// The reasons of refusals, as numbers on the wire.
+impl Refusal {
+    pub(crate) fn to_wire(self) -> u32 {
+        match self {
+            Self::InvalidMessage => 1,
+            Self::TooLarge => 2,
+            Self::User => 3,
+            Self::Busy => 4,
+            Self::Unknown(code) => code,
+        }
+    }
+
+    pub(crate) fn from_wire(code: u32) -> Self {
+        match code {
+            1 => Self::InvalidMessage,
+            2 => Self::TooLarge,
+            3 => Self::User,
+            4 => Self::Busy,
+            code => Self::Unknown(code),
+        }
+    }
+}

@@ -28,7 +28,7 @@ use numpush_os as os;
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
-use crate::options::{Checksums, Options, Parameter};
+use crate::options::{Options, Parameter};
 use crate::socket::{Hello, ListeningSocket, SocketAcceptor, Stream};
 use crate::transport::{Bound, Established, Factory};
 use crate::unix::medium::Segments;
@@ -76,7 +76,7 @@ impl Factory for Unix {
     ///
     /// Fails with [`Error::Io`]: [`io::ErrorKind::AddrInUse`] if a process has a socket there,
     /// [`io::ErrorKind::AlreadyExists`] if there is a file of another kind.
-    fn listen(&self, at: &Endpoint, _: &Options) -> Result<Bound, Error> {
+    fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error> {
         let name = at.address();
         let socket_address = address(name)?;
         let address = format!("unix:{name}");
@@ -96,7 +96,7 @@ impl Factory for Unix {
             listener,
             address: address.clone(),
         };
-        Ok(Bound::new(SocketAcceptor::new(socket), address))
+        Ok(Bound::new(SocketAcceptor::new(socket, options), address))
     }
 }
 
@@ -133,7 +133,7 @@ fn authenticate(
     }
     let hello = Hello {
         max_message: options.max_message,
-        checksums: options.checksums == Checksums::On,
+        checksums: options.checksums.or(false),
         segments: true,
     };
     Ok((Segments::new(trusted, options.segment_budget), hello))
