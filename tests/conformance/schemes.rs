@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use numpush::Connection;
-use numpush::transfer::Scheme;
+use numpush::transfer::{Operation, Scheme};
+use numpush::{Connection, Error};
 use numpush_tests::bytes;
 
 use crate::MANY;
@@ -30,6 +30,20 @@ fn a_publisher_reaches_every_subscriber() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_file_that_was_accepted_is_only_received() {
+    let rig = Rig::new(Scheme::File, ("", ""), 1);
+    let mut listener = rig.listen();
+    rig.connect(&listener).send(&bytes(1000, 1)).unwrap();
+    let mut accepted = accept(&mut listener);
+    let error = accepted.send(&bytes(1000, 2)).unwrap_err();
+    let Error::Unsupported { operation, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(operation, Operation::Send);
+    assert_eq!(accepted.recv().unwrap().message, bytes(1000, 1));
 }
 
 #[test]

@@ -6,9 +6,9 @@
 //! | copies by the kernel | one, into the page cache | one (read), none (mapped) |
 //!
 //! A path that names a folder (or ends with `/`) is a spool: a connection in both directions for any number of messages, each
-//! a file that the receiver removes. Any other path is one message, written whole or not at all. A file is mapped
-//! only if it cannot be truncated (sealed memory, the immutable attribute, fs-verity): a read past the end of a mapping
-//! is a SIGBUS. Else it is read into the allocator.
+//! a file that the receiver removes. Any other path is one message, written whole or not at all; a connection that a
+//! listener accepted there only receives. A file is mapped only if it cannot be truncated (sealed memory, the immutable
+//! attribute, fs-verity): a read past the end of a mapping is a SIGBUS. Else it is read into the allocator.
 
 mod output;
 mod record;

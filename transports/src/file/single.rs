@@ -12,9 +12,15 @@ use crate::file::record;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{AcceptContext, Acceptor, Bound, Context, Established, Transport};
 
+/// A connection that writes the message at `path`, or reads it.
 pub(super) fn open(path: &str) -> Established {
+    established(path, false)
+}
+
+fn established(path: &str, accepted: bool) -> Established {
     let single = Single {
         path: path.into(),
+        accepted,
         written: false,
         read: false,
     };
@@ -31,6 +37,8 @@ pub(super) fn listen(path: &str) -> Bound {
 
 struct Single {
     path: PathBuf,
+    /// The file came to a listener: to send would replace it.
+    accepted: bool,
     written: bool,
     read: bool,
 }
@@ -48,6 +56,12 @@ impl Transport for Single {
     }
 
     fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
+        if self.accepted {
+            return Err(unsupported(
+                Operation::Send,
+                "a listener only receives it; end the path with / for a folder, which goes both ways",
+            ));
+        }
         if self.written {
             return Err(unsupported(
                 Operation::Send,
@@ -107,7 +121,7 @@ impl Acceptor for Watcher {
         })?;
         let new = new.ok_or_else(|| cx.deadline.error(Operation::Accept, cx.address))?;
         self.seen = Some(new);
-        Ok(open(&self.path))
+        Ok(established(&self.path, true))
     }
 }
 
