@@ -114,7 +114,9 @@ fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
 fn what_lies_elsewhere_is_not_taken_for_shared() {
     let array = Array::copy_of(&Array2::<f64>::ones((2, 2)));
     let error = SharedArray::<f64, Ix2>::from_message(Message::from(array)).unwrap_err();
-    assert!(matches!(error, Error::NotShared), "{error}");
+    assert!(matches!(error.error(), Error::NotShared), "{error}");
+    let array = error.into_value();
+    assert_eq!(array.as_array().unwrap().shape(), [2, 2], "it is returned");
 }
 
 #[test]

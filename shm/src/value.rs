@@ -1,7 +1,7 @@
 use numpush_message::{Body, Message};
 
 use crate::array::SharedDynArray;
-use crate::error::Error;
+use crate::error::{ConvertError, Error};
 use crate::frame::SharedFrame;
 use crate::graph::SharedGraph;
 use crate::mutex::SharedMutex;
@@ -44,7 +44,7 @@ impl SharedValue {
     ///
     /// # Errors
     /// As [`SharedArray::from_message`](crate::SharedArray::from_message); [`Error::Body`] if it is only bytes.
-    pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
+    pub fn from_message(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
         match message.body {
             Body::Frame(_) => SharedFrame::from_message(message).map(Self::Frame),
             _ => SharedDynArray::from_message(message).map(Self::Array),

@@ -74,7 +74,8 @@ impl Sink {
         match self {
             Self::Nowhere => Ok(None),
             Self::Shared(values) => {
-                let value = SharedValue::from_message(message)?;
+                let value = SharedValue::from_message(message)
+                    .map_err(numpush::shm::ConvertError::into_error)?;
                 out!("{}\n", value.handle()?)?;
                 values.push(value);
                 Ok(None)

@@ -136,6 +136,14 @@ impl<'a> Buffer<'a> {
         }
     }
 
+    /// Number of buffers that keep the owner: this one, its clones and its slices. Zero if the bytes are borrowed.
+    pub fn owner_users(&self) -> usize {
+        match &self.bytes {
+            Repr::Owned { owner, .. } => Arc::strong_count(owner),
+            Repr::Borrowed(_) => 0,
+        }
+    }
+
     /// Takes the owner back.
     ///
     /// # Errors
@@ -313,11 +321,13 @@ mod tests {
         let nothing = part.slice(1..1);
         assert_eq!(nothing.owner::<Vec<u8>>(), Some(&vec![1, 2, 3, 4]));
         assert_eq!(part.slice(1..2).owner_range(), Some(2..3));
+        assert_eq!(part.owner_users(), 3);
         assert!(
             part.clone().into_owner::<Vec<u8>>().is_err(),
             "others have it"
         );
         drop((whole, nothing));
+        assert_eq!(part.owner_users(), 1);
         let part = part.into_owner::<String>().unwrap_err();
         assert_eq!(*part, [2, 3], "no string: the buffer is as it was");
         assert_eq!(part.into_owner::<Vec<u8>>(), Ok(vec![1, 2, 3, 4]));

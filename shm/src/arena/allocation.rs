@@ -68,16 +68,23 @@ impl AsRef<[u8]> for Allocation {
 }
 
 impl Allocation {
+    /// Checks that `buffer` lies in an allocation that no more than `users` buffers have.
+    pub(crate) fn check(buffer: &Buffer<'static>, users: usize) -> Result<(), Error> {
+        if buffer.owner::<Self>().is_none() {
+            return Err(Error::NotShared);
+        }
+        if buffer.owner_users() > users {
+            return Err(Error::InUse {
+                what: "a clone of the message's buffers reads it",
+            });
+        }
+        Ok(())
+    }
+
     /// The allocation that `buffer` lies in, which nobody else has.
     pub(crate) fn of(buffer: Buffer<'static>) -> Result<Self, Error> {
-        buffer.into_owner().map_err(|buffer| {
-            if buffer.owner::<Self>().is_none() {
-                return Error::NotShared;
-            }
-            Error::InUse {
-                what: "a clone of the message's buffers reads it",
-            }
-        })
+        Self::check(&buffer, 1)?;
+        buffer.into_owner().map_err(|_| Error::NotShared)
     }
 }
 

@@ -45,7 +45,7 @@ impl SharedDynArray {
     ///
     /// # Errors
     /// As [`SharedArray::from_message`].
-    pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
+    pub fn from_message(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
         from_message(message, DynArray::new).map(|object| Self { object })
     }
 
@@ -210,9 +210,9 @@ impl SharedDynArray {
 }
 
 impl TryFrom<Message<'static>> for SharedDynArray {
-    type Error = Error;
+    type Error = ConvertError<Message<'static>>;
 
-    fn try_from(message: Message<'static>) -> Result<Self, Error> {
+    fn try_from(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
         Self::from_message(message)
     }
 }

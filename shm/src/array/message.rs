@@ -1,39 +1,64 @@
 //! Messages that become shared arrays, and shared arrays that become messages. Neither copies.
 
-use numpush_message::{Body, Message};
+use std::sync::Arc;
 
-use crate::arena::{Allocation, Arena, freeze};
+use numpush_message::{Array, Body, Buffer, Message};
+use numpush_shm_core::{MemoryRange, Owned};
+
+use crate::arena::{Allocation, Arena, Reservation, freeze};
 use crate::array::description::ArrayDescription;
-use crate::error::Error;
-use crate::object::{Describe, Object, Released, make_locks};
+use crate::error::{ConvertError, Error};
+use crate::object::{Describe, LockSet, Object, Released, make_locks};
 
-/// Shares the array of a message that was received into an arena, as `describe` understands it.
+/// Shares the array of a message that was received into an arena, as `describe` understands it. Returns the message if
+/// that fails.
 pub(super) fn from_message<M: Describe>(
-    message: Message<'static>,
+    mut message: Message<'static>,
     describe: impl FnOnce(ArrayDescription) -> Result<M, Error>,
-) -> Result<Object<M>, Error> {
+) -> Result<Object<M>, ConvertError<Message<'static>>> {
     let Body::Array(array) = message.body else {
-        return Err(Error::Body { wanted: "array" });
+        return Err(ConvertError::new(message, Error::Body { wanted: "array" }));
     };
+    match prepare(&array, describe) {
+        Ok((description, locks, nothing)) => {
+            let (claim, home) = nothing.unwrap_or_else(|| take(array.into_data()));
+            Ok(Object::new(description, vec![claim], locks, vec![home]))
+        }
+        Err(error) => {
+            message.body = Body::Array(array);
+            Err(ConvertError::new(message, error))
+        }
+    }
+}
+
+/// A shared run of bytes, and where it goes back to.
+type Run = (MemoryRange<Owned>, Arc<Reservation>);
+
+/// Everything that may fail: the description, the lock, and the bytes of an array that has none.
+fn prepare<M>(
+    array: &Array<'static>,
+    describe: impl FnOnce(ArrayDescription) -> Result<M, Error>,
+) -> Result<(M, LockSet, Option<Run>), Error> {
     let sent = ArrayDescription::new(array.dtype(), array.shape(), array.strides());
     let description = describe(sent)?;
-    let locks = make_locks(1)?;
-    let data = array.into_data();
-    let (allocation, range) = if data.is_empty() {
+    let nothing = if array.data().is_empty() {
         // No bytes lie nowhere; a lock needs something to guard all the same.
-        (Arena::shared().reserve(0)?, 0..0)
+        let Allocation { claimed, home } = Arena::shared().reserve(0)?;
+        Some((claimed, home))
     } else {
-        let range = data.owner_range().unwrap_or_default();
-        (Allocation::of(data)?, range)
+        Allocation::check(array.data(), 1)?;
+        None
     };
-    let (_, claim) = allocation.claimed.split(range.start);
-    let (claim, _) = claim.split(range.len());
-    Ok(Object::new(
-        description,
-        vec![claim],
-        locks,
-        vec![allocation.home],
-    ))
+    Ok((description, make_locks(1)?, nothing))
+}
+
+/// The bytes of `data`, out of the allocation that only it has.
+fn take(data: Buffer<'static>) -> Run {
+    let range = data.owner_range().unwrap_or_default();
+    #[expect(clippy::expect_used, reason = "`prepare` has checked it")]
+    let Allocation { claimed, home } = Allocation::of(data).expect("an allocation of its own");
+    let (_, from) = claimed.split(range.start);
+    (from.split(range.len()).0, home)
 }
 
 /// Turns a value into a message that owns its bytes. Returns the value if somebody else has it.

@@ -73,9 +73,10 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// Shares the array of a message that was received into an arena. Copies nothing.
     ///
     /// # Errors
-    /// [`Error::NotShared`] if the message lies elsewhere; [`Error::InUse`] if a clone of its buffers is alive, and the
-    /// message is gone then; [`Error::Body`] if it is not an array; [`Error::Dtype`] and [`Error::Axes`].
-    pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
+    /// The message, and one of: [`Error::NotShared`] if it lies elsewhere; [`Error::InUse`] if a clone of its buffers is
+    /// alive; [`Error::Body`] if it is not an array; [`Error::Dtype`] and [`Error::Axes`]; [`Error::Io`] without memory
+    /// for a lock.
+    pub fn from_message(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
         from_message(message, TypedArray::from_sent).map(|object| Self { object })
     }
 
@@ -295,9 +296,9 @@ impl<T, D> Clone for SharedArray<T, D> {
 }
 
 impl<T: Element + Pod, D: Dimension> TryFrom<Message<'static>> for SharedArray<T, D> {
-    type Error = Error;
+    type Error = ConvertError<Message<'static>>;
 
-    fn try_from(message: Message<'static>) -> Result<Self, Error> {
+    fn try_from(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
         Self::from_message(message)
     }
 }

@@ -35,11 +35,13 @@ fn a_landed_message_becomes_an_array_without_a_copy() {
     let message = Message::from(fortran);
     let kept = message.clone();
     drop(buffer);
-    assert!(matches!(
-        SharedArray::<u16, Ix2>::from_message(message),
-        Err(Error::InUse { .. })
-    ));
-    let shared = SharedArray::<u16, Ix2>::from_message(kept).unwrap();
+    let refused = SharedArray::<u16, Ix2>::from_message(message).unwrap_err();
+    assert!(matches!(refused.error(), Error::InUse { .. }));
+    drop(kept);
+    // The same message, once nobody else has its bytes.
+    let refused = SharedArray::<f64, Ix2>::try_from(refused.into_value()).unwrap_err();
+    assert!(matches!(refused.error(), Error::Dtype { .. }));
+    let shared = SharedArray::<u16, Ix2>::from_message(refused.into_value()).unwrap();
     shared.write().unwrap()[[1, 0]] = 5;
     let read = shared.read().unwrap();
     assert_eq!(read.as_ptr().cast::<u8>(), address.wrapping_add(64));

@@ -3,6 +3,7 @@
 mod column;
 mod description;
 mod guard;
+mod message;
 mod part_guard;
 mod parts;
 mod shared_frame;

@@ -1,13 +1,13 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use numpush_message::{Body, Buffer, Column, Frame, Message};
+use numpush_message::{Buffer, Column, Frame, Message};
 use numpush_shm_core::{LockError, LockOptions, MemoryRange, Owned};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::{Allocation, Arena, Reservation, freeze};
+use crate::arena::{Arena, Reservation, freeze};
 use crate::error::{ConvertError, Error};
 use crate::frame::description::{ColumnDescription, FrameDescription};
+use crate::frame::message::from_message;
 use crate::frame::{FrameReadGuard, FrameWriteGuard};
 use crate::object::{Describe, Handle, Object, RawObject, Released, make_locks};
 
@@ -51,39 +51,8 @@ impl SharedFrame {
     ///
     /// # Errors
     /// As [`SharedArray::from_message`](crate::SharedArray::from_message).
-    pub fn from_message(message: Message<'static>) -> Result<Self, Error> {
-        let Body::Frame(frame) = message.body else {
-            return Err(Error::Body {
-                wanted: "dataframe",
-            });
-        };
-        let mut pieces: Vec<(usize, usize)> = Vec::new();
-        // One buffer of each allocation, to take the allocation out of once all others are gone.
-        let mut last: HashMap<usize, Buffer<'static>> = HashMap::new();
-        let mut lost = false;
-        let description = FrameDescription::new(&frame, |buffer| {
-            pieces.push((buffer.as_ptr().addr(), buffer.len()));
-            match buffer.owner::<Allocation>() {
-                Some(allocation) => {
-                    last.entry(std::ptr::from_ref(allocation).addr())
-                        .or_insert_with(|| buffer.clone().into_owned_or_copy());
-                }
-                None => lost = true,
-            }
-            pieces.len() - 1
-        });
-        drop(frame);
-        if lost {
-            return Err(Error::NotShared);
-        }
-        let mut claims: Vec<Option<(MemoryRange<Owned>, Arc<Reservation>)>> =
-            pieces.iter().map(|_| None).collect();
-        for buffer in last.into_values() {
-            let allocation = Allocation::of(buffer)?;
-            cut(allocation, &pieces, &mut claims)?;
-        }
-        let all: Option<Vec<_>> = claims.into_iter().collect();
-        Self::build(description, all.ok_or(Error::NotShared)?)
+    pub fn from_message(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
+        from_message(message).map(|object| Self { object })
     }
 
     /// Copies `frame` into shared memory.
@@ -316,39 +285,10 @@ impl SharedFrame {
     }
 }
 
-/// Cuts those of `pieces` (address and length) out of `allocation` that lie in it.
-fn cut(
-    allocation: Allocation,
-    pieces: &[(usize, usize)],
-    claims: &mut [Option<(MemoryRange<Owned>, Arc<Reservation>)>],
-) -> Result<(), Error> {
-    let Allocation { claimed, home } = allocation;
-    let start = claimed.as_ref().as_ptr().addr();
-    let end = start + claimed.range().len();
-    let mut inside: Vec<(usize, usize, usize)> = pieces
-        .iter()
-        .enumerate()
-        .filter(|(_, (address, _))| (start..end).contains(address))
-        .map(|(number, &(address, len))| (address - start, len, number))
-        .collect();
-    inside.sort_unstable();
-    let (mut rest, mut at) = (claimed, 0);
-    for (offset, len, number) in inside {
-        let skip = offset.checked_sub(at).ok_or(Error::InUse {
-            what: "two columns share a buffer",
-        })?;
-        let (_, from) = rest.split(skip);
-        let (piece, after) = from.split(len);
-        claims[number] = Some((piece, Arc::clone(&home)));
-        (rest, at) = (after, offset + len);
-    }
-    Ok(())
-}
-
 impl TryFrom<Message<'static>> for SharedFrame {
-    type Error = Error;
+    type Error = ConvertError<Message<'static>>;
 
-    fn try_from(message: Message<'static>) -> Result<Self, Error> {
+    fn try_from(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
         Self::from_message(message)
     }
 }

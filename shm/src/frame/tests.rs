@@ -7,10 +7,15 @@ use arrow_array::{
     Array as _, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch,
     StringArray, types::Int8Type,
 };
-use numpush_message::{BufferAllocator as _, Encoder, Flags, Frame, Limits, Message};
+use ndarray::Ix1;
+use numpush_message::{
+    Buffer, BufferAllocator as _, Column, ColumnData, ColumnType, Encoder, Flags, Frame, Limits,
+    Message,
+};
 use numpush_shm_core::LockOptions;
 
 use crate::arena::Arena;
+use crate::array::SharedArray;
 use crate::error::Error;
 use crate::frame::SharedFrame;
 use crate::object::Part;
@@ -173,6 +178,14 @@ fn a_landed_frame_is_shared_where_it_lies() {
         .data()
         .buffers()[1]
         .as_ptr();
+    let kept = landed.clone().with_attribute("kept", "yes");
+    let refused = SharedFrame::from_message(landed).unwrap_err();
+    assert!(matches!(refused.error(), Error::InUse { .. }));
+    assert_eq!(refused.into_value().body, kept.body);
+    let refused = SharedArray::<f64, Ix1>::from_message(kept).unwrap_err();
+    assert!(matches!(refused.error(), Error::Body { .. }));
+    let landed = refused.into_value();
+    assert_eq!(landed.attributes["kept"], "yes");
     let shared = SharedFrame::from_message(landed).unwrap();
     assert_eq!(
         shared
@@ -260,4 +273,24 @@ fn a_part_writes_several_columns_at_once() {
     let guard = shared.read().unwrap();
     assert_eq!(guard.values::<f64>("delay").unwrap(), [1.0, 2.0, 3.0]);
     assert_eq!(guard.values::<i32>("day").unwrap(), [5; 3]);
+}
+
+#[test]
+fn columns_that_share_a_buffer_are_not_shared() {
+    let mut region = arena().allocate(24).unwrap();
+    region.as_mut_slice().fill(1);
+    let values = region.freeze();
+    let column = |name: &str| {
+        let buffers = vec![Buffer::default(), values.clone()];
+        Column::new(
+            name,
+            ColumnData::new(ColumnType::Int64, 3, buffers).unwrap(),
+        )
+    };
+    let columns = vec![column("a").unwrap(), column("b").unwrap()];
+    let message = Message::from(Frame::new(columns).unwrap());
+    drop(values);
+    let refused = SharedFrame::from_message(message).unwrap_err();
+    assert!(matches!(refused.error(), Error::InUse { .. }));
+    assert_eq!(refused.into_value().as_frame().unwrap().rows(), 3);
 }

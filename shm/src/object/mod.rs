@@ -27,4 +27,4 @@ pub use protocol::{LockReport, ObjectReport, OwnerReport};
 pub(crate) use raw::{RawObject, owned_objects};
 pub(crate) use server::handle_of;
 pub(crate) use spans::Spans;
-pub(crate) use typed::{Describe, Object, Released, make_locks};
+pub(crate) use typed::{Describe, LockSet, Object, Released, make_locks};
