@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::failpoint::failpoint;
+
 /// The identity of a file or of memory behind a descriptor: its device and its inode number, inode(7).
 ///
 /// It is the same in every process, and nothing else on the machine has it while somebody has the file open. The inode
@@ -30,6 +32,7 @@ impl FileId {
     /// # Errors
     /// What fstat(2) reports.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
+        failpoint("fstat")?;
         let status = nix::sys::stat::fstat(file)?;
         Ok(Self {
             dev: status.st_dev,
@@ -43,6 +46,7 @@ impl FileId {
     /// # Errors
     /// What lstat(2) reports.
     pub fn of_path(path: &Path) -> io::Result<Self> {
+        failpoint("lstat")?;
         std::fs::symlink_metadata(path).map(|data| Self::from(&data))
     }
 }
@@ -53,5 +57,28 @@ impl From<&Metadata> for FileId {
             dev: data.dev(),
             ino: data.ino(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+
+    /// No page is asked for, so that a machine without reserved pages makes the descriptor too.
+    #[test]
+    fn memory_of_reserved_huge_pages_lies_on_another_device() {
+        let Ok(huge) = memfd_create(c"t", MFdFlags::MFD_HUGETLB) else {
+            return;
+        };
+        let plain = memfd_create(c"t", MFdFlags::empty()).unwrap();
+        let (huge, plain) = (FileId::of(huge).unwrap(), FileId::of(plain).unwrap());
+        assert_ne!(huge.dev, plain.dev, "so that inode numbers may collide");
+        let collided = FileId {
+            ino: plain.ino,
+            ..huge
+        };
+        assert_ne!(collided, plain);
     }
 }

@@ -8,12 +8,18 @@
 #![expect(unsafe_code, reason = "system calls: the crates above forbid it")]
 
 mod credentials;
+mod failpoint;
 mod file;
+mod fork;
+mod group;
 mod identity;
+mod loan;
 mod mapping;
 mod memory;
 mod poll;
+mod populate;
 mod process;
+mod room;
 mod seal;
 mod socket;
 mod sync;
@@ -21,12 +27,21 @@ mod transfer;
 mod worker;
 
 pub use credentials::{Credentials, SameUser, peer_credentials, user};
+pub use failpoint::failpoint;
+#[cfg(feature = "failpoints")]
+pub use failpoint::{Failed, fail_call, fail_nth, stop_failing};
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
+pub use fork::{ForkMutex, forks, watch_forks};
+pub use group::GroupMemory;
 pub use identity::FileId;
-pub use mapping::{FileMapping, PeerMapping, SealedMapping, SharedMapping, is_lent_for_writing};
-pub use memory::{Memfd, allocate, size_to_allocate};
+pub use loan::{LentBytesMut, LentMemory, PeerBytes, PeerMapping};
+pub use mapping::{FileMapping, SealedMapping};
+pub use memory::{Memfd, allocate, retry, size_to_allocate};
 pub use poll::{Ready, wait};
-pub use process::{Usage, available_memory, file_system_room, memory_limit, peak_memory, usage};
+pub use populate::{PAGE, is_supported, page_size};
+pub use process::{
+    Usage, available_memory, file_system_room, memory_limit, peak_memory, total_memory, usage,
+};
 pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
 pub use socket::{
     Ancillary, end_writing, keep_alive, receive, receive_with_descriptor, send,

@@ -2,21 +2,24 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use memmap2::{MmapMut, MmapOptions};
 use nix::fcntl::{FallocateFlags, SealFlag, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::mapping::{SealedMapping, SharedMapping};
-use crate::process::available_memory;
-use crate::seal::{FUTURE_WRITE, NO_RESIZE, add_seals};
+use crate::failpoint::failpoint;
+use crate::loan::LentMemory;
+use crate::mapping::SealedMapping;
+use crate::room::has_room;
+use crate::seal::{NO_RESIZE, add_seals};
 
 /// Anonymous memory behind a descriptor (memfd_create(2)), sealed against changes of size from its birth.
 ///
 /// Every page is allocated when it is made: the first touch of a page that tmpfs cannot provide is a SIGBUS, an
-/// allocation that fails is an error.
+/// allocation that fails is an error. Nobody else gets at it before it is [sealed](Self::seal) or [lent](Self::lend).
 #[derive(Debug)]
 pub struct Memfd {
-    descriptor: Arc<OwnedFd>,
-    mapping: SharedMapping,
+    descriptor: OwnedFd,
+    mapping: MmapMut,
 }
 
 impl Memfd {
@@ -27,21 +30,19 @@ impl Memfd {
     /// memfd_create(2) says (EMFILE when out of descriptors).
     pub fn new(len: usize) -> io::Result<Self> {
         let descriptor = allocate(len, "numpush")?;
-        let mapping = SharedMapping::of_new(&descriptor, len)?;
+        failpoint("mmap")?;
+        // SAFETY: just made with `len` bytes, sealed against resizing, and mapped nowhere else: the descriptor leaves this
+        // type only after the mapping is gone (`seal`), or together with the rules of `LentMemory`.
+        let mapping = unsafe { MmapOptions::new().len(len).map_mut(&descriptor) }?;
         Ok(Self {
-            descriptor: Arc::new(descriptor),
+            descriptor,
             mapping,
         })
     }
 
-    /// The descriptor; who holds it can read the memory, now and later.
-    pub fn descriptor(&self) -> &Arc<OwnedFd> {
-        &self.descriptor
-    }
-
     /// The bytes, for writing.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.mapping.as_mut_slice()
+        &mut self.mapping
     }
 
     /// Bytes of the memory.
@@ -52,22 +53,6 @@ impl Memfd {
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.mapping.is_empty()
-    }
-
-    /// Maps every page now instead of at its first touch.
-    ///
-    /// # Errors
-    /// What madvise(2) says.
-    pub fn populate(&self) -> io::Result<()> {
-        self.mapping.populate()
-    }
-
-    /// Lets nobody map the memory for writing from now on, who has it not mapped so already.
-    ///
-    /// # Errors
-    /// What fcntl(2) says.
-    pub fn forbid_new_writers(&self) -> io::Result<()> {
-        add_seals(&*self.descriptor, FUTURE_WRITE)
     }
 
     /// Ends all writing, for everybody and for good.
@@ -83,7 +68,15 @@ impl Memfd {
         drop(mapping);
         add_seals(&descriptor, SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL)?;
         let mapping = SealedMapping::new(&descriptor)?;
-        Ok((descriptor, mapping))
+        Ok((Arc::new(descriptor), mapping))
+    }
+
+    /// Makes it memory that others may read while this process goes on to write it, in turns.
+    ///
+    /// # Errors
+    /// What fcntl(2) says.
+    pub fn lend(self) -> io::Result<LentMemory> {
+        LentMemory::new(self.descriptor, self.mapping)
     }
 }
 
@@ -94,10 +87,14 @@ impl Memfd {
 /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::OutOfMemory`] if they cannot be had, and what
 /// memfd_create(2) reports.
 pub fn allocate(len: usize, name: &str) -> io::Result<OwnedFd> {
-    let descriptor = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let size = size_to_allocate(len)?;
+    failpoint("memfd_create")?;
+    let descriptor = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     if size > 0 {
-        fallocate(&descriptor, FallocateFlags::empty(), 0, size)?;
+        retry(|| {
+            failpoint("fallocate")?;
+            Ok(fallocate(&descriptor, FallocateFlags::empty(), 0, size)?)
+        })?;
     }
     add_seals(&descriptor, NO_RESIZE)?;
     Ok(descriptor)
@@ -110,10 +107,23 @@ pub fn allocate(len: usize, name: &str) -> io::Result<OwnedFd> {
 /// # Errors
 /// [`io::ErrorKind::OutOfMemory`] if fewer bytes are available; [`io::ErrorKind::InvalidInput`] if no file is so long.
 pub fn size_to_allocate(len: usize) -> io::Result<i64> {
-    if len as u64 > available_memory().unwrap_or(u64::MAX) {
+    if !has_room(len as u64) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Makes a call again for as long as a signal interrupts it.
+///
+/// # Errors
+/// What the call reports otherwise.
+pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +138,7 @@ mod tests {
 
     #[test]
     fn nobody_resizes_memory() {
-        let memory = Memfd::new(8192).unwrap();
+        let memory = Memfd::new(8192).unwrap().lend().unwrap();
         assert_eq!(
             nix::unistd::ftruncate(memory.descriptor(), 0),
             Err(nix::errno::Errno::EPERM)

@@ -5,6 +5,8 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
+use crate::group::{GroupMemory, memory_groups};
+
 /// Processor time this process has used; getrusage(2).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -34,45 +36,31 @@ pub fn peak_memory() -> io::Result<u64> {
     kib_line("/proc/self/status", "VmHWM:")
 }
 
-/// Memory in bytes that can be had without swapping (`MemAvailable` of proc_meminfo(5)), and within the limit of the
-/// control group.
+/// Memory in bytes that can be had without swapping (`MemAvailable` of proc_meminfo(5)), and within the limits of the
+/// control groups.
 ///
 /// # Errors
 /// If /proc is not there or says nothing.
 pub fn available_memory() -> io::Result<u64> {
     let machine = kib_line("/proc/meminfo", "MemAvailable:")?;
-    let group = memory_limit().map(|(limit, used)| limit.saturating_sub(used));
-    Ok(group.map_or(machine, |group| group.min(machine)))
+    let groups = memory_groups().into_iter().map(GroupMemory::left);
+    Ok(groups.fold(machine, u64::min))
 }
 
-/// The tightest memory limit of this process's control group and those above it, and what is used of it, in bytes;
-/// cgroups(7), version 2 or 1. `None` if there is none.
-pub fn memory_limit() -> Option<(u64, u64)> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let limits = groups.lines().flat_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next().unwrap_or(""), fields.next().unwrap_or("/"));
-        let (root, limit, used) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
-            _ if controllers.split(',').any(|name| name == "memory") => (
-                "/sys/fs/cgroup/memory",
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-            ),
-            _ => return Vec::new(),
-        };
-        let above = Path::new(path)
-            .ancestors()
-            .map(|path| path.strip_prefix("/").unwrap_or(path));
-        let number = |file: &str, path: &Path| number_in(&Path::new(root).join(path).join(file));
-        above
-            .filter_map(|path| number(limit, path).zip(number(used, path)))
-            .collect()
-    });
-    // Without a limit version 1 says the largest number of whole pages.
-    limits
-        .filter(|(limit, _)| *limit < u64::MAX >> 8)
-        .min_by_key(|(limit, used)| limit.saturating_sub(*used))
+/// Memory in bytes that the machine has (`MemTotal` of proc_meminfo(5)), or the limit of a control group if that is lower.
+/// It does not depend on what is used at the moment.
+///
+/// # Errors
+/// If /proc is not there or says nothing.
+pub fn total_memory() -> io::Result<u64> {
+    let machine = kib_line("/proc/meminfo", "MemTotal:")?;
+    let groups = memory_groups().into_iter().map(|group| group.limit);
+    Ok(groups.fold(machine, u64::min))
+}
+
+/// The control group with the least memory left, of this process's and those above it. `None` if none has a limit.
+pub fn memory_limit() -> Option<GroupMemory> {
+    memory_groups().into_iter().min_by_key(|group| group.left())
 }
 
 /// Bytes of the file system at `path`, and how many of them are free; statvfs(3).
@@ -86,10 +74,6 @@ pub fn file_system_room(path: &Path) -> io::Result<(u64, u64)> {
         room.blocks().saturating_mul(unit),
         room.blocks_available().saturating_mul(unit),
     ))
-}
-
-fn number_in(file: &Path) -> Option<u64> {
-    std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// The bytes on the line of `file` that begins with `name`.

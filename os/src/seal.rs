@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 
+use crate::failpoint::failpoint;
+
 /// The seals that keep memory from changing its size.
 pub const NO_RESIZE: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 /// The seal that lets nobody map or write the memory anew; those who map it for writing already go on.
@@ -16,6 +18,7 @@ pub(crate) const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(libc::F_SEA
 /// # Errors
 /// EBUSY for a seal against writing while somebody maps the memory for writing, and what else fcntl(2) reports.
 pub fn add_seals(memory: impl AsFd, seals: SealFlag) -> io::Result<()> {
+    failpoint("fcntl")?;
     fcntl(memory, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(())
 }
@@ -32,6 +35,7 @@ pub fn is_sealed(memory: impl AsFd) -> bool {
 pub fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
     let refused = |what| io::Error::new(io::ErrorKind::PermissionDenied, what);
     // EINVAL for everything that is not a memory descriptor: files, pipes, devices.
+    failpoint("fcntl")?;
     let seals = fcntl(memory.as_fd(), FcntlArg::F_GET_SEALS)
         .map_err(|_| refused("the descriptor is not sealable memory, so it could shrink"))?;
     if !SealFlag::from_bits_retain(seals).contains(wanted) {
@@ -39,6 +43,7 @@ pub fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
             "the memory lacks the seals that keep it from shrinking or changing",
         ));
     }
+    failpoint("fstat")?;
     let status = nix::sys::stat::fstat(&memory)?;
     // The first touch of a page that was never allocated takes memory, and is a SIGBUS if there is none.
     if status.st_blocks.saturating_mul(512) < status.st_size {
@@ -61,6 +66,7 @@ pub fn lent_len(memory: impl AsFd) -> io::Result<usize> {
 }
 
 pub(crate) fn file_len(file: impl AsFd) -> io::Result<usize> {
+    failpoint("fstat")?;
     let len = nix::sys::stat::fstat(file)?.st_size;
     usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }

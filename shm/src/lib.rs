@@ -59,8 +59,8 @@ pub use machine::{MachineMemory, MemoryGroup, machine_memory};
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::{NamedMemory, reap};
 pub use numpush_shm_core::{
-    Holder, HugePages, LockError, LockOptions, MAX_HELD, PageOptions, PartGuard, Poison,
-    PoisonCause, ReadGuard, SharedCell, WriteGuard,
+    Holder, HugePages, LockError, LockOptions, MAX_HELD, NodePolicy, PageOptions, PartGuard,
+    Poison, PoisonCause, ReadGuard, SharedCell, WriteGuard,
 };
 pub use object::{Handle, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners};
 pub use pool::{

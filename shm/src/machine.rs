@@ -7,9 +7,11 @@ use numpush_os as os;
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct MachineMemory {
+    /// Bytes that the machine has, or the lowest limit of a control group if that is lower; or why that is not known.
+    pub total: io::Result<u64>,
     /// Bytes that can be had without swapping, or why that is not known.
     pub available: io::Result<u64>,
-    /// The tightest memory limit of this process's control group and those above it, in bytes.
+    /// Of the process's control group and those above it, the one with the least memory left.
     pub group: Option<MemoryGroup>,
     /// Bytes of `/dev/shm`, where memory with names lies, in all and free, or why that is not known.
     pub named: io::Result<(u64, u64)>,
@@ -21,7 +23,7 @@ pub struct MachineMemory {
 pub struct MemoryGroup {
     /// Over this many bytes the kernel kills.
     pub limit: u64,
-    /// Bytes that are used.
+    /// Bytes that are used. File cache that the kernel can take back is not counted.
     pub used: u64,
 }
 
@@ -33,8 +35,12 @@ pub struct MemoryGroup {
 /// ```
 pub fn machine_memory() -> MachineMemory {
     MachineMemory {
+        total: os::total_memory(),
         available: os::available_memory(),
-        group: os::memory_limit().map(|(limit, used)| MemoryGroup { limit, used }),
+        group: os::memory_limit().map(|group| MemoryGroup {
+            limit: group.limit,
+            used: group.used,
+        }),
         named: os::file_system_room(Path::new("/dev/shm")),
     }
 }

@@ -63,11 +63,19 @@ pub trait BufferMut: Send {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AllocError {
-    /// The system refused.
+    /// The system does not have the memory.
     #[error("no memory for {len} bytes")]
     NoMemory {
         /// Bytes that were asked for.
         len: usize,
+    },
+    /// The system refused, but not for lack of memory: too many open files (EMFILE), for example.
+    #[error("the system refused {len} bytes: {}", std::io::Error::from_raw_os_error(*.code))]
+    System {
+        /// Bytes that were asked for.
+        len: usize,
+        /// The number of the system's error, errno(3).
+        code: i32,
     },
     /// The allocator's own budget is used up.
     #[error("{len} bytes are over the budget of {budget}, of which {used} are in use")]

@@ -23,7 +23,8 @@ pub use lock::{
     OwnedLock, Poison, PoisonCause, ReadHold, RobustRwLock, WriteHold, forks,
 };
 pub use memory::{
-    Double, HUGE_PAGE, HugePages, Locked, MemoryRange, Owned, PageOptions, RangeInUse, SharedPages,
+    Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned, PageOptions, RangeInUse,
+    SharedPages,
 };
 pub use named::{NamedMapping, reap_names};
 pub use partition::{PartRange, part_range};

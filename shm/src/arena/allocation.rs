@@ -29,8 +29,7 @@ pub(crate) struct Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.forks == forks() {
-            let keep = self.arena.options.keep;
-            self.arena.state().give(&self.pages, &self.range, keep);
+            self.arena.give(&self.pages, &self.range);
         }
     }
 }

@@ -1,4 +1,7 @@
+//! Runs of bytes: which are free, and which of them nobody has written.
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// The free runs of a chunk. Neighbours become one run when they are returned.
 #[derive(Debug, Default)]
@@ -56,9 +59,68 @@ impl FreeRuns {
     }
 }
 
+/// Bytes that are zero, because the kernel made them so and nobody has had them since.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    /// The end of each run, by its start.
+    runs: BTreeMap<usize, usize>,
+}
+
+impl Fresh {
+    pub(crate) fn whole(len: usize) -> Self {
+        let run = (len > 0).then_some((0, len));
+        Self {
+            runs: run.into_iter().collect(),
+        }
+    }
+
+    /// Takes note that somebody has the bytes now. Returns those that were not zero for sure, in order.
+    pub(crate) fn take(&mut self, range: Range<usize>) -> Vec<Range<usize>> {
+        let first = self.runs.range(..range.start).next_back();
+        let first = first
+            .filter(|(_, end)| **end > range.start)
+            .map(|(start, _)| *start);
+        let inside = self.runs.range(range.clone()).map(|(start, _)| *start);
+        let touched: Vec<usize> = first.into_iter().chain(inside).collect();
+        let mut stale = Vec::new();
+        let mut at = range.start;
+        for start in touched {
+            let Some(end) = self.runs.remove(&start) else {
+                continue;
+            };
+            if start < range.start {
+                self.runs.insert(start, range.start);
+            }
+            if end > range.end {
+                self.runs.insert(range.end, end);
+            }
+            if at < start {
+                stale.push(at..start);
+            }
+            at = end.min(range.end);
+        }
+        if at < range.end {
+            stale.push(at..range.end);
+        }
+        stale
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_has_had_is_not_fresh_any_more() {
+        let mut fresh = Fresh::whole(1000);
+        assert_eq!(fresh.take(100..200), []);
+        assert_eq!(fresh.take(300..400), []);
+        assert_eq!(fresh.take(150..350), [150..200, 300..350]);
+        assert_eq!(fresh.take(0..1000), Vec::from([100..400; 1]));
+        assert_eq!(fresh.take(0..1000), Vec::from([0..1000; 1]));
+        assert_eq!(fresh.take(5..5), []);
+        assert_eq!(Fresh::whole(0).take(0..0), []);
+    }
 
     #[test]
     fn neighbours_are_joined_in_every_order() {

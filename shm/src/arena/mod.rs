@@ -3,10 +3,12 @@
 mod allocation;
 mod free;
 mod frozen;
+mod growth;
 mod options;
 mod state;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use numpush_message::{ALIGNMENT, AllocError, Buffer, BufferAllocator, BufferMut};
@@ -16,7 +18,7 @@ use allocation::ArenaBufferMut;
 pub(crate) use allocation::{Allocation, Reservation};
 pub(crate) use frozen::freeze;
 pub use options::ArenaOptions;
-use state::Inner;
+use state::{Inner, Taken};
 
 use crate::error::Error;
 
@@ -73,7 +75,8 @@ impl Arena {
         }
     }
 
-    /// The arena of this process. Its budget is three quarters of the memory that is available at the first call.
+    /// The arena of this process. Its budget is three quarters of the machine's memory, or of the control
+    /// group's limit.
     pub fn shared() -> Self {
         static SHARED: OnceLock<Arena> = OnceLock::new();
         SHARED
@@ -111,20 +114,41 @@ impl Arena {
             .map_err(Error::io("read /proc/self/smaps"))
     }
 
+    /// Gives memory with no value in it back to the system, whatever is to be [kept](ArenaOptions::keep), and returns its
+    /// bytes. Memory that another process has open goes when that process lets go of it.
+    ///
+    /// ```
+    /// use ndarray::Ix1;
+    /// use numpush_shm::{Arena, SharedArray};
+    ///
+    /// let arena = Arena::new(1 << 30);
+    /// drop(SharedArray::<f64, Ix1>::zeros(&arena, 1 << 20)?);
+    /// assert_eq!(arena.usage().reserved, 8 << 20);
+    /// assert_eq!(arena.trim(), 8 << 20);
+    /// assert_eq!(arena.usage().reserved, 0);
+    /// # Ok::<(), numpush_shm::Error>(())
+    /// ```
+    pub fn trim(&self) -> usize {
+        self.inner.trim()
+    }
+
     /// Takes `len` bytes. They hold those of an earlier value, or zeros.
     pub(crate) fn reserve(&self, len: usize) -> Result<Allocation, AllocError> {
+        self.take(len).map(|(allocation, _)| allocation)
+    }
+
+    /// Takes `len` bytes. Those of the ranges returned may hold an earlier value; all others are zero.
+    fn take(&self, len: usize) -> Result<(Allocation, Vec<Range<usize>>), AllocError> {
         let rounded = len
             .max(1)
             .checked_next_multiple_of(ALIGNMENT)
             .ok_or(AllocError::NoMemory { len })?;
-        let mut state = self.inner.state();
-        let (pages, start) = match state.take(rounded) {
-            Some(taken) => taken,
-            None => state.grow(rounded, &self.inner.options)?,
-        };
-        state.used += rounded;
-        drop(state);
-        let range = start..start + rounded;
+        let Taken {
+            pages,
+            range,
+            stale,
+        } = self.inner.take(rounded)?;
+        let start = range.start;
         let home = Reservation {
             arena: Arc::clone(&self.inner),
             pages: Arc::clone(&pages),
@@ -138,10 +162,13 @@ impl Arena {
         let claimed = pages
             .take_exclusive(start..start + len)
             .expect("free bytes are unclaimed");
-        Ok(Allocation {
-            claimed,
-            home: Arc::new(home),
-        })
+        let within = |stale: Range<usize>| {
+            let (from, to) = (stale.start - start, stale.end - start);
+            from.min(len)..to.min(len)
+        };
+        let home = Arc::new(home);
+        let stale = stale.into_iter().map(within).collect();
+        Ok((Allocation { claimed, home }, stale))
     }
 
     /// Copies `bytes` into the arena. Returns the copy, and where it goes back to.
@@ -154,10 +181,11 @@ impl Arena {
         Ok((claimed, home))
     }
 
-    /// Takes `len` zeros.
+    /// Takes `len` zeros. Pages fresh from the kernel are zeros already: they are not touched.
     pub(crate) fn reserve_zeros(&self, len: usize) -> Result<Allocation, Error> {
-        let mut allocation = self.reserve(len)?;
-        allocation.claimed.bytes_mut().fill(0);
+        let (mut allocation, stale) = self.take(len)?;
+        let bytes = allocation.claimed.bytes_mut();
+        stale.into_iter().for_each(|range| bytes[range].fill(0));
         Ok(allocation)
     }
 }
@@ -221,6 +249,66 @@ mod tests {
             8 << 20
         );
         assert!(arena.reserve(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn zeros_are_zeros_wherever_they_lie() {
+        let arena = Arena::new(1 << 20);
+        let dirty = |len| {
+            let mut allocation = arena.reserve(len).unwrap();
+            allocation.claimed.bytes_mut().fill(7);
+            allocation
+        };
+        let (first, second) = (dirty(1000), dirty(5000));
+        drop(first);
+        let _between = dirty(100);
+        drop(second);
+        let all: Vec<Allocation> = [900, 6000, 1, 300_000]
+            .map(|len| arena.reserve_zeros(len).unwrap())
+            .into();
+        for zeros in &all {
+            assert!(zeros.as_ref().iter().all(|&byte| byte == 0));
+        }
+    }
+
+    /// What the kernel has made zero is not written once more: not one page of it is touched.
+    #[test]
+    fn fresh_pages_are_not_touched() {
+        let arena = Arena::new(64 << 20);
+        let zeros = arena.reserve_zeros(16 << 20).unwrap();
+        let touched = zeros.home.pages.resident(&zeros.home.range).unwrap();
+        assert_eq!(touched, 0);
+        drop(zeros);
+        drop(arena.reserve_zeros(16 << 20).unwrap());
+        let again = arena.reserve_zeros(16 << 20).unwrap();
+        let touched = again.home.pages.resident(&again.home.range).unwrap();
+        assert_eq!(touched, 16 << 20, "used before, and so written");
+    }
+
+    #[test]
+    fn what_is_not_used_goes_back_on_request() {
+        let arena = Arena::new(1 << 30);
+        let kept = arena.reserve(10).unwrap();
+        drop(arena.reserve(40 << 20).unwrap());
+        assert_eq!(arena.trim(), 40 << 20);
+        assert_eq!(arena.usage().reserved, 1 << 20);
+        assert_eq!(arena.trim(), 0);
+        drop(kept);
+        assert_eq!(arena.trim(), 1 << 20);
+    }
+
+    /// A thread that finds no room waits for the chunk that another is making.
+    #[test]
+    fn threads_that_grow_at_once_share_a_chunk() {
+        let arena = Arena::new(1 << 20);
+        let all: Vec<Allocation> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| arena.reserve(100 << 10).unwrap()))
+                .collect();
+            threads.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        assert_eq!(arena.usage().chunks, 1);
+        drop(all);
     }
 
     #[test]

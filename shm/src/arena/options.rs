@@ -1,4 +1,4 @@
-use numpush_os::available_memory;
+use numpush_os::total_memory;
 use numpush_shm_core::PageOptions;
 
 /// How an arena gets its memory.
@@ -14,7 +14,8 @@ use numpush_shm_core::PageOptions;
 #[derive(Clone, Copy, Debug)]
 pub struct ArenaOptions {
     /// Most bytes that the arena takes from the system; an allocation over it is an error. Default: three quarters of the
-    /// memory that is available when the options are made.
+    /// machine's memory, or of the control group's limit. An allocation of memory that is not there at the moment is an
+    /// error too.
     pub budget: usize,
     /// Bytes that stay with the arena when nothing is in them, so that the next value finds its pages mapped. Default: a
     /// quarter of the default budget.
@@ -53,8 +54,8 @@ impl ArenaOptions {
 
 impl Default for ArenaOptions {
     fn default() -> Self {
-        let available = available_memory().unwrap_or(1 << 30);
-        let budget = usize::try_from(available / 4 * 3).unwrap_or(usize::MAX);
+        let total = total_memory().unwrap_or(1 << 30);
+        let budget = usize::try_from(total / 4 * 3).unwrap_or(usize::MAX);
         Self {
             budget,
             keep: budget / 4,

@@ -1,18 +1,22 @@
 //! The chunks of an arena: which are there, what is free in them, and when they go back to the system.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 
 use numpush_message::AllocError;
-use numpush_shm_core::{HUGE_PAGE, HugePages, SharedPages, forks};
+use numpush_os::ForkMutex;
+use numpush_shm_core::{SharedPages, forks};
 
-use super::free::FreeRuns;
+use super::free::{FreeRuns, Fresh};
+use super::growth::Growth;
 use super::options::ArenaOptions;
 
 /// What all clones of an arena share.
 pub(super) struct Inner {
     pub(super) options: ArenaOptions,
-    state: Mutex<State>,
+    state: ForkMutex<State>,
+    /// A thread has made a chunk, or could not.
+    grown: Condvar,
 }
 
 /// The chunks of a process, and what is free in them.
@@ -20,35 +24,96 @@ pub(super) struct State {
     forks: u32,
     pub(super) used: usize,
     pub(super) reserved: usize,
+    /// Bytes of the chunks that threads are making now.
+    pub(super) growing: usize,
+    /// A thread makes a chunk for many values now.
+    pub(super) growing_shared: bool,
     pub(super) chunks: Vec<Chunk>,
 }
 
 pub(super) struct Chunk {
     pub(super) pages: Arc<SharedPages>,
     free: FreeRuns,
+    fresh: Fresh,
 }
 
-/// Chunks for small values begin with this and grow with the arena, so that many values need few descriptors.
-const SMALLEST_CHUNK: usize = 1 << 20;
-/// Larger values get a chunk each.
-const LARGEST_SHARED: usize = 64 << 20;
+/// A run of bytes that was free.
+pub(super) struct Taken {
+    pub(super) pages: Arc<SharedPages>,
+    pub(super) range: Range<usize>,
+    /// What of it may hold bytes of an earlier value. All else is zero.
+    pub(super) stale: Vec<Range<usize>>,
+}
+
+/// What to do for bytes that no chunk has.
+pub(super) enum Plan {
+    /// Make a chunk.
+    Grow(Growth),
+    /// Another thread makes one that may have them.
+    Wait,
+}
 
 impl Inner {
     pub(super) fn new(options: ArenaOptions) -> Self {
         Self {
             options,
-            state: Mutex::new(State::new(forks())),
+            state: ForkMutex::new(State::new(forks())),
+            grown: Condvar::new(),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = numpush_os::lock(&self.state);
+        let mut state = self.state.lock();
         let forks = forks();
         if state.forks != forks {
             // The parent hands these chunks out; ours begin anew.
             *state = State::new(forks);
         }
         state
+    }
+
+    /// Takes `len` bytes, from a new chunk if need be. The kernel is asked while the state is not locked: it takes 0.1 s for
+    /// a GiB, and other threads give their bytes back meanwhile.
+    pub(super) fn take(&self, len: usize) -> Result<Taken, AllocError> {
+        // Dropped after the state is unlocked: to unmap a GiB takes 50 ms.
+        let mut unused = Vec::new();
+        let mut state = self.state();
+        let growth = loop {
+            if let Some(taken) = state.take(len) {
+                return Ok(taken);
+            }
+            match state.plan(len, &self.options, &mut unused)? {
+                Plan::Grow(growth) => break growth,
+                Plan::Wait => {
+                    let woken = self.grown.wait(state);
+                    state = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        };
+        state.begin(&growth);
+        drop(state);
+        drop(unused);
+        let made = growth.make(self.options.pages);
+        let mut state = self.state();
+        state.end(&growth);
+        self.grown.notify_all();
+        state.add(made?);
+        // The new chunk has room for `len`, and nobody has seen it.
+        state.take(len).ok_or(AllocError::NoMemory { len })
+    }
+
+    /// Takes the bytes back.
+    pub(super) fn give(&self, pages: &Arc<SharedPages>, range: &Range<usize>) {
+        let mut state = self.state();
+        let unused = state.give(pages, range, self.options.keep);
+        drop(state);
+        drop(unused);
+    }
+
+    /// Gives chunks with nothing in them back to the system. Returns their bytes.
+    pub(super) fn trim(&self) -> usize {
+        let unused = self.state().remove_unused(0);
+        unused.iter().map(|chunk| chunk.pages.len()).sum()
     }
 }
 
@@ -58,72 +123,78 @@ impl State {
             forks,
             used: 0,
             reserved: 0,
+            growing: 0,
+            growing_shared: false,
             chunks: Vec::new(),
         }
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Option<(Arc<SharedPages>, usize)> {
-        self.chunks.iter_mut().find_map(|chunk| {
+    fn take(&mut self, len: usize) -> Option<Taken> {
+        let taken = self.chunks.iter_mut().find_map(|chunk| {
             let start = chunk.free.take(len)?;
-            Some((Arc::clone(&chunk.pages), start))
-        })
+            let range = start..start + len;
+            Some(Taken {
+                pages: Arc::clone(&chunk.pages),
+                stale: chunk.fresh.take(range.clone()),
+                range,
+            })
+        })?;
+        self.used += len;
+        Some(taken)
     }
 
-    /// Makes a chunk and takes the first `len` bytes of it.
-    pub(super) fn grow(
+    /// What to do for `len` bytes that no chunk has. Chunks that make room for a new one go to `unused`.
+    fn plan(
         &mut self,
         len: usize,
         options: &ArenaOptions,
-    ) -> Result<(Arc<SharedPages>, usize), AllocError> {
-        let over = |state: &Self| AllocError::Budget {
+        unused: &mut Vec<Chunk>,
+    ) -> Result<Plan, AllocError> {
+        let over = AllocError::Budget {
             len,
-            used: state.used,
+            used: self.used,
             budget: options.budget,
         };
-        if self
-            .used
-            .checked_add(len)
-            .is_none_or(|total| total > options.budget)
-        {
-            return Err(over(self));
+        let total = self.used.checked_add(len);
+        if total.is_none_or(|total| total > options.budget) {
+            return Err(over);
         }
-        if self.reserved + len > options.budget {
+        if self.reserved + self.growing + len > options.budget {
             // What is free is in runs too short, some of them in chunks with nothing else.
-            self.drop_empty(0);
+            unused.extend(self.remove_unused(0));
         }
-        let room = options.budget - self.reserved.min(options.budget);
-        if len > room {
-            return Err(over(self));
+        let taken = self.reserved + self.growing;
+        let growth = Growth::new(len, taken, options);
+        match growth {
+            Some(growth) if !(growth.is_shared && self.growing_shared) => Ok(Plan::Grow(growth)),
+            None if self.growing == 0 => Err(over),
+            _ => Ok(Plan::Wait),
         }
-        let generous = self.reserved.clamp(SMALLEST_CHUNK, LARGEST_SHARED);
-        // A page more or less is no matter for values that have a chunk to themselves.
-        let grain = if options.pages.huge == HugePages::Reserved {
-            HUGE_PAGE
-        } else {
-            4096
-        };
-        let exact = len.next_multiple_of(grain).min(room);
-        let size = if len <= generous / 2 {
-            generous.min(room)
-        } else {
-            exact
-        };
-        let attempt = |size| SharedPages::new(size, options.pages);
-        let pages = attempt(size)
-            .or_else(|_| attempt(exact))
-            .map_err(|_| AllocError::NoMemory { len })?;
-        let size = pages.len();
-        let mut free = FreeRuns::whole(size);
-        let start = free.take(len).unwrap_or(0);
-        self.reserved += size;
-        self.chunks.push(Chunk {
-            pages: Arc::clone(&pages),
-            free,
-        });
-        Ok((pages, start))
     }
 
-    pub(super) fn give(&mut self, pages: &Arc<SharedPages>, range: &Range<usize>, keep: usize) {
+    fn begin(&mut self, growth: &Growth) {
+        self.growing += growth.size;
+        self.growing_shared |= growth.is_shared;
+    }
+
+    fn end(&mut self, growth: &Growth) {
+        self.growing -= growth.size;
+        if growth.is_shared {
+            self.growing_shared = false;
+        }
+    }
+
+    fn add(&mut self, pages: Arc<SharedPages>) {
+        let len = pages.len();
+        self.reserved += len;
+        self.chunks.push(Chunk {
+            pages,
+            free: FreeRuns::whole(len),
+            fresh: Fresh::whole(len),
+        });
+    }
+
+    fn give(&mut self, pages: &Arc<SharedPages>, range: &Range<usize>, keep: usize) -> Vec<Chunk> {
         self.used -= range.len();
         if let Some(chunk) = self
             .chunks
@@ -133,21 +204,25 @@ impl State {
             chunk.free.give(range.start, range.len());
         }
         if self.reserved - self.used > keep {
-            self.drop_empty(keep);
+            self.remove_unused(keep)
+        } else {
+            Vec::new()
         }
     }
 
-    /// Gives chunks with nothing in them back to the system, until at most `keep` bytes are kept warm.
-    fn drop_empty(&mut self, keep: usize) {
+    /// Takes chunks with nothing in them out, until at most `keep` bytes are free.
+    fn remove_unused(&mut self, keep: usize) -> Vec<Chunk> {
         let (mut reserved, used) = (self.reserved, self.used);
-        self.chunks.retain(|chunk| {
+        let unused = self.chunks.extract_if(.., |chunk| {
             let is_empty = chunk.free.largest() == chunk.pages.len();
             let goes = is_empty && reserved - used > keep;
             if goes {
                 reserved -= chunk.pages.len();
             }
-            !goes
+            goes
         });
+        let unused = unused.collect();
         self.reserved = reserved;
+        unused
     }
 }

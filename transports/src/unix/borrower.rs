@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
@@ -22,8 +23,8 @@ pub(super) struct Borrower {
 }
 
 enum Foreign {
-    Sealed(Arc<OwnedFd>, SealedMapping),
-    Peer(Arc<OwnedFd>, PeerMapping),
+    Sealed(Arc<OwnedFd>, Arc<SealedMapping>),
+    Peer(Arc<OwnedFd>, Arc<PeerMapping>),
     /// Of a user whose memory is only read by copy.
     Unmapped(std::fs::File, u64),
 }
@@ -103,7 +104,8 @@ impl Borrower {
                 buffers.push(region.freeze());
                 continue;
             }
-            match allocator.adopt(foreign.lend(reference.offset, len, &lease)) {
+            let lent = foreign.lend(reference.offset, len, &lease);
+            match allocator.adopt(lent.map_err(|_| outside)?) {
                 Ok(buffer) => buffers.push(buffer),
                 Err(lent) => {
                     let mut region = allocator.allocate(len)?;
@@ -128,7 +130,7 @@ impl Foreign {
     fn new(descriptor: OwnedFd, trusted: Option<SameUser>) -> io::Result<Self> {
         if os::is_sealed(&descriptor) {
             let mapping = SealedMapping::new(&descriptor)?;
-            return Ok(Self::Sealed(Arc::new(descriptor), mapping));
+            return Ok(Self::Sealed(Arc::new(descriptor), Arc::new(mapping)));
         }
         let Some(peer) = trusted else {
             // It will be read by copy, but like the others it must be memory that cannot shrink.
@@ -148,46 +150,66 @@ impl Foreign {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Sealed(_, mapping) => mapping,
-            Self::Peer(_, mapping) => mapping,
-            Self::Unmapped(..) => &[],
-        }
-    }
-
     /// A buffer over a range that was checked, which returns the loan of its message when the last clone is gone.
-    fn lend(self: &Arc<Self>, offset: u64, len: usize, lease: &Arc<Lease>) -> Buffer<'static> {
-        let start = to_usize(offset);
-        let buffer = Buffer::from_owner(Loan {
-            foreign: Arc::clone(self),
-            start,
-            len,
-            _lease: Arc::clone(lease),
-        });
-        let (file, stability) = match &**self {
-            Self::Sealed(file, _) => (file, Stability::Sealed),
-            Self::Peer(file, _) => (file, Stability::Held),
-            Self::Unmapped(..) => return buffer,
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] if the peer is this process and writes the memory it has lent.
+    fn lend(
+        self: &Arc<Self>,
+        offset: u64,
+        len: usize,
+        lease: &Arc<Lease>,
+    ) -> io::Result<Buffer<'static>> {
+        let range = to_usize(offset)..to_usize(offset) + len;
+        let lease = Arc::clone(lease);
+        let (buffer, file, stability) = match &**self {
+            Self::Sealed(file, mapping) => {
+                let mapping = Arc::clone(mapping);
+                let bytes = SealedBytes { mapping, range };
+                let buffer = Buffer::from_owner(Loan {
+                    bytes,
+                    _lease: lease,
+                });
+                (buffer, file, Stability::Sealed)
+            }
+            Self::Peer(file, mapping) => {
+                let bytes = mapping.lend(range)?;
+                let buffer = Buffer::from_owner(Loan {
+                    bytes,
+                    _lease: lease,
+                });
+                (buffer, file, Stability::Held)
+            }
+            Self::Unmapped(..) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        buffer.with_backing(Backing {
+        Ok(buffer.with_backing(Backing {
             file: Arc::clone(file),
             offset,
             stability,
-        })
+        }))
     }
 }
 
-struct Loan {
-    foreign: Arc<Foreign>,
-    start: usize,
-    len: usize,
+struct Loan<B> {
+    // Dropped first: the bytes are not borrowed any more when the peer learns that it may write them.
+    bytes: B,
     _lease: Arc<Lease>,
 }
 
-impl AsRef<[u8]> for Loan {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Loan<B> {
     fn as_ref(&self) -> &[u8] {
-        &self.foreign.bytes()[self.start..self.start + self.len]
+        self.bytes.as_ref()
+    }
+}
+
+struct SealedBytes {
+    mapping: Arc<SealedMapping>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for SealedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.mapping[self.range.clone()]
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use numpush_message::{ALIGNMENT, Buffer, Message, Reference, Stability};
-use numpush_os::Memfd;
+use numpush_os::{LentMemory, Memfd};
 
 use super::segment::to_usize;
 use crate::socket::{Announcement, Plan, goes_by_file};
@@ -27,12 +27,19 @@ pub(super) struct Lender {
 
 /// A segment for plain memory.
 struct Slot {
-    memory: Memfd,
+    memory: LentMemory,
     segment: u32,
     /// The peer has its descriptor.
     announced: bool,
     /// A message on its way, or at the peer, uses it.
     lent: bool,
+}
+
+impl Slot {
+    /// True if nobody reads it: not the peer, by its word, and nobody in this process.
+    fn is_free(&self) -> bool {
+        !self.lent && !self.memory.is_borrowed()
+    }
 }
 
 struct Known {
@@ -120,8 +127,10 @@ impl Lender {
                     offset: backing.offset,
                 });
                 held.push(buffer.clone().into_owned_or_copy());
-            } else if let Some(slot) = slot.and_then(|index: usize| self.slots.get_mut(index)) {
-                slot.memory.as_mut_slice()[at..at + buffer.len()].copy_from_slice(buffer);
+            } else if let Some(slot) = slot.and_then(|index: usize| self.slots.get_mut(index))
+                && let Ok(mut bytes) = slot.memory.write()
+            {
+                bytes[at..at + buffer.len()].copy_from_slice(buffer);
                 references.push(Reference {
                     segment: slot.segment,
                     offset: at as u64,
@@ -129,6 +138,7 @@ impl Lender {
                 at += room(buffer);
                 copied += buffer.len() as u64;
             } else {
+                // No bytes, or a peer in this process that reads what was not lent to it: no segment has this number.
                 references.push(Reference {
                     segment: 0,
                     offset: 0,
@@ -165,7 +175,7 @@ impl Lender {
     fn has_free(&self, len: usize) -> bool {
         self.slots
             .iter()
-            .any(|slot| !slot.lent && slot.memory.len() >= len)
+            .any(|slot| slot.is_free() && slot.memory.len() >= len)
     }
 
     /// A segment with room for `len` bytes that is not lent: one there is, or a new one within the budget.
@@ -174,7 +184,7 @@ impl Lender {
             .slots
             .iter()
             .enumerate()
-            .filter(|(_, slot)| !slot.lent && slot.memory.len() >= len);
+            .filter(|(_, slot)| slot.is_free() && slot.memory.len() >= len);
         let index = match free.min_by_key(|(_, slot)| slot.memory.len()) {
             Some((index, _)) => index,
             None => self.add_slot(len.next_multiple_of(GRAIN), announce)?,
@@ -210,10 +220,8 @@ impl Lender {
             }
             slot.lent
         });
-        let memory = Memfd::new(len).map_err(|_| PathReason::NoSegment)?;
-        memory
-            .forbid_new_writers()
-            .map_err(|_| PathReason::NoSegment)?;
+        let memory = Memfd::new(len).and_then(Memfd::lend);
+        let mut memory = memory.map_err(|_| PathReason::NoSegment)?;
         memory.populate().map_err(|_| PathReason::NoSegment)?;
         self.slots.push(Slot {
             memory,

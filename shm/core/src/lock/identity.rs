@@ -1,11 +1,9 @@
-//! Which thread of which process this is, without a system call, and whether it was forked.
+//! Which thread of which process this is, without a system call.
 
 use std::cell::Cell;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How often this process came out of a fork(2): what was held before belongs to the parent.
-static FORKS: AtomicU32 = AtomicU32::new(0);
+pub use numpush_os::forks;
+pub(crate) use numpush_os::watch_forks;
 
 /// A thread: its process, itself, and the fork generation it was looked up in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,24 +34,4 @@ fn look_up(forks: u32) -> Identity {
     let identity = Identity { pid, tid, forks };
     SELF.set(Some(identity));
     identity
-}
-
-/// How often this process came out of a fork(2) since it first made or met a lock. What it held, leased or listened to
-/// under another number is its parent's.
-#[inline]
-pub fn forks() -> u32 {
-    FORKS.load(Ordering::Relaxed)
-}
-
-extern "C" fn count_fork() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Lets the C library count forks from now on; pthread_atfork(3). Called before the first lock exists.
-pub(crate) fn watch_forks() {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| {
-        // SAFETY: the handler only adds to an atomic, which a child of any fork may do.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
-    });
 }

@@ -18,7 +18,6 @@ pub use error::{LockError, Poison, PoisonCause};
 pub use guards::{CommitHold, MutexHold, ReadHold, WriteHold};
 pub use held::MAX_HELD;
 pub use identity::forks;
-pub(crate) use identity::watch_forks;
 pub use options::{LockOptions, LockState};
 pub use owned::OwnedLock;
 pub use robust::Holder;

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock};
 
-use numpush_os::{FileId, lock};
+use numpush_os::{FileId, ForkMutex};
 
 use super::identity::forks;
 use super::rw::RobustRwLock;
@@ -21,10 +21,12 @@ struct FreeLocks {
     free: Vec<(&'static LockTable, u32)>,
 }
 
-static FREE_LOCKS: Mutex<FreeLocks> = Mutex::new(FreeLocks {
-    forks: 0,
-    tables: 0,
-    free: Vec::new(),
+static FREE_LOCKS: LazyLock<ForkMutex<FreeLocks>> = LazyLock::new(|| {
+    ForkMutex::outer(FreeLocks {
+        forks: forks(),
+        tables: 0,
+        free: Vec::new(),
+    })
 });
 
 /// A lock that this process made and owns. When it is dropped the lock is retired: whoever still knows it gets
@@ -55,7 +57,7 @@ impl OwnedLock {
     /// # Errors
     /// What memfd_create(2), fallocate(2) and mmap(2) report, once every 64 locks or more.
     pub fn new() -> io::Result<Self> {
-        let mut free = lock(&FREE_LOCKS);
+        let mut free = FREE_LOCKS.lock();
         let forks = forks();
         if free.forks != forks {
             // These are the parent's, which hands them out itself.
@@ -108,7 +110,7 @@ impl Drop for OwnedLock {
         // The parent of a fork still uses it.
         if self.forks == forks() {
             self.lock.retire();
-            lock(&FREE_LOCKS).free.push((self.table, self.index));
+            FREE_LOCKS.lock().free.push((self.table, self.index));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock};
 
 use nix::fcntl::SealFlag;
-use numpush_os::{FileId, NO_RESIZE, add_seals, allocate, lock, sealed_len};
+use numpush_os::{FileId, ForkMutex, NO_RESIZE, add_seals, allocate, sealed_len};
 
 use super::identity::watch_forks;
 use super::robust::Robust;
@@ -159,7 +159,8 @@ pub(crate) struct LockTable {
 }
 
 /// Every lock table of this process. None is ever taken out: an identity is not used again while the memory is mapped.
-static ATTACHED: Mutex<BTreeMap<FileId, &'static LockTable>> = Mutex::new(BTreeMap::new());
+static ATTACHED: LazyLock<ForkMutex<BTreeMap<FileId, &'static LockTable>>> =
+    LazyLock::new(ForkMutex::default);
 
 impl LockTable {
     /// Makes `blocks` locks that nobody holds.
@@ -184,7 +185,7 @@ impl LockTable {
         for index in 0..blocks {
             table.initialise(index)?;
         }
-        Ok(Self::register(&mut lock(&ATTACHED), table, descriptor, id))
+        Ok(Self::register(&mut ATTACHED.lock(), table, descriptor, id))
     }
 
     /// Maps the locks behind a descriptor that another process sent; once, however often it is sent.
@@ -192,7 +193,7 @@ impl LockTable {
         watch_forks();
         let refused = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let id = FileId::of(&descriptor)?;
-        let mut attached = lock(&ATTACHED);
+        let mut attached = ATTACHED.lock();
         if let Some(table) = attached.get(&id) {
             return Ok(table);
         }
@@ -278,13 +279,13 @@ pub struct LockAddress {
 impl RobustRwLock {
     /// The lock at `address` of memory that this process maps already.
     pub fn find(memory: FileId, address: LockAddress) -> Option<Self> {
-        let table = *lock(&ATTACHED).get(&memory)?;
+        let table = *ATTACHED.lock().get(&memory)?;
         Self::of_table(table, address)
     }
 
     /// The descriptor of memory with locks that this process maps.
     pub fn descriptor(memory: FileId) -> Option<Arc<OwnedFd>> {
-        let attached = lock(&ATTACHED);
+        let attached = ATTACHED.lock();
         attached
             .get(&memory)
             .map(|table| Arc::clone(&table.descriptor))

@@ -4,13 +4,14 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use numpush_os::FileId;
+use numpush_os::{FileId, ForkMutex, PAGE, failpoint, forks, is_supported, page_size};
 
+use super::nodes::Binding;
 use super::register::Register;
-use crate::lock::forks;
 
 /// Memory behind a descriptor, mapped for reading and writing, as other processes may map it too.
 ///
@@ -28,7 +29,7 @@ pub struct SharedPages {
     id: FileId,
     /// The [fork generation](forks) of the process that made it, if it was this one.
     made_in: Option<u32>,
-    pub(super) register: Mutex<Register>,
+    pub(super) register: ForkMutex<Register>,
 }
 
 impl SharedPages {
@@ -41,13 +42,14 @@ impl SharedPages {
         len: usize,
         made_in: Option<u32>,
     ) -> io::Result<Self> {
+        failpoint("mmap")?;
         let mapping = MmapOptions::new().len(len).map_raw(&descriptor.as_fd())?;
         Ok(Self {
             mapping,
             id: FileId::of(&descriptor)?,
             descriptor: Arc::new(descriptor),
             made_in,
-            register: Mutex::default(),
+            register: ForkMutex::default(),
         })
     }
 
@@ -81,15 +83,14 @@ impl SharedPages {
     /// # Errors
     /// What mincore(2) reports.
     pub fn resident(&self, range: &Range<usize>) -> io::Result<usize> {
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(4096);
+        let page = page_size();
         let (start, end) = (range.start / page * page, range.end.min(self.len()));
         if start >= end {
             return Ok(0);
         }
         let mut pages = vec![0_u8; (end - start).div_ceil(page)];
         let first = self.pointer(&(start..end)).as_ptr().cast();
+        failpoint("mincore")?;
         // SAFETY: the range is mapped (1), and there is a byte for each of its pages.
         let result = unsafe { libc::mincore(first, end - start, pages.as_mut_ptr()) };
         if result != 0 {
@@ -100,24 +101,41 @@ impl SharedPages {
     }
 
     pub(super) fn advise(&self, advice: Advice) -> io::Result<()> {
+        failpoint("madvise")?;
         self.mapping.advise(advice)
     }
 
-    /// Prefers memory of NUMA node `node` for what is not allocated yet;
-    /// [mbind(2)](https://man7.org/linux/man-pages/man2/mbind.2.html), MPOL_PREFERRED.
-    pub(super) fn prefer_node(&self, node: u32) -> io::Result<()> {
-        const MPOL_PREFERRED: libc::c_long = 1;
-        let mask = 1_u64.checked_shl(node).ok_or(io::ErrorKind::InvalidInput)?;
-        let bits = u64::BITS as usize;
-        // SAFETY: the range is mapped (1); the kernel reads one word of the mask.
+    /// Maps every page of `range` now; false if the kernel cannot.
+    pub(super) fn populate_range(&self, range: Range<usize>) -> io::Result<bool> {
+        is_supported(|| {
+            failpoint("madvise")?;
+            self.mapping
+                .advise_range(Advice::PopulateWrite, range.start, range.len())
+        })
+    }
+
+    /// Writes one byte of each page over itself, which maps the page.
+    pub(super) fn touch(&mut self) {
+        for at in (0..self.len()).step_by(PAGE) {
+            let byte = self.pointer(&(at..at + 1)).cast::<AtomicU8>();
+            // SAFETY: inside the mapping (1), allocated (2), and borrowed by nobody: `self` is.
+            unsafe { byte.as_ref() }.fetch_add(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets on which NUMA nodes pages are to lie that are not allocated yet;
+    /// [mbind(2)](https://man7.org/linux/man-pages/man2/mbind.2.html).
+    pub(super) fn bind(&self, binding: &Binding) -> io::Result<()> {
+        failpoint("mbind")?;
+        // SAFETY: the range is mapped (1); the kernel reads as many bits of the mask as it has.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_mbind,
                 self.mapping.as_mut_ptr(),
                 self.len(),
-                MPOL_PREFERRED,
-                &raw const mask,
-                bits,
+                binding.mode,
+                binding.mask.as_ptr(),
+                binding.bits(),
                 0,
             )
         };

@@ -3,10 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
-use numpush_os::lock;
-
 use super::SharedPages;
-use super::register::{RangeInUse, Register, Use};
+use super::register::{LockId, RangeInUse, Register, Use};
 use crate::lock::RobustRwLock;
 
 /// Bytes of [`SharedPages`], used by the right `R`: [`Owned`], [`Locked`] or [`Double`].
@@ -38,7 +36,7 @@ pub struct Double {
 
 impl SharedPages {
     pub(super) fn register(&self) -> MutexGuard<'_, Register> {
-        lock(&self.register)
+        self.register.lock()
     }
 
     /// Takes bytes for one owner, who needs no lock.
@@ -65,7 +63,7 @@ impl SharedPages {
         range: Range<usize>,
         lock: RobustRwLock,
     ) -> Result<MemoryRange<Locked>, RangeInUse> {
-        self.use_range(range, Use::Locked(lock.id()), Locked { lock })
+        self.use_range(range, Use::Locked(id_of(lock)), Locked { lock })
     }
 
     /// Joins those who read and commit the bytes, two buffers of one length, under `lock`.
@@ -77,7 +75,7 @@ impl SharedPages {
         range: Range<usize>,
         lock: RobustRwLock,
     ) -> Result<MemoryRange<Double>, RangeInUse> {
-        self.use_range(range, Use::Double(lock.id()), Double { lock })
+        self.use_range(range, Use::Double(id_of(lock)), Double { lock })
     }
 
     fn use_range<R>(
@@ -97,6 +95,10 @@ impl SharedPages {
             right,
         })
     }
+}
+
+fn id_of(lock: RobustRwLock) -> LockId {
+    (lock.id(), lock.generation())
 }
 
 impl<R> MemoryRange<R> {
@@ -152,7 +154,7 @@ impl MemoryRange<Owned> {
     /// # Panics
     /// Never: they have one user.
     pub fn into_locked(self, lock: RobustRwLock) -> MemoryRange<Locked> {
-        match self.convert(Use::Locked(lock.id()), Locked { lock }) {
+        match self.convert(Use::Locked(id_of(lock)), Locked { lock }) {
             Ok(locked) => locked,
             Err(_) => unreachable!("bytes of one owner have one user"),
         }
@@ -163,7 +165,7 @@ impl MemoryRange<Owned> {
     /// # Panics
     /// Never: they have one user.
     pub fn into_double(self, lock: RobustRwLock) -> MemoryRange<Double> {
-        match self.convert(Use::Double(lock.id()), Double { lock }) {
+        match self.convert(Use::Double(id_of(lock)), Double { lock }) {
             Ok(double) => double,
             Err(_) => unreachable!("bytes of one owner have one user"),
         }

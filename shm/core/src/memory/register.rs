@@ -11,15 +11,18 @@ pub struct RangeInUse {
     pub range: Range<usize>,
 }
 
-/// By what right bytes are used. A lock is named by its address.
+/// A lock in one of its lives: its address and its generation.
+pub(super) type LockId = (usize, u64);
+
+/// By what right bytes are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// One owner, who needs no lock.
     Owned,
     /// Whoever holds this lock.
-    Locked(usize),
+    Locked(LockId),
     /// Whoever holds this lock, one of two buffers at a time.
-    Double(usize),
+    Double(LockId),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,8 +142,8 @@ mod tests {
         register.enter(&(64..64), Use::Owned).unwrap();
         register.split(&(64..64), 64);
         assert!(register.enter(&(64..128), Use::Owned).is_err());
-        assert!(register.convert(&(64..64), Use::Locked(1)));
-        assert!(register.enter(&(64..128), Use::Locked(1)).is_err());
+        assert!(register.convert(&(64..64), Use::Locked((1, 1))));
+        assert!(register.enter(&(64..128), Use::Locked((1, 1))).is_err());
         register.leave(&(64..64));
         assert!(register.enter(&(64..128), Use::Owned).is_err());
         register.leave(&(64..128));
@@ -150,15 +153,24 @@ mod tests {
     #[test]
     fn many_share_a_lock_and_one_owns() {
         let mut register = Register::default();
-        register.enter(&(0..8), Use::Locked(1)).unwrap();
-        register.enter(&(0..8), Use::Locked(1)).unwrap();
-        assert!(register.enter(&(0..8), Use::Locked(2)).is_err());
-        assert!(register.enter(&(0..8), Use::Double(1)).is_err());
-        assert!(register.enter(&(0..4), Use::Locked(1)).is_err());
+        register.enter(&(0..8), Use::Locked((1, 1))).unwrap();
+        register.enter(&(0..8), Use::Locked((1, 1))).unwrap();
+        assert!(register.enter(&(0..8), Use::Locked((2, 1))).is_err());
+        assert!(register.enter(&(0..8), Use::Double((1, 1))).is_err());
+        assert!(register.enter(&(0..4), Use::Locked((1, 1))).is_err());
         assert!(!register.convert(&(0..8), Use::Owned));
         register.leave(&(0..8));
         assert!(register.convert(&(0..8), Use::Owned));
         assert!(register.enter(&(0..8), Use::Owned).is_err());
+    }
+
+    #[test]
+    fn a_lock_of_an_earlier_life_is_another_right() {
+        let mut register = Register::default();
+        register.enter(&(0..8), Use::Locked((1, 1))).unwrap();
+        assert!(register.enter(&(0..8), Use::Locked((1, 2))).is_err());
+        register.leave(&(0..8));
+        assert!(register.enter(&(0..8), Use::Locked((1, 2))).is_ok());
     }
 
     #[test]

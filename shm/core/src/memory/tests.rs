@@ -1,5 +1,6 @@
 use super::*;
 use crate::lock::{LockOptions, OwnedLock};
+use numpush_os::{add_seals, allocate};
 use std::io::Write as _;
 
 fn pages() -> Arc<SharedPages> {
@@ -33,21 +34,43 @@ fn an_empty_range_leaves_its_neighbour_alone() {
 
 #[test]
 fn memory_of_another_maker_has_no_owner_here() {
-    let pages = SharedPages::attach(allocate(8192, "t").unwrap()).unwrap();
+    let memory = allocate(8192, "t").unwrap();
+    add_seals(&memory, SEALS).unwrap();
+    let pages = SharedPages::attach(memory).unwrap();
     assert!(pages.take_exclusive(0..64).is_err());
     let lock = OwnedLock::new().unwrap();
     let locked = pages.join_locked(0..64, lock.lock()).unwrap();
     assert!(locked.into_owned().is_err());
 }
 
+/// Two types that lend bytes of one memory would lend one byte twice.
 #[test]
 fn memory_that_is_lent_for_writing_is_not_attached() {
-    let mut memory = numpush_os::Memfd::new(8192).unwrap();
-    let attach =
-        |memory: &numpush_os::Memfd| SharedPages::attach(memory.descriptor().try_clone().unwrap());
-    let error = attach(&memory).unwrap_err();
+    let mut memory = numpush_os::Memfd::new(8192).unwrap().lend().unwrap();
+    let sent = memory.descriptor().try_clone().unwrap();
+    let error = SharedPages::attach(sent).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    memory.as_mut_slice().fill(1);
+    memory.write().unwrap().fill(1);
+    // Not even with the seals of shared pages.
+    add_seals(memory.descriptor(), SEALS).unwrap();
+    let sent = memory.descriptor().try_clone().unwrap();
+    let error = SharedPages::attach(sent).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn shared_pages_are_not_lent_without_a_lock() {
+    let pages = pages();
+    let mut owner = pages.take_exclusive(0..8192).unwrap();
+    let against_writing = SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE);
+    for seal in [against_writing, SealFlag::F_SEAL_WRITE] {
+        assert!(add_seals(pages.descriptor(), seal).is_err());
+    }
+    let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let peer = numpush_os::peer_credentials(&one).unwrap();
+    let lent = numpush_os::PeerMapping::new(pages.descriptor(), &peer.same_user().unwrap());
+    assert_eq!(lent.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    owner.bytes_mut().fill(1);
 }
 
 #[test]
@@ -146,7 +169,7 @@ fn a_node_is_preferred_where_there_are_nodes() {
         SharedPages::new(
             1 << 20,
             PageOptions {
-                node: Some(node),
+                node: NodePolicy::Node(node),
                 ..PageOptions::default()
             },
         )
@@ -163,4 +186,27 @@ fn a_node_is_preferred_where_there_are_nodes() {
         }
     }
     assert_eq!(on(64).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn populated_pages_are_zeros_and_all_there() {
+    let len = 96 << 20;
+    let pages = SharedPages::new(len, PageOptions::new().populate(true)).unwrap();
+    assert_eq!(pages.resident(&(0..len)).unwrap(), len);
+    let mut owner = pages.take_exclusive(0..len).unwrap();
+    assert!(
+        owner
+            .bytes_mut()
+            .iter()
+            .step_by(4096)
+            .all(|&byte| byte == 0)
+    );
+}
+
+#[test]
+fn memory_is_interleaved_on_any_machine() {
+    let options = PageOptions::new().node(NodePolicy::Interleave);
+    let pages = SharedPages::new(1 << 20, options).unwrap();
+    // Memory with a page that is not allocated has no such length.
+    assert_eq!(sealed_len(pages.descriptor(), SEALS).unwrap(), 1 << 20);
 }

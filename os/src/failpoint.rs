@@ -1,0 +1,98 @@
+//! Failures of system calls at a test's choice. Without the feature `failpoints` nothing of it is compiled.
+
+use std::io;
+
+/// The error with which a test lets the next system call fail, which is `call`.
+///
+/// Every function of this crate that makes a system call asks before the call. Normal builds have an empty function here.
+///
+/// # Errors
+/// What the test chose.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn failpoint(call: &'static str) -> io::Result<()> {
+    let _ = call;
+    Ok(())
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::{Failed, fail_call, fail_nth, failpoint, stop_failing};
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use super::io;
+    use crate::sync::lock;
+    use std::sync::Mutex;
+
+    /// Which call is to fail.
+    enum Target {
+        /// The one after so many others.
+        After(usize),
+        /// Every one of this name.
+        Named(&'static str),
+    }
+
+    struct Plan {
+        target: Target,
+        errno: i32,
+        failed: Option<Failed>,
+    }
+
+    /// A system call that a test let fail.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[expect(clippy::exhaustive_structs, reason = "for tests of this workspace")]
+    pub struct Failed {
+        /// Its name.
+        pub call: &'static str,
+    }
+
+    static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
+
+    /// Lets the system call after `before` others fail with `errno`, in whichever thread it is.
+    pub fn fail_nth(before: usize, errno: i32) {
+        set(Target::After(before), errno);
+    }
+
+    /// Lets every system call of this name fail with `errno`.
+    pub fn fail_call(call: &'static str, errno: i32) {
+        set(Target::Named(call), errno);
+    }
+
+    fn set(target: Target, errno: i32) {
+        *lock(&PLAN) = Some(Plan {
+            target,
+            errno,
+            failed: None,
+        });
+    }
+
+    /// Lets no more call fail. Returns the one that did, if there was one.
+    pub fn stop_failing() -> Option<Failed> {
+        lock(&PLAN).take().and_then(|plan| plan.failed)
+    }
+
+    /// The error with which a test lets the next system call fail, which is `call`.
+    ///
+    /// # Errors
+    /// What the test chose.
+    pub fn failpoint(call: &'static str) -> io::Result<()> {
+        let mut plan = lock(&PLAN);
+        let Some(plan) = plan.as_mut() else {
+            return Ok(());
+        };
+        let hit = match &mut plan.target {
+            Target::Named(name) => *name == call,
+            Target::After(_) if plan.failed.is_some() => false,
+            Target::After(0) => true,
+            Target::After(before) => {
+                *before -= 1;
+                false
+            }
+        };
+        if !hit {
+            return Ok(());
+        }
+        plan.failed = Some(Failed { call });
+        Err(io::Error::from_raw_os_error(plan.errno))
+    }
+}

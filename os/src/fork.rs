@@ -1,0 +1,242 @@
+//! What a fork(2) means for a process with threads: how often there was one, and mutexes that no child finds locked.
+//!
+//! A child has one thread, that which forked. A mutex that another thread held at that moment stays locked in the child
+//! forever. So the handlers of pthread_atfork(3) take every [`ForkMutex`] before the fork and let go after it, on both
+//! sides.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, Weak};
+
+use crate::sync::lock;
+
+/// How often this process came out of a fork(2) since numpush was first used in it. What it held, leased or listened to
+/// under another number is its parent's.
+#[inline]
+pub fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Counts forks from now on. To be called before anything exists that a child must not use.
+pub fn watch_forks() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        // SAFETY: the handlers are functions of this program, which stays loaded. What they do in the child of a process
+        // with threads is to add to an atomic, and to unlock and free what `prepare` has locked: the C library has made
+        // its own allocator usable before.
+        let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
+    });
+}
+
+/// A mutex that a fork waits for, so that a child never finds it locked by a thread it does not have.
+///
+/// Its holder must not fork. It is taken after an [outer](Self::outer) one, never before, and no two of a kind at once.
+pub struct ForkMutex<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    mutex: Mutex<T>,
+}
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Every mutex, outer ones first.
+static ALL: Mutex<Vec<(Level, Weak<dyn Hold>)>> = Mutex::new(Vec::new());
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Outer,
+    Inner,
+}
+
+impl<T: Send + 'static> ForkMutex<T> {
+    /// A mutex that is held for a few steps, in which no other one is taken.
+    pub fn new(value: T) -> Self {
+        Self::at(Level::Inner, value)
+    }
+
+    /// A mutex whose holder may take others.
+    pub fn outer(value: T) -> Self {
+        Self::at(Level::Outer, value)
+    }
+
+    fn at(level: Level, value: T) -> Self {
+        watch_forks();
+        let shared = Arc::new(Shared {
+            mutex: Mutex::new(value),
+        });
+        let weak: Weak<dyn Hold> = Arc::downgrade(&shared) as Weak<dyn Hold>;
+        let mut all = lock(&ALL);
+        if all.len() == all.capacity() {
+            all.retain(|(_, weak)| weak.strong_count() > 0);
+        }
+        let place = all.partition_point(|(other, _)| *other <= level);
+        all.insert(place, (level, weak));
+        Self(shared)
+    }
+
+    /// Locks it, also after a thread has panicked with it.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        lock(&self.0.mutex)
+    }
+}
+
+impl<T> fmt::Debug for ForkMutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForkMutex").finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Default + 'static> Default for ForkMutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+/// What can be locked without regard to what is in it.
+trait Hold: Send + Sync {
+    fn hold(self: Arc<Self>) -> Box<dyn Held>;
+}
+
+/// A mutex that is held until it is dropped.
+trait Held {}
+
+mod def {
+    use super::{Arc, Held, MutexGuard, Shared};
+
+    /// A mutex and its guard.
+    ///
+    /// # Invariants
+    /// 1. `guard` is of `_shared`, which it outlives in no case: fields are dropped in order.
+    pub(super) struct Holding<T: 'static> {
+        guard: Option<MutexGuard<'static, T>>,
+        _shared: Arc<Shared<T>>,
+    }
+
+    impl<T> Holding<T> {
+        pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+            let place: *const Shared<T> = Arc::as_ptr(&shared);
+            // SAFETY: the `Arc` keeps the mutex where it is, and outlives the guard (1).
+            let place: &'static Shared<T> = unsafe { &*place };
+            Self {
+                guard: Some(super::lock(&place.mutex)),
+                _shared: shared,
+            }
+        }
+    }
+
+    impl<T> Held for Holding<T> {}
+
+    impl<T> Drop for Holding<T> {
+        fn drop(&mut self) {
+            self.guard = None;
+        }
+    }
+}
+
+impl<T: Send + 'static> Hold for Shared<T> {
+    fn hold(self: Arc<Self>) -> Box<dyn Held> {
+        Box::new(def::Holding::new(self))
+    }
+}
+
+thread_local! {
+    /// What the thread that forks holds while it does.
+    static HELD: RefCell<Vec<Box<dyn Held>>> = const { RefCell::new(Vec::new()) };
+}
+
+extern "C" fn prepare() {
+    let all: Vec<Arc<dyn Hold>> = lock(&ALL)
+        .iter()
+        .filter_map(|(_, weak)| weak.upgrade())
+        .collect();
+    let mut held: Vec<Box<dyn Held>> = all.into_iter().map(Hold::hold).collect();
+    // Last, because a mutex is entered while others are held.
+    held.push(Box::new(Static(lock(&ALL))));
+    // A thread that is about to end has no place for them. It forks without.
+    let _ = HELD.try_with(|place| place.replace(held));
+}
+
+struct Static<T: 'static>(
+    #[expect(dead_code, reason = "held until it is dropped")] MutexGuard<'static, T>,
+);
+
+impl<T> Held for Static<T> {}
+
+extern "C" fn in_parent() {
+    let _ = HELD.try_with(RefCell::take);
+}
+
+extern "C" fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    let _ = HELD.try_with(RefCell::take);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    use super::*;
+
+    /// The exit code of a child that does `work`, or none if it has not ended after ten seconds.
+    fn code_of_child(work: impl FnOnce() -> bool) -> Option<i32> {
+        // SAFETY: the child does what the test is about, and leaves by _exit.
+        let child = match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let code = i32::from(!work());
+                // SAFETY: it does not return.
+                unsafe { libc::_exit(code) }
+            }
+            ForkResult::Parent { child } => child,
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < until {
+            if let WaitStatus::Exited(_, code) = waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap()
+            {
+                return Some(code);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
+        waitpid(child, None).unwrap();
+        None
+    }
+
+    #[test]
+    fn a_child_never_finds_a_mutex_locked() {
+        let (outer, inner) = (ForkMutex::outer(0_u64), ForkMutex::new(0_u64));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut held = outer.lock();
+                    *inner.lock() += 1;
+                    *held += 1;
+                }
+            });
+            for _ in 0..200 {
+                let before = forks();
+                let code = code_of_child(|| {
+                    let same = *outer.lock() == *inner.lock();
+                    same && forks() == before + 1
+                });
+                assert_eq!(code, Some(0), "it hangs, or found a half step");
+                assert_eq!(forks(), before);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn what_is_dropped_is_forgotten() {
+        for _ in 0..1000 {
+            drop(ForkMutex::new(()));
+        }
+        assert!(lock(&ALL).capacity() < 500);
+    }
+}

@@ -1,0 +1,84 @@
+//! A fork of a process that shares memory: the child has none of its parent's, and finds nothing locked.
+#![expect(unsafe_code, reason = "fork(2), which the library itself never calls")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use numpush::model::BufferAllocator as _;
+use numpush::shm::Arena;
+
+/// Forks. The child exits with 0 if `work` returns true.
+fn child(work: impl FnOnce() -> bool) -> Pid {
+    // SAFETY: the child does what the test is about, and leaves by _exit: the harness is its parent's.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let code = i32::from(!work());
+            // SAFETY: it does not return.
+            unsafe { libc::_exit(code) }
+        }
+        ForkResult::Parent { child } => child,
+    }
+}
+
+/// Its exit code; none if it had to be killed after ten seconds.
+fn end_of(child: Pid) -> Option<i32> {
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        if let WaitStatus::Exited(_, code) = waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+            return Some(code);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill(child, Signal::SIGKILL).unwrap();
+    waitpid(child, None).unwrap();
+    None
+}
+
+/// No lock was made before: receiving memory is enough for forks to count.
+#[test]
+fn a_child_receives_into_memory_of_its_own() {
+    let mut arena = Arena::new(1 << 20);
+    drop(arena.allocate(64).unwrap());
+    let mut of_parent = None;
+    let child = child(|| {
+        let mut region = arena.allocate(64).unwrap();
+        region.as_mut_slice().fill(7);
+        let usage = arena.usage();
+        usage.used == 64
+    });
+    let region = of_parent.insert(arena.allocate(64).unwrap());
+    region.as_mut_slice().fill(1);
+    assert_eq!(end_of(child), Some(0));
+    assert_eq!(region.as_mut_slice(), [1; 64], "the child wrote to it");
+}
+
+#[test]
+fn a_child_finds_nothing_locked() {
+    let arena = Arena::new(64 << 20);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(arena.clone().allocate(8 << 10).unwrap());
+                    arena.trim();
+                }
+            });
+        }
+        let codes: Vec<Option<i32>> = (0..50)
+            .map(|_| {
+                end_of(child(|| {
+                    let region = arena.clone().allocate(8 << 10).unwrap();
+                    let used = arena.usage().used;
+                    drop(region);
+                    used == 8 << 10
+                }))
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(codes, vec![Some(0); 50]);
+    });
+}
