@@ -127,6 +127,25 @@ def a_failed_write_is_a_failed_exit():
 
 
 @test
+def an_npz_of_a_known_number_is_whole_before_the_sender_is_done():
+    def fails(output, why, disturb=lambda: None):
+        socket = HERE / f"{output.name}.socket"
+        receiver = start("recv", f"unix:{socket}", "-o", output, "--format", "npz", "-n", 3)
+        # The output is opened before the socket.
+        wait_for(socket.exists)
+        disturb()
+        sent = subprocess.run([NUMPUSH, "send", HERE / "three.npz", f"unix:{socket}"], capture_output=True, timeout=60)
+        error = finish(receiver, code=1)[1]
+        assert sent.returncode == 3, sent
+        assert why in error, error
+
+    fails(pathlib.Path("/dev/full"), "No space left")
+    # A file that is complete, and cannot have its name any more.
+    taken = HERE / "taken.npz"
+    fails(taken, "taken.npz", disturb=taken.mkdir)
+
+
+@test
 def a_message_that_does_not_fit_the_format_is_kept_beside_it():
     error = receive("-o", HERE / "array.parquet", code=1)
     assert "array.np instead" in error and "not written as asked" in error, error

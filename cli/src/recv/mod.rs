@@ -181,6 +181,10 @@ impl Inbox<'_> {
         let report = self.progress.report(&name, &message, &transfer);
         let otherwise = self.sink.keep(message, count)?;
         self.count = count;
+        if self.number == Some(count) {
+            // The last one: what all of them wait for is written before it is acknowledged.
+            self.sink.finish()?;
+        }
         self.bytes += transfer.bytes;
         self.progress.moved(&report, transfer.bytes)?;
         if let Some(how) = otherwise {
