@@ -1,12 +1,13 @@
-"""Draws the pictures of the README: `python3 docs/pictures/draw.py`. Needs the standard library only.
+"""Draws the pictures of the README: `python3 docs/pictures/draw.py`. Needs the standard library and cargo.
 
 `throughput.svg` shows `figures.json`, which one run wrote: `cargo run --release -p numpush-benches -- --full --json FILE`.
-`map.svg` shows the crates and what each uses.
+`map.svg` shows the crates and what each uses, as `cargo metadata` reports it.
 """
 
 import json
 import math
 import pathlib
+import subprocess
 import textwrap
 
 FOLDER = pathlib.Path(__file__).parent
@@ -84,22 +85,42 @@ def throughput(figures):
     return svg(width, height, parts, "Throughput of each transport by size")
 
 
-# Name: what it is, column, row, what it uses.
+# Folder: what it is, column, row. The crate of the root folder has the project's name.
 CRATES = {
-    "cli": ("the numpush command", 0, 0, ["numpush"]),
-    "tests": ("what crosses crates or processes", 1, 0, ["numpush"]),
-    "benches": ("figures beside baselines", 2, 0, ["numpush"]),
-    "numpush": ("src/: connect, listen, one error", 1, 1, ["transports", "shm"]),
-    "transports": ("moves messages: tcp, unix, file, zmq", 0.4, 2, ["message", "os"]),
-    "shm": ("shares arrays, frames, graphs; pools", 1.6, 2, ["message", "shm/core", "os"]),
-    "shm/core": ("locks and guarded memory (unsafe)", 2.05, 3, ["os"]),
-    "message": ("arrays and frames, and their bytes", 0.45, 4, []),
-    "os": ("system calls (unsafe)", 1.45, 4, []),
+    "cli": ("the numpush command", 0, 0),
+    "tests": ("what crosses crates or processes", 1, 0),
+    "benches": ("figures beside baselines", 2, 0),
+    "numpush": ("src/: connect, listen, one error", 1, 1),
+    "transports": ("moves messages: tcp, unix, file, zmq", 0.4, 2),
+    "shm": ("shares arrays, frames, graphs; pools", 1.6, 2),
+    "shm/core": ("locks and guarded memory (unsafe)", 2.05, 3),
+    "message": ("arrays and frames, and their bytes", 0.45, 4),
+    "os": ("system calls (unsafe)", 1.45, 4),
 }
+# Crates that are tools of the tests and the benchmarks.
+LEFT_OUT = {"tests/loom", "tests/torture", "benches/instructions"}
+
+
+def uses():
+    """The crates that each crate needs to be built, without those that one of the others brings along."""
+    command = ["cargo", "metadata", "--format-version=1", "--no-deps", "--offline", "--locked"]
+    metadata = json.loads(subprocess.run(command, cwd=FOLDER, check=True, stdout=subprocess.PIPE).stdout)
+    root = metadata["workspace_root"]
+    folder = lambda path: "numpush" if path == root else path.removeprefix(root + "/")
+    needs = {}
+    for package in metadata["packages"]:
+        found = [folder(one["path"]) for one in package["dependencies"] if "path" in one and one["kind"] is None]
+        needs[folder(str(pathlib.Path(package["manifest_path"]).parent))] = set(found)
+    assert set(needs) == set(CRATES) | LEFT_OUT, "a crate has no place in the picture"
+
+    def below(name):
+        return needs[name].union(*map(below, needs[name]))
+
+    return {name: sorted(needs[name] - set().union(*map(below, needs[name]))) for name in CRATES}
 
 
 def crates():
-    """A box for each crate, an arrow to each that it uses; all arrows point down."""
+    """A box for each crate, an arrow to each that it uses and reaches no other way; all arrows point down."""
     width, height, box, tall = 860, 520, 246, 50
     place = lambda column, row: (24 + column * 283, 54 + row * 94)
     parts = [
@@ -107,15 +128,15 @@ def crates():
         f'<path d="M0 0L8 4L0 8z" fill="{GREY}"/></marker></defs>',
         text(24, 30, "The crates, and what each uses", size=16),
     ]
-    for _, column, row, uses in CRATES.values():
-        x, y = place(column, row)
-        for used in uses:
+    for name, used_crates in uses().items():
+        x, y = place(*CRATES[name][1:3])
+        for used in used_crates:
             x2, y2 = place(*CRATES[used][1:3])
             assert y2 > y, "an arrow points up"
             middle, end = x + box / 2, x2 + box / 2
             path = f"M{middle:.0f} {y + tall}L{end:.0f} {y2 - 1}"
             parts.append(f'<path d="{path}" stroke="{GREY}" stroke-width="1.5" marker-end="url(#tip)"/>')
-    for name, (what, column, row, _) in CRATES.items():
+    for name, (what, column, row) in CRATES.items():
         x, y = place(column, row)
         parts.append(f'<rect x="{x:.0f}" y="{y}" width="{box}" height="{tall}" rx="6" fill="{PAPER}" stroke="{INK}"/>')
         parts.append(text(x + box / 2, y + 21, name, "middle", size=14))
