@@ -8,7 +8,7 @@ use nix::fcntl::{AtFlags, Flock, FlockArg};
 
 mod flags {
     nix::ioctl_read!(
-        /// FS_IOC_GETFLAGS of ioctl_iflags(2); the kernel writes 32 bits, whatever the type in its name says.
+        /// FS_IOC_GETFLAGS of ioctl_iflags(2); the kernel writes 32 bits, although the request names a long.
         get, b'f', 1, std::ffi::c_long
     );
 
@@ -23,7 +23,7 @@ mod flags {
 /// True if the kernel lets nobody write or truncate the file: the immutable attribute, or fs-verity; ioctl_iflags(2).
 ///
 /// # Errors
-/// Never for file systems without attributes, whose files are not immutable.
+/// None: the files of a file system without attributes are not immutable.
 pub fn is_immutable(file: impl AsFd) -> io::Result<bool> {
     const IMMUTABLE: u32 = 0x10;
     const VERITY: u32 = 0x0010_0000;
@@ -33,19 +33,22 @@ pub fn is_immutable(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Fills `bytes` from `file` at `offset`; pread(2), which returns a short count and no signal when the file was cut.
+/// Fills `bytes` from `file` at `offset`; pread(2).
+///
+/// A file that was cut is an error here; in a mapping it would be a SIGBUS.
 ///
 /// # Errors
-/// [`io::ErrorKind::UnexpectedEof`] if the file ends first, and what pread(2) says.
+/// [`io::ErrorKind::UnexpectedEof`] if the file ends first; what pread(2) reports.
 pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     file.read_exact_at(bytes, offset)
 }
 
-/// Makes a file without a name in `folder`, which vanishes with its last descriptor unless [`commit_file`] names it;
-/// open(2), O_TMPFILE.
+/// Makes a file without a name in `folder`; open(2), O_TMPFILE.
+///
+/// The file goes away with its last descriptor unless [`commit_file`] names it.
 ///
 /// # Errors
-/// EOPNOTSUPP on file systems without unnamed files (NFS, overlays of old kernels), and what open(2) says.
+/// EOPNOTSUPP on file systems without unnamed files (NFS, overlays of old kernels); what open(2) reports.
 pub fn create_unnamed(folder: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -58,7 +61,7 @@ pub fn create_unnamed(folder: &Path) -> io::Result<File> {
 /// Gives an unnamed file its name; linkat(2).
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if there is such a name, and what linkat(2) says.
+/// [`io::ErrorKind::AlreadyExists`] if there is such a name; what linkat(2) reports.
 pub fn commit_file(file: &File, path: &Path) -> io::Result<()> {
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     nix::unistd::linkat(
@@ -71,11 +74,12 @@ pub fn commit_file(file: &File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the exclusive lock of an open file without waiting; flock(2). The kernel gives it back when the last
-/// descriptor is closed, however its process ends.
+/// Takes the exclusive lock of an open file without waiting; flock(2).
+///
+/// The kernel frees the lock when the last descriptor is closed, however the process ends.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] if another holds it.
+/// [`io::ErrorKind::WouldBlock`] if somebody else holds it.
 pub fn lock_exclusive(file: File) -> io::Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
 }

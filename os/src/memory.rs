@@ -58,7 +58,7 @@ impl Memfd {
     /// Ends all writing, for everybody and for good.
     ///
     /// # Errors
-    /// EBUSY if somebody else still maps the memory for writing; what mmap(2) says.
+    /// EBUSY if somebody else still maps the memory for writing; what mmap(2) reports.
     pub fn seal(self) -> io::Result<(Arc<OwnedFd>, SealedMapping)> {
         let Self {
             descriptor,
@@ -74,7 +74,7 @@ impl Memfd {
     /// Makes it memory that others may read while this process goes on to write it, in turns.
     ///
     /// # Errors
-    /// What fcntl(2) says.
+    /// What fcntl(2) reports.
     pub fn lend(self) -> io::Result<LentMemory> {
         LentMemory::new(self.descriptor, self.mapping)
     }

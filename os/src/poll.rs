@@ -5,12 +5,12 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// What a descriptor is waited for, and what it is ready for.
+/// Directions in which a descriptor is ready, or should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
-    /// Reading will not block (there may also be an error or the end to read).
+    /// A read does not block. What it returns may be an error or the end of the stream.
     pub read: bool,
-    /// Writing will not block.
+    /// A write does not block.
     pub write: bool,
 }
 
@@ -39,10 +39,10 @@ impl Ready {
 
 /// Waits until one of `descriptors` is ready for what is wanted of it, or until `deadline`; poll(2).
 ///
-/// Returns what each is ready for, in order; nothing if the deadline passed. A signal does not end the wait.
+/// Returns what each descriptor is ready for, in order. After the deadline none is ready. A signal does not end the wait.
 ///
 /// # Errors
-/// What poll(2) says.
+/// What poll(2) reports.
 pub fn wait(
     descriptors: &[(BorrowedFd<'_>, Ready)],
     deadline: Option<Instant>,
@@ -80,7 +80,7 @@ fn ready(events: PollFlags) -> Ready {
     }
 }
 
-/// Rounded up to whole milliseconds, so that the wait does not spin in the last one.
+/// The time left until `deadline` in whole milliseconds. It is rounded up: rounded down, the wait would spin in the last one.
 fn timeout(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else {
         return PollTimeout::NONE;

@@ -19,7 +19,7 @@ pub struct Usage {
 /// Processor time used so far.
 ///
 /// # Errors
-/// What getrusage(2) says.
+/// What getrusage(2) reports.
 pub fn usage() -> io::Result<Usage> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     Ok(Usage {
@@ -31,7 +31,7 @@ pub fn usage() -> io::Result<Usage> {
 /// Largest resident memory of this process so far in bytes (`VmHWM` of proc_pid_status(5)), shared pages included.
 ///
 /// # Errors
-/// If /proc is not there or says nothing.
+/// If /proc is not mounted or lacks the line.
 pub fn peak_memory() -> io::Result<u64> {
     kib_line("/proc/self/status", "VmHWM:")
 }
@@ -40,7 +40,7 @@ pub fn peak_memory() -> io::Result<u64> {
 /// control groups.
 ///
 /// # Errors
-/// If /proc is not there or says nothing.
+/// If /proc is not mounted or lacks the line.
 pub fn available_memory() -> io::Result<u64> {
     let machine = kib_line("/proc/meminfo", "MemAvailable:")?;
     let groups = memory_groups().into_iter().map(GroupMemory::left);
@@ -51,7 +51,7 @@ pub fn available_memory() -> io::Result<u64> {
 /// It does not depend on what is used at the moment.
 ///
 /// # Errors
-/// If /proc is not there or says nothing.
+/// If /proc is not mounted or lacks the line.
 pub fn total_memory() -> io::Result<u64> {
     let machine = kib_line("/proc/meminfo", "MemTotal:")?;
     let groups = memory_groups().into_iter().map(|group| group.limit);
@@ -66,7 +66,7 @@ pub fn memory_limit() -> Option<GroupMemory> {
 /// Bytes of the file system at `path`, and how many of them are free; statvfs(3).
 ///
 /// # Errors
-/// What statvfs(3) says.
+/// What statvfs(3) reports.
 pub fn file_system_room(path: &Path) -> io::Result<(u64, u64)> {
     let room = nix::sys::statvfs::statvfs(path)?;
     let unit = room.fragment_size();

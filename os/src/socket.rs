@@ -9,19 +9,20 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-/// What came with received bytes.
+/// What a receive call got besides the bytes.
 #[derive(Debug, Default)]
 pub struct Ancillary {
     /// The descriptor, if one came.
     pub descriptor: Option<OwnedFd>,
-    /// More came than was allowed; the kernel has dropped it.
+    /// True if more descriptors came than one. The kernel has closed the others.
     pub truncated: bool,
 }
 
-/// Sends a prefix of `slices`; sendmsg(2). With `block` it waits for room, at most as long as [`set_send_tick`] said.
+/// Sends a prefix of `slices`; sendmsg(2). With `block` the call waits for room, at most as long as
+/// [`set_send_tick`] has set.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] if there is no room, and what sendmsg(2) says; never a SIGPIPE.
+/// [`io::ErrorKind::WouldBlock`] if there is no room; what sendmsg(2) reports. The call never raises SIGPIPE.
 pub fn send(socket: impl AsFd, slices: &[IoSlice<'_>], block: bool) -> io::Result<usize> {
     send_message(socket, slices, &[], block)
 }
@@ -61,11 +62,11 @@ fn send_message(
     retry(|| sendmsg::<()>(socket, slices, control, flags, None))
 }
 
-/// Receives into `bytes`; recv(2). Zero is the end of the stream. With `block` it waits, at most as long as
-/// [`set_receive_tick`] said.
+/// Receives into `bytes`; recv(2). Zero is the end of the stream. With `block` the call waits, at most as long
+/// as [`set_receive_tick`] has set.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] if nothing came, and what recv(2) says.
+/// [`io::ErrorKind::WouldBlock`] if nothing came; what recv(2) reports.
 pub fn receive(socket: impl AsFd, bytes: &mut [u8], block: bool) -> io::Result<usize> {
     let flags = if block {
         MsgFlags::empty()
@@ -76,7 +77,7 @@ pub fn receive(socket: impl AsFd, bytes: &mut [u8], block: bool) -> io::Result<u
     retry(|| recv(socket, bytes, flags))
 }
 
-/// Receives into `bytes`, and at most one descriptor with them, which will not survive an execve(2).
+/// Receives into `bytes`, and at most one descriptor with them. The descriptor is closed by execve(2).
 ///
 /// # Errors
 /// As [`receive`].
@@ -85,7 +86,7 @@ pub fn receive_with_descriptor(
     bytes: &mut [u8],
     block: bool,
 ) -> io::Result<(usize, Ancillary)> {
-    // Room for exactly one: the kernel drops a surplus and says so, where room to spare would let it in.
+    // There is room for exactly one descriptor. The kernel closes any other and sets MSG_CTRUNC; more room would let it in.
     let mut control = cmsg_space!([std::os::fd::RawFd; 1]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC
         | if block {
@@ -111,7 +112,7 @@ pub fn receive_with_descriptor(
                 continue;
             };
             for raw in descriptors {
-                // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
+                // SAFETY: the kernel has just installed this descriptor for this process, and nothing else owns it.
                 let owned = unsafe { OwnedFd::from_raw_fd(raw) };
                 ancillary.truncated |= ancillary.descriptor.is_some();
                 ancillary.descriptor = Some(owned);
@@ -130,10 +131,10 @@ fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// A blocking receive gives up after `tick` with [`io::ErrorKind::WouldBlock`]; socket(7), SO_RCVTIMEO.
+/// Lets a blocking receive wait no longer than `tick`; it returns [`io::ErrorKind::WouldBlock`] then. socket(7), SO_RCVTIMEO.
 ///
 /// # Errors
-/// What setsockopt(2) says.
+/// What setsockopt(2) reports.
 pub fn set_receive_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
     Ok(setsockopt(
         &socket,
@@ -142,10 +143,10 @@ pub fn set_receive_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
     )?)
 }
 
-/// A blocking send gives up after `tick`, with what it has sent so far; socket(7), SO_SNDTIMEO.
+/// Lets a blocking send wait no longer than `tick`; it returns the count of what it has sent. socket(7), SO_SNDTIMEO.
 ///
 /// # Errors
-/// What setsockopt(2) says.
+/// What setsockopt(2) reports.
 pub fn set_send_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
     Ok(setsockopt(
         &socket,
@@ -158,11 +159,13 @@ fn time_value(time: Duration) -> TimeVal {
     TimeVal::new(time.as_secs().cast_signed(), time.subsec_micros().into())
 }
 
-/// Makes a TCP socket notice a peer that is gone: probes after `idle`, then every `interval`, `count` times, and at
-/// most `unacknowledged` for data on their way; tcp(7).
+/// Makes a TCP socket notice that its peer is gone; tcp(7).
+///
+/// The kernel probes a silent peer after `idle`, then every `interval`, `count` times. Data may stay unacknowledged for
+/// `unacknowledged`.
 ///
 /// # Errors
-/// What setsockopt(2) says.
+/// What setsockopt(2) reports.
 pub fn keep_alive(
     socket: impl AsFd,
     idle: Duration,
@@ -179,10 +182,10 @@ pub fn keep_alive(
     Ok(setsockopt(&socket, sockopt::TcpUserTimeout, &millis)?)
 }
 
-/// Tells the peer that nothing more comes; shutdown(2), SHUT_WR.
+/// Reports to the peer that nothing more comes; shutdown(2), SHUT_WR.
 ///
 /// # Errors
-/// What shutdown(2) says.
+/// What shutdown(2) reports.
 pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
     Ok(nix::sys::socket::shutdown(
         socket.as_fd().as_raw_fd(),
@@ -202,7 +205,7 @@ mod queue {
 /// Bytes written to a TCP socket that the peer's kernel has not acknowledged; tcp(7), SIOCOUTQ.
 ///
 /// # Errors
-/// What ioctl(2) says.
+/// What ioctl(2) reports.
 pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
     let mut bytes = 0;
     // SAFETY: the kernel writes one int to `bytes`.

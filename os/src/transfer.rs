@@ -3,13 +3,13 @@ use std::os::fd::AsFd;
 
 use nix::fcntl::SpliceFFlags;
 
-/// Moves up to `count` bytes of `file`, from `offset` on, to a socket without passing user space; sendfile(2).
+/// Sends up to `count` bytes of `file`, from `offset` on, to a socket inside the kernel; sendfile(2).
 ///
-/// Returns how many went, which may be fewer: sendfile stops at 0x7fff_f000 bytes whatever `count` says, and when the
-/// socket's buffer is full. Zero means that the file ends at `offset`.
+/// Returns the number of bytes sent, which may be smaller: sendfile stops at 0x7fff_f000 bytes whatever `count` is, and when
+/// the socket's buffer is full. Zero means that the file ends at `offset`.
 ///
 /// # Errors
-/// What sendfile(2) says; [`io::ErrorKind::WouldBlock`] if the socket does not block, or its send timeout passed.
+/// What sendfile(2) reports; [`io::ErrorKind::WouldBlock`] if the socket does not block, or its send timeout passed.
 pub fn send_file(
     socket: impl AsFd,
     file: impl AsFd,
@@ -30,7 +30,7 @@ pub fn send_file(
 /// splice(2).
 ///
 /// # Errors
-/// What splice(2) says.
+/// What splice(2) reports.
 pub fn splice(
     from: impl AsFd,
     offset: Option<u64>,

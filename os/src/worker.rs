@@ -1,4 +1,4 @@
-//! What a worker process needs of the system.
+//! System calls for worker processes.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -8,10 +8,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// Takes what was given as standard input, and puts /dev/null in its place; dup2(2).
+/// Takes the standard input of this process, and puts /dev/null in its place; dup2(2).
 ///
 /// # Errors
-/// What dup(2) and open(2) say.
+/// What dup(2) and open(2) report.
 pub fn take_standard_input() -> io::Result<OwnedFd> {
     let taken = io::stdin().as_fd().try_clone_to_owned()?;
     let null = OpenOptions::new().read(true).open("/dev/null")?;
@@ -19,21 +19,21 @@ pub fn take_standard_input() -> io::Result<OwnedFd> {
     Ok(taken)
 }
 
-/// Ignores Ctrl-C, which a terminal sends to a whole group of processes: the one that started this one decides.
+/// Ignores Ctrl-C. A terminal sends it to a whole group of processes; the process that started this one decides.
 pub fn ignore_interrupt() {
-    // SAFETY: no handler of ours runs.
+    // SAFETY: SIG_IGN runs no handler.
     let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
 }
 
-/// Waits until the other side of a stream socket has closed it or died; poll(2), POLLRDHUP.
+/// Waits until the other side of a stream socket has closed it or has died; poll(2), POLLRDHUP.
 pub fn wait_for_hangup(socket: impl AsFd) {
-    // nix does not name it.
+    // nix does not name POLLRDHUP.
     let closed = PollFlags::from_bits_retain(libc::POLLRDHUP);
     let mut polled = [PollFd::new(socket.as_fd(), closed)];
     while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
 }
 
-/// True if the other side of a stream socket has closed it or died.
+/// True if the other side of a stream socket has closed it or has died.
 pub fn is_hung_up(socket: impl AsFd) -> bool {
     let mut polled = [PollFd::new(
         socket.as_fd(),
@@ -44,7 +44,7 @@ pub fn is_hung_up(socket: impl AsFd) -> bool {
 
 /// Ends this process at once, whatever its other threads do; _exit(2).
 pub fn end_process() -> ! {
-    // SAFETY: it does not return, and runs no code of ours.
+    // SAFETY: _exit does not return, and runs no code of this process.
     unsafe { libc::_exit(0) }
 }
 

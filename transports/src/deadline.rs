@@ -1,4 +1,4 @@
-//! How long to wait, and how often to ask.
+//! Deadlines, and waits that poll.
 
 use std::io;
 use std::sync::{Condvar, MutexGuard, PoisonError};
@@ -56,7 +56,7 @@ impl Deadline {
         }
     }
 
-    /// The error of a wait for `peer` that has ended here.
+    /// The timeout error of a wait for `peer`.
     pub(crate) fn error(self, operation: Operation, peer: &str) -> Error {
         Error::Timeout {
             operation,
@@ -66,7 +66,7 @@ impl Deadline {
     }
 }
 
-/// Asks again and again, ever less often, until `ready` returns a value or the deadline passes, which returns `None`.
+/// Polls `ready`, less and less often, until it returns a value. Returns `None` after the deadline.
 pub(crate) fn poll_until<T, E>(
     deadline: Deadline,
     mut ready: impl FnMut() -> Result<Option<T>, E>,
@@ -81,7 +81,7 @@ pub(crate) fn poll_until<T, E>(
     }
 }
 
-/// Connects as often as it takes for the other side to appear.
+/// Tries to connect until the other side appears, or until the timeout.
 pub(crate) fn connect_until<T>(
     endpoint: &str,
     timeout: Duration,
@@ -106,7 +106,7 @@ fn may_appear(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionRefused | NotFound | WouldBlock)
 }
 
-/// Sleeps that grow, for what can only be asked again and again.
+/// Sleeps that grow, between polls.
 pub(crate) struct Backoff {
     next: Duration,
 }

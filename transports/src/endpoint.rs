@@ -1,4 +1,4 @@
-//! Where a connection leads, as text: `scheme:address?parameters`.
+//! Endpoints: text that names a transport and an address, `scheme:address?parameters`.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ impl Scheme {
         Self::ZmqIpc,
     ];
 
-    /// The scheme as it stands before the colon.
+    /// The scheme's name in an endpoint, before the colon.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inproc => "inproc",
@@ -95,7 +95,7 @@ pub enum EndpointError {
         /// The text.
         text: String,
     },
-    /// The scheme is none of ours.
+    /// The scheme is unknown.
     #[error(
         "endpoint {text:?} has the unknown scheme {scheme:?}: take tcp, unix, file, zmq+tcp, zmq+ipc or inproc"
     )]
@@ -150,7 +150,7 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Takes the text apart. Whether the scheme has these parameters is not checked here.
+    /// Splits the text into its parts. It does not check whether the scheme has these parameters.
     pub(crate) fn split(text: &str) -> Result<Self, EndpointError> {
         let owned = || text.to_owned();
         let (scheme, rest) = text
@@ -195,7 +195,7 @@ impl Endpoint {
         &self.address
     }
 
-    /// The value of a parameter; the last one counts.
+    /// The value of a parameter. Of two values the last one counts.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters()
             .filter(|(known, _)| *known == name)

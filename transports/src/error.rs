@@ -58,8 +58,8 @@ pub enum Error {
         /// The timeout.
         after: Duration,
     },
-    /// A record began and did not go on in time.
-    #[error("{peer} sent a part of a message and then too little for {after:?}")]
+    /// A record began and did not end in time.
+    #[error("{peer} began a message and did not finish it within {after:?}")]
     Stalled {
         /// The peer.
         peer: String,
@@ -88,7 +88,7 @@ pub enum Error {
         /// What is wrong with the bytes.
         source: DecodeError,
     },
-    /// The peer sent a record that has no place where it came.
+    /// The peer sent a record that is not allowed at this point.
     #[error("{peer} broke the protocol: {fault}")]
     ProtocolViolation {
         /// The peer.
@@ -96,7 +96,7 @@ pub enum Error {
         /// What it did.
         fault: &'static str,
     },
-    /// The peer will not go on.
+    /// The peer refuses to go on.
     #[error("{peer} refuses to go on: {reason}")]
     Refused {
         /// The peer.
@@ -104,11 +104,13 @@ pub enum Error {
         /// The reason it gave.
         reason: Refusal,
     },
-    /// Caller: a value is no message, or a message is not the value asked for. `?` makes it of the data model's errors,
-    /// so that a function that converts and sends can return one type; to match on the cause, match before `?`.
+    /// Caller: a value is no message, or a message is not the value asked for.
+    ///
+    /// `?` converts the data model's errors into it, so that a function that converts and sends returns one type. To match
+    /// on the cause, match before `?`.
     #[error(transparent)]
     Value(Box<dyn std::error::Error + Send + Sync>),
-    /// One peer failed before its connection was made. Other peers are not concerned: call accept again.
+    /// One peer failed before its connection was made. Other peers are unaffected: call accept again.
     #[error("no connection with {peer}")]
     Handshake {
         /// The peer.
@@ -202,7 +204,7 @@ impl Operation {
         }
     }
 
-    /// The operation as it stands before its object.
+    /// The operation with its preposition, before its object.
     fn phrase(self) -> &'static str {
         match self {
             Self::Connect => "connect to",
@@ -224,11 +226,11 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Why a peer will not go on.
+/// Why a peer refuses to go on.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It does not speak our version, or what we sent was no message to it.
+    /// It has another version, or took what we sent for no message.
     InvalidMessage,
     /// A message was larger than it accepts.
     TooLarge,

@@ -200,8 +200,8 @@ pub enum Acknowledge {
     /// When recv returns it, or before: the sender knows that this process has it.
     #[default]
     OnReturn,
-    /// At the next call of recv, flush or close: the sender knows that this process has done with it what it would. To
-    /// drop the connection instead leaves it unacknowledged.
+    /// At the next call of recv, flush or close: the sender knows that this process is done with it. A connection that is
+    /// dropped instead leaves the message unacknowledged.
     OnNextCall,
 }
 

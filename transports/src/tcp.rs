@@ -5,10 +5,10 @@
 //! | copies by us | none | none |
 //! | copies by the kernel | one (plain memory), none (sendfile) | one |
 //!
-//! Ordered, acknowledged, up to `max_message` bytes a message. Buffers of 64 KiB and more in a file that cannot
-//! change go by sendfile(2), and those in sealed memory if the peer is another machine; `docs/design/0001-paths.md` has the
-//! measurement, and why not splice(2). CRC-32C per MiB is on between machines and off on one; either side may ask for it. Not encrypted, not authenticated: use it on a
-//! network you trust.
+//! Messages are ordered and acknowledged, and have up to `max_message` bytes. Buffers of 64 KiB and more in a file that
+//! cannot change go by sendfile(2), and so do those in sealed memory if the peer is another machine;
+//! `docs/design/0001-paths.md` has the measurement, and why not splice(2). CRC-32C per MiB is on between machines and off on
+//! one; either side may ask for it. Nothing is encrypted or authenticated: use it on a network you trust.
 
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -66,7 +66,7 @@ impl Factory for Tcp {
         Ok(Established::new(stream, peer))
     }
 
-    /// Listens on an address of ours; port 0 takes a free one.
+    /// Listens on an address of this machine; port 0 takes a free port.
     fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error> {
         let bind = || {
             let listener = TcpListener::bind(at.address())?;
@@ -141,15 +141,15 @@ impl ListeningSocket for TcpListener {
     }
 }
 
-/// Bytes and nothing else.
+/// A medium that carries bytes and nothing else.
 pub(crate) struct TcpMedium {
     same_host: bool,
     sendfile: Switch,
 }
 
 impl TcpMedium {
-    /// A mapping that is warm is written faster than its pages are sent, as long as both cost one processor's time. A
-    /// file may not even be in memory.
+    /// Between processes of one machine a write of warm memory is faster than to send its pages. A file may not be in memory
+    /// at all.
     fn prefers_sendfile(&self, stability: Stability) -> bool {
         self.sendfile
             .or(!self.same_host || stability == Stability::File)

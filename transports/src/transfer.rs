@@ -75,11 +75,11 @@ pub enum PathReason {
     SameHost,
     /// The payload is too small for more than a plain write.
     Small,
-    /// The receiver still holds all segments the sender may have.
+    /// The receiver still holds all segments that the sender may make.
     SegmentsHeld,
-    /// No segment could be made (descriptors or memory are short).
+    /// No segment could be made: descriptors or memory are short.
     NoSegment,
-    /// The peer belongs to another user, whose memory is not trusted to stay still.
+    /// The peer belongs to another user, who could change the memory while it is read.
     ForeignUser,
     /// The file could be truncated under a mapping.
     NotImmutable,

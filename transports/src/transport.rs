@@ -95,7 +95,7 @@ impl Bound {
 /// What the caller brings to every call on a connection.
 pub(crate) struct Context<'c> {
     pub(crate) options: &'c Options,
-    /// Where received payloads lie.
+    /// Where received payloads go.
     pub(crate) allocator: &'c mut dyn BufferAllocator,
     pub(crate) peer: &'c str,
     /// When this call must have returned.

@@ -71,7 +71,7 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// Sets whether the schema allows nulls, whether there are any or not. Default: true.
+    /// Sets whether the schema allows nulls, even if the column has none. Default: true.
     #[must_use]
     pub fn with_nullable(mut self, nullable: bool) -> Self {
         self.nullable = nullable;
@@ -93,7 +93,7 @@ impl<'a> Column<'a> {
         &self.name
     }
 
-    /// True if the schema allows nulls, whether there are any or not.
+    /// True if the schema allows nulls, even if the column has none.
     pub fn is_nullable(&self) -> bool {
         self.nullable
     }
@@ -121,8 +121,8 @@ impl<'a> Column<'a> {
 impl<'a> ColumnData<'a> {
     /// `len` values of type `column_type` in `buffers`.
     ///
-    /// Counts the nulls in the validity bitmap, and drops a bitmap without nulls; reads nothing else. [`Frame::validate`](crate::model::Frame::validate)
-    /// reads the rest, as every receiver does.
+    /// Counts the nulls in the validity bitmap, and drops a bitmap without nulls. It reads nothing else:
+    /// [`Frame::validate`](crate::model::Frame::validate), which every receiver calls, reads the rest.
     ///
     /// # Errors
     /// [`ColumnError`] if the type has another number of buffers, or if a buffer has another length than the type and

@@ -1,4 +1,4 @@
-//! What the buffers of a column must hold. The bytes may come from anybody.
+//! Checks of the buffers of a column. The bytes may come from anybody.
 
 use crate::model::column::{ColumnData, Dictionary, count_ones};
 use crate::model::column_error::ColumnError;
@@ -57,7 +57,7 @@ fn check_offsets<const N: usize>(
     };
     let (entries, _) = offsets.as_chunks::<N>();
     let mut last = 0;
-    // The common case is that all is well: look for the first fault only when one was seen.
+    // The first loop only finds out whether there is a fault, which is faster; the second looks for it.
     let mut fell = false;
     for entry in entries {
         let offset = le_signed(entry);

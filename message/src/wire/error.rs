@@ -11,7 +11,7 @@ pub enum DecodeError {
         first: [u8; 8],
     },
     /// Another version of the wire format.
-    #[error("wire version {theirs}, and this side speaks version {ours} only")]
+    #[error("the record has wire version {theirs}, and this side reads version {ours} only")]
     Version {
         /// Version of the record.
         theirs: u8,
@@ -61,7 +61,7 @@ pub enum DecodeError {
         max: u32,
     },
     /// Preamble or header were changed on the way.
-    #[error("header checksum is {computed:#010x}, the preamble says {claimed:#010x}")]
+    #[error("header checksum is {computed:#010x}, the preamble has {claimed:#010x}")]
     HeaderChecksum {
         /// The sender's sum.
         claimed: u32,
@@ -69,7 +69,9 @@ pub enum DecodeError {
         computed: u32,
     },
     /// Payload bytes were changed on the way.
-    #[error("checksum of payload MiB {chunk} is {computed:#010x}, its sender says {claimed:#010x}")]
+    #[error(
+        "checksum of payload MiB {chunk} is {computed:#010x}, the sender computed {claimed:#010x}"
+    )]
     PayloadChecksum {
         /// Number of the chunk, from zero.
         chunk: usize,
@@ -100,7 +102,7 @@ pub enum DecodeError {
         max: u64,
     },
     /// The buffer lengths of the header do not fill the payload.
-    #[error("buffers and padding make {sum} bytes, the preamble says {claimed}")]
+    #[error("buffers and padding have {sum} bytes, the preamble claims {claimed}")]
     PayloadLength {
         /// Bytes of the buffers and their padding.
         sum: u64,
@@ -108,7 +110,7 @@ pub enum DecodeError {
         claimed: u64,
     },
     /// Another number of buffers than the message has.
-    #[error("{found} buffers where {expected} belong")]
+    #[error("the message has {expected} buffers, and {found} came")]
     BufferCount {
         /// Buffers that are there.
         found: usize,
@@ -116,7 +118,7 @@ pub enum DecodeError {
         expected: usize,
     },
     /// A buffer that is not as long as the header says.
-    #[error("buffer {index} has {found} bytes, the header says {expected}")]
+    #[error("buffer {index} has {found} bytes, the header claims {expected}")]
     BufferLength {
         /// Number of the buffer.
         index: usize,

@@ -23,7 +23,7 @@ pub(crate) fn checksum_table_len(payload_len: u64) -> u64 {
     payload_len.div_ceil(CHECKSUM_CHUNK as u64) * 4
 }
 
-/// A length of the wire as a length of this machine. Lengths that do not fit are refused elsewhere; here they saturate.
+/// A length from the wire as a `usize`. A length that does not fit saturates; it is refused elsewhere.
 pub(crate) fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

@@ -1,7 +1,7 @@
-//! Reading msgpack with every length checked before it is believed, and writing the shortest form.
+//! Msgpack: a reader that checks every length, and a writer of the shortest form.
 //!
-//! The reader never allocates for a claimed count: it hands out counts no larger than the bytes left, and text as
-//! slices of the header.
+//! The reader allocates nothing for a claimed count. A count it returns is no larger than the bytes left; a text it returns
+//! is a slice of the header.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ impl<'h> Reader<'h> {
         Self { rest: header }
     }
 
-    /// Bytes that have not been read.
+    /// The bytes that have not been read.
     pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
@@ -31,7 +31,7 @@ impl<'h> Reader<'h> {
     }
 
     pub(crate) fn text(&mut self, field: &'static str) -> Result<&'h str, DecodeError> {
-        // Short text is most of a header with many columns, and worth a shorter way.
+        // A header with many columns is mostly short text: this way around `rmp` is for speed.
         if let Some((&marker @ 0xa0..=0xbf, rest)) = self.rest.split_first()
             && let Some((text, rest)) = rest.split_at_checked(usize::from(marker & 0x1f))
         {
@@ -57,7 +57,7 @@ impl<'h> Reader<'h> {
         }
     }
 
-    /// Text short enough for a name, without NUL (C could not carry it).
+    /// A name: text of limited length without NUL, which a C string cannot hold.
     pub(crate) fn name(&mut self, field: &'static str) -> Result<&'h str, DecodeError> {
         let name = self.text(field)?;
         check_name(name)?;
@@ -82,7 +82,7 @@ impl<'h> Reader<'h> {
         })
     }
 
-    /// An unsigned integer that must fit this machine's lengths.
+    /// An unsigned integer that fits a `usize`.
     pub(crate) fn len(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         let value = self.uint(field)?;
         let max = isize::MAX as u64;
@@ -120,7 +120,7 @@ impl<'h> Reader<'h> {
         )
     }
 
-    /// Every item takes a byte at least, so a count over the bytes left is a lie.
+    /// Checks a count of items. Each item takes at least one byte, so a count over the bytes left cannot be true.
     fn count(
         &self,
         count: u32,
@@ -145,7 +145,7 @@ impl<'h> Reader<'h> {
         )
     }
 
-    /// Consumes a nil, if one comes next.
+    /// Reads a nil, if one comes next.
     pub(crate) fn nil(&mut self) -> bool {
         let is_nil = self
             .rest
@@ -157,7 +157,7 @@ impl<'h> Reader<'h> {
         is_nil
     }
 
-    /// A map from text to text with rising keys.
+    /// A map from text to text, its keys in rising order.
     pub(crate) fn text_map(
         &mut self,
         field: &'static str,
@@ -182,7 +182,7 @@ pub(crate) struct Writer {
 
 macro_rules! infallible {
     ($written:expr) => {
-        // Writing to a Vec returns no error; the crate's signature has one for other writers.
+        // A write to a Vec never fails; `rmp` returns a `Result` for other writers.
         let _ = $written;
     };
 }
@@ -206,7 +206,7 @@ impl Writer {
         infallible!(encode::write_str(&mut self.bytes, text));
     }
 
-    /// A length or count of this machine.
+    /// A length or a count.
     pub(crate) fn len(&mut self, len: usize) {
         self.uint(len as u64);
     }

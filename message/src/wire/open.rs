@@ -10,7 +10,7 @@ use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
 use crate::wire::record::check_padding;
 
 impl Message<'static> {
-    /// The message whose record, and nothing else, fills `bytes`, for example those of a mapped file. Copies nothing.
+    /// The message whose record fills `bytes` from end to end, for example in a mapped file. Copies nothing.
     ///
     /// # Errors
     /// [`DecodeError`]: what is wrong with the bytes.
@@ -43,10 +43,10 @@ impl Message<'static> {
 }
 
 impl Header {
-    /// Reads preamble and header of the record that `bytes` begin with; the payload need not be there.
+    /// Reads preamble and header of the record at the start of `bytes`. The payload may be missing.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`] says how many bytes are missing for that; else what is wrong with them.
+    /// [`DecodeError::Truncated`] with the number of missing bytes; any other [`DecodeError`] says what is wrong.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<(Preamble, Self), DecodeError> {
         let missing = |len: usize| DecodeError::Truncated {
             missing: len.saturating_sub(bytes.len()) as u64,

@@ -46,7 +46,7 @@ impl Factory for Files {
         }
     }
 
-    /// Waits at the path for a message file, or in the folder for connections.
+    /// Listens at the path for a message file, or in the folder for connections.
     fn listen(&self, at: &Endpoint, _: &Options) -> Result<Bound, Error> {
         if is_spool(at.address()) {
             spool::listen(at.address())

@@ -71,7 +71,7 @@ impl OutputFile {
         let (file, target) = if let Ok(file) = os::create_unnamed(folder) {
             (file, Target::Unnamed(path.to_owned()))
         } else {
-            // File systems without unnamed files (NFS, FUSE): a name of our own that a killed writer leaves there.
+            // File systems without unnamed files (NFS, FUSE) get a temporary name, which stays there if the writer is killed.
             let from = temporary(path);
             let file = OpenOptions::new()
                 .write(true)

@@ -3,7 +3,7 @@
 //! The connector makes a folder for the connection, `link-TIME-PROCESS-COUNT`, under a hidden name, and renames it when all is
 //! in place: `connector.lock`, which it holds locked, and a folder for each direction. The listener accepts it by
 //! making `listener.lock`. Messages are files `N.np`, counted from 1 in each direction; removing one acknowledges it;
-//! `N.end` means that nothing more comes. A side whose lock is free is dead: the kernel frees it, however it died.
+//! `N.end` means that nothing more comes. A side whose lock is free is dead: the kernel frees the lock of a process that ends.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -122,12 +122,12 @@ impl Spool {
             .join(format!("{number}.{ending}"))
     }
 
-    /// The peer was here and is not any more.
+    /// True if the peer was here and has died.
     fn peer_is_gone(&self) -> bool {
         !self.folder.exists() || is_free(&self.folder.join(self.theirs.lock))
     }
 
-    /// Asks again and again until `done`, the peer's death or the deadline.
+    /// Polls until `done`, the peer's death or the deadline.
     fn wait_for(
         &mut self,
         operation: Operation,
@@ -141,7 +141,7 @@ impl Spool {
             }
             if Instant::now() >= pulse {
                 pulse = Instant::now() + PULSE;
-                // It may have done what we wait for and then died.
+                // The peer may have done what is waited for, and then died.
                 if self.peer_is_gone() {
                     let done = done(self)?;
                     return done.then_some(Some(())).ok_or_else(|| cx.disconnected(0));

@@ -28,7 +28,7 @@ pub(super) struct Incoming {
     acknowledge: Acknowledge,
     /// Messages that recv has returned.
     returned: u32,
-    /// Those of them before the last call: only they are acknowledged, if the caller wants it so.
+    /// Messages that recv had returned before the last call. With `Acknowledge::OnNextCall` only they are acknowledged.
     finished: u32,
     acknowledged: u32,
 }
@@ -99,12 +99,12 @@ impl Incoming {
         Some(received)
     }
 
-    /// The caller has done with the messages returned to it what it would.
+    /// Records that the caller is done with the messages that recv has returned.
     pub(super) fn finish(&mut self) {
         self.finished = self.returned;
     }
 
-    /// True if the caller has a message that it may fail to do with what it would.
+    /// True if the caller has a message that it may not be done with.
     pub(super) fn is_unfinished(&self) -> bool {
         self.acknowledge == Acknowledge::OnNextCall && self.finished != self.returned
     }

@@ -11,10 +11,10 @@ use crate::transfer::{PathReason, Transfer};
 
 /// What a medium adds to plain bytes.
 pub(crate) trait Medium: Send {
-    /// Descriptors may come with a record.
+    /// True if descriptors may come with a record.
     const DESCRIPTORS: bool;
 
-    /// What was written reaches the peer even if this side closes with bytes unread.
+    /// True if the peer gets what was written even when this side closes with unread bytes.
     const KEEPS_SENT: bool;
 
     /// Decides how the payload of message `id` goes, and prepares it.

@@ -1,12 +1,12 @@
-//! ZeroMQ, by the `zeromq` crate: PUSH to PULL, PUB to SUB, REQ to REP, and whatever speaks ZMTP on the other side.
+//! ZeroMQ, by the `zeromq` crate: PUSH to PULL, PUB to SUB, REQ to REP. The other side may be any library that speaks ZMTP.
 //!
 //! | | send | receive |
 //! | --- | --- | --- |
 //! | copies by us | none of shared buffers, one of borrowed ones | none if the frame is aligned and the allocator takes it, else one |
 //! | copies by the runtime and the kernel | two | two |
 //!
-//! A message is a multipart message: preamble and header, then one frame a buffer. Ordered per peer. Nothing is acknowledged, and a peer that
-//! dies is not noticed.
+//! A message is a multipart message: preamble and header in one frame, then a frame for each buffer. The messages of one
+//! peer keep their order. Nothing is acknowledged, and nobody notices a peer that dies.
 //!
 //! The runtime of the crate belongs to the connection: one thread, which ends with it.
 //!

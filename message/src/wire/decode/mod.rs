@@ -1,4 +1,4 @@
-//! Reading records from a stream of bytes, without I/O.
+//! Records out of a stream of bytes, without I/O.
 
 mod stages;
 
@@ -8,7 +8,7 @@ use crate::wire::error::DecodeError;
 use crate::wire::limits::Limits;
 use crate::wire::record::Record;
 
-/// Bytes on their way in: returns where the next ones belong, and learns how many came.
+/// Reads records from bytes: it returns where the next bytes belong, and the caller reports how many came.
 ///
 /// However the bytes are split, the records are the same. Large payloads are read in place, into memory of the
 /// allocator. A record with at most [`Decoder::SMALL`] bytes after its preamble is read whole, so that two reads take it.
@@ -38,7 +38,7 @@ use crate::wire::record::Record;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// After an error the decoder is of no more use: it does not know where the next record begins.
+/// After an error the decoder only returns errors: it does not know where the next record begins.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
@@ -67,15 +67,15 @@ impl Decoder {
         self.state.payload_len()
     }
 
-    /// Bytes that are known to be missing from the record at hand.
+    /// Bytes that the record at hand still lacks, as far as that is known.
     pub fn missing(&self) -> u64 {
         self.state.missing() as u64
     }
 
-    /// Where the next bytes belong: never empty, and never past the end of the record.
+    /// Where the next bytes belong. It is never empty, and ends no later than the record.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`] after an earlier error: a failed decoder has no place for more.
+    /// [`DecodeError::Truncated`] after an earlier error.
     pub fn spare(&mut self) -> Result<&mut [u8], DecodeError> {
         self.state.spare()
     }
@@ -90,7 +90,7 @@ impl Decoder {
         count: usize,
         allocator: &mut dyn BufferAllocator,
     ) -> Result<Option<Record>, DecodeError> {
-        // The state stays `Failed` if this returns early: the bytes of the next record cannot be told apart then.
+        // The state stays `Failed` if this returns early: nobody knows then where the next record begins.
         let state = std::mem::replace(&mut self.state, State::Failed);
         match state.filled(count, &self.limits, allocator)? {
             Step::Continue(state) => {

@@ -1,4 +1,4 @@
-//! The parts of a record in the order in which they come, each with the bytes it waits for.
+//! The stages of reading a record: one for each part, in the order in which the parts come.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::fmt;
@@ -29,7 +29,7 @@ pub(super) enum State {
     Failed,
 }
 
-/// What bytes lead to.
+/// What follows from bytes that came.
 #[expect(
     clippy::large_enum_variant,
     reason = "taken apart at once; a box would cost an allocation for each read"
@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    /// What `count` more bytes lead to.
+    /// Takes in `count` more bytes.
     pub(super) fn filled(
         self,
         count: usize,
@@ -167,7 +167,7 @@ impl PreambleStage {
     ) -> Result<Step, DecodeError> {
         self.filled = self.filled.saturating_add(count);
         if self.filled < PREAMBLE_LEN {
-            // A peer that speaks another protocol may never send 32 bytes; its first ones betray it.
+            // A peer that speaks another protocol may never send 32 bytes. Its first bytes identify it.
             if self.filled >= MAGIC.len() && !self.bytes.starts_with(&MAGIC) {
                 Preamble::decode(&self.bytes)?;
             }
@@ -222,7 +222,7 @@ impl HeaderStage {
             let references = references.map(Reference::decode).collect();
             return Ok(Step::Done(Record::Referenced(preamble, header, references)));
         }
-        // Only now: a header that was refused has cost no payload memory.
+        // The payload is allocated only after the header is accepted.
         let stage = PayloadStage {
             preamble,
             header,

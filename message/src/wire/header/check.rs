@@ -1,4 +1,4 @@
-//! From the bytes of a header to the message over its buffers, with every check on the way.
+//! Checks of a header, and the message that it makes of its buffers.
 
 use crate::model::shape;
 use crate::model::{Array, Body, Buffer, Column, ColumnData, ColumnError, Dictionary, Frame};
@@ -14,14 +14,14 @@ impl Header {
     pub(crate) fn decode(preamble: &Preamble, bytes: &[u8]) -> Result<Self, DecodeError> {
         let header = read::read(preamble.kind, bytes)?;
         header.check_lens(preamble)?;
-        // One value has one encoding: whatever the reader let pass (long integers, other key orders), writing finds.
+        // A header has one encoding. The reader accepts others (long integers); to write the header again finds them.
         if write::write_header(&header, bytes.len()) != bytes {
             return Err(DecodeError::NotCanonical);
         }
         Ok(header)
     }
 
-    /// Buffers with their padding fill the payload exactly, and are as many as the body needs.
+    /// Checks that the buffers and their padding fill the payload, and that the body has this many buffers.
     fn check_lens(&self, preamble: &Preamble) -> Result<(), DecodeError> {
         let claimed = preamble.payload_len;
         let sum = payload_len(self.buffer_lens.iter().copied());
@@ -61,7 +61,7 @@ impl Header {
         Ok(())
     }
 
-    /// The message over `buffers`, which the caller cut to [`Self::buffer_lens`]. Checks what lies in them.
+    /// The message over `buffers`, which have the lengths [`Self::buffer_lens`]. Checks their contents.
     pub(crate) fn into_message(
         self,
         mut buffers: impl Iterator<Item = Buffer<'static>>,

@@ -1,4 +1,4 @@
-//! Keys of the header's map, in the order in which they stand.
+//! Keys of the header's map, in the order of the wire.
 
 pub(super) const ATTRIBUTES: &str = "attrs";
 pub(super) const BUFFERS: &str = "bufs";

@@ -1,4 +1,4 @@
-//! The msgpack header: what a message is, apart from the bytes of its buffers.
+//! The msgpack header: everything about a message except the bytes of its buffers.
 
 mod check;
 mod keys;

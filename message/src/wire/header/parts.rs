@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Attributes, ColumnType, Dtype};
 
-/// Everything about a message but its payload, as [`Decoder`](crate::wire::Decoder) learns it first.
+/// Everything about a message except its payload. [`Decoder`](crate::wire::Decoder) reads it first.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
@@ -46,7 +46,7 @@ pub enum HeaderBody {
 pub struct ColumnHeader {
     /// Its name, unique in the frame.
     pub name: String,
-    /// True if the schema allows nulls, whether there are any or not.
+    /// True if the schema allows nulls, even if the column has none.
     pub nullable: bool,
     /// The field's metadata.
     pub metadata: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Reading a header: keys in order, every count checked before it is believed.
+//! The reader of headers: keys come in order, and every count is checked before it is used.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ impl HeaderReader<'_> {
         })
     }
 
-    /// The next key of the header; unknown ones fail where another is expected.
+    /// The next key of the header. An unknown key is an error where another key is expected.
     fn key(&mut self, entries: &mut usize) -> Result<&'static str, DecodeError> {
         *entries = entries.checked_sub(1).ok_or(DecodeError::Header {
             field: "header",
@@ -178,7 +178,7 @@ impl HeaderReader<'_> {
                 max,
             });
         }
-        // A column takes six bytes at least, so the room asked for is in proportion to what has come.
+        // A column takes at least six bytes, so the room asked for is in proportion to the header's length.
         let mut columns = Vec::with_capacity(count.min(self.input.left() / 6));
         for _ in 0..count {
             columns.push(self.column()?);

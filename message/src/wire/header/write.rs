@@ -1,4 +1,4 @@
-//! Writing a header, from a message or from the header of one.
+//! The writer of headers, from a message or from a header that was read.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub(crate) fn write_message(message: &Message<'_>, out: Vec<u8>) -> Vec<u8> {
     header.out.finish()
 }
 
-/// The bytes of `header`, in their one form; there will be `len` of them if they had it when they were read.
+/// The bytes of `header` in canonical form. `len` is their number if `header` was read from that form.
 pub(super) fn write_header(header: &Header, len: usize) -> Vec<u8> {
     let mut out = HeaderWriter {
         out: Writer::after(Vec::with_capacity(len)),
@@ -73,7 +73,7 @@ pub(super) fn write_header(header: &Header, len: usize) -> Vec<u8> {
     out.out.finish()
 }
 
-/// What the header says of a column's values: the values themselves know it, and so does what was read of them.
+/// What a header has about a column's values: both the values and a header that was read can answer.
 trait Described {
     fn column_type(&self) -> &ColumnType;
     fn len(&self) -> usize;
