@@ -7,7 +7,9 @@
 //! Linux only. Each function names its manual page.
 #![expect(unsafe_code, reason = "system calls: the crates above forbid it")]
 
+mod connect;
 mod credentials;
+mod events;
 mod failpoint;
 mod file;
 mod fork;
@@ -26,7 +28,9 @@ mod sync;
 mod transfer;
 mod worker;
 
+pub use connect::connect_abstract;
 pub use credentials::{Credentials, SameUser, peer_credentials, user};
+pub use events::{Event, Events};
 pub use failpoint::failpoint;
 #[cfg(feature = "failpoints")]
 pub use failpoint::{Failed, fail_call, fail_nth, stop_failing};

@@ -1,0 +1,83 @@
+//! Connections to unix sockets, with an end to the wait.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+
+use crate::socket::set_send_tick;
+
+/// Connects to a unix socket of the abstract namespace; unix(7).
+///
+/// While the queue of the listener is full it waits for room, until `deadline`: SO_SNDTIMEO of socket(7) holds for
+/// connect(2) of unix sockets too.
+///
+/// # Errors
+/// [`io::ErrorKind::ConnectionRefused`] if nobody listens there, [`io::ErrorKind::TimedOut`] if the queue stayed full,
+/// and what socket(2) and connect(2) report.
+pub fn connect_abstract(name: &str, deadline: Instant) -> io::Result<UnixStream> {
+    let address = UnixAddr::new_abstract(name.as_bytes())?;
+    let socket = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Zero would wait forever.
+        set_send_tick(&socket, left.max(Duration::from_millis(1)))?;
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => return Ok(UnixStream::from(socket)),
+            Err(Errno::EINTR | Errno::EAGAIN) if Instant::now() < deadline => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    fn listener(name: &str) -> UnixListener {
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_full_queue_is_a_timeout_and_room_ends_the_wait() {
+        let name = format!("numpush-test-connect-{}", std::process::id());
+        let listener = listener(&name);
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let mut queued = Vec::new();
+        let full = loop {
+            match connect_abstract(&name, soon()) {
+                Ok(socket) => queued.push(socket),
+                Err(error) => break error,
+            }
+            assert!(queued.len() < 8, "the queue is never full");
+        };
+        assert_eq!(full.kind(), io::ErrorKind::TimedOut);
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| connect_abstract(&name, Instant::now() + Duration::from_secs(60)));
+            listener.accept().unwrap();
+            assert!(waiting.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn nobody_there_is_refused_at_once() {
+        let error = connect_abstract(
+            "numpush-test-connect-nobody",
+            Instant::now() + Duration::from_secs(60),
+        );
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
