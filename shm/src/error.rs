@@ -37,9 +37,19 @@ pub enum Error {
         found: u32,
         wanted: u32,
     },
-    /// The other process does not follow the protocol of this library, or is of another version.
+    /// The owner of a handle cannot answer now: it is stopped, or has too much to do. The value may be there.
+    #[error("the owner of {handle} is busy: {why}")]
+    Busy { handle: String, why: &'static str },
+    /// The other process does not follow the protocol of this library.
     #[error("{peer} does not follow the protocol: {what}")]
     Protocol { peer: String, what: &'static str },
+    /// The other process is of a version of this library with another protocol.
+    #[error("{peer} speaks version {found} of the protocol, and this program version {wanted}")]
+    ProtocolVersion {
+        peer: String,
+        found: u32,
+        wanted: u32,
+    },
     /// The array has elements of another type.
     #[error("a shared array of {found} cannot be used as {wanted}")]
     Dtype { found: Dtype, wanted: Dtype },

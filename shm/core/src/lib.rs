@@ -24,7 +24,7 @@ pub use lock::{
 };
 pub use memory::{
     Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned, PageOptions, RangeInUse,
-    SharedPages,
+    SharedPages, when_unmapped,
 };
 pub use named::{NamedMapping, reap_names};
 pub use partition::{PartRange, part_range};

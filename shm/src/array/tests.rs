@@ -248,7 +248,7 @@ fn an_array_is_opened_by_its_handle_until_it_is_gone() {
         SharedArray::<f64, Ix1>::open(&handle),
         Err(Error::Stale { .. })
     ));
-    let nobody: Handle = "shm:numpush-shm.1.0000/1".parse().unwrap();
+    let nobody: Handle = "shm:numpush-shm.1.0000000000000000/1".parse().unwrap();
     assert!(matches!(
         SharedArray::<f64, Ix1>::open(&nobody),
         Err(Error::Stale { .. })

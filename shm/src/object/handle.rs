@@ -26,12 +26,40 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Handle {
-    pub(crate) owner: String,
-    pub(crate) number: u64,
+    pub(super) owner: OwnerName,
+    pub(super) number: u64,
 }
 
-/// Longest name of a unix socket, in the abstract namespace without its leading zero.
-const MAX_OWNER: usize = 107;
+/// The name of an owner's socket: `numpush-shm.PID.NONCE`. No other name is ever connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct OwnerName {
+    /// The owner's process number in its own pid namespace.
+    pub(super) pid: u32,
+    /// Tells two lives of one process number apart. Not a secret.
+    pub(super) nonce: u64,
+}
+
+/// What the names of owners begin with.
+const PREFIX: &str = "numpush-shm.";
+
+impl fmt::Display for OwnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}.{:016x}", self.pid, self.nonce)
+    }
+}
+
+impl OwnerName {
+    /// The name that `text` is, if an owner could have it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (pid, nonce) = text.strip_prefix(PREFIX)?.split_once('.')?;
+        let name = Self {
+            pid: pid.parse().ok()?,
+            nonce: u64::from_str_radix(nonce, 16).ok()?,
+        };
+        // Signs, zeros in front and capitals are other text for the same numbers.
+        (name.pid != 0 && name.to_string() == text).then_some(name)
+    }
+}
 
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,14 +73,11 @@ impl FromStr for Handle {
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
             let (owner, number) = text.strip_prefix("shm:")?.rsplit_once('/')?;
-            let plain = owner
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-            let fits = !owner.is_empty() && owner.len() <= MAX_OWNER && plain;
-            fits.then_some(Self {
-                owner: owner.to_owned(),
+            let handle = Self {
+                owner: OwnerName::parse(owner)?,
                 number: number.parse().ok()?,
-            })
+            };
+            (handle.to_string() == text).then_some(handle)
         };
         parse().ok_or_else(|| Error::Handle {
             text: text.chars().take(200).collect(),
@@ -80,10 +105,14 @@ mod tests {
     #[test]
     fn handles_survive_as_text() {
         let handle = Handle {
-            owner: "numpush-shm.12.ab".into(),
+            owner: OwnerName {
+                pid: 12,
+                nonce: 0xab,
+            },
             number: 7,
         };
-        assert_eq!(handle.to_string(), "shm:numpush-shm.12.ab/7");
+        let text = "shm:numpush-shm.12.00000000000000ab/7";
+        assert_eq!(handle.to_string(), text);
         assert_eq!(handle.to_string().parse::<Handle>().unwrap(), handle);
     }
 
@@ -99,16 +128,17 @@ mod tests {
             "tcp://a/1",
             "shm:a\0/1",
             "shm:a/-1",
+            "shm:org.freedesktop.systemd1/1",
+            "shm:numpush-shm.12.ab/7",
+            "shm:numpush-shm.0.00000000000000ab/7",
+            "shm:numpush-shm.+12.00000000000000ab/7",
+            "shm:numpush-shm.12.00000000000000AB/7",
+            "shm:numpush-shm.12.00000000000000ab/+7",
         ] {
             assert!(
                 matches!(text.parse::<Handle>(), Err(Error::Handle { .. })),
                 "{text:?}"
             );
         }
-        assert!(
-            format!("shm:{}/1", "a".repeat(108))
-                .parse::<Handle>()
-                .is_err()
-        );
     }
 }

@@ -6,6 +6,7 @@
 mod channel;
 mod client;
 mod handle;
+mod lessees;
 mod offer;
 mod owners;
 mod part;
@@ -16,6 +17,7 @@ mod server;
 mod share;
 mod spans;
 mod typed;
+mod wire;
 
 pub(crate) use channel::{Channel, ChannelError, MAX_FRAME};
 pub(crate) use client::open as open_any;
@@ -24,7 +26,7 @@ pub use owners::list_owners;
 pub(crate) use part::{Divide, divide};
 pub use part::{Part, Partition};
 pub use protocol::{LockReport, ObjectReport, OwnerReport};
-pub(crate) use raw::{RawObject, owned_objects};
-pub(crate) use server::handle_of;
+pub(crate) use raw::{RawObject, Value, owned_values};
+pub(crate) use server::handle_of_owned;
 pub(crate) use spans::Spans;
 pub(crate) use typed::{Describe, LockSet, Object, Released, make_locks};

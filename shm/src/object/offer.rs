@@ -9,10 +9,10 @@ use numpush_shm_core::{RobustRwLock, SharedPages};
 
 use crate::error::Error;
 use crate::object::protocol::{LockOffer, OpenReply, SpanOffer};
-use crate::object::raw::RawObject;
+use crate::object::raw::Value;
 use crate::object::spans::Spans;
 
-impl RawObject {
+impl Value {
     /// The value as another process opens it.
     pub(super) fn offer(&self) -> Result<OpenReply, Error> {
         let owned = self.owned("offer it")?;
@@ -81,6 +81,9 @@ fn open_run(
         None => SharedPages::attach(fetch(span.memory)?)
             .map_err(Error::io("map the memory of a shared value"))?,
     };
+    if pages.id() != span.memory {
+        return Err(malformed("other memory than the offer names"));
+    }
     let end = span.start.checked_add(span.len);
     let end = end.filter(|&end| end <= pages.len());
     let end = end.ok_or_else(|| malformed("a span outside its memory"))?;

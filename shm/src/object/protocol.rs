@@ -1,4 +1,5 @@
-//! What the owner of shared values and the processes that open them send each other, and what an owner reports.
+//! What an owner and its clients send each other, and what an owner reports. The order of messages, and what each side
+//! believes after a failure: `docs/design/0004-leases.md`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,17 +10,16 @@ use numpush_shm_core::{LockAddress, OwnedLock};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a process asks an owner for.
+/// What a client asks an owner for, in a frame with a number that the replies repeat.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// The value of this number. The owner keeps it for the process until a `Release`, or until the process ends.
+    /// The value of this number. From the reply on, the owner keeps it for the client until the client lets go of it, or
+    /// until the link closes. Asked again, it changes nothing.
     Open(u64),
-    /// The descriptor of the memory of this number.
+    /// The descriptor of this memory.
     Memory(FileId),
-    /// The process does not need the value any more. No reply follows.
-    Release(u64),
-    /// A report of all values, for a person to read.
-    Report,
+    /// A report of the values with numbers over this one, for a person to read. The reply may not be all of it.
+    Report(u64),
 }
 
 /// The owner's answer to a [`Request`].
@@ -28,18 +28,39 @@ pub(super) enum Reply {
     /// The value.
     Opened {
         offer: OpenReply,
-        /// Memories that this process fetched before and that no longer exist.
-        gone: Vec<FileId>,
+        /// This many more replies follow, each [`Reply::Memory`]: the memories of the offer that this link has not carried.
+        memories: u32,
+        /// False if the owner has let go of the value, so that only its clients keep it.
+        is_kept: bool,
     },
-    /// The descriptor comes with the frame.
-    Memory,
-    /// The report.
-    Report(OwnerReport),
+    /// The descriptor of this memory comes with the frame.
+    Memory(FileId),
+    /// A report, and the number to ask for the rest after.
+    Report(OwnerReport, Option<u64>),
     /// The value or the memory does not exist any more.
     Gone,
 }
 
-/// All that a process needs to open a value, except the descriptors of the memory it names.
+/// What a client says without being asked. No reply follows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ClientNotice {
+    /// The client has let go of this value.
+    Closed(u64),
+    /// The client is asked to let go of this value, and uses it.
+    InUse(u64),
+}
+
+/// What an owner says without being asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum OwnerNotice {
+    /// The owner has let go of this value, or wants it back. The client answers with [`ClientNotice::Closed`] as soon as it
+    /// does not use the value, and with [`ClientNotice::InUse`] if that is not now.
+    LetGo(u64),
+    /// These memories of the owner are gone: nothing new will ever be in them.
+    Unmapped(Vec<FileId>),
+}
+
+/// All that a client needs to open a value, except the descriptors of the memory it names.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct OpenReply {
     pub(super) description: Description,

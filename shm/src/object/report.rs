@@ -1,51 +1,77 @@
 //! What this process shares, for a person to read.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use numpush_shm_core::{Holder, RobustRwLock};
 
-use crate::object::handle::Handle;
+use crate::object::handle::{Handle, OwnerName};
 use crate::object::protocol::{LockReport, ObjectReport, OwnerReport};
-use crate::object::raw::{RawObject, owned_objects};
+use crate::object::raw::{Value, find_value, numbers_after};
 
-/// What this process shares under the name `owner`; `openers` returns the processes that have a value open.
-pub(super) fn of_this_process(owner: &str, openers: impl Fn(u64) -> Vec<u32>) -> OwnerReport {
+/// Most values of one page of a report.
+const PAGE: usize = 256;
+
+/// What this process shares, as the owner `name`, if it has one.
+pub(super) fn of_this_process(name: Option<OwnerName>) -> OwnerReport {
+    let (mut report, mut next) = page_of(name, 0);
+    while let Some(after) = next {
+        let (page, rest) = page_of(name, after);
+        report.values.extend(page.values);
+        next = rest;
+    }
+    report
+}
+
+/// The oldest values with numbers over `after`, and the number to ask for the rest after.
+pub(super) fn page_of(name: Option<OwnerName>, after: u64) -> (OwnerReport, Option<u64>) {
     let pid = std::process::id();
-    let values = owned_objects();
-    let values = values
-        .iter()
-        .filter_map(|object| of_object(object, owner, &openers));
-    OwnerReport {
+    let numbers = numbers_after(after, PAGE);
+    let next = numbers.last().filter(|_| numbers.len() == PAGE).copied();
+    let values = numbers
+        .into_iter()
+        .filter_map(|number| of_value(number, name?));
+    let report = OwnerReport {
         pid,
         command: command(pid),
         answers: true,
         values: values.collect(),
-    }
+    };
+    (report, next)
 }
 
-fn of_object(
-    object: &RawObject,
-    owner: &str,
-    openers: impl Fn(u64) -> Vec<u32>,
-) -> Option<ObjectReport> {
-    // A forked child has its parent's values in its register, and does not own them.
-    let owned = object.owned("report it").ok()?;
-    let handle = Handle {
-        owner: owner.into(),
-        number: owned.number,
-    };
-    let runs = object.spans.runs();
+fn of_value(number: u64, owner: OwnerName) -> Option<ObjectReport> {
+    let value = find_value(number)?;
+    let mut report = without_pages(&value, owner)?;
+    let runs = value.spans.runs();
+    let runs: Vec<_> = runs
+        .into_iter()
+        .map(|(pages, range, _)| (Arc::clone(pages), range.clone()))
+        .collect();
+    // The look at every page takes a while, in which the owner may want to have the value alone.
+    drop(value);
     let resident = runs
         .iter()
-        .filter_map(|(pages, range, _)| pages.resident(range).ok());
+        .filter_map(|(pages, range)| pages.resident(range).ok());
+    report.resident = resident.sum();
+    Some(report)
+}
+
+fn without_pages(value: &Value, owner: OwnerName) -> Option<ObjectReport> {
+    // A forked child has its parent's values in its register, and does not own them.
+    let owned = value.owned("report it").ok()?;
+    let handle = Handle {
+        owner,
+        number: owned.number,
+    };
     Some(ObjectReport {
         handle: handle.to_string(),
-        what: (owned.summary)(&object.description.bytes),
-        bytes: object.spans.byte_len(),
-        resident: resident.sum(),
+        what: (owned.summary)(&value.description.bytes),
+        bytes: value.spans.byte_len(),
+        resident: 0,
         age: owned.created.elapsed(),
-        open_in: openers(owned.number),
-        locks: object.spans.locks().into_iter().map(of_lock).collect(),
+        open_in: owned.lessees.processes(),
+        locks: value.spans.locks().into_iter().map(of_lock).collect(),
     })
 }
 

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::object::client;
 use crate::object::handle::Handle;
-use crate::object::offer::open_lock;
 use crate::object::protocol::LockOffer;
 use crate::object::raw::RawObject;
 use crate::object::server::handle_of;
@@ -122,12 +121,12 @@ impl Share {
         } = offer;
         if number >= parts || grain == 0 {
             return Err(Error::Protocol {
-                peer: handle.owner,
+                peer: handle.to_string(),
                 what: "a part that does not exist",
             });
         }
         let value = client::open(&handle)?;
-        let lock = open_lock(lock_offer, &mut |memory| client::fetch(&handle, memory))?;
+        let lock = client::open_lock(&handle, lock_offer)?;
         Ok(Self {
             _divided: None,
             value,

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::object::client;
 use crate::object::handle::Handle;
 use crate::object::protocol::Description;
-use crate::object::raw::RawObject;
-use crate::object::server::handle_of;
+use crate::object::raw::{RawObject, alone};
+use crate::object::server::{handle_of, recall};
 use crate::object::spans::Spans;
 
 /// A description of one kind of shared value: what its bytes mean.
@@ -146,11 +146,12 @@ impl<M: Describe> Object<M> {
         }
         let raw = match alone(raw) {
             Ok(raw) => raw,
-            Err(raw) => {
-                let error = in_use("another handle or process has it open");
-                return refused(description, raw, error);
-            }
+            Err(raw) => return refused(description, raw, in_use(OTHER_USER)),
         };
+        // A process that closed the value just now may have kept it, and lets go of it now.
+        if !recall(&raw, Instant::now() + PATIENCE) {
+            return refused(description, raw.into_registered(), in_use(OTHER_USER));
+        }
         match raw.into_claims() {
             Ok(claims) => Ok(Released {
                 description,
@@ -207,26 +208,15 @@ impl<M> Object<M> {
     }
 }
 
+/// How long processes that have closed a value have to let go of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+const OTHER_USER: &str = "another handle or process has it open";
 const OTHER_VERSION: &str = "another version of it has the same bytes";
 
 /// Makes the locks of a value, at least one.
 pub(crate) fn make_locks(count: usize) -> Result<LockSet, Error> {
     let locks: Result<Vec<OwnedLock>, _> = (0..count).map(|_| OwnedLock::new()).collect();
     locks.map(Arc::new).map_err(Error::io("make a lock"))
-}
-
-/// The value, if nobody else has it. A thread that only reports on it lets go within a moment.
-fn alone(raw: Arc<RawObject>) -> Result<RawObject, Arc<RawObject>> {
-    let until = Instant::now() + Duration::from_millis(20);
-    let mut raw = raw;
-    loop {
-        raw = match Arc::try_unwrap(raw) {
-            Ok(raw) => return Ok(raw),
-            Err(raw) if Instant::now() > until => return Err(raw),
-            Err(raw) => raw,
-        };
-        std::thread::yield_now();
-    }
 }
 
 fn summary<M: Describe>(bytes: &[u8]) -> String {

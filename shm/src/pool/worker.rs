@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use numpush_os::{Ready, is_hung_up, set_receive_tick, wait};
 
 use crate::mutex::SharedMutex;
-use crate::object::{Channel, ChannelError, RawObject, handle_of, owned_objects};
+use crate::object::{Channel, ChannelError, Value, handle_of_owned, owned_values};
 use crate::pool::PoolOptions;
 use crate::pool::error::{HeldLock, LockPurpose, PoolError, TaskError};
 use crate::pool::protocol::{Call, Reply, VARIABLE, too_long};
@@ -54,7 +54,7 @@ impl Worker {
         let started = Instant::now();
         let socket = self.channel.socket();
         let ready = set_receive_tick(socket, START)
-            .map_err(ChannelError::Io)
+            .map_err(ChannelError::from)
             .and_then(|()| self.channel.receive_bytes())
             .and_then(|_| Ok(set_receive_tick(self.channel.socket(), Duration::ZERO)?));
         ready.map_err(|_| PoolError::WorkerNotReady {
@@ -82,7 +82,7 @@ impl Worker {
     pub(super) fn call(&mut self, task: &str, arguments: &[u8]) -> Result<(), TaskError> {
         let call = Call { task, arguments };
         match self.channel.send_bytes(|frame| call.encode(frame)) {
-            Err(ChannelError::Malformed(_)) => Err(TaskError::Arguments {
+            Err(ChannelError::Malformed) => Err(TaskError::Arguments {
                 task: task.into(),
                 fault: too_long("arguments"),
             }),
@@ -160,8 +160,8 @@ fn describe(status: ExitStatus) -> String {
 /// The locks of this process's values that `pid` held when it died.
 fn locks_held_by(pid: u32) -> Vec<HeldLock> {
     let mut held = Vec::new();
-    for object in owned_objects() {
-        let Ok(handle) = handle_of(&object) else {
+    for object in owned_values() {
+        let Ok(handle) = handle_of_owned(&object) else {
             continue;
         };
         held.extend(purposes(&object, pid).map(|purpose| HeldLock {
@@ -173,7 +173,7 @@ fn locks_held_by(pid: u32) -> Vec<HeldLock> {
 }
 
 /// What `pid` held each lock of a value for.
-fn purposes(object: &RawObject, pid: u32) -> impl Iterator<Item = LockPurpose> {
+fn purposes(object: &Value, pid: u32) -> impl Iterator<Item = LockPurpose> {
     let purpose = move |lock: numpush_shm_core::RobustRwLock| {
         let state = lock.state();
         let poison = state.poison.filter(|poison| poison.pid == pid);

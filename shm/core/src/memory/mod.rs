@@ -8,6 +8,7 @@ mod options;
 mod pages;
 mod range;
 mod register;
+mod unmapped;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +22,7 @@ pub use options::{HugePages, NodePolicy, PageOptions};
 pub use pages::SharedPages;
 pub use range::{Double, Locked, MemoryRange, Owned};
 pub use register::RangeInUse;
+pub use unmapped::when_unmapped;
 
 /// The seals of shared pages: no change of size, and no further seal.
 ///

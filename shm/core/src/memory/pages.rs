@@ -170,3 +170,11 @@ impl SharedPages {
         unsafe { std::slice::from_raw_parts_mut(self.pointer(range).as_ptr(), range.len()) }
     }
 }
+
+impl Drop for SharedPages {
+    fn drop(&mut self) {
+        if self.is_made_here() {
+            super::unmapped::report(self.id);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The side of a client: opens the values of other processes, and lets go of them.
+//!
+//! A process has a [`Slot`] for each owner, with at most one connection that is in use. A thread of its own looks after
+//! connections that nobody uses at the moment: [`Watch`](watch::Watch).
+
+mod cache;
+mod connection;
+mod slot;
+mod turn;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use numpush_os::ForkMutex;
+use numpush_shm_core::{RobustRwLock, forks};
+
+use crate::error::Error;
+use crate::object::handle::{Handle, OwnerName};
+use crate::object::protocol::{LockOffer, OwnerReport, Reply, Request};
+use crate::object::raw::RawObject;
+use crate::object::server;
+use connection::Connection;
+use slot::Slot;
+use turn::Begun;
+
+/// How long an owner has to answer, the connection to it included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Opens the value of a handle, in the process that made it or in another one of the same user.
+pub(crate) fn open(handle: &Handle) -> Result<Arc<RawObject>, Error> {
+    if server::is_this_process(handle.owner) {
+        let found = RawObject::find_owned(handle.number);
+        return found.ok_or_else(|| connection::stale(handle, connection::VALUE_GONE));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    match slot(handle.owner)?.begin(Some(handle.number), deadline)? {
+        Begun::Found(object) => Ok(object),
+        Begun::Turn(mut turn) => turn.open(handle, deadline),
+    }
+}
+
+/// Opens a lock that belongs to a value of the owner of `handle`.
+pub(super) fn open_lock(handle: &Handle, lock: LockOffer) -> Result<RobustRwLock, Error> {
+    if let Some(lock) = RobustRwLock::find(lock.memory, lock.address()) {
+        return Ok(lock);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    match slot(handle.owner)?.begin(None, deadline)? {
+        Begun::Found(_) => Err(connection::stale(handle, connection::VALUE_GONE)),
+        Begun::Turn(mut turn) => turn.open_lock(handle, lock, deadline),
+    }
+}
+
+/// What the owner `name` shares, if it says so until `deadline`.
+pub(super) fn report(name: OwnerName, deadline: Instant) -> Result<OwnerReport, Error> {
+    let handle = Handle {
+        owner: name,
+        number: 0,
+    };
+    let mut connection = Connection::connect(&handle, 0, deadline)?;
+    let mut ask = |after| {
+        let (reply, _) = connection
+            .ask(&Request::Report(after), deadline, &mut Vec::new())
+            .map_err(|error| connection::failed(&handle, error))?;
+        match reply {
+            Reply::Report(report, next) => Ok((report, next)),
+            _ => Err(Error::Protocol {
+                peer: name.to_string(),
+                what: "no report",
+            }),
+        }
+    };
+    let (mut report, mut next) = ask(0)?;
+    while let Some(after) = next {
+        let (page, rest) = ask(after)?;
+        report.values.extend(page.values);
+        // An owner that goes back would be asked forever.
+        next = rest.filter(|&rest| rest > after);
+    }
+    Ok(report)
+}
+
+/// The owners that this process knows.
+struct Owners {
+    forks: u32,
+    slots: BTreeMap<OwnerName, Arc<Slot>>,
+}
+
+static OWNERS: LazyLock<ForkMutex<Owners>> = LazyLock::new(|| {
+    ForkMutex::outer(Owners {
+        forks: forks(),
+        slots: BTreeMap::new(),
+    })
+});
+
+/// The slot of an owner. Nothing waits here.
+fn slot(owner: OwnerName) -> Result<Arc<Slot>, Error> {
+    let watch = watch::watch()?;
+    let mut owners = OWNERS.lock();
+    let forks = forks();
+    if owners.forks != forks {
+        // The connections are the parent's.
+        owners.slots.clear();
+        owners.forks = forks;
+    }
+    if let Some(slot) = owners.slots.get(&owner) {
+        return Ok(Arc::clone(slot));
+    }
+    owners.slots.retain(|_, slot| slot.is_in_use());
+    let slot = Arc::new(Slot::new(owner, forks, watch));
+    owners.slots.insert(owner, Arc::clone(&slot));
+    Ok(slot)
+}
