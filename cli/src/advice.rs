@@ -1,4 +1,4 @@
-//! What to do about an error, where that is known.
+//! Hints: what the user can do about an error.
 
 use std::io::ErrorKind;
 

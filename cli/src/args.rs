@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Shm(Shm),
     /// Shows what processes of this user share, as it changes; q ends it
     Top(Top),
-    /// Shows what of this machine limits sharing, and what to do about it
+    /// Shows which limits of this machine concern sharing, and how to lift them
     Doctor(Doctor),
     /// Prints a completion script for a shell
     Completions {
@@ -61,7 +61,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What concerns every connection.
+/// Options of every connection.
 #[derive(clap::Args)]
 pub(crate) struct Connect {
     /// Largest payload of a message in bytes [default: 1 GiB]
@@ -75,10 +75,10 @@ pub(crate) struct Connect {
     pub(crate) timeout: Option<f64>,
 }
 
-/// What concerns csv files.
+/// Options of csv files.
 #[derive(clap::Args)]
 pub(crate) struct Csv {
-    /// What separates two values of a csv file
+    /// Separator of the values in a csv file
     #[arg(long, value_name = "CHARACTER", default_value = ",")]
     separator: char,
     /// The first line of a csv file has no names of columns
@@ -192,10 +192,10 @@ pub(crate) enum Shm {
 
 #[derive(clap::Args)]
 pub(crate) struct Top {
-    /// Seconds between two looks
+    /// Seconds between two updates
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     pub(crate) interval: f64,
-    /// Stop after N looks; 0 goes on until interrupted
+    /// Stop after N updates; 0 goes on until interrupted
     #[arg(short = 'n', long = "number", default_value_t = 0, value_name = "N")]
     pub(crate) number: u64,
 }

@@ -1,4 +1,4 @@
-//! `numpush doctor`: what of this machine limits sharing, and what to do about it.
+//! `numpush doctor`: the limits of this machine that concern sharing, and how to lift them.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::out;
 use crate::shm::size;
 
-/// One thing that was looked at.
+/// The result of one check.
 struct Finding {
     what: &'static str,
     found: String,
@@ -118,11 +118,7 @@ fn shared_folder(machine: &MachineMemory) -> Finding {
         &Ok((total, free)) => {
             Finding::fine(WHAT, format!("{} free of {}", bytes(free), bytes(total)))
         }
-        Err(error) => Finding::limit(
-            WHAT,
-            error.to_string(),
-            "segments with names need it; all others do not",
-        ),
+        Err(error) => Finding::limit(WHAT, error.to_string(), "only segments with names need it"),
     }
 }
 
@@ -216,6 +212,6 @@ fn processors() -> Finding {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     Finding::fine(
         "processors",
-        format!("{count}: more workers than that only wait for each other"),
+        format!("{count}: more workers than that wait for each other"),
     )
 }

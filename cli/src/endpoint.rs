@@ -1,4 +1,4 @@
-//! Endpoints with what the options of the command line say about them.
+//! Endpoints, with options of the command line as their parameters.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) fn parse(text: &str, options: &Connect) -> Result<Endpoint, Failure> 
     Ok(endpoint)
 }
 
-/// Options of a connection for which the user waits this long at most.
+/// Options of a connection that waits for its peer for at most `timeout`.
 pub(crate) fn connect_within(timeout: Option<Duration>) -> Options {
     let options = Options::new();
     match timeout {
@@ -33,7 +33,7 @@ pub(crate) fn connect_within(timeout: Option<Duration>) -> Options {
     }
 }
 
-/// How long a connect waits for the other side to appear, unless the user is in a hurry: the library's default.
+/// How long a connect waits for the other side to appear: the library's default. A shorter `--timeout` limits it.
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 
 /// True for an endpoint that is one file of one message.

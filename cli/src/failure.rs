@@ -30,7 +30,7 @@ pub(crate) enum Code {
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The operating system or a library refused something about a file.
+    /// The operating system or a library refused an operation on a file.
     #[error("{}: {what}", path.display())]
     File {
         path: PathBuf,
@@ -59,7 +59,7 @@ pub(crate) enum Failure {
     Interrupted,
     #[error("terminated")]
     Terminated,
-    /// Whoever read standard output reads no more.
+    /// Nobody reads standard output any more.
     #[error("standard output is closed")]
     Closed,
 }
@@ -90,7 +90,7 @@ impl Failure {
         reason = "this is where a command reports why it failed"
     )]
     pub(crate) fn report(&self) -> ExitCode {
-        // Whoever closed standard output has seen enough.
+        // A reader that closed standard output wants no more of it.
         if matches!(self, Self::Closed) {
             return ExitCode::SUCCESS;
         }
@@ -149,7 +149,7 @@ impl Failure {
         self.connection().is_some_and(numpush::Error::is_timeout)
     }
 
-    /// True if the peer has said that it has sent its last message.
+    /// True if the peer has reported that nothing more comes.
     pub(crate) fn is_closed(&self) -> bool {
         self.connection().is_some_and(numpush::Error::is_closed)
     }

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: the first one ends the work in good order, a second one ends the process.
 //!
-//! The work runs on a thread of its own. Where it waits in steps it sees a signal by itself, and ends as it should. Where
-//! it waits in one long call (a handshake, a send) it does not, and the process ends without it.
+//! The work runs on a thread of its own. Where it waits in steps, it looks for a signal at each step. Where it waits in one
+//! long call (a handshake, a send), it cannot look, and the process ends without it.
 
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Catches signals from now on.
 pub(crate) fn watch() {
-    // Without a handler a signal still ends the process, only less tidily.
+    // Without a handler a signal ends the process at once.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
         return;
     };
@@ -76,7 +76,7 @@ impl Drop for Busy {
     }
 }
 
-/// Does the work, and leaves it alone if it does not see a signal.
+/// Runs the work, and returns without it if it does not end soon after a signal.
 pub(crate) fn guarded(
     work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
@@ -89,7 +89,7 @@ pub(crate) fn guarded(
     loop {
         match result.recv_timeout(STEP.min(Duration::from_millis(20))) {
             Ok(result) => return result,
-            // It panicked, and has printed why.
+            // The thread panicked, and has printed why.
             Err(RecvTimeoutError::Disconnected) => std::process::abort(),
             Err(RecvTimeoutError::Timeout) => {}
         }

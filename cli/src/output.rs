@@ -16,7 +16,7 @@ macro_rules! out {
 }
 pub(crate) use out;
 
-/// Something that is written from its beginning to its end.
+/// An output that is written from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
@@ -50,7 +50,8 @@ impl Output {
         &self.path
     }
 
-    /// A signal does not cut off a file that is being written. A pipe may wait for its reader forever, so there it does.
+    /// From now on a first signal does not cut off the writing of a regular file. It does cut off a pipe, whose reader may
+    /// never come.
     pub(crate) fn begin(&mut self) {
         if self.is_regular() {
             self._busy = Some(Busy::new());

@@ -1,4 +1,4 @@
-//! How it goes: a bar in bytes on a terminal, JSON where asked for, else nothing but what was done.
+//! Progress: a bar in bytes on a terminal, JSON on request, otherwise one line for each message.
 
 use std::io::IsTerminal;
 
@@ -58,7 +58,7 @@ impl Progress {
         Ok(())
     }
 
-    /// Bytes that were to go and do not.
+    /// Takes bytes that are not sent after all out of the total.
     pub(crate) fn skip(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(bar.length().unwrap_or(0).saturating_sub(bytes));
@@ -82,7 +82,7 @@ impl Progress {
         }
     }
 
-    /// Something went wrong that does not end the command.
+    /// Reports a failure that does not end the command.
     pub(crate) fn warn(&self, line: &str) {
         self.note(&format!("numpush: {line}"));
     }

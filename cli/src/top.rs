@@ -11,7 +11,7 @@ use crate::output::out;
 use crate::terminal::{self, Keys};
 use crate::{interrupt, shm};
 
-/// How often keys and signals are looked for.
+/// How often it looks for keys and signals.
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(args: &Top) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Where a format's reader finds its bytes.
+//! The bytes that the reader of a format reads.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -48,12 +48,12 @@ impl Input {
         })
     }
 
-    /// Bytes of a regular file; of a pipe they are not known.
+    /// Bytes of a regular file; `None` for a pipe.
     pub(crate) fn len(&self) -> Option<u64> {
         self.len
     }
 
-    /// A file that can be read from any place: a pipe is read to its end first.
+    /// A file that can be read from any position. A pipe is read to its end first.
     pub(crate) fn into_file(self, path: &Path) -> Result<File, Failure> {
         let failed = "cannot read";
         match self.file {

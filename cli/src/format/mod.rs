@@ -72,7 +72,7 @@ fn one(read: impl FnOnce() -> Result<Message<'static>, Failure> + Send + 'static
     Box::new(std::iter::once_with(read))
 }
 
-/// Looks at the beginning of a file, so that what is wrong with it is known before anything is sent.
+/// Checks the beginning of a file, so that a fault is known before anything is sent.
 pub(crate) fn check(path: &Path, named: Option<Format>) -> Result<(), Failure> {
     let format = Format::of(path, named)?;
     // A pipe can be read only once.

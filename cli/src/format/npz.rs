@@ -38,7 +38,7 @@ pub(crate) struct Archive {
     names: HashSet<String>,
 }
 
-/// A zip file is sought in; what cannot be is written at the end, in one piece.
+/// A zip file needs seeks. Where the output cannot seek, the file is made in memory and written in one piece.
 enum Target {
     File(Output),
     Memory(Cursor<Vec<u8>>, Output),

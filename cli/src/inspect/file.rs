@@ -12,7 +12,7 @@ use super::message::of_header;
 use crate::failure::Failure;
 use crate::format::{Input, Layout, checked};
 
-/// What a file holds, and what is wrong with it: a file that was cut says what it holds all the same.
+/// What a file holds, and what is wrong with it. A file that was cut has both.
 pub(super) fn of_file(path: &Path) -> Result<(Value, Option<Failure>), Failure> {
     let mut file = Input::open(path)?.into_file(path)?;
     let failed = || Failure::file(path, "cannot read");

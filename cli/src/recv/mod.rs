@@ -79,7 +79,7 @@ struct Inbox<'a> {
     bytes: u64,
     /// Connections that have not ended.
     open: u64,
-    /// Senders that have said that they are done.
+    /// Senders that have reported that nothing more comes.
     done: u64,
     /// Why a sender that had begun was not done.
     lost: Option<Failure>,
@@ -143,7 +143,7 @@ impl Inbox<'_> {
         } else if self.is_one_file || self.args.connect || failure.is_out_of_memory() {
             return Err(self.of_file(failure));
         } else {
-            // One peer that fails ends its connection, not ours; but what it had begun is not whole.
+            // A peer that fails ends its own connection only. What it had begun is not whole.
             self.progress.warn(&failure.chain());
             if sent > 0 {
                 self.lost = Some(failure);
@@ -182,7 +182,7 @@ impl Inbox<'_> {
         let otherwise = self.sink.keep(message, count)?;
         self.count = count;
         if self.number == Some(count) {
-            // The last one: what all of them wait for is written before it is acknowledged.
+            // An output for all messages is finished before the last of them is acknowledged.
             self.sink.finish()?;
         }
         self.bytes += transfer.bytes;

@@ -16,7 +16,7 @@ use crate::interrupt::STEP;
 pub(super) enum Event {
     /// A peer has connected.
     Joined,
-    /// A peer has sent a message. Whether it could be kept is the answer; the next one waits for it.
+    /// A peer has sent a message. `kept` returns whether it was written; the peer's next message waits for that.
     Message {
         received: Box<Received>,
         kept: SyncSender<bool>,
@@ -36,7 +36,7 @@ pub(super) struct Peers {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How long connections may take to say goodbye. A thread in a call of the library that takes longer is left alone.
+/// How long connections may take to close. A thread in a call that takes longer is left to itself.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Errors in a row after which a connection that stands for many peers is given up.
@@ -107,7 +107,7 @@ impl Peer {
     fn accept(&self, mut listener: Listener, is_shared: bool) {
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
         while !self.is_stopped() {
-            // The first one is with all peers: there is no second.
+            // A shared connection is with all peers: there is no second one.
             if is_shared && !threads.is_empty() {
                 thread::sleep(STEP);
                 continue;
@@ -144,7 +144,7 @@ impl Peer {
         }
     }
 
-    /// Hands on what comes by a connection. One that is shared stands for all peers, and outlives the faults of one.
+    /// Passes on the messages of a connection. A shared connection stands for all peers, and outlives the faults of one.
     fn drain(&self, mut connection: Connection, is_shared: bool) {
         connection.set_timeouts(Some(GOODBYE), Some(STEP));
         let (mut sent, mut troubles) = (0, 0);
@@ -155,7 +155,7 @@ impl Peer {
                     let (kept, is_kept) = mpsc::sync_channel(1);
                     let received = Box::new(received);
                     let _ = self.events.send(Event::Message { received, kept });
-                    // To drop the connection is all that tells the sender of a message that was not kept.
+                    // A dropped connection is how the sender learns of a message that was not written.
                     if is_kept.recv() != Ok(true) {
                         return;
                     }

@@ -1,4 +1,4 @@
-//! Where received messages go.
+//! Outputs for received messages.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    /// Opens the output, so that what is wrong with it is known before anything is received.
+    /// Opens the output, so that a fault is known before anything is received.
     pub(super) fn open(args: &Recv) -> Result<Self, Failure> {
         if args.shm {
             return Ok(Self::Shared(Vec::new()));
@@ -65,7 +65,7 @@ impl Sink {
         Files::open(path, format, csv).map(Self::Files)
     }
 
-    /// Writes the message that came as number `count`. If it had to be written otherwise than asked, how.
+    /// Writes message number `count`. Returns how it was written if that is not as asked.
     pub(super) fn keep(
         &mut self,
         message: Message<'static>,

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::format::{self, CsvOptions, Format};
 use crate::output::Output;
 
-/// Writes a message as asked, or else as a .np file beside it: what was received is not thrown away.
+/// Writes a message as asked, or as a .np file beside the output: no received message is thrown away.
 pub(super) fn write(
     mut output: Output,
     format: Format,

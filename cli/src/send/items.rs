@@ -22,11 +22,11 @@ pub(super) struct Items<'a> {
     csv: CsvOptions,
     names: std::slice::Iter<'a, String>,
     attributes: Vec<(String, String)>,
-    /// The file at hand.
+    /// The file that is being read.
     current: Option<(&'a str, Messages)>,
 }
 
-/// A name, the attributes that belong to it, and what has it or why it cannot be sent.
+/// An item's name, its attributes, and the item or why it cannot be sent.
 pub(super) struct Next<'a> {
     pub(super) name: &'a str,
     pub(super) item: Result<Item, Failure>,
@@ -43,7 +43,7 @@ impl<'a> Items<'a> {
         })
     }
 
-    /// Looks at the beginning of each file, so that what is wrong with it is known before anything is sent.
+    /// Checks the beginning of each file, so that a fault is known before anything is sent.
     pub(super) fn check(&self) -> Result<(), Failure> {
         self.names
             .clone()

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     {
         return Err(failure);
     }
-    // A sender that fails must not look like one that is done: dropped, a connection is closed in good order.
+    // A sender that fails must not look like one that is done. A dropped connection closes in good order, so it is not dropped.
     let mut connection = ManuallyDrop::new(connect(args, &endpoint, timeout)?);
     connection.set_timeouts(timeout, timeout);
     let (mut sent, mut failed) = (0_u64, 0_u64);
@@ -89,7 +89,7 @@ fn connect(args: &Send, endpoint: &str, timeout: Option<Duration>) -> Result<Con
         interrupt::check()?;
         match listener.accept_for(STEP).map_err(Failure::from) {
             Err(failure) if failure.is_timeout() => {}
-            // One peer that cannot be understood ends its connection, not ours.
+            // A peer that breaks the protocol ends its own connection only.
             Err(failure) if !failure.ends_the_listener() => warn(&failure),
             result => return result,
         }
@@ -118,14 +118,14 @@ fn send(
     };
     match item {
         Item::Read(message) => send(&items.with_attributes(name, message)),
-        // Readers may go on; a writer waits until the peer has it all.
+        // Under the read lock others may read; a writer waits until the peer has everything.
         Item::Shared(shared) => {
             shared.with_message(|message| send(&items.with_attributes(name, message.clone())))?
         }
     }
 }
 
-/// True if the next message may well be sent.
+/// True if the next message may be sent all the same.
 fn is_items(failure: &Failure) -> bool {
     match failure.connection() {
         Some(error) => error.is_recoverable() && !failure.is_timeout(),
