@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use numpush::shm::{MachineMemory, machine_memory};
+use numpush::shm::{MachineMemory, MachineVersions, machine_memory, machine_versions};
 use serde_json::{Value, json};
 
 use crate::args::Doctor;
@@ -38,7 +38,10 @@ impl Finding {
 
 pub(crate) fn run(args: &Doctor) -> Result<(), Failure> {
     let machine = machine_memory();
+    let versions = machine_versions();
     let findings = [
+        kernel(&versions),
+        c_library(&versions),
         memory(&machine),
         group(&machine),
         shared_folder(&machine),
@@ -79,6 +82,62 @@ fn read(path: &str) -> Option<String> {
 
 fn bytes(number: u64) -> String {
     size(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// What a program cannot do on versions before one, from the newest version on.
+type Since = &'static [((u32, u32), &'static str)];
+
+const KERNELS: Since = &[
+    (
+        (5, 14),
+        "pages are touched one by one, because only Linux 5.14 maps many at once: the first use of memory is slower",
+    ),
+    (
+        (5, 1),
+        "only Linux 5.1 can lend memory that its owner goes on to write: unix connections copy plain arrays",
+    ),
+    ((4, 18), "numpush is made for Linux 4.18 and newer: update"),
+];
+
+const GNU_C_LIBRARIES: Since = &[
+    (
+        (2, 30),
+        "only glibc 2.30 waits for locks by the monotonic clock: a timeout is late when the wall clock is set back",
+    ),
+    ((2, 28), "numpush is made for glibc 2.28 and newer: update"),
+];
+
+fn kernel(versions: &MachineVersions) -> Finding {
+    match &versions.kernel {
+        Ok(release) => version("kernel", release, KERNELS),
+        Err(error) => Finding::limit("kernel", format!("unknown: {error}"), "see uname -r"),
+    }
+}
+
+fn c_library(versions: &MachineVersions) -> Finding {
+    const WHAT: &str = "C library";
+    match &versions.gnu_c_library {
+        Some(found) => version(WHAT, found, GNU_C_LIBRARIES),
+        None => Finding::fine(WHAT, "not glibc".into()),
+    }
+}
+
+/// The oldest thing that `found` lacks is what matters most.
+fn version(what: &'static str, found: &str, since: Since) -> Finding {
+    let number = major_and_minor(found);
+    let lacks = since.iter().rev().find(|(from, _)| number < *from);
+    match lacks {
+        Some((_, fix)) => Finding::limit(what, found.into(), fix),
+        None => Finding::fine(what, found.into()),
+    }
+}
+
+/// The first two numbers of a version such as `4.18.0-553.el8`.
+fn major_and_minor(version: &str) -> (u32, u32) {
+    let mut numbers = version
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn memory(machine: &MachineMemory) -> Finding {
@@ -214,4 +273,26 @@ fn processors() -> Finding {
         "processors",
         format!("{count}: more workers than that wait for each other"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_versions_are_named_with_what_they_lack() {
+        let fix = |found, since| version("it", found, since).fix;
+        assert_eq!(fix("6.18.44-fc-v669", KERNELS), None);
+        assert_eq!(fix("5.14.0-427.el9", KERNELS), None);
+        assert!(fix("5.10.0", KERNELS).unwrap().contains("5.14"));
+        assert!(
+            fix("4.18.0-553.el8.x86_64", KERNELS)
+                .unwrap()
+                .contains("5.1 ")
+        );
+        assert!(fix("3.10.0", KERNELS).unwrap().contains("update"));
+        assert_eq!(fix("2.36", GNU_C_LIBRARIES), None);
+        assert!(fix("2.28", GNU_C_LIBRARIES).unwrap().contains("2.30"));
+        assert!(fix("2.17", GNU_C_LIBRARIES).unwrap().contains("update"));
+    }
 }

@@ -26,6 +26,7 @@ mod seal;
 mod socket;
 mod sync;
 mod transfer;
+mod version;
 mod worker;
 
 pub use connect::connect_abstract;
@@ -53,6 +54,7 @@ pub use socket::{
 };
 pub use sync::lock;
 pub use transfer::{send_file, splice};
+pub use version::{gnu_c_library, kernel_release};
 pub use worker::{
     end_process, ignore_interrupt, is_hung_up, kill, take_standard_input, wait_for_hangup,
 };

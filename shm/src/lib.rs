@@ -55,7 +55,7 @@ pub use frame::{
     SharedFrame, StringColumn,
 };
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
-pub use machine::{MachineMemory, MemoryGroup, machine_memory};
+pub use machine::{MachineMemory, MachineVersions, MemoryGroup, machine_memory, machine_versions};
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::{NamedMemory, reap};
 pub use numpush_shm_core::{

@@ -27,6 +27,24 @@ pub struct MemoryGroup {
     pub used: u64,
 }
 
+/// The kernel and the C library that the program runs with.
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct MachineVersions {
+    /// The kernel's release, such as `6.18.2-amd64`, or why that is not known.
+    pub kernel: io::Result<String>,
+    /// The version of the GNU C library, such as `2.36`; `None` with another C library.
+    pub gnu_c_library: Option<String>,
+}
+
+/// Returns the versions of the kernel and of the C library. numpush works from Linux 4.18 and glibc 2.28 on.
+pub fn machine_versions() -> MachineVersions {
+    MachineVersions {
+        kernel: os::kernel_release(),
+        gnu_c_library: os::gnu_c_library(),
+    }
+}
+
 /// Asks the kernel how much memory there is for sharing.
 ///
 /// ```

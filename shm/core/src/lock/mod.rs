@@ -2,6 +2,7 @@
 
 mod acquire;
 mod atomic;
+mod clocklock;
 mod error;
 mod guards;
 mod held;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use crate::lock::clocklock::lock_until;
 use crate::lock::identity::this_thread;
 
 /// A pthread mutex: robust, process-shared, of the NORMAL type; pthread_mutexattr_setrobust(3).
@@ -59,16 +60,6 @@ pub struct Holder {
     pub held_for: Duration,
 }
 
-// glibc 2.30; the `libc` crate does not declare it. timedlock would wait by the wall clock, which may be set.
-#[cfg(target_env = "gnu")]
-unsafe extern "C" {
-    fn pthread_mutex_clocklock(
-        mutex: *mut libc::pthread_mutex_t,
-        clock: libc::clockid_t,
-        until: *const libc::timespec,
-    ) -> libc::c_int;
-}
-
 impl Robust {
     /// Makes it a mutex that nobody holds.
     ///
@@ -107,28 +98,10 @@ impl Robust {
         let result = match deadline {
             // SAFETY: invariants 1 and 2.
             None => unsafe { libc::pthread_mutex_lock(self.mutex.get()) },
-            Some(deadline) => self.lock_until(deadline),
+            // SAFETY: invariants 1 and 2.
+            Some(deadline) => unsafe { lock_until(self.mutex.get(), deadline) },
         };
         self.taken(result)
-    }
-
-    #[cfg(target_env = "gnu")]
-    fn lock_until(&'static self, deadline: Duration) -> libc::c_int {
-        let until = timespec(deadline);
-        // SAFETY: invariants 1 and 2; `until` lives as long as the call.
-        unsafe {
-            pthread_mutex_clocklock(self.mutex.get(), libc::CLOCK_MONOTONIC, &raw const until)
-        }
-    }
-
-    #[cfg(not(target_env = "gnu"))]
-    fn lock_until(&'static self, deadline: Duration) -> libc::c_int {
-        let left = deadline.saturating_sub(now());
-        let until = timespec(
-            clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from) + left,
-        );
-        // SAFETY: invariants 1 and 2; `until` lives as long as the call.
-        unsafe { libc::pthread_mutex_timedlock(self.mutex.get(), &raw const until) }
     }
 
     /// What the C library's answer means, with the mutex made consistent if its holder died.
@@ -186,14 +159,6 @@ fn check(result: libc::c_int) -> std::io::Result<()> {
         Ok(())
     } else {
         Err(std::io::Error::from_raw_os_error(result))
-    }
-}
-
-fn timespec(time: Duration) -> libc::timespec {
-    let seconds = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
-    libc::timespec {
-        tv_sec: seconds,
-        tv_nsec: time.subsec_nanos().into(),
     }
 }
 
