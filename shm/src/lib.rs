@@ -64,7 +64,8 @@ pub use numpush_shm_core::{
 };
 pub use object::{Handle, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners};
 pub use pool::{
-    HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered,
+    HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, TaskFunction,
+    TaskOptions, Tasks, Unordered,
 };
 pub use value::SharedValue;
 
