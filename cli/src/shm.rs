@@ -122,10 +122,7 @@ fn pids(pids: &[u32]) -> String {
 }
 
 fn lock(lock: &LockReport) -> String {
-    let readers = |verb: &str| {
-        let all: Vec<u32> = lock.readers.iter().map(|(pid, _)| *pid).collect();
-        format!("{verb} by {}", pids(&all))
-    };
+    let readers = |verb: &str| format!("{verb} by {}", pids(&lock.readers));
     match (&lock.writer, &lock.poison) {
         (Some((pid, held)), _) if lock.partitioned => {
             format!("in parts by {pid} for {held:.1?}, {}", readers("worked on"))
@@ -193,7 +190,7 @@ fn details(owner: &OwnerReport, value: &ObjectReport) -> String {
             lock(one)
         ));
         lines.extend(one.poison.iter().map(|poison| format!("    {poison}")));
-        let inside = |(pid, held): &(u32, _)| format!("    process {pid} is inside for {held:.1?}");
+        let inside = |pid: &u32| format!("    process {pid} is inside");
         lines.extend(one.readers.iter().map(inside));
         lines.extend(
             one.waiting

@@ -5,37 +5,9 @@ use std::ops::Range;
 use bytemuck::Pod;
 use ndarray::{ArrayViewMut, Dimension, RawArrayViewMut, ShapeBuilder};
 
-use crate::lock::{ReadHold, WriteHold};
+use crate::lock::{PartHold, WriteHold};
 use crate::memory::{Locked, MemoryRange, RangeInUse};
-
-/// Items `range` of `len` items when they are dealt to `parts` as evenly as multiples of `grain` allow.
-///
-/// The parts of one division are disjoint and together are all items.
-///
-/// # Panics
-/// If there are no parts or the grain is zero.
-pub fn part_range(len: usize, parts: usize, number: usize, grain: usize) -> Range<usize> {
-    assert!(
-        number < parts && grain > 0,
-        "part {number} of {parts} in grains of {grain}"
-    );
-    let grains = len.div_ceil(grain);
-    let (each, more) = (grains / parts, grains % parts);
-    let start = each * number + number.min(more);
-    let end = start + each + usize::from(number < more);
-    (start * grain).min(len)..(end * grain).min(len)
-}
-
-/// How guarded bytes are divided: as items of `item` bytes each, dealt in multiples of `grain` items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartRange {
-    /// Number of parts.
-    pub parts: usize,
-    /// The part that is meant.
-    pub number: usize,
-    /// Items are dealt in multiples of this.
-    pub grain: usize,
-}
+use crate::part_range::{PartRange, part_range};
 
 impl MemoryRange<Locked> {
     /// The same part of several runs of bytes, each with its number of items, to write.
@@ -47,7 +19,7 @@ impl MemoryRange<Locked> {
     /// If the locks held are others, if bytes are not whole items, or if two runs overlap.
     pub fn part_bytes_mut<'a>(
         all: &[(&'a Self, PartRange, usize)],
-        whole: &'a ReadHold,
+        whole: &'a PartHold,
         part: &'a mut WriteHold,
     ) -> Result<Vec<&'a mut [u8]>, RangeInUse> {
         let runs: Vec<&Self> = all.iter().map(|(one, ..)| *one).collect();
@@ -60,7 +32,7 @@ impl MemoryRange<Locked> {
                 "{bytes} bytes of {items} items"
             );
             let item = bytes / items;
-            let base = one.part_pointer(whole, part, division.number)?;
+            let base = one.part_pointer(whole, part, *division, [*items, 0])?;
             let Range { start, end } =
                 part_range(*items, division.parts, division.number, division.grain);
             // SAFETY: a division lies inside the items, and these inside the mapped bytes.
@@ -84,7 +56,7 @@ impl MemoryRange<Locked> {
     /// If the locks held are others, or if the bytes are not the elements of such an array.
     pub fn part_view_mut<'a, T: Pod, D: Dimension>(
         &'a self,
-        whole: &'a ReadHold,
+        whole: &'a PartHold,
         part: &'a mut WriteHold,
         division: PartRange,
         shape: &D,
@@ -101,7 +73,9 @@ impl MemoryRange<Locked> {
             "an array of shape {:?}",
             shape.slice()
         );
-        let base = self.part_pointer(whole, part, division.number)?.cast::<T>();
+        let base = self
+            .part_pointer(whole, part, division, [shape[axis], axis])?
+            .cast::<T>();
         assert!(base.is_aligned(), "elements at {base:?}");
         let Range { start, end } =
             part_range(shape[axis], division.parts, division.number, division.grain);
@@ -139,30 +113,6 @@ mod tests {
     use ndarray::Dim;
 
     #[test]
-    fn divisions_are_disjoint_and_whole() {
-        for (len, parts, grain) in [
-            (10, 3, 1),
-            (0, 2, 1),
-            (2, 5, 1),
-            (1000, 3, 64),
-            (64, 2, 64),
-            (7, 7, 2),
-        ] {
-            let mut next = 0;
-            for number in 0..parts {
-                let part = part_range(len, parts, number, grain);
-                assert!(
-                    part.start == next || part.is_empty(),
-                    "{part:?} of {len} in {parts}"
-                );
-                assert!(part.start.is_multiple_of(grain) || part.is_empty());
-                next = next.max(part.end);
-            }
-            assert_eq!(next, len);
-        }
-    }
-
-    #[test]
     fn parts_of_columns_interleave_without_touching() {
         let pages = SharedPages::new(4096, PageOptions::default()).unwrap();
         let (whole, parts) = (
@@ -174,19 +124,20 @@ mod tests {
             .unwrap()
             .into_locked(whole.lock());
         let mut held = whole.lock().write(LockOptions::default()).unwrap();
-        let epoch = held.hand_out_parts();
+        let division = PartRange {
+            parts: 2,
+            number: 0,
+            grain: 1,
+        };
+        let epoch = held.hand_out_parts(division.division(1));
         let shape = Dim([3, 4]);
         let work = |block: &OwnedLock, number: usize| {
             let joined = whole
                 .lock()
-                .join_parts(epoch, LockOptions::default())
+                .join_parts(epoch, division.division(1))
                 .unwrap();
             let mut own = block.lock().write(LockOptions::default()).unwrap();
-            let division = PartRange {
-                parts: 2,
-                number,
-                grain: 1,
-            };
+            let division = PartRange { number, ..division };
             let mut view =
                 guarded.part_view_mut::<u64, _>(&joined, &mut own, division, &shape, 1)?;
             assert_eq!(view.shape(), [3, 2]);

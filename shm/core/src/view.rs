@@ -9,9 +9,9 @@ use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use smallvec::SmallVec;
 
-use crate::lock::{Poison, ReadHold, WriteHold};
+use crate::lock::{PartHold, Poison, ReadHold, WriteHold};
 use crate::memory::{Double, Locked, MemoryRange, RangeInUse};
-use crate::partition::PartRange;
+use crate::part_range::PartRange;
 
 /// An array while its lock is held for reading.
 ///
@@ -42,7 +42,7 @@ pub struct WriteGuard<'a, T, D> {
 pub struct PartGuard<'a, T, D> {
     view: ArrayViewMut<'a, T, D>,
     _part: WriteHold,
-    _whole: ReadHold,
+    _whole: PartHold,
 }
 
 impl<T, D> WriteGuard<'_, T, D> {
@@ -121,7 +121,7 @@ pub fn write_guard<'a, T: Pod, D: Dimension>(
 /// As [`MemoryRange::part_view_mut`].
 pub fn part_guard<'a, T: Pod, D: Dimension>(
     guarded: &'a MemoryRange<Locked>,
-    whole: ReadHold,
+    whole: PartHold,
     mut part: WriteHold,
     division: PartRange,
     shape: &D,

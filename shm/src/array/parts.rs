@@ -129,6 +129,6 @@ impl<T: Element + Pod, D: Dimension> Part<SharedArray<T, D>> {
         let guarded = &array.spans().locked()[0];
         let shape = &array.layout().shape;
         let axis = self.axis_number();
-        part_guard(guarded, whole, part, share.range, shape, axis).map_err(|_| LockError::OtherLock)
+        part_guard(guarded, whole, part, share.range, shape, axis).map_err(|_| LockError::OtherPart)
     }
 }

@@ -38,8 +38,8 @@ pub struct SharedArray<T, D> {
     pub(super) object: Object<TypedArray<T, D>>,
 }
 
-/// Most row locks of an array. Each takes 1.3 KiB, and a lock of the whole array takes all of them.
-const MAX_ROW_LOCKS: usize = 32;
+/// Most row locks of an array. Each takes 320 bytes, and a lock of the whole array takes all of them.
+const MAX_ROW_LOCKS: usize = 256;
 
 impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// Makes an array of zeros, in C order.
@@ -89,11 +89,11 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     }
 
     /// Gives every `rows / locks` rows a lock of their own, so that writers of different rows do not wait for each
-    /// other. A lock of the whole array then takes all of them. `locks` is 1 to 32.
+    /// other. A lock of the whole array then takes all of them. `locks` is 1 to 256.
     ///
     /// # Errors
     /// The array, and one of: [`Error::InUse`] unless this is the only handle to it; [`Error::Division`] if it has no
-    /// rows, more than 32 locks are asked for, it has row locks already, or it is not in C order.
+    /// rows, more than 256 locks are asked for, it has row locks already, or it is not in C order.
     pub fn with_row_locks(self, locks: usize) -> Result<Self, ConvertError<Self>> {
         let shape = self.shape();
         let rows = shape.first().copied().unwrap_or(0);
@@ -101,7 +101,7 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         let why = if parts == 0 {
             Some("rows and locks are at least one")
         } else if locks > MAX_ROW_LOCKS {
-            Some("an array has at most 32 row locks")
+            Some("an array has at most 256 row locks")
         } else if !self.layout().is_c_order() {
             Some("its elements are not in C order (row-major)")
         } else if self.spans().locked().len() != 1 {

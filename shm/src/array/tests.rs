@@ -103,10 +103,11 @@ fn what_does_not_fit_is_refused_by_name() {
 #[test]
 fn a_thread_is_not_let_wait_for_itself() {
     let shared = SharedArray::<f64, Ix1>::zeros(&arena(), 4).unwrap();
-    let read = shared.read().unwrap();
-    assert!(matches!(shared.read(), Err(LockError::WouldDeadlock)));
-    assert!(matches!(shared.write(), Err(LockError::WouldDeadlock)));
+    let (read, again) = (shared.read().unwrap(), shared.read().unwrap());
+    assert_eq!(read.view(), again.view(), "to read twice waits for nobody");
     drop(read);
+    assert!(matches!(shared.write(), Err(LockError::WouldDeadlock)));
+    drop(again);
     let _write = shared.write().unwrap();
     assert!(matches!(shared.read(), Err(LockError::WouldDeadlock)));
 }

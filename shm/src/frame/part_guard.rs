@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 use numpush_message::Element;
-use numpush_shm_core::{Locked, MemoryRange, PartRange, ReadHold, WriteHold, part_range};
+use numpush_shm_core::{Locked, MemoryRange, PartHold, PartRange, WriteHold, part_range};
 
 use crate::elements::elements_mut;
 use crate::error::Error;
@@ -20,7 +20,7 @@ pub struct FramePartGuard<'a> {
     range: PartRange,
     // Dropped in this order: the part is whole before its worker leaves the frame.
     part: WriteHold,
-    whole: ReadHold,
+    whole: PartHold,
 }
 
 /// The bytes of a column's values, and those of its bitmap if it has one.
@@ -30,7 +30,7 @@ impl<'a> FramePartGuard<'a> {
     pub(super) fn new(
         frame: &'a SharedFrame,
         range: PartRange,
-        whole: ReadHold,
+        whole: PartHold,
         part: WriteHold,
     ) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl<'a> FramePartGuard<'a> {
         }
         let parts = MemoryRange::<Locked>::part_bytes_mut(&wanted, &self.whole, &mut self.part);
         let parts = parts.map_err(|_| Error::InUse {
-            what: "this process knows the part under another lock",
+            what: "this process knows the part under another lock, or divided in another way",
         })?;
         let mut parts = parts.into_iter();
         let take = |column: &&ColumnDescription| {

@@ -16,7 +16,7 @@ impl Value {
     /// The value as another process opens it.
     pub(super) fn offer(&self) -> Result<OpenReply, Error> {
         let owned = self.owned("offer it")?;
-        let index = |lock: RobustRwLock| {
+        let index = |lock: &RobustRwLock| {
             let is_it = |owned: &numpush_shm_core::OwnedLock| owned.lock().id() == lock.id();
             owned.locks.iter().position(is_it).unwrap_or(usize::MAX)
         };
@@ -46,7 +46,7 @@ pub(super) fn open_spans(
     }
     let mut runs = Vec::with_capacity(offer.spans.len());
     for span in &offer.spans {
-        let lock = *locks
+        let lock: &RobustRwLock = locks
             .get(span.lock)
             .ok_or_else(|| malformed("a span under a lock that the offer does not have"))?;
         let (pages, range) = open_run(span, fetch)?;
@@ -62,7 +62,7 @@ pub(super) fn open_spans(
             pages.join_double(range, lock).map_err(in_use)?,
         )));
     }
-    let guard = |(pages, range, lock): (Arc<SharedPages>, _, _)| {
+    let guard = |(pages, range, lock): (Arc<SharedPages>, _, &RobustRwLock)| {
         pages.join_locked(range, lock).map_err(in_use)
     };
     let spans: Vec<_> = runs.map(guard).collect::<Result<_, _>>()?;

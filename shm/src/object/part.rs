@@ -8,7 +8,6 @@ use std::vec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
-use crate::object::enclosed;
 use crate::object::raw::RawObject;
 use crate::object::share::{Share, ShareOffer};
 
@@ -50,7 +49,6 @@ pub struct Part<V> {
     // Dropped before the value: see `Share`.
     share: Share,
     value: V,
-    axis: usize,
 }
 
 /// A kind of value that can be divided: arrays and frames are.
@@ -61,13 +59,6 @@ pub(crate) trait Divide: Clone {
     fn divisible(raw: &Arc<RawObject>, axis: usize, grain: usize) -> Result<Self, Error>;
 }
 
-/// A part as processes send it to each other.
-#[derive(Serialize, Deserialize)]
-struct PartOffer {
-    share: ShareOffer,
-    axis: usize,
-}
-
 /// Locks `value` and divides it along `axis`, in multiples of `grain`, into as many parts as there are `bytes`: the bytes
 /// that each part may write.
 pub(crate) fn divide<V: Divide>(
@@ -76,11 +67,10 @@ pub(crate) fn divide<V: Divide>(
     grain: usize,
     bytes: Vec<Range<usize>>,
 ) -> Result<Partition<V>, Error> {
-    let shares = Share::divide(value.raw(), grain, bytes)?;
+    let shares = Share::divide(value.raw(), axis, grain, bytes)?;
     let part = |share| Part {
         share,
         value: value.clone(),
-        axis,
     };
     let parts: Vec<Part<V>> = shares.into_iter().map(part).collect();
     Ok(Partition {
@@ -104,7 +94,7 @@ impl<V> Part<V> {
 
     /// The axis along which the value was divided; 0 for a frame.
     pub(crate) fn axis_number(&self) -> usize {
-        self.axis
+        self.share.axis
     }
 }
 
@@ -125,25 +115,20 @@ impl<V> ExactSizeIterator for Partition<V> {}
 impl<V: Divide> Serialize for Part<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let share = self.share.offer().map_err(serde::ser::Error::custom)?;
-        enclosed::note(self.share.value());
-        let offer = PartOffer {
-            share,
-            axis: self.axis,
-        };
-        offer.serialize(serializer)
+        share.serialize(serializer)
     }
 }
 
 impl<'de, V: Divide> Deserialize<'de> for Part<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let PartOffer { share, axis } = PartOffer::deserialize(deserializer)?;
+        let share = ShareOffer::deserialize(deserializer)?;
         let open = || {
             let share = Share::open(share)?;
-            let value = V::divisible(share.value(), axis, share.range.grain)?;
+            let value = V::divisible(share.value(), share.axis, share.range.grain)?;
             Ok::<_, Error>((share, value))
         };
         let (share, value) = open().map_err(serde::de::Error::custom)?;
-        Ok(Self { share, value, axis })
+        Ok(Self { share, value })
     }
 }
 
@@ -153,7 +138,7 @@ impl<V> fmt::Debug for Part<V> {
         write!(
             f,
             "Part({} of {}, axis {})",
-            range.number, range.parts, self.axis
+            range.number, range.parts, self.share.axis
         )
     }
 }

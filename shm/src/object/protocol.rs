@@ -154,8 +154,8 @@ pub struct ObjectReport {
 pub struct LockReport {
     /// The process that writes, or that has handed out parts, and for how long.
     pub writer: Option<(u32, Duration)>,
-    /// The processes that read, or work on parts, and for how long.
-    pub readers: Vec<(u32, Duration)>,
+    /// The processes that read, or work on parts. One that does so in several threads is named for each.
+    pub readers: Vec<u32>,
     /// What an unfinished write left.
     pub poison: Option<String>,
     /// True if parts are handed out.

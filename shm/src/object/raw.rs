@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::object::handle::Handle;
 use crate::object::lessees::Lessees;
 use crate::object::protocol::Description;
+use crate::object::quarantine;
 use crate::object::spans::Spans;
 
 /// A shared value in a process.
@@ -208,7 +209,7 @@ impl Value {
     }
 
     /// The first lock.
-    pub(crate) fn lock(&self) -> RobustRwLock {
+    pub(crate) fn lock(&self) -> &RobustRwLock {
         self.spans.lock()
     }
 }
@@ -245,11 +246,12 @@ fn into_claimed(
     let mut claims: Vec<(MemoryRange<Owned>, RobustRwLock)> = Vec::with_capacity(spans.len());
     let mut rest = spans.into_iter();
     while let Some(span) = rest.next() {
-        let lock = span.lock();
+        let lock = span.lock().clone();
         match span.into_owned() {
             Ok(claim) => claims.push((claim, lock)),
             Err(span) => {
-                let back = |(claim, lock): (MemoryRange<Owned>, _)| claim.into_locked(lock);
+                let back =
+                    |(claim, lock): (MemoryRange<Owned>, RobustRwLock)| claim.into_locked(&lock);
                 let taken = claims.into_iter().map(back);
                 return Err(taken.chain([span]).chain(rest).collect());
             }
@@ -268,8 +270,12 @@ impl Drop for Kept {
 
 impl Drop for OwnedState {
     fn drop(&mut self) {
-        if self.forks == forks() {
-            register(|all| all.remove(&self.number));
+        if self.forks != forks() {
+            return;
+        }
+        register(|all| all.remove(&self.number));
+        if let Some(locks) = Arc::get_mut(&mut self.locks) {
+            quarantine::retire(locks, &mut self.reservations);
         }
     }
 }

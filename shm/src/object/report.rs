@@ -75,16 +75,21 @@ fn without_pages(value: &Value, owner: OwnerName) -> Option<ObjectReport> {
     })
 }
 
-fn of_lock(lock: RobustRwLock) -> LockReport {
+fn of_lock(lock: &RobustRwLock) -> LockReport {
     let state = lock.state();
-    let who = |holder: Holder| (holder.pid, holder.held_for);
+    let who = |holder: Holder| (holder.pid, holder.held_for.unwrap_or_default());
     // A writer that is inside has made the epoch odd: that is poison only when no writer is inside.
     let inside = state.writer.is_some_and(|holder| is_alive(holder.pid));
     let poison = state.poison.filter(|_| !inside);
     let waiting = state.waiting.into_iter().filter(|&pid| is_alive(pid));
     LockReport {
         writer: state.writer.map(who),
-        readers: state.readers.into_iter().map(who).collect(),
+        readers: state
+            .readers
+            .iter()
+            .map(|holder| holder.pid)
+            .filter(|&pid| is_alive(pid))
+            .collect(),
         poison: poison.map(|poison| poison.to_string()),
         partitioned: state.partitioned,
         waiting: waiting.collect(),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use numpush_shm_core::{
-    LockError, LockOptions, OwnedLock, PartRange, Poison, ReadHold, RobustRwLock, WriteHold,
+    LockError, LockOptions, OwnedLock, PartHold, PartRange, Poison, RobustRwLock, WriteHold,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,7 @@ pub(crate) struct Share {
     lock: RobustRwLock,
     offer: LockOffer,
     epoch: u64,
+    pub(crate) axis: usize,
     pub(crate) range: PartRange,
 }
 
@@ -43,16 +44,18 @@ pub(super) struct ShareOffer {
     handle: Handle,
     lock: LockOffer,
     epoch: u64,
+    axis: usize,
     parts: usize,
     number: usize,
     grain: usize,
 }
 
 impl Share {
-    /// Locks `value` and divides it, in multiples of `grain` items, into as many parts as there are `bytes`: the bytes
+    /// Locks `value` and divides it along `axis`, in multiples of `grain` items, into as many parts as there are `bytes`: the bytes
     /// that each part may write.
     pub(super) fn divide(
         value: &Arc<RawObject>,
+        axis: usize,
         grain: usize,
         bytes: Vec<Range<usize>>,
     ) -> Result<Vec<Self>, Error> {
@@ -61,8 +64,16 @@ impl Share {
         let locks: Result<Vec<OwnedLock>, _> = (0..parts).map(|_| OwnedLock::new()).collect();
         let locks = locks.map_err(Error::io("make the locks of parts"))?;
         let mut held = value.lock().write(LockOptions::default())?;
-        let epoch = held.hand_out_parts();
-        let offer = |lock: &OwnedLock| (lock.lock(), LockOffer::new(lock));
+        let whole = PartRange {
+            parts,
+            number: 0,
+            grain,
+        };
+        let epoch = held.hand_out_parts(whole.division(axis));
+        for (number, lock) in (0..).zip(&locks) {
+            lock.mark_part(value.lock(), epoch, number);
+        }
+        let offer = |lock: &OwnedLock| (lock.lock().clone(), LockOffer::new(lock));
         let offers: Vec<(RobustRwLock, LockOffer)> = locks.iter().map(offer).collect();
         let divided = Rc::new(Divided { held, locks, bytes });
         let share = |(number, (lock, offer))| Self {
@@ -71,6 +82,7 @@ impl Share {
             lock,
             offer,
             epoch,
+            axis,
             range: PartRange {
                 parts,
                 number,
@@ -83,8 +95,12 @@ impl Share {
     /// Takes the part's lock, beside workers on other parts. The first hold is that of the whole.
     ///
     /// A poison that was accepted is cleared: a part has one writer at a time, who writes all of it.
-    pub(crate) fn lock(&self, options: LockOptions) -> Result<(ReadHold, WriteHold), LockError> {
-        let whole = self.value.lock().join_parts(self.epoch, options)?;
+    pub(crate) fn lock(&self, options: LockOptions) -> Result<(PartHold, WriteHold), LockError> {
+        let (value, number) = (self.value.lock(), self.range.number as u64);
+        let whole = value.join_parts(self.epoch, self.range.division(self.axis))?;
+        if !self.lock.is_of_part(value, self.epoch, number) {
+            return Err(LockError::OtherPart);
+        }
         let mut part = self.lock.write(options)?;
         part.clear_poison();
         Ok((whole, part))
@@ -104,6 +120,7 @@ impl Share {
             handle: handle_of(&self.value)?,
             lock: self.offer,
             epoch: self.epoch,
+            axis: self.axis,
             parts,
             number,
             grain,
@@ -115,6 +132,7 @@ impl Share {
             handle,
             lock: lock_offer,
             epoch,
+            axis,
             parts,
             number,
             grain,
@@ -133,6 +151,7 @@ impl Share {
             lock,
             offer: lock_offer,
             epoch,
+            axis,
             range: PartRange {
                 parts,
                 number,

@@ -37,7 +37,7 @@ impl Spans {
     }
 
     /// The first lock, which is the only one unless rows have locks of their own.
-    pub(crate) fn lock(&self) -> RobustRwLock {
+    pub(crate) fn lock(&self) -> &RobustRwLock {
         match self {
             Self::Locked(spans) => spans[0].lock(),
             Self::Double(pair) => pair.lock(),
@@ -45,8 +45,8 @@ impl Spans {
     }
 
     /// Every lock, once.
-    pub(crate) fn locks(&self) -> Vec<RobustRwLock> {
-        let mut locks: Vec<RobustRwLock> = match self {
+    pub(crate) fn locks(&self) -> Vec<&RobustRwLock> {
+        let mut locks: Vec<&RobustRwLock> = match self {
             Self::Locked(spans) => spans.iter().map(MemoryRange::<Locked>::lock).collect(),
             Self::Double(pair) => vec![pair.lock()],
         };
@@ -55,7 +55,7 @@ impl Spans {
     }
 
     /// Each run of bytes: its memory, its place there and its lock.
-    pub(crate) fn runs(&self) -> Vec<(&Arc<SharedPages>, &Range<usize>, RobustRwLock)> {
+    pub(crate) fn runs(&self) -> Vec<(&Arc<SharedPages>, &Range<usize>, &RobustRwLock)> {
         match self {
             Self::Locked(spans) => spans
                 .iter()

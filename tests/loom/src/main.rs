@@ -25,7 +25,8 @@ use lock::error::LockError;
 use lock::identity::become_process;
 use lock::options::LockOptions;
 use lock::robust::die;
-use lock::rw::RobustRwLock;
+use lock::rwlock::RobustRwLock;
+use lock::words::Division;
 
 /// Preemptions in one execution. Nine planted faults are found with four, in seconds; each more takes ten times as long.
 const PREEMPTIONS: usize = 4;
@@ -36,6 +37,11 @@ const CASES: &[Case] = &[
     ("readers see whole writes", readers_see_whole_writes),
     ("writers lose nothing", writers_lose_nothing),
     ("a dead writer is reported", a_dead_writer_is_reported),
+    (
+        "a dead reader lets a writer in",
+        a_dead_reader_lets_a_writer_in,
+    ),
+    ("bits of readers come and go", bits_of_readers_come_and_go),
     ("parts exclude readers", parts_exclude_readers),
     ("commits spare readers", commits_spare_readers),
 ];
@@ -82,6 +88,12 @@ impl Words {
     }
 }
 
+const HALVES: Division = Division {
+    parts: 2,
+    grain: 1,
+    axis: 0,
+};
+
 fn wait() -> LockOptions {
     LockOptions::default()
 }
@@ -112,7 +124,7 @@ fn read(lock: RobustRwLock, words: &Words) {
 }
 
 fn readers_see_whole_writes() {
-    let (lock, words) = (lock::new(), Words::new());
+    let (lock, words) = (RobustRwLock::new(), Words::new());
     let writer = spawn(1, move || write(lock, words));
     let reader = spawn(2, move || read(lock, words));
     read(lock, words);
@@ -120,7 +132,7 @@ fn readers_see_whole_writes() {
 }
 
 fn writers_lose_nothing() {
-    let (lock, words) = (lock::new(), Words::new());
+    let (lock, words) = (RobustRwLock::new(), Words::new());
     let other = spawn(2, move || write(lock, words));
     write(lock, words);
     join([other]);
@@ -129,7 +141,7 @@ fn writers_lose_nothing() {
 }
 
 fn a_dead_writer_is_reported() {
-    let (lock, words) = (lock::new(), Words::new());
+    let (lock, words) = (RobustRwLock::new(), Words::new());
     let writer = spawn(2, move || {
         // It never lets go, as a process that is killed does not.
         let _held = ManuallyDrop::new(lock.write(wait()));
@@ -144,16 +156,39 @@ fn a_dead_writer_is_reported() {
     assert!(matches!(lock.read(wait()), Err(LockError::Poisoned(_))));
 }
 
+fn a_dead_reader_lets_a_writer_in() {
+    let (lock, words) = (RobustRwLock::new(), Words::new());
+    let reader = spawn(2, move || {
+        let _held = ManuallyDrop::new(lock.read(wait()));
+        words.assert_whole();
+        die();
+    });
+    write(lock, words);
+    join([reader]);
+}
+
+/// A reader whose bit is set from before comes while one writer clears the bit, and the next looks at it.
+fn bits_of_readers_come_and_go() {
+    let (lock, words) = (RobustRwLock::new(), Words::new());
+    let reader = spawn(2, move || {
+        read(lock, words);
+        read(lock, words);
+    });
+    write(lock, words);
+    write(lock, words);
+    join([reader]);
+}
+
 fn parts_exclude_readers() {
-    let (lock, words) = (lock::new(), Words::new());
+    let (lock, words) = (RobustRwLock::new(), Words::new());
     let reader = spawn(3, move || read(lock, words));
     let Ok(mut held) = lock.write(wait()) else {
         unreachable!("nobody dies")
     };
-    let epoch = held.hand_out_parts();
+    let epoch = held.hand_out_parts(HALVES);
     let worker = spawn(2, move || {
         // The parts may be taken back before it comes.
-        if let Ok(_joined) = lock.join_parts(epoch, wait()) {
+        if let Ok(_joined) = lock.join_parts(epoch, HALVES) {
             words.add();
         }
     });
@@ -165,7 +200,7 @@ fn parts_exclude_readers() {
 
 /// The buffers of three commits, two of which share a place.
 fn commits_spare_readers() {
-    let lock = lock::new();
+    let lock = RobustRwLock::new();
     let buffers: &'static [Words; 2] = Box::leak(Box::default());
     let place = |commit: u64| usize::from(commit & 1 == 1);
     let reader = spawn(2, move || {

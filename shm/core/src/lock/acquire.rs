@@ -2,100 +2,132 @@
 
 use std::sync::atomic::Ordering;
 
+use super::drain::Who;
 use super::error::LockError;
-use super::guards::{CommitHold, MutexHold, ReadHold, WriteHold};
-use super::held;
+use super::guards::{CommitHold, MutexHold, PartHold, ReadHold, WriteHold};
 use super::options::LockOptions;
+use super::place::Place;
+use super::raw::RawLock;
+use super::record::works;
 use super::robust::Acquired;
-use super::rw::RobustRwLock;
+use super::rwlock::RobustRwLock;
+use super::thread::{Entered, Mode, enter, leave};
 use super::wait::Wait;
+use super::words::Division;
 
 impl RobustRwLock {
     /// Takes the lock for reading, beside other readers.
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn read(self, options: LockOptions) -> Result<ReadHold, LockError> {
-        held::enter(self.id(), 1)?;
-        self.enter_shared(options)
-            .map(|slot| ReadHold::new(self, slot, 0))
-            .inspect_err(|_| held::leave(self.id(), 1))
+    #[inline]
+    pub fn read(&self, options: LockOptions) -> Result<ReadHold, LockError> {
+        let raw = self.raw();
+        match enter(self.table(), raw.id(), Mode::Shared)? {
+            Entered::New(place) => match raw.enter_shared(place, options) {
+                Ok(()) => Ok(ReadHold::new(raw, place)),
+                Err(error) => Err(refused(raw, place, error)),
+            },
+            // What this thread reads already stays as it is; but a lock that was retired meanwhile is gone, and poison that
+            // was accepted once is not accepted for good.
+            Entered::Again(place) => {
+                let hold = ReadHold::new(raw, place);
+                raw.check_generation()?;
+                match hold.poison() {
+                    Some(poison) if !options.accept_poison => Err(LockError::Poisoned(poison)),
+                    _ => Ok(hold),
+                }
+            }
+        }
     }
 
     /// Takes the lock for writing, alone.
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn write(self, options: LockOptions) -> Result<WriteHold, LockError> {
-        let mutexes = self.slots.len() + 1;
-        held::enter(self.id(), mutexes)?;
-        let entered = self.enter_exclusive(options);
-        entered
-            .map(|poison| WriteHold::new(self, poison))
-            .inspect_err(|_| held::leave(self.id(), mutexes))
+    pub fn write(&self, options: LockOptions) -> Result<WriteHold, LockError> {
+        let (raw, place) = self.enter_alone()?;
+        raw.enter_exclusive(place, options)
+            .map(|poison| WriteHold::new(raw, place, poison))
+            .map_err(|error| refused(raw, place, error))
     }
 
     /// Takes the lock as a plain mutex, which guards no bytes: what it guards is the caller's, and its to repair.
     ///
     /// # Errors
     /// [`LockError`], never with poison.
-    pub fn mutex(self, options: LockOptions) -> Result<MutexHold, LockError> {
-        held::enter(self.id(), 1)?;
-        let mut wait = Wait::new(self.head, options.timeout);
-        let writer = &self.head.writer;
+    pub fn mutex(&self, options: LockOptions) -> Result<MutexHold, LockError> {
+        let (raw, place) = self.enter_alone()?;
+        let writer = &raw.head.writer;
         let taken = match writer.try_lock() {
-            Some(taken) => Ok(taken),
-            None => wait.for_mutex(writer),
+            Some(taken) => taken,
+            None => Wait::new(place, raw.index, options.timeout)
+                .for_mutex(writer)
+                .map_err(|error| refused(raw, place, error))?,
         };
-        let checked = taken.and_then(|taken| {
-            self.note(taken);
-            writer.record_holder();
-            self.check_generation()
-                .inspect_err(|_| self.unlock_writer())
-                .map(|()| taken == Acquired::OwnerDied)
-        });
-        let owner_died = checked.inspect_err(|_| held::leave(self.id(), 1))?;
-        Ok(MutexHold::new(self, owner_died))
+        raw.note(taken);
+        writer.record_holder();
+        if raw.is_retired() {
+            raw.unlock_writer();
+            return Err(refused(raw, place, LockError::Retired));
+        }
+        Ok(MutexHold::new(raw, place, taken == Acquired::OwnerDied))
     }
 
     /// Takes the lock to write the buffer nobody reads, beside readers of the other.
     ///
     /// # Errors
     /// [`LockError`], never with poison: a commit that was not finished has changed nothing that is read.
-    pub fn commit(self, options: LockOptions) -> Result<CommitHold, LockError> {
-        held::enter(self.id(), 2)?;
-        let mut wait = Wait::new(self.head, options.timeout);
-        let entered = self.lock_writer(&mut wait).and_then(|()| {
-            // A reader that is still in the buffer read before the last commit ends in a slot we pass.
-            let current = self.head.commit.active.load(Ordering::Acquire);
-            let drained = self
+    pub fn commit(&self, options: LockOptions) -> Result<CommitHold, LockError> {
+        let (raw, place) = self.enter_alone()?;
+        let mut wait = Wait::new(place, raw.index, options.timeout);
+        let commits = &raw.head.state.commits;
+        let entered = raw.lock_writer(&mut wait).and_then(|()| {
+            let current = commits.load(Ordering::SeqCst);
+            // Whoever still reads the buffer that is written next read before the last commit.
+            let drained = raw
                 .check_generation()
-                .and_then(|()| self.drain(&mut wait, Some(current)));
-            drained.inspect_err(|_| self.unlock_writer())
+                .and_then(|()| raw.drain(&mut wait, Who::ReadersOfOthersThan(current)));
+            drained.inspect_err(|_| raw.unlock_writer())?;
+            Ok(CommitHold::new(raw, place, current))
         });
-        entered.inspect_err(|_| held::leave(self.id(), 2))?;
-        let active = self.head.commit.active.load(Ordering::Acquire);
-        Ok(CommitHold::new(self, active))
+        entered.map_err(|error| refused(raw, place, error))
     }
 
-    /// Joins the work on parts that were handed out in `epoch`; it lasts until the value is dropped.
+    /// Joins the work on parts that were handed out in `epoch`, when the value was divided in this way.
     ///
     /// # Errors
-    /// [`LockError::Retired`] if the parts were taken back.
-    pub fn join_parts(self, epoch: u64, options: LockOptions) -> Result<ReadHold, LockError> {
-        held::enter(self.id(), 1)?;
-        let mut wait = Wait::new(self.head, options.timeout);
-        let joined = self.take_slot(&mut wait).and_then(|slot| {
-            let current = self.check_generation().is_ok()
-                && self.head.epoch.parts.load(Ordering::Acquire) == epoch;
-            if current {
-                return Ok(slot);
-            }
-            slot.unlock();
+    /// [`LockError::Retired`] if the parts were taken back; [`LockError::OtherPart`] if the value is divided otherwise.
+    pub fn join_parts(&self, epoch: u64, division: Division) -> Result<PartHold, LockError> {
+        let (raw, place) = self.enter_alone()?;
+        let parts = &raw.head.state.parts;
+        place.set(works(raw.index));
+        let entered = raw.be_seen(place, || parts.load(Ordering::SeqCst) == epoch);
+        let joined = if !entered || raw.is_retired() || epoch == 0 {
             Err(LockError::Retired)
-        });
-        joined
-            .map(|slot| ReadHold::new(self, slot, epoch))
-            .inspect_err(|_| held::leave(self.id(), 1))
+        } else if raw.division() != division {
+            Err(LockError::OtherPart)
+        } else {
+            Ok(PartHold::new(raw, place, epoch))
+        };
+        joined.map_err(|error| {
+            place.set(0);
+            refused(raw, place, error)
+        })
     }
+
+    fn enter_alone(&self) -> Result<(&RawLock, Place), LockError> {
+        let raw = self.raw();
+        match enter(self.table(), raw.id(), Mode::Other)? {
+            Entered::New(place) => Ok((raw, place)),
+            Entered::Again(_) => unreachable!("only a reader comes in again"),
+        }
+    }
+}
+
+/// Ends what [`enter`] began.
+#[cold]
+fn refused(raw: &RawLock, place: Place, error: LockError) -> LockError {
+    leave(raw.id(), place, || ());
+    error
 }

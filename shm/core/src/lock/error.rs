@@ -24,18 +24,17 @@ pub enum LockError {
     )]
     WouldDeadlock,
     /// The thread would hold more locks than the kernel cleans up when it dies.
-    #[error("{wanted} more mutexes over the {held} this thread holds are over the limit of {max}")]
-    TooMany {
-        held: usize,
-        wanted: usize,
-        max: usize,
-    },
+    #[error("this thread holds {max} locks, and the kernel would not clean up after more")]
+    TooMany { max: usize },
+    /// As many threads use the locks of the value's owner as there is room for.
+    #[error("{max} threads use the locks of this value's owner, and there is room for no more")]
+    TooManyThreads { max: usize },
     /// The value the lock belonged to is gone.
     #[error("the shared value of this lock is gone")]
     Retired,
-    /// This process knows the part under another lock: the part was sent by a process that does not follow the protocol.
-    #[error("this process knows the part under another lock")]
-    OtherLock,
+    /// The part is not one that the owner of the value made: its number, its lock or the way the value is divided differs.
+    #[error("the value is not divided into this part")]
+    OtherPart,
 }
 
 /// What an unfinished write left.
@@ -76,9 +75,12 @@ impl std::fmt::Display for Poison {
 
 fn holder_text(holder: &Option<Holder>) -> String {
     match holder {
-        Some(Holder { pid, tid, held_for }) => {
-            format!("held by process {pid}, thread {tid}, for {held_for:.1?}")
-        }
+        Some(Holder {
+            pid,
+            tid,
+            held_for: Some(time),
+        }) => format!("held by process {pid}, thread {tid}, for {time:.1?}"),
+        Some(Holder { pid, tid, .. }) => format!("held by process {pid}, thread {tid}"),
         None => "the holder is changing".into(),
     }
 }

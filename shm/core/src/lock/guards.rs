@@ -1,49 +1,44 @@
 //! A lock that is held, in each of the ways it can be.
+//!
+//! A hold ends in the thread that took it, and not in a process that was forked meanwhile. While there is one, the thread
+//! has a [`Place`](super::thread::Place) in the lock's table, which keeps the table mapped.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::drain::Who;
 use super::error::{LockError, Poison, PoisonCause};
-use super::held;
-use super::identity::forks;
-use super::robust::Robust;
-use super::rw::RobustRwLock;
+use super::mapped::Mapped;
+use super::place::Place;
+use super::raw::RawLock;
+use super::record::reads_commit;
+use super::rwlock::RobustRwLock;
+use super::thread::leave;
 use super::wait::Wait;
-use super::words::CLOSING;
+use super::words::{CLOSING, Division, Head};
 
 /// The lock, held for reading. Ends when dropped, in the thread that took it.
 #[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct ReadHold {
-    lock: RobustRwLock,
-    slot: &'static Robust,
-    /// The epoch of the parts that were joined, 0 for a plain reader.
-    parts: u64,
-    forks: u32,
-    /// A mutex is let go by the thread that took it.
+    lock: Mapped<Head>,
+    generation: u64,
+    place: Place,
+    /// A hold ends in the thread that took it.
     not_send: PhantomData<*const ()>,
 }
 
 impl ReadHold {
-    pub(super) fn new(lock: RobustRwLock, slot: &'static Robust, parts: u64) -> Self {
-        slot.record_holder();
-        slot.reads.store(
-            lock.head.commit.active.load(Ordering::Acquire),
-            Ordering::Release,
-        );
+    #[inline]
+    pub(super) fn new(lock: &RawLock, place: Place) -> Self {
         Self {
-            lock,
-            slot,
-            parts,
-            forks: forks(),
+            lock: lock.head,
+            generation: lock.generation,
+            place,
             not_send: PhantomData,
         }
-    }
-
-    /// The lock that is held.
-    pub fn lock(&self) -> RobustRwLock {
-        self.lock
     }
 
     /// What an unfinished write left, if the lock was taken nevertheless.
@@ -51,33 +46,70 @@ impl ReadHold {
         self.lock.is_dirty().then(|| self.lock.poison())
     }
 
-    /// True if this guard opens what `lock` guards: the same lock, and not for the sake of a part.
-    pub(crate) fn guards(&self, lock: RobustRwLock) -> bool {
-        self.lock.is(lock) && self.parts == 0
+    /// True if it is `lock` that is held.
+    pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
+        let lock = lock.raw();
+        (self.lock.address(), self.generation) == (lock.id(), lock.generation)
     }
 
-    /// The epoch of the parts that are handed out, if any are and may be worked on.
-    pub(crate) fn parts(&self) -> Option<u64> {
-        let parts = self.lock.head.epoch.parts.load(Ordering::Acquire);
-        (parts != 0)
-            .then_some(self.parts)
-            .filter(|&epoch| epoch != 0)
-    }
-
-    /// Commits so far; the last bit says which of two buffers they are in. Both the buffer of this number and that of
-    /// any later one stay as they are for as long as the lock is held.
+    /// The commit that may be read; the last bit of the number says which of two buffers it is in. That buffer stays as it
+    /// is for as long as the lock is held.
     pub fn commits(&self) -> u64 {
-        self.lock.head.commit.active.load(Ordering::Acquire)
+        let last = self.lock.state.commits.load(Ordering::SeqCst);
+        if reads_commit(self.place.word(), last) {
+            last
+        } else {
+            last - 1
+        }
     }
 }
 
 impl Drop for ReadHold {
+    #[inline]
     fn drop(&mut self) {
-        if self.forks == forks() {
-            self.slot.clear_holder();
-            self.slot.unlock();
-            held::leave(self.lock.id(), 1);
+        leave(self.lock.address(), self.place, || self.place.set(0));
+    }
+}
+
+/// A share in the work on the parts of what a lock guards. Ends when dropped, in the thread that took it.
+#[must_use = "dropped at once, it unlocks at once"]
+#[derive(Debug)]
+pub struct PartHold {
+    lock: RawLock,
+    place: Place,
+    epoch: u64,
+    not_send: PhantomData<*const ()>,
+}
+
+impl PartHold {
+    pub(super) fn new(lock: &RawLock, place: Place, epoch: u64) -> Self {
+        Self {
+            lock: *lock,
+            place,
+            epoch,
+            not_send: PhantomData,
         }
+    }
+
+    /// True if it is the parts of what `lock` guards that are worked on.
+    pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
+        self.lock.is(lock.raw())
+    }
+
+    /// The number of the division.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How the value is divided.
+    pub(crate) fn division(&self) -> Division {
+        self.lock.division()
+    }
+}
+
+impl Drop for PartHold {
+    fn drop(&mut self) {
+        leave(self.lock.id(), self.place, || self.place.set(0));
     }
 }
 
@@ -85,35 +117,38 @@ impl Drop for ReadHold {
 #[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct WriteHold {
-    lock: RobustRwLock,
+    lock: RawLock,
+    place: Place,
     poison: Option<Poison>,
+    /// What this holder said it may change.
+    declared: Range<usize>,
     partitioned: bool,
     unwound: bool,
-    forks: u32,
     not_send: PhantomData<*const ()>,
 }
 
 impl WriteHold {
-    pub(super) fn new(lock: RobustRwLock, poison: Option<Poison>) -> Self {
-        let unwound = std::thread::panicking();
+    #[inline]
+    pub(super) fn new(lock: &RawLock, place: Place, poison: Option<Poison>) -> Self {
         Self {
-            lock,
+            lock: *lock,
+            place,
             poison,
+            declared: 0..usize::MAX,
             partitioned: false,
-            unwound,
-            forks: forks(),
+            unwound: std::thread::panicking(),
             not_send: PhantomData,
         }
     }
 
-    /// The lock that is held.
-    pub fn lock(&self) -> RobustRwLock {
-        self.lock
+    /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
+    pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
+        self.lock.is(lock.raw()) && !self.partitioned
     }
 
-    /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
-    pub(crate) fn guards(&self, lock: RobustRwLock) -> bool {
-        self.lock.is(lock) && !self.partitioned
+    /// A number that no other lock of this process has.
+    pub(crate) fn id(&self) -> usize {
+        self.lock.id()
     }
 
     /// What an unfinished write left, if the lock was taken nevertheless.
@@ -124,43 +159,50 @@ impl WriteHold {
     /// Says that what the lock guards is whole again.
     pub fn clear_poison(&mut self) {
         self.poison = None;
-        self.lock.head.epoch.cause.store(0, Ordering::Relaxed);
     }
 
     /// Leaves the lock poisoned when it is let go.
     pub fn set_poison(&mut self, poison: Poison) {
-        let words = &self.lock.head.epoch;
-        words.cause.store(
-            u32::from(poison.cause == PoisonCause::Panicked),
-            Ordering::Relaxed,
-        );
-        words.writer.store(poison.pid, Ordering::Relaxed);
-        self.store_dirty(&poison.dirty);
+        self.declared = poison.dirty.clone();
         self.poison = Some(poison);
     }
 
-    /// Says that no byte outside `range` will be written, for the report if the write is not finished.
-    pub fn set_dirty(&mut self, range: std::ops::Range<usize>) {
-        // Poison that is there already keeps its own range.
+    /// Says that no byte outside `range` will be written, for the report if the write is not finished. A repair that does
+    /// not come to its end is reported for all bytes, whatever it declared.
+    pub fn set_dirty(&mut self, range: Range<usize>) {
         if self.poison.is_none() {
             self.store_dirty(&range);
         }
+        self.declared = range;
     }
 
-    fn store_dirty(&self, range: &std::ops::Range<usize>) {
-        let words = &self.lock.head.epoch;
+    /// Leaves the report of a write that this holder did not mend: it may have changed more.
+    fn store_poison(&self, poison: &Poison) {
+        let words = &self.lock.head.state;
+        let panicked = poison.cause == PoisonCause::Panicked;
+        words.cause.store(panicked.into(), Ordering::Relaxed);
+        words.writer.store(poison.pid, Ordering::Relaxed);
+        let (old, new) = (&poison.dirty, &self.declared);
+        self.store_dirty(&(old.start.min(new.start)..old.end.max(new.end)));
+    }
+
+    fn store_dirty(&self, range: &Range<usize>) {
+        let words = &self.lock.head.state;
         words
             .dirty_start
             .store(range.start as u64, Ordering::Relaxed);
         words.dirty_end.store(range.end as u64, Ordering::Relaxed);
     }
 
-    /// Lets workers on parts in, who name the number given, and keeps everybody else out.
-    pub fn hand_out_parts(&mut self) -> u64 {
-        let words = &self.lock.head.epoch;
-        let epoch = words.epoch.load(Ordering::Relaxed);
-        words.parts.store(epoch, Ordering::SeqCst);
-        self.lock.slots.iter().rev().for_each(Robust::unlock);
+    /// Lets workers on parts in, who name the number returned and the same division, and keeps everybody else out.
+    pub fn hand_out_parts(&mut self, division: Division) -> u64 {
+        let head = &self.lock.head;
+        let Division { parts, grain, axis } = division;
+        for (word, value) in head.division.dealt.iter().zip([parts, grain, axis]) {
+            word.store(value, Ordering::Relaxed);
+        }
+        let epoch = head.state.epoch.load(Ordering::Relaxed);
+        head.state.parts.store(epoch, Ordering::SeqCst);
         self.partitioned = true;
         epoch
     }
@@ -173,39 +215,36 @@ impl WriteHold {
         if !self.partitioned {
             return Ok(());
         }
-        self.lock.head.epoch.parts.store(CLOSING, Ordering::SeqCst);
-        let mut wait = Wait::new(self.lock.head, timeout);
-        for (taken, slot) in self.lock.slots.iter().enumerate() {
-            if let Err(error) = self.lock.take(slot, &mut wait) {
-                self.lock.slots[..taken]
-                    .iter()
-                    .rev()
-                    .for_each(Robust::unlock);
-                return Err(error);
-            }
-        }
-        self.lock.head.epoch.parts.store(0, Ordering::Release);
+        let parts = &self.lock.head.state.parts;
+        parts.swap(CLOSING, Ordering::SeqCst);
+        let mut wait = Wait::new(self.place, self.lock.index, timeout);
+        self.lock.drain(&mut wait, Who::All)?;
+        parts.store(0, Ordering::Release);
         self.partitioned = false;
         Ok(())
     }
 }
 
 impl Drop for WriteHold {
+    #[inline]
     fn drop(&mut self) {
-        if self.forks != forks() {
+        if !self.place.is_ours() {
             return;
         }
         let _ = self.take_back_parts(None);
-        let words = &self.lock.head.epoch;
-        if std::thread::panicking() && !self.unwound {
-            words.cause.store(1, Ordering::Relaxed);
-        } else if self.poison.is_none() {
-            words.epoch.fetch_add(1, Ordering::AcqRel);
-        }
-        words.gate.store(0, Ordering::Release);
-        self.lock.slots.iter().rev().for_each(Robust::unlock);
-        self.lock.unlock_writer();
-        held::leave(self.lock.id(), self.lock.slots.len() + 1);
+        leave(self.lock.id(), self.place, || {
+            let words = &self.lock.head.state;
+            if std::thread::panicking() && !self.unwound {
+                words.cause.store(1, Ordering::Relaxed);
+            } else if let Some(poison) = &self.poison {
+                self.store_poison(poison);
+            } else {
+                let epoch = words.epoch.load(Ordering::Relaxed);
+                words.epoch.store(epoch + 1, Ordering::Release);
+            }
+            self.lock.open_gate();
+            self.lock.unlock_writer();
+        });
     }
 }
 
@@ -213,25 +252,28 @@ impl Drop for WriteHold {
 #[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct CommitHold {
-    lock: RobustRwLock,
+    lock: Mapped<Head>,
+    generation: u64,
+    place: Place,
     active: u64,
-    forks: u32,
     not_send: PhantomData<*const ()>,
 }
 
 impl CommitHold {
-    pub(super) fn new(lock: RobustRwLock, active: u64) -> Self {
+    pub(super) fn new(lock: &RawLock, place: Place, active: u64) -> Self {
         Self {
-            lock,
+            lock: lock.head,
+            generation: lock.generation,
+            place,
             active,
-            forks: forks(),
             not_send: PhantomData,
         }
     }
 
-    /// The lock that is held.
-    pub fn lock(&self) -> RobustRwLock {
-        self.lock
+    /// True if it is `lock` that is held.
+    pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
+        let lock = lock.raw();
+        (self.lock.address(), self.generation) == (lock.id(), lock.generation)
     }
 
     /// Commits so far; the last bit says which buffer is read. The other is ours.
@@ -242,8 +284,8 @@ impl CommitHold {
     /// Makes our buffer the one that is read, in one store of one word, and lets go.
     pub fn publish(self) -> u64 {
         let next = self.active + 1;
-        if self.forks == forks() {
-            self.lock.head.commit.active.store(next, Ordering::Release);
+        if self.place.is_ours() {
+            self.lock.state.commits.store(next, Ordering::SeqCst);
         }
         next
     }
@@ -251,10 +293,9 @@ impl CommitHold {
 
 impl Drop for CommitHold {
     fn drop(&mut self) {
-        if self.forks == forks() {
-            self.lock.unlock_writer();
-            held::leave(self.lock.id(), 2);
-        }
+        leave(self.lock.address(), self.place, || {
+            self.lock.writer.release()
+        });
     }
 }
 
@@ -262,18 +303,18 @@ impl Drop for CommitHold {
 #[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
 pub struct MutexHold {
-    lock: RobustRwLock,
+    lock: Mapped<Head>,
+    place: Place,
     owner_died: bool,
-    forks: u32,
     not_send: PhantomData<*const ()>,
 }
 
 impl MutexHold {
-    pub(super) fn new(lock: RobustRwLock, owner_died: bool) -> Self {
+    pub(super) fn new(lock: &RawLock, place: Place, owner_died: bool) -> Self {
         Self {
-            lock,
+            lock: lock.head,
+            place,
             owner_died,
-            forks: forks(),
             not_send: PhantomData,
         }
     }
@@ -286,9 +327,8 @@ impl MutexHold {
 
 impl Drop for MutexHold {
     fn drop(&mut self) {
-        if self.forks == forks() {
-            self.lock.unlock_writer();
-            held::leave(self.lock.id(), 1);
-        }
+        leave(self.lock.address(), self.place, || {
+            self.lock.writer.release()
+        });
     }
 }

@@ -3,29 +3,34 @@
 mod acquire;
 mod atomic;
 mod clocklock;
+mod drain;
 mod error;
+mod futex;
 mod guards;
-mod held;
 mod identity;
+mod mapped;
 mod options;
 mod owned;
+mod place;
+mod raw;
+mod record;
 mod robust;
 mod rw;
+mod rwlock;
 mod table;
+mod thread;
 mod wait;
 mod words;
 
 pub use error::{LockError, Poison, PoisonCause};
-pub use guards::{CommitHold, MutexHold, ReadHold, WriteHold};
-pub use held::MAX_HELD;
+pub use guards::{CommitHold, MutexHold, PartHold, ReadHold, WriteHold};
 pub use identity::forks;
 pub use options::{LockOptions, LockState};
 pub use owned::OwnedLock;
 pub use robust::Holder;
-pub use rw::RobustRwLock;
-pub use table::LockAddress;
+pub use rwlock::{LockAddress, RobustRwLock};
+pub use thread::MAX_HELD;
+pub use words::Division;
 
-#[cfg(test)]
-mod model;
 #[cfg(test)]
 mod tests;

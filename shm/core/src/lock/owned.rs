@@ -2,13 +2,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use numpush_os::{FileId, ForkMutex};
 
 use super::identity::forks;
-use super::rw::RobustRwLock;
-use super::table::{LockAddress, LockTable, MOST_BLOCKS};
+use super::record::MOST_BLOCKS;
+use super::rwlock::LockAddress;
+use super::rwlock::RobustRwLock;
+use super::table::LockTable;
 
 /// Locks of the first table of a process. Each further one has twice as many, up to [`MOST_BLOCKS`], so that ten thousand
 /// arrays need a handful of descriptors.
@@ -18,7 +21,7 @@ const FIRST_BLOCKS: u32 = 64;
 struct FreeLocks {
     forks: u32,
     tables: u32,
-    free: Vec<(&'static LockTable, u32)>,
+    free: Vec<(Arc<LockTable>, u32)>,
 }
 
 static FREE_LOCKS: LazyLock<ForkMutex<FreeLocks>> = LazyLock::new(|| {
@@ -45,10 +48,10 @@ static FREE_LOCKS: LazyLock<ForkMutex<FreeLocks>> = LazyLock::new(|| {
 /// ```
 #[derive(Debug)]
 pub struct OwnedLock {
-    table: &'static LockTable,
     index: u32,
     lock: RobustRwLock,
     forks: u32,
+    is_retired: bool,
 }
 
 impl OwnedLock {
@@ -71,58 +74,85 @@ impl OwnedLock {
             Some(free) => free,
             None => free.grow()?,
         };
-        let (head, slots) = table.block(index);
-        let generation = head.begin();
+        let generation = table.lock(index, 0).head.begin();
         Ok(Self {
-            table,
             index,
-            lock: RobustRwLock::new(head, slots, generation),
+            lock: RobustRwLock::new(table, index, generation),
             forks,
+            is_retired: false,
         })
     }
 
     /// The lock.
-    pub fn lock(&self) -> RobustRwLock {
-        self.lock
+    pub fn lock(&self) -> &RobustRwLock {
+        &self.lock
     }
 
     /// The descriptor of the memory it lies in.
     pub fn descriptor(&self) -> &Arc<OwnedFd> {
-        self.table.descriptor()
+        self.lock.table().descriptor()
     }
 
     /// The identity of that memory, the same in every process.
     pub fn memory(&self) -> FileId {
-        self.table.id()
+        self.lock.table().id()
     }
 
     /// Where in that memory it lies.
     pub fn address(&self) -> LockAddress {
         LockAddress {
             index: self.index,
-            generation: self.lock.generation(),
+            generation: self.lock.raw().generation,
         }
+    }
+}
+
+impl OwnedLock {
+    /// Notes in the lock that it is the one of part `number` of what `whole` guards, in `epoch`.
+    pub fn mark_part(&self, whole: &RobustRwLock, epoch: u64, number: u64) {
+        let words = &self.lock.raw().head.division.part_of;
+        for (word, value) in words.iter().zip(whole.part_words(epoch, number)) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the life of the lock: whoever comes from now on gets [`LockError::Retired`](super::LockError::Retired).
+    ///
+    /// Returns false if somebody may still hold it: a process that was forked from this one, a peer that has lost its
+    /// connection, a thread that forgot a guard. Then the bytes it guards must not be used for anything else, and the lock
+    /// is not used again. A later call looks again.
+    pub fn retire(&mut self) -> bool {
+        if self.forks != forks() {
+            return false;
+        }
+        if !self.is_retired {
+            self.is_retired = self.lock.raw().retire();
+        }
+        self.is_retired
     }
 }
 
 impl Drop for OwnedLock {
     fn drop(&mut self) {
         // The parent of a fork still uses it.
-        if self.forks == forks() {
-            self.lock.retire();
-            FREE_LOCKS.lock().free.push((self.table, self.index));
+        if self.forks == forks() && self.retire() {
+            FREE_LOCKS
+                .lock()
+                .free
+                .push((Arc::clone(self.lock.table()), self.index));
         }
     }
 }
 
 impl FreeLocks {
     /// Makes a table, and returns the first of its locks.
-    fn grow(&mut self) -> io::Result<(&'static LockTable, u32)> {
+    fn grow(&mut self) -> io::Result<(Arc<LockTable>, u32)> {
         let doubled = FIRST_BLOCKS << self.tables.min(16);
         let table = LockTable::create(doubled.min(MOST_BLOCKS))?;
         self.tables += 1;
         let others = (1..table.blocks()).rev();
-        self.free.extend(others.map(|index| (table, index)));
+        self.free
+            .extend(others.map(|index| (Arc::clone(&table), index)));
         Ok((table, 0))
     }
 }

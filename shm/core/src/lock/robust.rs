@@ -15,8 +15,9 @@ use crate::lock::identity::this_thread;
 /// marks it when its holder dies, by whatever cause, and the next to lock it is told.
 ///
 /// # Invariants
-/// 1. It lies in a lock table, which is never unmapped: the kernel walks the list of held
-///    robust mutexes when a thread ends, and writes to them.
+/// 1. It lies in a lock table, which stays mapped while a thread of this process holds it or tries to: the kernel walks the
+///    list of held robust mutexes when a thread ends, and writes to them. A thread that holds or tries one has a
+///    [`Place`](super::place::Place) in the table.
 /// 2. It was initialised by its maker before anybody else could learn of it.
 #[repr(C, align(64))]
 #[derive(Debug)]
@@ -27,8 +28,6 @@ pub(crate) struct Robust {
     tid: AtomicU32,
     /// When it was taken, in nanoseconds of CLOCK_MONOTONIC_COARSE.
     since: AtomicU64,
-    /// What the holder of a reader slot reads: the number of commits when it came.
-    pub(crate) reads: AtomicU64,
 }
 
 // glibc's mutex has 48 bytes on aarch64, and 40 elsewhere.
@@ -56,8 +55,8 @@ pub struct Holder {
     pub pid: u32,
     /// Its thread.
     pub tid: u32,
-    /// How long it has held the lock, to 4 ms.
-    pub held_for: Duration,
+    /// How long it has held the lock, to 4 ms. Not known of a reader: it would have to read the clock.
+    pub held_for: Option<Duration>,
 }
 
 impl Robust {
@@ -87,14 +86,14 @@ impl Robust {
 
     /// Takes it if that needs no wait.
     #[inline]
-    pub(crate) fn try_lock(&'static self) -> Option<Acquired> {
+    pub(crate) fn try_lock(&self) -> Option<Acquired> {
         // SAFETY: invariants 1 and 2.
         let result = unsafe { libc::pthread_mutex_trylock(self.mutex.get()) };
         self.taken(result)
     }
 
     /// Takes it, waiting until `deadline` (of CLOCK_MONOTONIC) or forever; `None` if the deadline passed.
-    pub(crate) fn lock(&'static self, deadline: Option<Duration>) -> Option<Acquired> {
+    pub(crate) fn lock(&self, deadline: Option<Duration>) -> Option<Acquired> {
         let result = match deadline {
             // SAFETY: invariants 1 and 2.
             None => unsafe { libc::pthread_mutex_lock(self.mutex.get()) },
@@ -106,7 +105,7 @@ impl Robust {
 
     /// What the C library's answer means, with the mutex made consistent if its holder died.
     #[inline]
-    fn taken(&'static self, result: libc::c_int) -> Option<Acquired> {
+    fn taken(&self, result: libc::c_int) -> Option<Acquired> {
         match result {
             0 => Some(Acquired::Clean),
             libc::EOWNERDEAD => {
@@ -136,9 +135,16 @@ impl Robust {
 
     /// Lets go. A thread that does not hold it changes nothing: a robust mutex checks its owner.
     #[inline]
-    pub(crate) fn unlock(&'static self) {
+    pub(crate) fn unlock(&self) {
         // SAFETY: invariants 1 and 2.
         let _ = unsafe { libc::pthread_mutex_unlock(self.mutex.get()) };
+    }
+
+    /// Lets go, and says that nobody holds it.
+    #[inline]
+    pub(crate) fn release(&self) {
+        self.clear_holder();
+        self.unlock();
     }
 
     /// Who holds it, or died holding it and nobody has come since.
@@ -147,9 +153,9 @@ impl Robust {
         (pid != 0).then(|| Holder {
             pid,
             tid: self.tid.load(Ordering::Relaxed),
-            held_for: Duration::from_nanos(
+            held_for: Some(Duration::from_nanos(
                 coarse_nanos().saturating_sub(self.since.load(Ordering::Relaxed)),
-            ),
+            )),
         })
     }
 }

@@ -1,295 +1,183 @@
-//! The shared and exclusive lock: a robust mutex for the writer, and one for each reader slot.
+//! The shared and exclusive lock: a robust mutex for the writer, and a word of its own for each reader.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::atomic::{AtomicU64, fence};
-use super::error::{LockError, Poison, PoisonCause};
+use super::atomic::MOST_RECORDS;
+use super::drain::Who;
+use super::error::{LockError, Poison};
 use super::identity::this_thread;
 use super::options::{LockOptions, LockState};
-use super::robust::{Acquired, Robust};
+use super::place::Place;
+use super::raw::RawLock;
+use super::record::{ThreadRecord, is_waiting, reads};
 use super::wait::Wait;
-use super::words::{CLOSING, Head};
+use super::words::CLOSING;
 
-/// A shared and exclusive lock between processes. A copyable reference: its memory is never unmapped.
-///
-/// Many readers or one writer; a writer that waits goes before readers that come later. A holder that dies, at any
-/// instruction, lets go: a reader leaves nothing, a writer leaves the lock [poisoned](LockError::Poisoned) if it
-/// was inside.
-#[derive(Clone, Copy, Debug)]
-pub struct RobustRwLock {
-    pub(super) head: &'static Head,
-    pub(super) slots: &'static [Robust],
-    generation: u64,
-}
+/// Words of bits of [`Seen`](super::words::Seen).
+const WORDS: usize = MOST_RECORDS / 64;
 
-impl RobustRwLock {
-    pub(crate) fn new(head: &'static Head, slots: &'static [Robust], generation: u64) -> Self {
-        Self {
-            head,
-            slots,
-            generation,
-        }
-    }
-
-    /// A number that no other lock of this process has.
-    pub fn id(self) -> usize {
-        std::ptr::from_ref(self.head).addr()
-    }
-
-    /// True if both are the same lock in the same of its lives.
-    pub(crate) fn is(self, other: Self) -> bool {
-        self.id() == other.id() && self.generation == other.generation
-    }
-
-    pub(crate) fn generation(self) -> u64 {
-        self.generation
-    }
-
-    pub(crate) fn retire(self) {
-        self.head.epoch.generation.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// True if the value the lock belonged to is gone.
-    pub fn is_retired(self) -> bool {
-        self.head.epoch.generation.load(Ordering::Acquire) != self.generation
-    }
-
+impl RawLock {
     /// What the lock looks like now.
-    pub fn state(self) -> LockState {
-        let words = &self.head.epoch;
-        let waiting = self
-            .head
-            .waiting
-            .0
-            .iter()
-            .map(|pid| pid.load(Ordering::Relaxed));
+    pub(super) fn state(&self) -> LockState {
+        let words = &self.head.state;
+        let waits = |record: &&ThreadRecord| {
+            let mut holds = record.holds.iter();
+            holds.any(|hold| is_waiting(hold.load(), self.index))
+        };
+        let waiting = self.records.iter().filter(waits);
         LockState {
             writer: self.head.writer.holder(),
-            readers: self.slots.iter().filter_map(Robust::holder).collect(),
+            readers: self.insiders().filter_map(ThreadRecord::thread).collect(),
             poison: self.is_dirty().then(|| self.poison()),
             partitioned: words.parts.load(Ordering::Relaxed) != 0,
-            waiting: waiting.filter(|&pid| pid != 0).collect(),
+            waiting: waiting
+                .filter_map(|record| Some(record.thread()?.pid))
+                .collect(),
             deaths: words.deaths.load(Ordering::Relaxed),
         }
     }
 
-    pub(super) fn is_dirty(self) -> bool {
-        self.head.epoch.epoch.load(Ordering::Acquire) & 1 == 1
-    }
-
-    pub(super) fn poison(self) -> Poison {
-        let words = &self.head.epoch;
-        let offset =
-            |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        let panicked = words.cause.load(Ordering::Relaxed) == 1;
-        Poison {
-            cause: if panicked {
-                PoisonCause::Panicked
-            } else {
-                PoisonCause::Died
-            },
-            pid: words.writer.load(Ordering::Relaxed),
-            dirty: offset(&words.dirty_start)..offset(&words.dirty_end),
-        }
-    }
-
-    pub(super) fn check_generation(self) -> Result<(), LockError> {
-        if self.is_retired() {
-            Err(LockError::Retired)
-        } else {
-            Ok(())
-        }
-    }
-
-    pub(super) fn enter_shared(self, options: LockOptions) -> Result<&'static Robust, LockError> {
-        let mut wait = Wait::new(self.head, options.timeout);
-        let words = &self.head.epoch;
-        loop {
-            if words.gate.load(Ordering::Acquire) != 0 {
-                self.pass_writer(&mut wait)?;
-            }
-            let slot = self.take_slot(&mut wait)?;
-            let error = if self.is_retired() {
-                LockError::Retired
-            } else if !self.is_dirty() {
-                return Ok(slot);
-            } else if words.parts.load(Ordering::Acquire) != 0 {
-                // Not a writer that died, but one that let the slots go to workers on parts.
-                slot.unlock();
-                self.pass_writer(&mut wait)?;
-                continue;
-            } else if options.accept_poison {
-                return Ok(slot);
-            } else {
-                // A live writer would hold our slot.
-                LockError::Poisoned(self.poison())
-            };
-            slot.unlock();
-            return Err(error);
-        }
-    }
-
-    pub(super) fn enter_exclusive(self, options: LockOptions) -> Result<Option<Poison>, LockError> {
-        let mut wait = Wait::new(self.head, options.timeout);
-        self.lock_writer(&mut wait)?;
-        let words = &self.head.epoch;
-        words.gate.store(1, Ordering::Release);
-        let give_up = |taken: usize, error| {
-            self.slots[..taken].iter().rev().for_each(Robust::unlock);
-            words.gate.store(0, Ordering::Release);
-            self.unlock_writer();
-            Err(error)
+    /// Ends this life of the lock: nobody comes in from now on. Returns false if somebody is inside, or may be.
+    pub(super) fn retire(&self) -> bool {
+        self.head.state.generation.fetch_add(1, Ordering::SeqCst);
+        let Some(taken) = self.head.writer.try_lock() else {
+            return false;
         };
-        for (taken, slot) in self.slots.iter().enumerate() {
-            if let Err(error) = self.take(slot, &mut wait) {
-                return give_up(taken, error);
+        self.note(taken);
+        let is_empty = self.is_empty();
+        self.unlock_writer();
+        is_empty
+    }
+
+    /// Comes in as a reader of the last commit.
+    #[inline]
+    pub(super) fn enter_shared(&self, place: Place, options: LockOptions) -> Result<(), LockError> {
+        let words = &self.head.state;
+        let mut wait = None;
+        loop {
+            let commits = words.commits.load(Ordering::SeqCst);
+            place.set(reads(self.index, commits));
+            let entered = self.be_seen(place, || words.gate.load(Ordering::SeqCst) == 0);
+            // A commit that was published meanwhile may be followed by one in the buffer that we would read.
+            if entered && commits == words.commits.load(Ordering::SeqCst) {
+                let refused = if self.is_retired() {
+                    LockError::Retired
+                } else if self.is_dirty() && !options.accept_poison {
+                    // The gate was open: a live writer would have waited for us.
+                    LockError::Poisoned(self.poison())
+                } else {
+                    return Ok(());
+                };
+                place.set(0);
+                return Err(refused);
+            }
+            place.set(0);
+            if !entered {
+                self.pass_writer(
+                    wait.get_or_insert_with(|| Wait::new(place, self.index, options.timeout)),
+                )?;
             }
         }
-        // Whoever handed out parts is dead, or its mutex would not be ours; and so all its workers have left.
-        words.parts.store(0, Ordering::Release);
-        if let Err(error) = self.check_generation() {
-            return give_up(self.slots.len(), error);
+    }
+
+    /// Makes sure that a writer finds the hold that was just set. Returns false if `may_enter` is false.
+    #[inline]
+    pub(super) fn be_seen(&self, place: Place, may_enter: impl Fn() -> bool) -> bool {
+        let word = &self.head.seen.0[place.record() / 64 % WORDS];
+        let bit = 1 << (place.record() % 64);
+        loop {
+            if !may_enter() {
+                return false;
+            }
+            if word.load(Ordering::SeqCst) & bit != 0 {
+                return true;
+            }
+            word.fetch_or(bit, Ordering::SeqCst);
         }
-        if self.is_dirty() {
+    }
+
+    pub(super) fn enter_exclusive(
+        &self,
+        place: Place,
+        options: LockOptions,
+    ) -> Result<Option<Poison>, LockError> {
+        let mut wait = Wait::new(place, self.index, options.timeout);
+        self.lock_writer(&mut wait)?;
+        let words = &self.head.state;
+        words.gate.swap(1, Ordering::SeqCst);
+        let entered = self.drain_all(&mut wait).and_then(|()| {
+            self.check_generation()?;
+            if !self.is_dirty() {
+                return Ok(None);
+            }
             let poison = self.poison();
             if options.accept_poison {
                 return Ok(Some(poison));
             }
-            return give_up(self.slots.len(), LockError::Poisoned(poison));
-        }
+            Err(LockError::Poisoned(poison))
+        });
+        let poison = entered.inspect_err(|_| {
+            self.open_gate();
+            self.unlock_writer();
+        })?;
+        // Whoever repairs writes everything, and signs for everything.
         words.cause.store(0, Ordering::Relaxed);
         words.dirty_start.store(0, Ordering::Relaxed);
         words.dirty_end.store(u64::MAX, Ordering::Relaxed);
         words.writer.store(this_thread().pid, Ordering::Relaxed);
-        words.epoch.fetch_add(1, Ordering::AcqRel);
-        // No write to the data may be seen before the odd epoch.
-        fence(Ordering::SeqCst);
-        Ok(None)
+        let epoch = words.epoch.load(Ordering::Relaxed);
+        words.epoch.store(epoch | 1, Ordering::Release);
+        // Nobody looks before this thread lets go or dies, and the kernel orders what a dead thread has stored.
+        compiler_fence(Ordering::SeqCst);
+        Ok(poison)
+    }
+
+    /// Opens the gate, unless workers on parts may still be inside whose coordinator died.
+    #[inline]
+    pub(super) fn open_gate(&self) {
+        let words = &self.head.state;
+        if words.parts.load(Ordering::Relaxed) == 0 {
+            words.gate.store(0, Ordering::Release);
+        }
     }
 
     /// Waits until no writer is inside, and cleans up after one that died.
-    fn pass_writer(self, wait: &mut Wait) -> Result<(), LockError> {
+    #[cold]
+    fn pass_writer(&self, wait: &mut Wait) -> Result<(), LockError> {
         self.lock_writer(wait)?;
-        let words = &self.head.epoch;
-        let passed = if words.parts.load(Ordering::Acquire) == 0 {
+        let passed = if self.head.state.parts.load(Ordering::SeqCst) == 0 {
             Ok(())
         } else {
-            // Its maker is dead; its workers may live, and only when they have left are the parts gone.
-            words.parts.store(CLOSING, Ordering::SeqCst);
-            self.drain(wait, None)
-                .inspect(|()| words.parts.store(0, Ordering::Release))
+            self.drain_all(wait)
         };
-        words.gate.store(0, Ordering::Release);
+        self.open_gate();
         self.unlock_writer();
         passed
     }
 
-    /// Waits until everybody who now holds a slot has let it go once, but for readers of commit `but_of`.
-    pub(super) fn drain(self, wait: &mut Wait, but_of: Option<u64>) -> Result<(), LockError> {
-        let avoid = &self.head.epoch.avoid;
-        fence(Ordering::SeqCst);
-        let mut result = Ok(());
-        for (index, slot) in (1..).zip(self.slots) {
-            avoid.store(index, Ordering::Relaxed);
-            result = match but_of {
-                None => self.take(slot, wait).map(|()| slot.unlock()),
-                Some(commit) => self.drain_slot(slot, commit, wait),
-            };
-            if result.is_err() {
-                break;
-            }
+    /// Waits until nobody is inside. The gate is closed, and the caller holds the writer's mutex. If parts are handed out,
+    /// whoever handed them out is dead; its workers may live, and only when they have left are the parts gone.
+    fn drain_all(&self, wait: &mut Wait) -> Result<(), LockError> {
+        let parts = &self.head.state.parts;
+        let partitioned = parts.load(Ordering::SeqCst) != 0;
+        if partitioned {
+            parts.swap(CLOSING, Ordering::SeqCst);
         }
-        avoid.store(0, Ordering::Relaxed);
-        result
-    }
-
-    /// Waits until `slot` is free or its holder reads `commit`.
-    ///
-    /// A holder notes what it reads after it has the slot. What is noted before that is of an earlier holder, and so
-    /// not later: the note says `commit` only if the holder came when that was published, or will look and find it.
-    fn drain_slot(
-        self,
-        slot: &'static Robust,
-        commit: u64,
-        wait: &mut Wait,
-    ) -> Result<(), LockError> {
-        loop {
-            let taken = slot.try_lock();
-            if taken.is_none() && slot.reads.load(Ordering::Acquire) == commit {
-                return Ok(());
-            }
-            // Looks again soon: the holder may have been between taking the slot and noting what it reads.
-            if let Some(taken) =
-                taken.map_or_else(|| wait.a_moment_for(slot), |taken| Ok(Some(taken)))?
-            {
-                self.note(taken);
-                slot.unlock();
-                return Ok(());
-            }
+        self.drain(wait, Who::All)?;
+        if partitioned {
+            parts.store(0, Ordering::Release);
         }
-    }
-
-    pub(super) fn lock_writer(self, wait: &mut Wait) -> Result<(), LockError> {
-        self.take(&self.head.writer, wait)?;
-        self.head.writer.record_holder();
         Ok(())
     }
 
-    pub(super) fn unlock_writer(self) {
-        self.head.writer.clear_holder();
-        self.head.writer.unlock();
-    }
-
-    /// The first free slot from this thread's own on; if there is none, its own when it is free.
-    pub(super) fn take_slot(self, wait: &mut Wait) -> Result<&'static Robust, LockError> {
-        let count = self.slots.len();
-        // Neighbouring thread ids are usual; an odd multiplier spreads them over the slots.
-        let first = (this_thread().tid.wrapping_mul(0x9E37_79B1) >> 16) as usize & (count - 1);
-        let avoid = self.head.epoch.avoid.load(Ordering::Relaxed) as usize;
-        if first + 1 != avoid
-            && let Some(taken) = self.slots[first].try_lock()
-        {
-            self.note(taken);
-            return Ok(&self.slots[first]);
-        }
-        self.take_other_slot(first, avoid, wait)
-    }
-
-    #[cold]
-    fn take_other_slot(
-        self,
-        first: usize,
-        avoid: usize,
-        wait: &mut Wait,
-    ) -> Result<&'static Robust, LockError> {
-        let count = self.slots.len();
-        for at in (1..count)
-            .map(|step| (first + step) & (count - 1))
-            .filter(|at| at + 1 != avoid)
-        {
-            if let Some(taken) = self.slots[at].try_lock() {
-                self.note(taken);
-                return Ok(&self.slots[at]);
-            }
-        }
-        self.take(&self.slots[first], wait)?;
-        Ok(&self.slots[first])
-    }
-
     #[inline]
-    pub(super) fn take(self, mutex: &'static Robust, wait: &mut Wait) -> Result<(), LockError> {
-        let taken = match mutex.try_lock() {
+    pub(super) fn lock_writer(&self, wait: &mut Wait) -> Result<(), LockError> {
+        let taken = match self.head.writer.try_lock() {
             Some(taken) => taken,
-            None => wait.for_mutex(mutex)?,
+            None => wait.for_mutex(&self.head.writer)?,
         };
         self.note(taken);
+        self.head.writer.record_holder();
         Ok(())
-    }
-
-    #[inline]
-    pub(super) fn note(self, taken: Acquired) {
-        if taken == Acquired::OwnerDied {
-            self.head.epoch.deaths.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }

@@ -1,23 +1,26 @@
-//! Lock tables: the memory the locks lie in. It is mapped once and never unmapped.
+//! Lock tables: the memory the locks lie in.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 
 use nix::fcntl::SealFlag;
+use nix::unistd::{SysconfVar, sysconf};
 use numpush_os::{FileId, ForkMutex, NO_RESIZE, add_seals, allocate, sealed_len};
 
-use super::identity::watch_forks;
+use super::atomic::MOST_RECORDS;
+use super::error::LockError;
+use super::identity::{this_thread, watch_forks};
+use super::mapped::Mapped;
+use super::raw::RawLock;
+use super::record::{MOST_BLOCKS, ThreadRecord};
 use super::robust::Robust;
-use super::rw::RobustRwLock;
 use super::words::Head;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"numplock");
-const VERSION: u32 = 1;
-/// Most locks of a table.
-pub(super) const MOST_BLOCKS: u32 = 4096;
+const VERSION: u32 = 2;
 
 /// The first line of a lock table. A reader copies it out before it believes a word of it.
 #[repr(C, align(64))]
@@ -26,12 +29,14 @@ struct Header {
     magic: AtomicU64,
     version: AtomicU32,
     abi: AtomicU32,
-    slots: AtomicU32,
+    records: AtomicU32,
     blocks: AtomicU32,
+    /// The pid namespace of the maker: the numbers of threads mean nothing in another one.
+    pid_namespace: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Header>() == 64);
-const _: () = assert!(size_of::<Head>() == size_of::<Robust>() + 3 * 64);
+const _: () = assert!(size_of::<Head>() == size_of::<Robust>() + 4 * 64);
 
 /// What must agree for two programs to use one mutex: glibc's and musl's have the same name and nothing else in common.
 const fn abi() -> u32 {
@@ -46,11 +51,12 @@ const fn abi() -> u32 {
 }
 
 mod def {
-    use super::{Head, Header, Robust, io};
+    use super::{Head, Header, Mapped, Robust, ThreadRecord, io};
     use memmap2::{Advice, MmapOptions, MmapRaw};
     use std::os::fd::AsFd;
+    use std::ptr::NonNull;
 
-    /// A mapped array of locks, before anybody has used one of them.
+    /// A mapped table of locks, before anybody has used one of them.
     ///
     /// # Invariants
     /// 1. `mapping` is mapped for reading and writing, of memory that cannot shrink, and has at least the bytes of a
@@ -60,29 +66,24 @@ mod def {
         mapping: MmapRaw,
     }
 
-    /// A mapped array of locks.
+    /// A mapped table of locks: a [`Header`], thread records, blocks.
     ///
     /// # Invariants
-    /// 1. `mapping` is mapped for reading and writing, of memory that cannot shrink. It begins with a [`Header`], and
-    ///    `blocks` blocks follow it.
-    /// 2. `slots` and `blocks` are what the mapping was checked for; they do not follow the shared header.
-    /// 3. It is mapped until the process ends, because every table is leaked: [`Candidate::leak`] is the only way to one. When a
-    ///    thread ends, the kernel writes to the locks it holds.
+    /// 1. `mapping` is mapped for reading and writing, of memory that cannot shrink, and has the bytes of
+    ///    [`table_len`]`(records, blocks)`.
+    /// 2. `records` and `blocks` are what the mapping was checked for; they do not follow the shared header.
     #[derive(Debug)]
     pub(super) struct Table {
         mapping: MmapRaw,
-        pub(super) slots: usize,
+        pub(super) records: usize,
         pub(super) blocks: u32,
     }
 
-    /// Bytes of a lock with `slots` reader slots.
-    pub(super) const fn stride(slots: usize) -> usize {
-        size_of::<Head>() + slots * size_of::<Robust>()
-    }
-
-    /// Bytes of a mapping.
-    pub(super) const fn table_len(slots: usize, blocks: u32) -> usize {
-        size_of::<Header>() + stride(slots) * blocks as usize
+    /// Bytes of a table.
+    pub(super) const fn table_len(records: usize, blocks: u32) -> usize {
+        size_of::<Header>()
+            + records * size_of::<ThreadRecord>()
+            + blocks as usize * size_of::<Head>()
     }
 
     impl Candidate {
@@ -107,41 +108,47 @@ mod def {
             unsafe { &*self.mapping.as_ptr().cast::<Header>() }
         }
 
-        /// Makes it a table, for as long as the process lives.
-        pub(super) fn leak(self, slots: usize, blocks: u32) -> &'static Table {
-            assert!(table_len(slots, blocks) <= self.mapping.len());
-            Box::leak(Box::new(Table {
+        /// Makes it a table.
+        pub(super) fn into_table(self, records: usize, blocks: u32) -> Table {
+            assert!(table_len(records, blocks) <= self.mapping.len());
+            Table {
                 mapping: self.mapping,
-                slots,
+                records,
                 blocks,
-            }))
+            }
         }
     }
 
     impl Table {
-        #[expect(
-            clippy::cast_ptr_alignment,
-            reason = "a mapping begins on a page, and header, head and slots are whole cache lines"
-        )]
-        pub(super) fn block(&'static self, index: u32) -> (&'static Head, &'static [Robust]) {
-            assert!(index < self.blocks, "lock {index} of {}", self.blocks);
-            let offset = size_of::<Header>() + stride(self.slots) * index as usize;
-            // SAFETY: invariant 1; the index was just checked.
-            let head = unsafe { self.mapping.as_mut_ptr().add(offset) }.cast::<Head>();
-            // SAFETY: the slots follow the head (1).
-            let slots = unsafe { head.add(1) }.cast::<Robust>();
-            // SAFETY: invariants 1 and 3; all fields are atomic or mutexes.
-            let slots = unsafe { std::slice::from_raw_parts(slots, self.slots) };
-            // SAFETY: as above.
-            (unsafe { &*head }, slots)
+        /// A pointer `offset` bytes into the table.
+        fn at<T>(&self, offset: usize) -> NonNull<T> {
+            // SAFETY: callers stay inside the mapping (1).
+            let pointer = unsafe { self.mapping.as_mut_ptr().add(offset) }.cast::<T>();
+            assert!(pointer.is_aligned(), "locks at {pointer:?}");
+            // SAFETY: inside a mapping, and so not null.
+            unsafe { NonNull::new_unchecked(pointer) }
         }
 
-        /// Makes the mutexes of a block. Its owner does, once, before it names the block to anybody.
-        pub(super) fn initialise(&'static self, index: u32) -> io::Result<()> {
-            let (head, slots) = self.block(index);
-            for mutex in std::iter::once(&head.writer).chain(slots) {
-                // SAFETY: in a lock table, and the block was never handed out.
-                unsafe { Robust::initialise(std::ptr::from_ref(mutex).cast_mut()) }?;
+        pub(super) fn records(&self) -> Mapped<[ThreadRecord]> {
+            let first = self.at(size_of::<Header>());
+            // SAFETY: the records follow the header (1); all fields are atomic or mutexes.
+            unsafe { Mapped::new(NonNull::slice_from_raw_parts(first, self.records)) }
+        }
+
+        pub(super) fn block(&self, index: u32) -> Mapped<Head> {
+            assert!(index < self.blocks, "lock {index} of {}", self.blocks);
+            // SAFETY: the blocks follow the records, and the index was just checked (1); all fields are atomic or mutexes.
+            unsafe { Mapped::new(self.at(table_len(self.records, index))) }
+        }
+
+        /// Makes the mutexes of the table. Its owner does, once, before it names the table to anybody.
+        pub(super) fn initialise(&self) -> io::Result<()> {
+            let records = self.records();
+            let lives = (0..self.records).map(|index| NonNull::from(&records[index].life));
+            let writers = (0..self.blocks).map(|index| NonNull::from(&self.block(index).writer));
+            for mutex in lives.chain(writers) {
+                // SAFETY: in a lock table that nobody else knows of yet.
+                unsafe { Robust::initialise(mutex.as_ptr()) }?;
             }
             Ok(())
         }
@@ -150,24 +157,24 @@ mod def {
 
 use def::{Candidate, Table, table_len};
 
-/// Locks in memory of their own that other processes map.
+/// Locks in memory of their own that other processes map. Unmapped with the last reference: see [`Mapped`].
 #[derive(Debug)]
 pub(crate) struct LockTable {
-    table: &'static Table,
+    table: Table,
     descriptor: Arc<OwnedFd>,
     id: FileId,
 }
 
-/// Every lock table of this process. None is ever taken out: an identity is not used again while the memory is mapped.
-static ATTACHED: LazyLock<ForkMutex<BTreeMap<FileId, &'static LockTable>>> =
+/// Every lock table of this process.
+static ATTACHED: LazyLock<ForkMutex<BTreeMap<FileId, Weak<LockTable>>>> =
     LazyLock::new(ForkMutex::default);
 
 impl LockTable {
     /// Makes `blocks` locks that nobody holds.
-    pub(super) fn create(blocks: u32) -> io::Result<&'static Self> {
+    pub(super) fn create(blocks: u32) -> io::Result<Arc<Self>> {
         watch_forks();
-        let slots = slots();
-        let len = table_len(slots, blocks);
+        let records = records();
+        let len = table_len(records, blocks);
         let descriptor = allocate(len, "numpush-locks")?;
         add_seals(&descriptor, SealFlag::F_SEAL_SEAL)?;
         let id = FileId::of(&descriptor)?;
@@ -176,25 +183,32 @@ impl LockTable {
         let header = candidate.header();
         header.version.store(VERSION, Ordering::Relaxed);
         header.abi.store(abi(), Ordering::Relaxed);
-        header
-            .slots
-            .store(u32::try_from(slots).unwrap_or(u32::MAX), Ordering::Relaxed);
+        header.records.store(
+            u32::try_from(records).unwrap_or(u32::MAX),
+            Ordering::Relaxed,
+        );
         header.blocks.store(blocks, Ordering::Relaxed);
+        header
+            .pid_namespace
+            .store(pid_namespace(), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
-        let table = candidate.leak(slots, blocks);
-        for index in 0..blocks {
-            table.initialise(index)?;
-        }
-        Ok(Self::register(&mut ATTACHED.lock(), table, descriptor, id))
+        let table = candidate.into_table(records, blocks);
+        table.initialise()?;
+        Ok(Self::register_table(
+            &mut ATTACHED.lock(),
+            table,
+            descriptor,
+            id,
+        ))
     }
 
     /// Maps the locks behind a descriptor that another process sent; once, however often it is sent.
-    fn attach(descriptor: OwnedFd) -> io::Result<&'static Self> {
+    pub(super) fn attach(descriptor: OwnedFd) -> io::Result<Arc<Self>> {
         watch_forks();
         let refused = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let id = FileId::of(&descriptor)?;
         let mut attached = ATTACHED.lock();
-        if let Some(table) = attached.get(&id) {
+        if let Some(table) = attached.get(&id).and_then(Weak::upgrade) {
             return Ok(table);
         }
         let len = sealed_len(&descriptor, NO_RESIZE | SealFlag::F_SEAL_SEAL)?;
@@ -214,28 +228,41 @@ impl LockTable {
                 "the locks were made by a program with another C library or word size",
             ));
         }
-        let slots = header.slots.load(Ordering::Relaxed) as usize;
+        if header.pid_namespace.load(Ordering::Relaxed) != pid_namespace() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the locks were made in another pid namespace, where the kernel's numbers of threads are others",
+            ));
+        }
+        let records = header.records.load(Ordering::Relaxed) as usize;
         let blocks = header.blocks.load(Ordering::Relaxed);
-        if !(8..=64).contains(&slots) || blocks > MOST_BLOCKS || table_len(slots, blocks) > len {
+        if !(1..=MOST_RECORDS).contains(&records)
+            || blocks > MOST_BLOCKS
+            || table_len(records, blocks) > len
+        {
             return Err(refused("the locks do not fit their memory"));
         }
-        let table = candidate.leak(slots, blocks);
-        Ok(Self::register(&mut attached, table, descriptor, id))
+        let table = candidate.into_table(records, blocks);
+        Ok(Self::register_table(&mut attached, table, descriptor, id))
     }
 
-    fn register(
-        attached: &mut BTreeMap<FileId, &'static Self>,
-        table: &'static Table,
+    /// The table in `memory`, if this process maps it already.
+    pub(super) fn find(memory: FileId) -> Option<Arc<Self>> {
+        ATTACHED.lock().get(&memory).and_then(Weak::upgrade)
+    }
+
+    fn register_table(
+        attached: &mut BTreeMap<FileId, Weak<Self>>,
+        table: Table,
         descriptor: OwnedFd,
         id: FileId,
-    ) -> &'static Self {
-        let descriptor = Arc::new(descriptor);
-        let made: &'static Self = Box::leak(Box::new(Self {
+    ) -> Arc<Self> {
+        let made = Arc::new(Self {
             table,
-            descriptor,
+            descriptor: Arc::new(descriptor),
             id,
-        }));
-        attached.insert(id, made);
+        });
+        attached.insert(id, Arc::downgrade(&made));
         made
     }
 
@@ -254,109 +281,66 @@ impl LockTable {
         self.table.blocks
     }
 
-    /// The words of a lock.
-    pub(super) fn block(&self, index: u32) -> (&'static Head, &'static [Robust]) {
-        self.table.block(index)
-    }
-}
-
-/// Reader slots of a lock: twice the processors, so that every reader finds one free.
-fn slots() -> usize {
-    let processors = std::thread::available_parallelism().map_or(8, usize::from);
-    (processors * 2).next_power_of_two().clamp(16, 64)
-}
-
-/// Where a lock lies, in words that can be sent beside the descriptor of its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "another process fills it in")]
-pub struct LockAddress {
-    /// Which lock of the table.
-    pub index: u32,
-    /// Which of the lock's lives.
-    pub generation: u64,
-}
-
-impl RobustRwLock {
-    /// The lock at `address` of memory that this process maps already.
-    pub fn find(memory: FileId, address: LockAddress) -> Option<Self> {
-        let table = *ATTACHED.lock().get(&memory)?;
-        Self::of_table(table, address)
+    /// The lock number `index`, in its life number `generation`.
+    pub(super) fn lock(&self, index: u32, generation: u64) -> RawLock {
+        RawLock {
+            head: self.table.block(index),
+            records: self.table.records(),
+            index,
+            generation,
+        }
     }
 
-    /// The descriptor of memory with locks that this process maps.
-    pub fn descriptor(memory: FileId) -> Option<Arc<OwnedFd>> {
-        let attached = ATTACHED.lock();
-        attached
-            .get(&memory)
-            .map(|table| Arc::clone(&table.descriptor))
-    }
-
-    /// The lock at `address` of the memory behind `descriptor`, which another process made. The memory stays mapped
-    /// for as long as this process lives: the kernel may have to repair the lock at its end.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::InvalidData`] and [`io::ErrorKind::PermissionDenied`] if it is no such memory; else what mmap(2)
-    /// reports.
-    pub fn attach(descriptor: OwnedFd, address: LockAddress) -> io::Result<Self> {
-        let table = LockTable::attach(descriptor)?;
-        Self::of_table(table, address).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "there is no such lock in the memory",
-            )
+    /// Takes a record for this thread.
+    #[expect(clippy::cast_possible_truncation, reason = "a table has at most 1,024")]
+    pub(super) fn register(&self) -> Result<(u16, Mapped<ThreadRecord>), LockError> {
+        let records = self.table.records();
+        let count = self.table.records as u32;
+        // Neighbouring thread ids are usual; each begins at a record of its own.
+        let first = this_thread().tid % count;
+        for number in (0..count).map(|step| (first + step) % count) {
+            let record = records.item(number as usize);
+            if record.life.try_lock().is_some() {
+                record.clear();
+                record.life.record_holder();
+                return Ok((number as u16, record));
+            }
+        }
+        Err(LockError::TooManyThreads {
+            max: self.table.records,
         })
     }
 
-    fn of_table(table: &'static LockTable, address: LockAddress) -> Option<Self> {
-        let LockAddress { index, generation } = address;
-        (index < table.blocks()).then(|| {
-            let (head, slots) = table.block(index);
-            Self::new(head, slots, generation)
-        })
+    /// Gives a record back that this thread has taken and holds nothing in.
+    pub(super) fn unregister(record: Mapped<ThreadRecord>) {
+        record.life.clear_holder();
+        record.life.unlock();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lock::OwnedLock;
-
-    #[test]
-    fn a_lock_is_found_again_through_its_descriptor() {
-        let block = OwnedLock::new().unwrap();
-        let lock =
-            RobustRwLock::attach(block.descriptor().try_clone().unwrap(), block.address()).unwrap();
-        assert_eq!(lock.id(), block.lock().id());
-        let beyond = LockAddress {
-            index: 1 << 20,
-            generation: 1,
-        };
-        assert!(RobustRwLock::attach(block.descriptor().try_clone().unwrap(), beyond).is_err());
+impl Drop for LockTable {
+    fn drop(&mut self) {
+        let mut attached = ATTACHED.lock();
+        // Another thread may have mapped the same memory again already.
+        if attached
+            .get(&self.id)
+            .is_some_and(|other| other.strong_count() == 0)
+        {
+            attached.remove(&self.id);
+        }
     }
+}
 
-    #[test]
-    fn other_memory_is_no_locks() {
-        let memory = allocate(4096, "t").unwrap();
-        assert!(
-            RobustRwLock::attach(
-                memory,
-                LockAddress {
-                    index: 0,
-                    generation: 1
-                }
-            )
-            .is_err()
-        );
-        let memory = allocate(4096, "t").unwrap();
-        add_seals(&memory, SealFlag::F_SEAL_SEAL).unwrap();
-        let error = RobustRwLock::attach(
-            memory,
-            LockAddress {
-                index: 0,
-                generation: 1,
-            },
-        )
-        .unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-    }
+/// Thread records of a table: sixteen for each processor of the machine.
+fn records() -> usize {
+    let processors = sysconf(SysconfVar::_NPROCESSORS_CONF).ok().flatten();
+    let processors = processors.and_then(|count| usize::try_from(count).ok());
+    processors
+        .map_or(MOST_RECORDS, |count| count.saturating_mul(16))
+        .clamp(256, MOST_RECORDS)
+}
+
+/// The inode of this process's pid namespace, pid_namespaces(7); 0 if it cannot be read.
+fn pid_namespace() -> u64 {
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |data| FileId::from(&data).ino)
 }

@@ -1,9 +1,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::lock::{LockError, LockOptions, OwnedLock};
+use crate::lock::{Division, LockError, LockOptions, OwnedLock};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
+
+const HALVES: Division = Division {
+    parts: 2,
+    grain: 1,
+    axis: 0,
+};
 
 /// Runs `child` in a forked child and returns its exit code.
 fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
@@ -24,7 +30,7 @@ fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
 #[test]
 fn a_forked_child_holds_nothing_of_its_parent() {
     let block = OwnedLock::new().unwrap();
-    let lock = block.lock();
+    let lock = block.lock().clone();
     let held = lock.write(LockOptions::default()).unwrap();
     let soon = LockOptions {
         timeout: Some(Duration::from_millis(10)),
@@ -55,7 +61,7 @@ fn a_forked_child_makes_locks_of_its_own() {
 #[test]
 fn a_waiting_writer_goes_before_later_readers() {
     let block = OwnedLock::new().unwrap();
-    let lock = block.lock();
+    let lock = block.lock().clone();
     let order = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let first = lock.read(LockOptions::default()).unwrap();
@@ -63,7 +69,7 @@ fn a_waiting_writer_goes_before_later_readers() {
             let _held = lock.write(LockOptions::default()).unwrap();
             order.lock().unwrap().push("writer");
         });
-        while lock.head.epoch.gate.load(Ordering::Acquire) == 0 {
+        while lock.raw().head.state.gate.load(Ordering::Acquire) == 0 {
             std::thread::yield_now();
         }
         let reader = scope.spawn(|| {
@@ -83,7 +89,7 @@ fn a_waiting_writer_goes_before_later_readers() {
 #[test]
 fn a_stale_lock_is_retired_for_good() {
     let block = OwnedLock::new().unwrap();
-    let stale = block.lock();
+    let stale = block.lock().clone();
     drop(block);
     let again = OwnedLock::new().unwrap();
     assert_eq!(
@@ -104,22 +110,20 @@ fn a_stale_lock_is_retired_for_good() {
 #[test]
 fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
     let block = OwnedLock::new().unwrap();
-    let lock = block.lock();
+    let lock = block.lock().clone();
     let (joined, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
     let epoch = std::sync::OnceLock::new();
     std::thread::scope(|scope| {
         let coordinator = scope.spawn(|| {
             let mut held = lock.write(LockOptions::default()).unwrap();
-            epoch.set(held.hand_out_parts()).unwrap();
+            epoch.set(held.hand_out_parts(HALVES)).unwrap();
             joined.wait();
             #[expect(clippy::mem_forget, reason = "the thread dies with the lock")]
             std::mem::forget(held);
         });
         joined.wait();
         let worker = scope.spawn(|| {
-            let part = lock
-                .join_parts(*epoch.get().unwrap(), LockOptions::default())
-                .unwrap();
+            let part = lock.join_parts(*epoch.get().unwrap(), HALVES).unwrap();
             go.wait();
             drop(part);
         });
@@ -134,7 +138,7 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
         };
         assert!(matches!(lock.read(soon), Err(LockError::Timeout { .. })));
         assert_eq!(
-            lock.join_parts(*epoch.get().unwrap(), soon).unwrap_err(),
+            lock.join_parts(*epoch.get().unwrap(), HALVES).unwrap_err(),
             LockError::Retired
         );
         go.wait();

@@ -1,50 +1,88 @@
-//! How a thread waits for the mutexes of a lock.
+//! How a thread waits: for a mutex of a lock, or until another thread's hold ends.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::atomic::AtomicU32;
 use super::error::LockError;
-use super::identity::this_thread;
-use super::robust::{Acquired, Robust, now};
-use super::words::Head;
+use super::futex::{Futex, SPINS};
+use super::place::Place;
+use super::record::{ThreadRecord, WAITED, waits};
+use super::robust::{Acquired, Holder, Robust, now};
 
-/// A wait with one deadline for all the mutexes it takes. Reads the clock only once it has to.
+/// First and longest time between two looks whether the thread that is waited for lives. Its hold ends with a wake, its
+/// death without one: the kernel wakes only those who wait for a mutex.
+const FIRST_LOOK: Duration = Duration::from_micros(100);
+const LAST_LOOK: Duration = Duration::from_millis(4);
+
+/// A wait with one deadline for all that it waits for. Reads the clock only once it has to.
 pub(super) struct Wait {
-    head: &'static Head,
+    place: Place,
+    lock: u32,
     timeout: Option<Duration>,
     deadline: Option<Duration>,
 }
 
 impl Wait {
-    pub(super) fn new(head: &'static Head, timeout: Option<Duration>) -> Self {
+    /// A wait of the thread that has `place`, for the lock with the index `lock`.
+    pub(super) fn new(place: Place, lock: u32, timeout: Option<Duration>) -> Self {
         Self {
-            head,
+            place,
+            lock,
             timeout,
             deadline: None,
         }
     }
 
+    /// Waits until this thread has `mutex`.
     #[cold]
-    pub(super) fn for_mutex(&mut self, mutex: &'static Robust) -> Result<Acquired, LockError> {
+    pub(super) fn for_mutex(&mut self, mutex: &Robust) -> Result<Acquired, LockError> {
         let deadline = self.deadline();
         let taken = self.announced(|| mutex.lock(deadline));
-        taken.ok_or_else(|| self.timed_out(mutex))
+        taken.ok_or_else(|| self.timed_out(mutex.holder()))
     }
 
-    /// Waits for a millisecond; `None` if that was not enough.
-    #[cold]
-    pub(super) fn a_moment_for(
+    /// Waits until `ended` is true of `hold`, or its thread is gone. Returns true if it is gone.
+    pub(super) fn for_hold(
         &mut self,
-        mutex: &'static Robust,
-    ) -> Result<Option<Acquired>, LockError> {
-        let (deadline, soon) = (self.deadline(), now() + Duration::from_millis(1));
-        let until = deadline.map_or(soon, |deadline| deadline.min(soon));
-        let taken = self.announced(|| mutex.lock(Some(until)));
-        if taken.is_none() && deadline.is_some_and(|deadline| deadline <= now()) {
-            return Err(self.timed_out(mutex));
+        record: &ThreadRecord,
+        hold: &Futex,
+        ended: impl Fn(u32) -> bool,
+    ) -> Result<bool, LockError> {
+        for _ in 0..SPINS {
+            if ended(hold.load()) {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
         }
-        Ok(taken)
+        self.asleep(record, hold, ended)
+    }
+
+    #[cold]
+    fn asleep(
+        &mut self,
+        record: &ThreadRecord,
+        hold: &Futex,
+        ended: impl Fn(u32) -> bool,
+    ) -> Result<bool, LockError> {
+        let deadline = self.deadline();
+        let mut look = FIRST_LOOK;
+        loop {
+            if record.reap() {
+                return Ok(true);
+            }
+            let word = hold.load();
+            if ended(word) {
+                return Ok(false);
+            }
+            if word & WAITED == 0 && !hold.replace(word, word | WAITED) {
+                continue;
+            }
+            let left = deadline.map_or(look, |deadline| deadline.saturating_sub(now()).min(look));
+            if left.is_zero() {
+                return Err(self.timed_out(record.thread()));
+            }
+            self.announced(|| hold.sleep_while(word | WAITED, left));
+            look = (look * 2).min(LAST_LOOK);
+        }
     }
 
     fn deadline(&mut self) -> Option<Duration> {
@@ -56,26 +94,18 @@ impl Wait {
         )
     }
 
-    fn timed_out(&self, mutex: &Robust) -> LockError {
+    fn timed_out(&self, holder: Option<Holder>) -> LockError {
         LockError::Timeout {
             after: self.timeout.unwrap_or_default(),
-            holder: mutex.holder(),
+            holder,
         }
     }
 
-    /// Calls `wait` with this process among those that wait.
-    fn announced<R>(&self, wait: impl FnOnce() -> R) -> R {
-        let pid = this_thread().pid;
-        let free = |entry: &&AtomicU32| {
-            entry
-                .compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        };
-        let entry = self.head.waiting.0.iter().find(free);
-        let result = wait();
-        if let Some(entry) = entry {
-            entry.store(0, Ordering::Relaxed);
-        }
+    /// Calls `sleep` with this thread among those that wait for the lock.
+    fn announced<R>(&self, sleep: impl FnOnce() -> R) -> R {
+        self.place.set(waits(self.lock));
+        let result = sleep();
+        self.place.set(0);
         result
     }
 }

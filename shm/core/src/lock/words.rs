@@ -2,23 +2,24 @@
 
 use std::sync::atomic::Ordering;
 
-use super::atomic::{AtomicU32, AtomicU64};
+use super::atomic::{AtomicU32, AtomicU64, MOST_RECORDS};
+use super::error::{Poison, PoisonCause};
 use super::robust::Robust;
 
-/// What a lock consists of, but for its reader slots, which follow it.
+/// A lock. Who reads it stands in the [records](super::record::ThreadRecord) of the threads.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) writer: Robust,
-    pub(super) epoch: Epoch,
-    pub(super) commit: Commit,
-    pub(super) waiting: Waiting,
+    pub(super) state: State,
+    pub(super) division: DivisionWords,
+    pub(super) seen: Seen,
 }
 
 /// What every reader looks at.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
-pub(super) struct Epoch {
+pub(super) struct State {
     /// Even: clean. Odd: a writer is inside, or did not come out.
     pub(super) epoch: AtomicU64,
     /// Which of the lock's lives; a handle of another one is stale.
@@ -28,55 +29,100 @@ pub(super) struct Epoch {
     pub(super) dirty_end: AtomicU64,
     /// Not zero while parts are handed out: the epoch they belong to, or [`CLOSING`] when no worker may join any more.
     pub(super) parts: AtomicU64,
+    /// Commits so far; the last bit says which buffer they are in.
+    pub(super) commits: AtomicU64,
+    /// Not zero: a writer is inside or drains readers, or died there. Nobody else may come in.
+    pub(super) gate: AtomicU32,
     /// Why the epoch stayed odd: 0, the writer died; 1, it panicked.
     pub(super) cause: AtomicU32,
-    /// Not zero: a writer waits or is inside, and readers queue behind it.
-    pub(super) gate: AtomicU32,
     /// Holders found dead.
     pub(super) deaths: AtomicU32,
+    /// The process that wrote last.
     pub(super) writer: AtomicU32,
-    /// One more than the slot a committer waits for. Readers take another if they can.
-    pub(super) avoid: AtomicU32,
 }
 
-/// What the commit mode needs.
+/// How what the lock guards is divided while parts are handed out, and which part of what the lock is one of.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
-pub(super) struct Commit {
-    /// Commits so far; the last bit says which buffer they are in.
-    pub(super) active: AtomicU64,
+pub(super) struct DivisionWords {
+    /// Parts, grain and axis of the division of what this lock guards.
+    pub(super) dealt: [AtomicU64; 3],
+    /// If the lock is one of a part: device, inode and index of the lock of the whole, its epoch, and the part's number.
+    pub(super) part_of: [AtomicU64; 5],
 }
 
-/// Processes that wait, for reports. One that dies waiting leaves its number, which its reader sees to be dead.
+/// One bit for each thread record that may hold the lock for reading or for a part: a writer looks at no other.
+///
+/// A reader sets its bit and leaves it set. A writer clears it when it has found nothing and nobody may come in.
 #[repr(C, align(64))]
-#[derive(Debug, Default)]
-pub(super) struct Waiting(pub(super) [AtomicU32; 16]);
+#[derive(Debug)]
+pub(super) struct Seen(pub(super) [AtomicU64; MOST_RECORDS / 64]);
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::default()))
+    }
+}
 
 /// In place of an epoch: parts are being taken back.
 pub(super) const CLOSING: u64 = u64::MAX;
 
+/// How guarded bytes are divided among workers: recorded in the lock, so that no worker can come with another division.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the caller fills it in")]
+pub struct Division {
+    /// Number of parts.
+    pub parts: u64,
+    /// Items are dealt in multiples of this.
+    pub grain: u64,
+    /// The axis along which they are dealt.
+    pub axis: u64,
+}
+
 impl Head {
-    /// Begins a life of the lock and returns its number.
+    /// Begins a life of the lock, which nobody holds, and returns its number.
     pub(crate) fn begin(&self) -> u64 {
-        let Epoch {
+        let State {
             epoch,
+            generation,
             parts,
+            commits,
             gate,
             cause,
             deaths,
-            avoid,
             ..
-        } = &self.epoch;
+        } = &self.state;
         epoch.store((epoch.load(Ordering::Relaxed) + 1) & !1, Ordering::Relaxed);
-        [gate, cause, deaths, avoid]
+        [gate, cause, deaths]
             .iter()
             .for_each(|word| word.store(0, Ordering::Relaxed));
-        parts.store(0, Ordering::Relaxed);
-        self.commit.active.store(0, Ordering::Relaxed);
-        self.waiting
-            .0
-            .iter()
-            .for_each(|waiter| waiter.store(0, Ordering::Relaxed));
-        self.epoch.generation.fetch_add(1, Ordering::AcqRel) + 1
+        [parts, commits]
+            .into_iter()
+            .chain(&self.division.part_of)
+            .for_each(|word| word.store(0, Ordering::Relaxed));
+        generation.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// True if a writer is inside, or did not come out.
+    #[inline]
+    pub(super) fn is_dirty(&self) -> bool {
+        self.state.epoch.load(Ordering::Acquire) & 1 == 1
+    }
+
+    /// What an unfinished write left.
+    pub(super) fn poison(&self) -> Poison {
+        let words = &self.state;
+        let offset =
+            |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let panicked = words.cause.load(Ordering::Relaxed) == 1;
+        Poison {
+            cause: if panicked {
+                PoisonCause::Panicked
+            } else {
+                PoisonCause::Died
+            },
+            pid: words.writer.load(Ordering::Relaxed),
+            dirty: offset(&words.dirty_start)..offset(&words.dirty_end),
+        }
     }
 }

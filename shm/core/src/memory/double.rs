@@ -17,7 +17,7 @@ impl MemoryRange<Double> {
     /// # Panics
     /// If it is another lock that is held.
     pub fn bytes<'a>(&'a self, held: &'a ReadHold) -> &'a [u8] {
-        assert!(held.lock().is(self.lock()), "the lock of other bytes");
+        assert!(held.guards(self.lock()), "the lock of other bytes");
         // SAFETY: a committer writes the other buffer; before it turns to this one it passes the slot we hold.
         unsafe { self.pages.bytes(&self.buffer(held.commits())) }
     }
@@ -27,7 +27,7 @@ impl MemoryRange<Double> {
     /// # Panics
     /// If it is another lock that is held.
     pub fn both<'a>(&'a self, held: &'a mut CommitHold) -> (&'a [u8], &'a mut [u8]) {
-        assert!(held.lock().is(self.lock()), "the lock of other bytes");
+        assert!(held.guards(self.lock()), "the lock of other bytes");
         // SAFETY: only the holder of the writer's mutex writes either buffer, and it writes the other.
         let last = unsafe { self.pages.bytes(&self.buffer(held.commits())) };
         // SAFETY: its readers have left their slots since it was the last commit; `held` is borrowed alone.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::range::{Locked, MemoryRange};
 use super::{RangeInUse, SharedPages};
-use crate::lock::{ReadHold, WriteHold};
+use crate::lock::{PartHold, ReadHold, WriteHold};
+use crate::part_range::PartRange;
 
 impl MemoryRange<Locked> {
     /// The bytes, while the lock is held for reading.
@@ -100,27 +101,34 @@ impl MemoryRange<Locked> {
         unsafe { pages.bytes_mut(&range) }
     }
 
-    /// Part `number` of the bytes, to write while the part's own lock is held, beside workers on the other parts.
+    /// The first of the bytes, of which the caller may write the part of `division` while the part's own lock is held,
+    /// beside workers on the other parts. `items` are the number of items and their axis.
     ///
     /// # Errors
-    /// [`RangeInUse`] if this process knows the part under another lock.
+    /// [`RangeInUse`] if this process knows the part under another lock, or these bytes divided in another way.
     ///
     /// # Panics
     /// If the locks held are others.
     pub(crate) fn part_pointer<'a>(
         &'a self,
-        whole: &'a ReadHold,
+        whole: &'a PartHold,
         part: &'a WriteHold,
-        number: usize,
+        division: PartRange,
+        items: [usize; 2],
     ) -> Result<NonNull<u8>, RangeInUse> {
-        assert!(whole.lock().is(self.lock()), "the lock of other bytes");
-        let epoch = whole.parts().ok_or_else(|| RangeInUse {
-            range: self.range.clone(),
-        })?;
-        let opened =
-            self.pages
-                .register()
-                .open_part(self.lock().id(), epoch, number, part.lock().id());
+        assert!(whole.guards(self.lock()), "the lock of other bytes");
+        let PartRange {
+            parts,
+            number,
+            grain,
+        } = division;
+        let [count, axis] = items;
+        let opened = parts as u64 == whole.division().parts
+            && self.pages.register().open_part(
+                (self.lock().id(), whole.epoch()),
+                (number, part.id()),
+                (self.range.start, [parts, grain, count, axis]),
+            );
         if !opened {
             let range = self.range.clone();
             return Err(RangeInUse { range });

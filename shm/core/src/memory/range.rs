@@ -23,13 +23,13 @@ pub struct MemoryRange<R> {
 pub struct Owned(pub(super) ());
 
 /// The bytes belong to whoever holds the lock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Locked {
     pub(super) lock: RobustRwLock,
 }
 
 /// The bytes are two buffers of one length under a lock: one is read while the other is written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Double {
     pub(super) lock: RobustRwLock,
 }
@@ -61,9 +61,13 @@ impl SharedPages {
     pub fn join_locked(
         self: &Arc<Self>,
         range: Range<usize>,
-        lock: RobustRwLock,
+        lock: &RobustRwLock,
     ) -> Result<MemoryRange<Locked>, RangeInUse> {
-        self.use_range(range, Use::Locked(id_of(lock)), Locked { lock })
+        self.use_range(
+            range,
+            Use::Locked(id_of(lock)),
+            Locked { lock: lock.clone() },
+        )
     }
 
     /// Joins those who read and commit the bytes, two buffers of one length, under `lock`.
@@ -73,9 +77,13 @@ impl SharedPages {
     pub fn join_double(
         self: &Arc<Self>,
         range: Range<usize>,
-        lock: RobustRwLock,
+        lock: &RobustRwLock,
     ) -> Result<MemoryRange<Double>, RangeInUse> {
-        self.use_range(range, Use::Double(id_of(lock)), Double { lock })
+        self.use_range(
+            range,
+            Use::Double(id_of(lock)),
+            Double { lock: lock.clone() },
+        )
     }
 
     fn use_range<R>(
@@ -97,7 +105,7 @@ impl SharedPages {
     }
 }
 
-fn id_of(lock: RobustRwLock) -> LockId {
+fn id_of(lock: &RobustRwLock) -> LockId {
     (lock.id(), lock.generation())
 }
 
@@ -153,8 +161,9 @@ impl MemoryRange<Owned> {
     ///
     /// # Panics
     /// Never: they have one user.
-    pub fn into_locked(self, lock: RobustRwLock) -> MemoryRange<Locked> {
-        match self.convert(Use::Locked(id_of(lock)), Locked { lock }) {
+    pub fn into_locked(self, lock: &RobustRwLock) -> MemoryRange<Locked> {
+        let right = Locked { lock: lock.clone() };
+        match self.convert(Use::Locked(id_of(lock)), right) {
             Ok(locked) => locked,
             Err(_) => unreachable!("bytes of one owner have one user"),
         }
@@ -164,8 +173,9 @@ impl MemoryRange<Owned> {
     ///
     /// # Panics
     /// Never: they have one user.
-    pub fn into_double(self, lock: RobustRwLock) -> MemoryRange<Double> {
-        match self.convert(Use::Double(id_of(lock)), Double { lock }) {
+    pub fn into_double(self, lock: &RobustRwLock) -> MemoryRange<Double> {
+        let right = Double { lock: lock.clone() };
+        match self.convert(Use::Double(id_of(lock)), right) {
             Ok(double) => double,
             Err(_) => unreachable!("bytes of one owner have one user"),
         }
@@ -200,8 +210,8 @@ impl AsRef<[u8]> for MemoryRange<Owned> {
 
 impl MemoryRange<Locked> {
     /// The lock.
-    pub fn lock(&self) -> RobustRwLock {
-        self.right.lock
+    pub fn lock(&self) -> &RobustRwLock {
+        &self.right.lock
     }
 
     /// Takes the bytes from the lock, if nothing else in this process uses them.
@@ -219,7 +229,7 @@ impl MemoryRange<Locked> {
 
 impl MemoryRange<Double> {
     /// The lock.
-    pub fn lock(&self) -> RobustRwLock {
-        self.right.lock
+    pub fn lock(&self) -> &RobustRwLock {
+        &self.right.lock
     }
 }

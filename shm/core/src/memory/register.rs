@@ -41,8 +41,19 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Register {
     ranges: BTreeMap<usize, Entry>,
-    /// The lock of each part that was opened, by the lock of the whole, its epoch and the part's number.
-    parts: HashMap<(usize, u64, usize), usize>,
+    /// The parts that were opened, by the lock of the whole.
+    parts: HashMap<usize, Parts>,
+}
+
+/// The parts of what one lock guards that were opened in this process.
+#[derive(Debug, Default)]
+struct Parts {
+    /// Parts of earlier epochs are gone for good.
+    epoch: u64,
+    /// The lock of each part, by its number.
+    locks: HashMap<usize, usize>,
+    /// How the bytes from an offset on are divided: parts, grain, items, axis.
+    runs: HashMap<usize, [usize; 4]>,
 }
 
 impl Register {
@@ -106,19 +117,23 @@ impl Register {
         }
     }
 
-    /// True if the lock `part` is that of part `number` of what the lock `whole` guards in `epoch`. The first caller
-    /// decides.
+    /// True if the lock of a part, and the way in which its bytes are divided, are those that this process knows of the part
+    /// in this epoch of the lock of the whole. The first caller decides.
     pub(super) fn open_part(
         &mut self,
-        whole: usize,
-        epoch: u64,
-        number: usize,
-        part: usize,
+        (whole, epoch): (usize, u64),
+        (number, lock): (usize, usize),
+        (run, division): (usize, [usize; 4]),
     ) -> bool {
-        // Parts of earlier epochs are gone for good.
-        self.parts
-            .retain(|(lock, other, _), _| *lock != whole || *other == epoch);
-        *self.parts.entry((whole, epoch, number)).or_insert(part) == part
+        let parts = self.parts.entry(whole).or_default();
+        if parts.epoch != epoch {
+            *parts = Parts {
+                epoch,
+                ..Parts::default()
+            };
+        }
+        *parts.locks.entry(number).or_insert(lock) == lock
+            && *parts.runs.entry(run).or_insert(division) == division
     }
 
     fn insert(&mut self, range: &Range<usize>, used: Use) {
@@ -174,11 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_one_lock_in_an_epoch() {
+    fn a_part_has_one_lock_and_one_division_in_an_epoch() {
         let mut register = Register::default();
-        assert!(register.open_part(1, 3, 0, 10));
-        assert!(register.open_part(1, 3, 0, 10));
-        assert!(!register.open_part(1, 3, 0, 11));
-        assert!(register.open_part(1, 5, 0, 11));
+        let run = (0, [2, 1, 8, 0]);
+        assert!(register.open_part((1, 3), (0, 10), run));
+        assert!(register.open_part((1, 3), (0, 10), run));
+        assert!(!register.open_part((1, 3), (0, 11), run));
+        assert!(!register.open_part((1, 3), (1, 12), (0, [4, 1, 8, 0])));
+        assert!(register.open_part((1, 5), (0, 11), run));
     }
 }

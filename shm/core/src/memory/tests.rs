@@ -123,6 +123,9 @@ fn a_reader_keeps_its_commit() {
         let seen = pair.bytes(&held);
         scope.spawn(|| commit(2).unwrap()).join().unwrap();
         assert_eq!(seen[0], 1, "the second commit went to the other buffer");
+        assert_eq!(pair.bytes(&held)[0], 1, "a hold reads one commit");
+        drop(held);
+        let held = block.lock().read(LockOptions::default()).unwrap();
         assert_eq!(pair.bytes(&held)[0], 2);
     });
 }

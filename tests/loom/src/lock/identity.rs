@@ -10,10 +10,10 @@ pub(crate) struct Identity {
 }
 
 loom::thread_local! {
-    static SELF: Cell<u32> = Cell::new(1);
+    static SELF: Cell<u32> = Cell::new(0);
 }
 
-/// Numbers this thread. Threads of different numbers begin at different reader slots.
+/// Numbers this thread. Each number has a thread record of its own.
 pub(crate) fn become_process(number: u32) {
     SELF.with(|me| me.set(number));
 }

@@ -1,21 +1,25 @@
 //! A robust mutex of one word. It orders memory as pthread's does: a failed attempt orders nothing.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use loom::sync::{Condvar, Mutex};
 
-use crate::lock::atomic::{AtomicU32, AtomicU64};
+use crate::lock::atomic::AtomicU32;
+use crate::lock::futex::{died, note_deaths};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const OWNER_DIED: u32 = 2;
 
 #[derive(Debug, Default)]
-pub(crate) struct Robust {
+pub(crate) struct Robust(Arc<Word>);
+
+#[derive(Debug, Default)]
+struct Word {
     state: AtomicU32,
-    pub(crate) reads: AtomicU64,
     /// Where threads sleep. A loop that yields would make an execution endless.
     asleep: Mutex<()>,
     changed: Condvar,
@@ -33,11 +37,11 @@ pub(crate) enum Acquired {
 pub(crate) struct Holder {
     pub(crate) pid: u32,
     pub(crate) tid: u32,
-    pub(crate) held_for: Duration,
+    pub(crate) held_for: Option<Duration>,
 }
 
 loom::thread_local! {
-    static MINE: RefCell<Vec<&'static Robust>> = RefCell::new(Vec::new());
+    static MINE: RefCell<Vec<Arc<Word>>> = RefCell::new(Vec::new());
 }
 
 /// What the kernel does when a thread ends: marks every mutex that it holds.
@@ -45,12 +49,15 @@ pub(crate) fn die() {
     MINE.with(|mine| mine.take())
         .into_iter()
         .for_each(|mutex| mutex.become_free(OWNER_DIED));
+    died();
 }
 
 impl Robust {
-    pub(crate) fn try_lock(&'static self) -> Option<Acquired> {
+    pub(crate) fn try_lock(&self) -> Option<Acquired> {
+        note_deaths();
         let take = |from| {
-            self.state
+            self.0
+                .state
                 .compare_exchange(from, HELD, Ordering::Acquire, Ordering::Relaxed)
         };
         let taken = match take(FREE) {
@@ -58,42 +65,38 @@ impl Robust {
             Err(OWNER_DIED) if take(OWNER_DIED).is_ok() => Acquired::OwnerDied,
             Err(_) => return None,
         };
-        MINE.with(|mine| mine.borrow_mut().push(self));
+        MINE.with(|mine| mine.borrow_mut().push(Arc::clone(&self.0)));
         Some(taken)
     }
 
     /// A wait with a deadline ends after one more attempt: loom has no clock.
-    pub(crate) fn lock(&'static self, deadline: Option<Duration>) -> Option<Acquired> {
+    pub(crate) fn lock(&self, deadline: Option<Duration>) -> Option<Acquired> {
         if deadline.is_some() {
             loom::thread::yield_now();
             return self.try_lock();
         }
-        let mut asleep = self.asleep.lock().ok()?;
-        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        let mut asleep = self.0.asleep.lock().ok()?;
+        self.0.sleepers.fetch_add(1, Ordering::Relaxed);
         let taken = loop {
             if let Some(taken) = self.try_lock() {
                 break taken;
             }
-            asleep = self.changed.wait(asleep).ok()?;
+            asleep = self.0.changed.wait(asleep).ok()?;
         };
-        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        self.0.sleepers.fetch_sub(1, Ordering::Relaxed);
         Some(taken)
     }
 
-    pub(crate) fn unlock(&'static self) {
+    pub(crate) fn unlock(&self) {
         MINE.with(|mine| {
             mine.borrow_mut()
-                .retain(|other| !std::ptr::eq(*other, self))
+                .retain(|other| !Arc::ptr_eq(other, &self.0))
         });
-        self.become_free(FREE);
+        self.0.become_free(FREE);
     }
 
-    fn become_free(&self, state: u32) {
-        self.state.store(state, Ordering::Release);
-        if self.sleepers.load(Ordering::Relaxed) > 0 {
-            let _asleep = self.asleep.lock();
-            self.changed.notify_all();
-        }
+    pub(crate) fn release(&self) {
+        self.unlock();
     }
 
     #[expect(clippy::unused_self, reason = "the real one writes words for reports")]
@@ -105,6 +108,16 @@ impl Robust {
     #[expect(clippy::unused_self, reason = "the real one reads words for reports")]
     pub(crate) fn holder(&self) -> Option<Holder> {
         None
+    }
+}
+
+impl Word {
+    fn become_free(&self, state: u32) {
+        self.state.store(state, Ordering::Release);
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
+            let _asleep = self.asleep.lock();
+            self.changed.notify_all();
+        }
     }
 }
 

@@ -1,0 +1,303 @@
+//! What this thread holds, and its records in the lock tables.
+
+use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+use super::atomic::HOLDS;
+use super::error::LockError;
+use super::identity::forks;
+use super::mapped::Mapped;
+use super::place::Place;
+use super::record::ThreadRecord;
+use super::table::LockTable;
+
+/// Most locks a thread may hold. When a thread dies the kernel walks 2,048 robust mutexes (ROBUST_LIST_LIMIT) and leaves
+/// the rest locked forever. A lock takes two at most: the writer's, and that of a record, which serves 16 locks.
+pub const MAX_HELD: usize = 1000;
+
+/// Records that a thread keeps although it holds nothing in them, so that the next lock is cheap.
+const MOST_IDLE: usize = 8;
+
+/// How a thread holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Beside other readers. The thread may take it so again.
+    Shared,
+    /// In any other way.
+    Other,
+}
+
+/// A lock that this thread holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    lock: usize,
+    /// How often it is held for reading; 0 if it is held in another way.
+    reads: u32,
+    /// The rest of its place.
+    registration: u16,
+    hold: u8,
+}
+
+/// A record of this thread in a table.
+#[derive(Debug)]
+struct Registration {
+    /// Nothing if the registration is over.
+    table: Option<Arc<LockTable>>,
+    record: u16,
+    words: Mapped<ThreadRecord>,
+    /// A bit for each hold word in use.
+    used: u16,
+}
+
+const _: () = assert!(HOLDS == 16);
+
+/// What a thread holds. It has no destructor, so that no access asks whether it has run: [`End`] does its work.
+struct Thread {
+    forks: u32,
+    /// The registration that served last.
+    last: usize,
+    held: ManuallyDrop<Vec<Held>>,
+    registrations: ManuallyDrop<Vec<Registration>>,
+}
+
+/// Ends the registrations of a thread that ends.
+struct End;
+
+thread_local! {
+    static THREAD: UnsafeCell<Thread> = const {
+        UnsafeCell::new(Thread {
+            forks: 0,
+            last: 0,
+            held: ManuallyDrop::new(Vec::new()),
+            registrations: ManuallyDrop::new(Vec::new()),
+        })
+    };
+    static END: End = const { End };
+}
+
+/// What [`enter`] found.
+pub(super) enum Entered {
+    /// The thread does not hold the lock; it has a place now to take it at.
+    New(Place),
+    /// The thread reads already, and does so once more.
+    Again(Place),
+}
+
+/// Calls `with` with what this thread holds. It must not call this function again.
+#[inline]
+fn this<R>(with: impl FnOnce(&mut Thread) -> R) -> R {
+    THREAD.with(|thread| {
+        // SAFETY: only this thread has the pointer, and only here; no call is inside another.
+        with(unsafe { &mut *thread.get() })
+    })
+}
+
+/// Notes that this thread is about to take the lock with the number `lock`, of `table`.
+#[inline]
+pub(super) fn enter(table: &Arc<LockTable>, lock: usize, mode: Mode) -> Result<Entered, LockError> {
+    this(|thread| {
+        if thread.forks != forks() {
+            thread.after_fork();
+        }
+        if let Some(held) = thread.held.iter_mut().rev().find(|held| held.lock == lock) {
+            if mode == Mode::Other || held.reads == 0 {
+                return Err(LockError::WouldDeadlock);
+            }
+            held.reads += 1;
+            let Held {
+                registration, hold, ..
+            } = *held;
+            return Ok(Entered::Again(thread.place_of(registration, hold)));
+        }
+        if thread.held.len() >= MAX_HELD {
+            return Err(LockError::TooMany { max: MAX_HELD });
+        }
+        let place = thread.place(table)?;
+        thread.held.push(Held {
+            lock,
+            reads: u32::from(mode == Mode::Shared),
+            registration: place.registration() as u16,
+            hold: place.hold() as u8,
+        });
+        Ok(Entered::New(place))
+    })
+}
+
+/// Calls `end` if this is the last hold of `lock` that this thread has, and notes that it is gone.
+#[inline]
+pub(super) fn leave(lock: usize, place: Place, end: impl FnOnce()) {
+    if !place.is_ours() {
+        return;
+    }
+    this(|thread| {
+        let held = &mut thread.held;
+        let Some(at) = held.iter().rposition(|held| held.lock == lock) else {
+            return;
+        };
+        if held[at].reads > 1 {
+            held[at].reads -= 1;
+            return;
+        }
+        // Mostly it is the last; then nothing is moved.
+        let last = held.len() - 1;
+        if at < last {
+            held[at] = held[last];
+        }
+        held.truncate(last);
+        end();
+        if let Some(registration) = thread.registrations.get_mut(place.registration()) {
+            registration.used &= !(1 << place.hold());
+        }
+    });
+}
+
+impl Thread {
+    /// Forgets what is the parent's.
+    #[cold]
+    fn after_fork(&mut self) {
+        self.forks = forks();
+        self.held.clear();
+        // The tables stay mapped: copies of the parent's guards may still point into them.
+        let theirs = std::mem::take(&mut *self.registrations);
+        let _ = ManuallyDrop::new(theirs);
+    }
+
+    /// The place of a lock that is held.
+    #[cold]
+    fn place_of(&self, registration: u16, hold: u8) -> Place {
+        let Registration { words, record, .. } = self.registrations[usize::from(registration)];
+        Place::new(words, hold, record, registration, self.forks)
+    }
+
+    /// A hold word in `table`.
+    #[inline]
+    fn place(&mut self, table: &Arc<LockTable>) -> Result<Place, LockError> {
+        match self.registrations.get_mut(self.last) {
+            Some(last) if last.serves(table) => Ok(last.place(self.last, self.forks)),
+            _ => self.other_place(table),
+        }
+    }
+
+    #[cold]
+    fn other_place(&mut self, table: &Arc<LockTable>) -> Result<Place, LockError> {
+        let found = self.registrations.iter().position(|one| one.serves(table));
+        self.last = match found {
+            Some(found) => found,
+            None => self.register(table)?,
+        };
+        Ok(self.registrations[self.last].place(self.last, self.forks))
+    }
+
+    /// Takes a record of `table`. Gives those back that are idle, if they are many.
+    fn register(&mut self, table: &Arc<LockTable>) -> Result<usize, LockError> {
+        // After the destructor has run, a record is left to the kernel.
+        let _ = END.try_with(|End| ());
+        let idle = || |one: &&mut Registration| one.table.is_some() && one.used == 0;
+        if self.registrations.iter_mut().filter(idle()).count() >= MOST_IDLE {
+            self.registrations
+                .iter_mut()
+                .filter(idle())
+                .for_each(Registration::end);
+        }
+        let (record, words) = table.register()?;
+        let registration = Registration {
+            table: Some(Arc::clone(table)),
+            record,
+            words,
+            used: 0,
+        };
+        let over = self
+            .registrations
+            .iter()
+            .position(|one| one.table.is_none());
+        let at = over.unwrap_or(self.registrations.len());
+        match self.registrations.get_mut(at) {
+            Some(over) => *over = registration,
+            None => self.registrations.push(registration),
+        }
+        Ok(at)
+    }
+}
+
+impl Registration {
+    /// True if it is in `table` and has a free hold word.
+    #[inline]
+    fn serves(&self, table: &Arc<LockTable>) -> bool {
+        let here = self
+            .table
+            .as_ref()
+            .is_some_and(|one| Arc::ptr_eq(one, table));
+        here && self.used != u16::MAX
+    }
+
+    #[inline]
+    fn place(&mut self, number: usize, forks: u32) -> Place {
+        let hold = self.used.trailing_ones();
+        self.used |= 1 << hold;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a thread has at most as many registrations as locks"
+        )]
+        Place::new(self.words, hold as u8, self.record, number as u16, forks)
+    }
+
+    /// Gives the record back, and lets the table go.
+    fn end(&mut self) {
+        LockTable::unregister(self.words);
+        self.table = None;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        this(|thread| {
+            if thread.forks != forks() {
+                return;
+            }
+            // A record with holds in it is left to the kernel, which ends them with the thread; so its table stays mapped.
+            // A guard that is dropped later, by the destructor of another of the thread's values, still finds its record.
+            let idle = |one: &&mut Registration| one.table.is_some() && one.used == 0;
+            thread
+                .registrations
+                .iter_mut()
+                .filter(idle)
+                .for_each(Registration::end);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{LockOptions, OwnedLock};
+
+    #[test]
+    fn more_locks_than_the_kernel_cleans_up_are_refused() {
+        let blocks: Vec<OwnedLock> = (0..=MAX_HELD).map(|_| OwnedLock::new().unwrap()).collect();
+        let read = |block: &OwnedLock| block.lock().read(LockOptions::default());
+        let mut held: Vec<_> = blocks[..MAX_HELD]
+            .iter()
+            .map(|block| read(block).unwrap())
+            .collect();
+        let error = read(&blocks[MAX_HELD]).unwrap_err();
+        assert_eq!(error, LockError::TooMany { max: MAX_HELD });
+        held.pop();
+        assert!(read(&blocks[MAX_HELD]).is_ok());
+    }
+
+    #[test]
+    fn a_thread_holds_hundreds_of_write_locks_and_reads_twice() {
+        let blocks: Vec<OwnedLock> = (0..500).map(|_| OwnedLock::new().unwrap()).collect();
+        let write = |block: &OwnedLock| block.lock().write(LockOptions::default());
+        let held: Vec<_> = blocks.iter().map(|block| write(block).unwrap()).collect();
+        drop(held);
+        let block = &blocks[0];
+        let first = block.lock().read(LockOptions::default()).unwrap();
+        let second = block.lock().read(LockOptions::default()).unwrap();
+        drop(first);
+        assert_eq!(write(block).unwrap_err(), LockError::WouldDeadlock);
+        drop(second);
+        assert!(write(block).is_ok());
+    }
+}
