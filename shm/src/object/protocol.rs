@@ -42,7 +42,7 @@ pub(super) enum Reply {
 }
 
 /// What a client says without being asked. No reply follows.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ClientNotice {
     /// The client has let go of this value.
     Closed(u64),

@@ -10,36 +10,50 @@ const MOST_VALUES: usize = 64;
 /// Most bytes of the values that are kept open.
 const MOST_BYTES: usize = 1 << 30;
 
-static VALUES: AtomicUsize = AtomicUsize::new(0);
-static BYTES: AtomicUsize = AtomicUsize::new(0);
+/// How much is kept open.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    values: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// That of this process.
+pub(super) static ROOMS: Rooms = Rooms::new();
 
 /// Room for one value that is kept open. Dropped, it is free again.
 #[derive(Debug)]
 pub(super) struct Room {
+    of: &'static Rooms,
     bytes: usize,
 }
 
-impl Room {
-    /// Takes room for a value of `bytes`. There may be none.
-    pub(super) fn take(bytes: usize) -> Option<Self> {
-        let values = VALUES.fetch_add(1, Ordering::Relaxed) + 1;
-        let sum = BYTES
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes);
-        let room = Self { bytes };
-        (values <= MOST_VALUES && sum <= MOST_BYTES).then_some(room)
+impl Rooms {
+    const fn new() -> Self {
+        Self {
+            values: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
     }
 
-    /// True if a value of `bytes` may find room.
-    pub(super) fn may_take(bytes: usize) -> bool {
-        bytes <= MOST_BYTES
+    /// Takes room for a value of `bytes`. There may be none.
+    pub(super) fn take(&'static self, bytes: usize) -> Option<Room> {
+        let values = self.values.fetch_add(1, Ordering::Relaxed) + 1;
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Dropped at once, if it is too much.
+        let room = Room { of: self, bytes };
+        (values <= MOST_VALUES && before.saturating_add(bytes) <= MOST_BYTES).then_some(room)
     }
+}
+
+/// True if a value of `bytes` may find room.
+pub(super) fn may_fit(bytes: usize) -> bool {
+    bytes <= MOST_BYTES
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        VALUES.fetch_sub(1, Ordering::Relaxed);
-        BYTES.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.values.fetch_sub(1, Ordering::Relaxed);
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -49,14 +63,15 @@ mod tests {
 
     #[test]
     fn room_ends_and_comes_back() {
+        static ROOMS: Rooms = Rooms::new();
         let most = MOST_BYTES;
-        assert!(!Room::may_take(most + 1) && Room::may_take(most));
-        let all = Room::take(most).unwrap();
-        assert!(Room::take(1).is_none());
+        assert!(!may_fit(most + 1) && may_fit(most));
+        let all = ROOMS.take(most).unwrap();
+        assert!(ROOMS.take(1).is_none());
         drop(all);
-        let many: Vec<Room> = (0..MOST_VALUES).map(|_| Room::take(1).unwrap()).collect();
-        assert!(Room::take(1).is_none());
+        let many: Vec<Room> = (0..MOST_VALUES).map(|_| ROOMS.take(1).unwrap()).collect();
+        assert!(ROOMS.take(1).is_none());
         drop(many);
-        assert!(Room::take(most).is_some());
+        assert!(ROOMS.take(most).is_some());
     }
 }

@@ -143,6 +143,7 @@ impl Connection {
 
 pub(super) const OWNER_GONE: &str = "its owner has ended";
 pub(super) const VALUE_GONE: &str = "its value is gone";
+const UNSERVED: &str = "its owner has ended, or does not serve this user";
 const QUEUE_FULL: &str = "its queue of connections is full";
 const PEERS_FULL: &str = "it serves as many processes as it can";
 pub(super) const NO_ANSWER: &str = "it does not answer";
@@ -165,6 +166,7 @@ pub(super) fn busy(handle: &Handle, why: &'static str) -> Error {
 pub(super) fn failed(handle: &Handle, error: WireError) -> Error {
     match error {
         WireError::Closed => stale(handle, OWNER_GONE),
+        WireError::Unserved => stale(handle, UNSERVED),
         WireError::TimedOut => busy(handle, NO_ANSWER),
         WireError::Full => busy(handle, PEERS_FULL),
         WireError::Io(error) => Error::io("talk to the owner of a shared value")(error),

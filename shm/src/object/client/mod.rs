@@ -34,7 +34,10 @@ pub(crate) fn open(handle: &Handle) -> Result<Arc<RawObject>, Error> {
         let found = RawObject::find_owned(handle.number);
         return found.ok_or_else(|| connection::stale(handle, connection::VALUE_GONE));
     }
-    let deadline = Instant::now() + PATIENCE;
+    open_until(handle, Instant::now() + PATIENCE)
+}
+
+fn open_until(handle: &Handle, deadline: Instant) -> Result<Arc<RawObject>, Error> {
     match slot(handle.owner)?.begin(Some(handle.number), deadline)? {
         Begun::Found(object) => Ok(object),
         Begun::Turn(mut turn) => turn.open(handle, deadline),
@@ -113,3 +116,6 @@ fn slot(owner: OwnerName) -> Result<Arc<Slot>, Error> {
     owners.slots.insert(owner, Arc::clone(&slot));
     Ok(slot)
 }
+
+#[cfg(test)]
+mod tests;

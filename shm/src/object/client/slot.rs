@@ -8,7 +8,7 @@ use std::time::Instant;
 use numpush_os::ForkMutex;
 use numpush_shm_core::{SharedPages, forks};
 
-use super::cache::{AGE, Room};
+use super::cache::{AGE, ROOMS, Room, may_fit};
 use super::connection::{Connection, Opener};
 use super::watch::{Tended, Watch};
 use crate::object::handle::{Handle, OwnerName};
@@ -286,17 +286,27 @@ impl State {
 
     /// Room to keep a value of `bytes` open that is closed; what has been closed for longest makes room.
     fn room(&mut self, bytes: usize, garbage: &mut Garbage) -> Option<Room> {
-        if !Room::may_take(bytes) {
+        if !may_fit(bytes) {
             return None;
         }
         loop {
-            if let Some(room) = Room::take(bytes) {
+            if let Some(room) = ROOMS.take(bytes) {
                 return Some(room);
             }
             let oldest = self.cached.iter().min_by_key(|(_, cached)| cached.since);
             let oldest = oldest.map(|(number, _)| *number)?;
             self.expire(oldest, garbage);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_wanted(&self, number: u64) -> bool {
+        self.open.get(&number).is_some_and(|open| open.is_wanted)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.cached.is_empty()
     }
 
     fn expire(&mut self, number: u64, garbage: &mut Garbage) {

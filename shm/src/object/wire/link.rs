@@ -71,8 +71,11 @@ impl Link {
             {
                 return Ok(Some(frame));
             }
-            if !self.inbox.fill(&self.socket)? {
-                return Ok(None);
+            match self.inbox.fill(&self.socket) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(WireError::Closed) if !self.is_greeted => return Err(WireError::Unserved),
+                Err(error) => return Err(error),
             }
         }
     }

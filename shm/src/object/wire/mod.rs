@@ -20,6 +20,8 @@ pub(super) const NOTICE: u64 = 0;
 pub(super) enum WireError {
     /// The other side has ended, or has closed the link.
     Closed,
+    /// The other side closed the link before it said anything.
+    Unserved,
     /// The other side did not answer in time.
     TimedOut,
     /// The kernel refused.
