@@ -30,6 +30,7 @@ fn main() {
     match std::env::var(ROLE).as_deref() {
         Ok("hold") => return hold(),
         Ok("send") => return send(),
+        Ok("own") => return own(),
         _ => Tasks::new().with(nothing).with(scale).serve(),
     }
     // A test run only wants to know that it starts.
@@ -44,6 +45,7 @@ fn main() {
     allocation();
     guards();
     death(deaths);
+    opening();
     calls();
     into_an_arena();
     scaling();
@@ -143,6 +145,48 @@ fn death(rounds: usize) {
         &format!("death of a holder to its waiter, {rounds} kills"),
         format!("p50 {half:.0} us, p99 {most:.0} us"),
     );
+}
+
+/// Values that the process `own` makes: more than a client keeps open of what it has closed.
+const OWNED: usize = 256;
+
+/// Makes arrays, says their handles, and waits to be killed.
+fn own() {
+    let arena = Arena::new(MIB);
+    let all: Vec<_> = (0..OWNED)
+        .map(|_| SharedArray::<f64, Ix1>::zeros(&arena, 16).unwrap())
+        .collect();
+    for array in &all {
+        println!("{}", array.handle().unwrap());
+    }
+    std::io::stdout().flush().unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Opening and closing the values of another process.
+fn opening() {
+    let mut owner = again("own", "").spawn().unwrap();
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let handles: Vec<Handle> = lines
+        .take(OWNED)
+        .map(|line| line.unwrap().parse().unwrap())
+        .collect();
+    let open = |handle: &Handle| drop(SharedArray::<f64, Ix1>::open(handle).unwrap());
+    let mut next = handles.iter().cycle();
+    let asked = time(21, 1000, || open(next.next().unwrap()));
+    let again = time(21, 10_000, || open(&handles[0]));
+    row(
+        "open and close an array of another process",
+        format!("{:.1} us", asked * 1e6),
+    );
+    row(
+        "the same, of one that was closed just now",
+        format!("{:.2} us", again * 1e6),
+    );
+    owner.kill().unwrap();
+    owner.wait().unwrap();
 }
 
 fn calls() {

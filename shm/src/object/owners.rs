@@ -60,16 +60,17 @@ fn report(name: OwnerName, deadline: Instant) -> Option<OwnerReport> {
     if server::is_this_process(name) {
         return Some(server::own_report());
     }
-    match client::report(name, deadline) {
-        Ok(report) => Some(report),
-        // Nobody may have answered because the process is stopped, or because the name is another user's by now.
-        Err(Error::Busy { .. }) if is_of_this_user(name.pid) => Some(OwnerReport {
-            pid: name.pid,
-            command: command(name.pid),
-            answers: false,
-            values: Vec::new(),
-        }),
-        Err(_) => None,
+    let silent = |pid| OwnerReport {
+        pid,
+        command: command(pid),
+        answers: false,
+        values: Vec::new(),
+    };
+    match client::report(name, deadline).ok()? {
+        client::Answer::Report(report) => Some(report),
+        client::Answer::Silence(Some(pid)) => Some(silent(pid)),
+        // Its queue is full: it may be stopped, or another user may have taken the name.
+        client::Answer::Silence(None) => is_of_this_user(name.pid).then(|| silent(name.pid)),
     }
 }
 

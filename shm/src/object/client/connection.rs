@@ -19,6 +19,8 @@ use crate::object::wire::{Frame, Greeting, Link, NOTICE, Status, VERSION, WireEr
 pub(super) struct Connection {
     /// Which of the connections of this process it is.
     pub(super) id: u64,
+    /// The process of the owner, by its number here; 0 if it has none here.
+    pub(super) owner: u32,
     /// What its socket is waited for, if it is.
     pub(super) watched: Option<Ready>,
     link: Link,
@@ -58,6 +60,7 @@ impl Connection {
         }
         Ok(Self {
             id,
+            owner: credentials.pid.unsigned_abs(),
             watched: None,
             link: Link::new(socket, Greeting::new(Status::Ready)),
             last: NOTICE,

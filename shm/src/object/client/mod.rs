@@ -56,13 +56,24 @@ pub(super) fn open_lock(handle: &Handle, lock: LockOffer) -> Result<RobustRwLock
     }
 }
 
-/// What the owner `name` shares, if it says so until `deadline`.
-pub(super) fn report(name: OwnerName, deadline: Instant) -> Result<OwnerReport, Error> {
+/// What an owner answers to who asks for a report.
+pub(super) enum Answer {
+    Report(OwnerReport),
+    /// Nothing, until the deadline. This is its process, if it was heard of.
+    Silence(Option<u32>),
+}
+
+/// Asks the owner `name` what it shares, until `deadline`.
+pub(super) fn report(name: OwnerName, deadline: Instant) -> Result<Answer, Error> {
     let handle = Handle {
         owner: name,
         number: 0,
     };
-    let mut connection = Connection::connect(&handle, 0, deadline)?;
+    let mut connection = match Connection::connect(&handle, 0, deadline) {
+        Err(Error::Busy { .. }) => return Ok(Answer::Silence(None)),
+        connected => connected?,
+    };
+    let owner = connection.owner;
     let mut ask = |after| {
         let (reply, _) = connection
             .ask(&Request::Report(after), deadline, &mut Vec::new())
@@ -75,14 +86,21 @@ pub(super) fn report(name: OwnerName, deadline: Instant) -> Result<OwnerReport, 
             }),
         }
     };
-    let (mut report, mut next) = ask(0)?;
-    while let Some(after) = next {
-        let (page, rest) = ask(after)?;
-        report.values.extend(page.values);
-        // An owner that goes back would be asked forever.
-        next = rest.filter(|&rest| rest > after);
+    let mut all = || {
+        let (mut report, mut next) = ask(0)?;
+        while let Some(after) = next {
+            let (page, rest) = ask(after)?;
+            report.values.extend(page.values);
+            // An owner that goes back would be asked forever.
+            next = rest.filter(|&rest| rest > after);
+        }
+        Ok(report)
+    };
+    match all() {
+        Ok(report) => Ok(Answer::Report(report)),
+        Err(Error::Busy { .. }) => Ok(Answer::Silence(Some(owner))),
+        Err(error) => Err(error),
     }
-    Ok(report)
 }
 
 /// The owners that this process knows.
