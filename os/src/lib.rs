@@ -7,6 +7,7 @@
 //! Linux only. Each function names its manual page.
 #![expect(unsafe_code, reason = "system calls: the crates above forbid it")]
 
+mod affinity;
 mod connect;
 mod credentials;
 mod events;
@@ -29,6 +30,7 @@ mod transfer;
 mod version;
 mod worker;
 
+pub use affinity::{bind_to_processors, processors};
 pub use connect::connect_abstract;
 pub use credentials::{Credentials, SameUser, peer_credentials, user};
 pub use events::{Event, Events};

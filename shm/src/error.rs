@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use numpush_message::{AllocError, ArrayError, Dtype, FrameError};
-use numpush_shm_core::LockError;
+use numpush_shm_core::{LockError, NamedError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why something shared could not be made, opened or used.
@@ -103,9 +103,9 @@ pub enum Error {
     /// The arrays do not make a graph.
     #[error("not a graph in CSR form: {fault}")]
     Graph { fault: String },
-    /// Memory cannot have the name, or no memory has it.
-    #[error("{name:?} cannot name shared memory: {why}")]
-    Name { name: String, why: &'static str },
+    /// Memory with a name could not be made, opened or used.
+    #[error(transparent)]
+    Named(#[from] NamedError),
     /// Arrow refuses the columns.
     #[cfg(feature = "arrow")]
     #[error(transparent)]

@@ -57,14 +57,15 @@ pub use frame::{
 pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
 pub use machine::{MachineMemory, MachineVersions, MemoryGroup, machine_memory, machine_versions};
 pub use mutex::{SharedMutex, SharedMutexGuard};
-pub use named::{NamedMemory, reap};
+pub use named::reap;
 pub use numpush_shm_core::{
-    Holder, HugePages, LockError, LockOptions, MAX_HELD, NodePolicy, PageOptions, PartGuard,
-    Poison, PoisonCause, ReadGuard, SharedCell, WriteGuard,
+    Holder, HugePages, LockError, LockOptions, MAX_HELD, NamedError, NamedMemory, NodePolicy,
+    PageOptions, PartGuard, Poison, PoisonCause, ReadGuard, SharedCell, WriteGuard,
 };
 pub use object::{Handle, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners};
 pub use pool::{
-    HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, Tasks, Unordered,
+    HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, TaskFunction,
+    TaskOptions, Tasks, Unordered,
 };
 pub use value::SharedValue;
 

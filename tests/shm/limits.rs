@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ndarray::{Axis, Ix1};
 use numpush::shm::{
-    Arena, DoubleBufferedArray, Error, NamedMemory, Part, Pool, PoolError, PoolOptions,
+    Arena, DoubleBufferedArray, NamedError, NamedMemory, Part, Pool, PoolError, PoolOptions,
     SharedArray, Tasks,
 };
 use numpush_tests::{can_run, not_run, under};
@@ -45,7 +45,7 @@ fn work() {
     if role == "small-shm" {
         let error =
             NamedMemory::create(&format!("limit-{}", std::process::id()), 1 << 20).unwrap_err();
-        assert!(matches!(error, Error::Io { .. }), "{error}");
+        assert!(matches!(error, NamedError::Io { .. }), "{error}");
     }
     if role == "cgroup" {
         // The group has 96 MiB: an arena of all that is available ends with an error, not with a signal.

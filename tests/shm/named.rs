@@ -1,8 +1,16 @@
 //! Memory with a name, shared with the crate `shared_memory`, both ways.
-#![expect(unsafe_code, reason = "that crate lends its memory by a pointer")]
+#![expect(
+    unsafe_code,
+    reason = "that crate lends its memory by a pointer, and ours is opened on trust"
+)]
 
-use numpush::shm::NamedMemory;
+use numpush::shm::{NamedError, NamedMemory};
 use shared_memory::{Shmem, ShmemConf};
+
+fn open(name: &str) -> Result<NamedMemory, NamedError> {
+    // SAFETY: nobody truncates it.
+    unsafe { NamedMemory::open(name) }
+}
 
 fn name(of: &str) -> String {
     format!("test-crate-{of}-{}", std::process::id())
@@ -28,10 +36,7 @@ fn the_crate_opens_what_we_made() {
     unsafe { word(&theirs, 4).write_volatile(9) };
     assert_eq!(cells[4].get(), 9);
     drop(theirs);
-    assert!(
-        NamedMemory::open(ours.name()).is_ok(),
-        "the name is its maker's"
-    );
+    assert!(open(ours.name()).is_ok(), "the name is its maker's");
 }
 
 #[test]
@@ -40,17 +45,14 @@ fn we_open_what_the_crate_made() {
     let theirs = ShmemConf::new().os_id(&full).size(8192).create().unwrap();
     // SAFETY: mapped, and nobody reads it now.
     unsafe { word(&theirs, 1000).write_volatile(5) };
-    let ours = NamedMemory::open(&full).unwrap();
+    let ours = open(&full).unwrap();
     assert_eq!(ours.len(), 8192);
     assert_eq!(ours.cells::<u64>().unwrap()[1000].get(), 5);
     ours.cells::<u64>().unwrap()[0].set(6);
     // SAFETY: mapped, and nobody writes it now.
     assert_eq!(unsafe { word(&theirs, 0).read_volatile() }, 6);
     drop(theirs);
-    assert!(
-        NamedMemory::open(&full).is_err(),
-        "the name goes with its maker"
-    );
+    assert!(open(&full).is_err(), "the name goes with its maker");
     assert_eq!(
         ours.cells::<u64>().unwrap()[1000].get(),
         5,

@@ -1,11 +1,22 @@
 //! Memory with a name, shared with real Python: `multiprocessing.shared_memory` and NumPy, both ways.
+#![expect(unsafe_code, reason = "memory with a name is opened on trust")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use ndarray::Ix2;
-use numpush::shm::NamedMemory;
+use numpush::shm::{NamedError, NamedMemory};
 use numpush_tests::python_with;
+
+fn open(name: &str) -> Result<NamedMemory, NamedError> {
+    // SAFETY: nobody truncates it.
+    unsafe { NamedMemory::open(name) }
+}
+
+fn open_read_only(name: &str) -> Result<NamedMemory, NamedError> {
+    // SAFETY: nobody truncates it.
+    unsafe { NamedMemory::open_read_only(name) }
+}
 
 fn python(program: &str, arguments: &[&str]) -> Option<Child> {
     let mut command = Command::new(python_with("numpy")?);
@@ -57,10 +68,7 @@ memory.close()
     assert_eq!(array[[2, 3]].get(), -1.0);
     let name = segment.name().to_owned();
     drop(segment);
-    assert!(
-        NamedMemory::open(&name).is_err(),
-        "the name goes with its maker"
-    );
+    assert!(open(&name).is_err(), "the name goes with its maker");
 }
 
 #[test]
@@ -85,7 +93,7 @@ memory.unlink()
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut name)
         .unwrap();
-    let segment = NamedMemory::open(name.trim()).unwrap();
+    let segment = open(name.trim()).unwrap();
     let array = segment.array::<f64, Ix2>((256, 512)).unwrap().unwrap();
     assert!(array.iter().all(|cell| cell.get() == 3.0));
     array[[255, 511]].set(4.0);
@@ -93,7 +101,7 @@ memory.unlink()
         segment.array::<f64, Ix2>((256, 513)).is_err(),
         "a row too many"
     );
-    let read_only = NamedMemory::open_read_only(name.trim()).unwrap();
+    let read_only = open_read_only(name.trim()).unwrap();
     assert!(read_only.cells::<f64>().is_none());
     child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
     assert!(child.wait().unwrap().success());

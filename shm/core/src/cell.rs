@@ -12,14 +12,14 @@ use bytemuck::Pod;
 /// type some words may be old and others new. Accesses order nothing else (as [`Ordering::Relaxed`]).
 ///
 /// ```
-/// use numpush_shm_core::NamedMapping;
+/// use numpush_shm_core::NamedMemory;
 ///
-/// let name = format!("np.doc-cell-{}", std::process::id());
-/// let memory = NamedMapping::create(&name, 4096)?;
+/// let name = format!("doc-cell-{}", std::process::id());
+/// let memory = NamedMemory::create(&name, 4096)?;
 /// let cells = memory.cells::<f64>().expect("it was made for writing");
 /// cells[3].set(0.5);
 /// assert_eq!(cells[3].get(), 0.5);
-/// # Ok::<_, std::io::Error>(())
+/// # Ok::<_, numpush_shm_core::NamedError>(())
 /// ```
 ///
 /// # Invariants

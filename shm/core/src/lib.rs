@@ -2,7 +2,7 @@
 //!
 //! This crate knows bytes, ranges, locks and views. It knows no messages, no arenas and no owners: `numpush-shm` builds
 //! those on it. With `numpush-os` it is one of the two library crates that have `unsafe` code; every function it exports
-//! is safe.
+//! is safe, but for those that open memory with a name.
 //!
 //! Linux only. Each function that makes a system call names its manual page.
 #![expect(
@@ -27,7 +27,7 @@ pub use memory::{
     Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned, PageOptions, RangeInUse,
     SharedPages, when_unmapped,
 };
-pub use named::{NamedMapping, reap_names};
+pub use named::{NamedError, NamedMemory, reap_names};
 pub use part_range::{PartRange, part_range};
 pub use view::{
     PartGuard, ReadGuard, WriteGuard, commit_guard, part_guard, read_guard, write_guard,

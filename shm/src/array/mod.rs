@@ -11,7 +11,6 @@ mod shared_array;
 
 pub use double_buffered::DoubleBufferedArray;
 pub use dyn_array::SharedDynArray;
-pub(crate) use layout::byte_len;
 pub use shared_array::SharedArray;
 
 #[cfg(test)]

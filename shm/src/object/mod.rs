@@ -3,8 +3,8 @@
 //!
 //! Nothing here knows an array, a frame or a graph. A kind implements [`Describe`] and holds an [`Object`].
 
-mod channel;
 mod client;
+mod enclosed;
 mod handle;
 mod lessees;
 mod offer;
@@ -20,14 +20,14 @@ mod spans;
 mod typed;
 mod wire;
 
-pub(crate) use channel::{Channel, ChannelError, MAX_FRAME};
 pub(crate) use client::open as open_any;
+pub(crate) use enclosed::{values_written, with_values};
 pub use handle::Handle;
 pub use owners::list_owners;
 pub(crate) use part::{Divide, divide};
 pub use part::{Part, Partition};
 pub use protocol::{LockReport, ObjectReport, OwnerReport};
 pub(crate) use raw::{RawObject, Value, owned_values};
-pub(crate) use server::handle_of_owned;
+pub(crate) use server::{handle_of, handle_of_owned};
 pub(crate) use spans::Spans;
 pub(crate) use typed::{Describe, LockSet, Object, Released, make_locks};

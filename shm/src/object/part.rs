@@ -8,6 +8,7 @@ use std::vec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
+use crate::object::enclosed;
 use crate::object::raw::RawObject;
 use crate::object::share::{Share, ShareOffer};
 
@@ -115,6 +116,7 @@ impl<V> ExactSizeIterator for Partition<V> {}
 impl<V: Divide> Serialize for Part<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let share = self.share.offer().map_err(serde::ser::Error::custom)?;
+        enclosed::note(self.share.value());
         share.serialize(serializer)
     }
 }

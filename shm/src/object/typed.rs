@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::arena::Reservation;
 use crate::error::Error;
 use crate::object::client;
+use crate::object::enclosed;
 use crate::object::handle::Handle;
 use crate::object::protocol::Description;
 use crate::object::raw::{RawObject, alone};
@@ -255,6 +256,7 @@ impl<M> fmt::Debug for Object<M> {
 impl<M> Serialize for Object<M> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let handle = self.handle().map_err(serde::ser::Error::custom)?;
+        enclosed::note(&self.raw);
         handle.serialize(serializer)
     }
 }

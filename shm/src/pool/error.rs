@@ -23,15 +23,23 @@ pub enum TaskError {
         how: String,
         held: Vec<HeldLock>,
     },
+    /// The task ran longer than its timeout, and its worker was killed. A new worker took its place.
+    #[error("{task} ran longer than {limit:?}, and worker {pid} was killed{}", Held(.held))]
+    TimedOut {
+        task: String,
+        pid: u32,
+        limit: Duration,
+        held: Vec<HeldLock>,
+    },
     /// The workers' program does not have the function.
     #[error("{task} is not among the tasks that the program serves: add it with `Tasks::with`")]
     Unknown { task: String },
     /// The arguments did not arrive, or the result did not come back.
     #[error("{task}: {fault}")]
     Arguments { task: String, fault: String },
-    /// No worker is left, because a new one could not be started.
-    #[error("no worker is left to run {task}")]
-    NoWorker { task: String },
+    /// No worker is left, because a new one could not be started. The pool tries again after a second.
+    #[error("no worker is left to run {task}: {fault}")]
+    NoWorker { task: String, fault: String },
 }
 
 /// A lock that a worker held when it died.
@@ -68,6 +76,13 @@ pub enum PoolError {
     Spawn {
         number: usize,
         workers: usize,
+        source: io::Error,
+    },
+    /// A worker was started, and may not run on the processors of the options.
+    #[error("cannot bind worker {number} to processors {processors:?}")]
+    Bind {
+        number: usize,
+        processors: Vec<usize>,
         source: io::Error,
     },
     /// A process was started, and did not call [`Tasks::serve`](crate::Tasks::serve). `ended` says how it ended, if it did.

@@ -1,32 +1,56 @@
 //! Worker processes.
 
+mod attendant;
+mod call;
+mod chore;
+mod death;
+mod dispatcher;
+mod encoded;
 mod error;
+mod frames;
+mod function;
+mod ongoing;
 mod options;
 mod protocol;
+mod queue;
+mod role;
 mod serve;
 mod task;
 mod unordered;
+mod waker;
 mod worker;
 mod workers;
+
+use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::{HeldLock, LockPurpose, PoolError, TaskError};
-pub use options::PoolOptions;
-pub use task::{Task, Tasks};
+pub use function::{TaskFunction, Tasks};
+pub use options::{PoolOptions, TaskOptions};
+pub use task::Task;
 pub use unordered::Unordered;
 
-use task::name_of;
-use unordered::Running;
-use workers::Workers;
+use dispatcher::Dispatcher;
+use encoded::Encoded;
+use function::name_of;
+use ongoing::{Lifetime, Ongoing};
 
 /// Worker processes of the same program, which run its functions over shared values.
 ///
 /// A worker is started, not forked: it begins at `main`, where [`Tasks::serve`] keeps it. It shares nothing with the
 /// others but what its arguments name. When one dies, only its task fails: the error reports how the worker died and
-/// which locks it held, and a new worker takes its place. Workers end with the pool, and with the process of the pool,
-/// however that ends. Their standard output and error are those of the program.
+/// which locks it held, and a new worker takes its place. Their standard output and error are those of the program.
+///
+/// All calls of a pool share its workers, and take turns: threads may use one pool at the same time, and so may the body
+/// of a loop over results. Whichever thread waits for a result does the work of the pool for all. Clones are the same
+/// pool. Workers end with the last clone, [`Task`] and [`Unordered`] of it, and with the process of the pool, however that
+/// ends.
+///
+/// A task may return shared values. They belong to the worker that made them: whoever has them open keeps them, but once
+/// the worker has ended they can be sent to no other process.
 ///
 /// ```
 /// use ndarray::{Axis, Ix1};
@@ -43,9 +67,10 @@ use workers::Workers;
 /// assert_eq!(shared.read()?.sum(), 2000.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Pool {
-    workers: Workers,
+    workers: Arc<Lifetime>,
+    options: TaskOptions,
 }
 
 impl Pool {
@@ -61,7 +86,7 @@ impl Pool {
     /// As [`Self::new`], with options.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As [`Self::new`], and [`PoolError::Bind`] if a worker may not run on its processors.
     pub fn with_options(workers: usize, options: PoolOptions) -> Result<Self, PoolError> {
         if serve::is_unserved() {
             return Err(PoolError::PoolInWorker);
@@ -69,29 +94,55 @@ impl Pool {
         if workers == 0 {
             return Err(PoolError::Empty);
         }
-        let workers = Workers::start(workers, options)?;
-        Ok(Self { workers })
+        let dispatcher = Arc::new(Dispatcher::start(workers, options)?);
+        Ok(Self {
+            workers: Arc::new(Lifetime { dispatcher }),
+            options: TaskOptions::default(),
+        })
+    }
+
+    /// The same pool, whose calls run their tasks with these options.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// use numpush_shm::{Pool, TaskError, TaskOptions};
+    ///
+    /// # fn simulate(_: u64) {}
+    /// # let pool = Pool::new(1)?;
+    /// let patient = TaskOptions::new().timeout(Duration::from_secs(60));
+    /// match pool.with_task_options(patient).apply(simulate, (7,)) {
+    ///     Err(TaskError::TimedOut { held, .. }) => println!("killed, with {} locks held", held.len()),
+    ///     other => other?,
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_task_options(&self, options: TaskOptions) -> Self {
+        Self {
+            workers: Arc::clone(&self.workers),
+            options,
+        }
     }
 
     /// Number of workers.
     pub fn size(&self) -> usize {
-        self.workers.size()
+        self.dispatcher().size()
     }
 
     /// The processes of the workers that run nothing now.
     pub fn idle_workers(&self) -> Vec<u32> {
-        self.workers.idle_pids()
+        self.dispatcher().state().workers.idle_pids()
     }
 
     /// The processes of all workers.
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.workers.pids()
+        self.dispatcher().state().workers.pids()
     }
 
     /// Kills the worker `pid` at once, whatever it runs; returns false if the pool has no worker of that number. Another
-    /// worker takes its place with the next task.
+    /// worker takes its place with the next call.
     pub fn kill(&self, pid: u32) -> bool {
-        self.workers.kill(pid)
+        self.dispatcher().state().workers.kill(pid)
     }
 
     /// Runs `task` with `arguments`, a tuple, in one worker, and waits for its result.
@@ -100,14 +151,26 @@ impl Pool {
     /// [`TaskError`].
     pub fn apply<A, F>(&self, task: F, arguments: A) -> Result<F::Output, TaskError>
     where
-        F: Task<A>,
+        F: TaskFunction<A>,
         A: Serialize,
         F::Output: DeserializeOwned,
     {
-        let mut results = self.starmap(task, [arguments])?;
-        results.pop().ok_or_else(|| TaskError::NoWorker {
-            task: name_of::<F>().into(),
-        })
+        self.task(task, arguments).wait()
+    }
+
+    /// Runs `task` with `arguments`, a tuple, in one worker, and returns at once. The [`Task`] waits for the result.
+    ///
+    /// The task begins when a worker is free. A thread of the pool sees to that while tasks wait that were submitted: it
+    /// ends when the last of them has begun.
+    pub fn submit<A, F>(&self, task: F, arguments: A) -> Task<F::Output, A>
+    where
+        F: TaskFunction<A>,
+        A: Serialize,
+        F::Output: DeserializeOwned,
+    {
+        let task = self.task(task, arguments);
+        attendant::attend(self.dispatcher());
+        task
     }
 
     /// Runs `task` with each of `items` and with `argument`, and waits for all results, in the order of the items. A task
@@ -119,7 +182,7 @@ impl Pool {
     where
         I: IntoIterator<Item: Serialize>,
         A: Serialize,
-        F: Task<(I::Item, A)>,
+        F: TaskFunction<(I::Item, A)>,
         F::Output: DeserializeOwned,
     {
         self.map_each(task, items, argument).into_iter().collect()
@@ -135,51 +198,80 @@ impl Pool {
     where
         I: IntoIterator<Item: Serialize>,
         A: Serialize,
-        F: Task<(I::Item, A)>,
+        F: TaskFunction<(I::Item, A)>,
         F::Output: DeserializeOwned,
     {
         self.map_unordered(task, items, argument).in_order()
     }
 
     /// As [`Self::map`], but returns an iterator over the results as they come: the number of the item, and its
-    /// `Result<F::Output, TaskError>`. If the iterator is dropped early, it waits for the tasks that run, and runs no
-    /// more.
-    pub fn map_unordered<'p, I, A, F>(
-        &'p self,
+    /// `Result<F::Output, TaskError>`. The items may have no end.
+    pub fn map_unordered<I, A, F>(
+        &self,
         _task: F,
         items: I,
         argument: &A,
-    ) -> Unordered<'p, I::Item, F::Output>
+    ) -> Unordered<I::IntoIter, F::Output>
     where
         I: IntoIterator<Item: Serialize>,
         A: Serialize,
-        F: Task<(I::Item, A)>,
+        F: TaskFunction<(I::Item, A)>,
         F::Output: DeserializeOwned,
     {
-        let items: Vec<I::Item> = items.into_iter().collect();
-        let calls = items
-            .iter()
-            .map(|item| rmp_serde::to_vec(&(item, argument)));
-        let running = Running::new(&self.workers, name_of::<F>(), calls);
-        Unordered::new(running, items)
+        let (argument, fault) = match Encoded::of(argument) {
+            Ok(argument) => (Some(argument), None),
+            Err(fault) => (None, Some(fault)),
+        };
+        let call = self.begin(name_of::<F>(), argument);
+        Unordered::new(call, items.into_iter(), fault)
     }
 
     /// Runs `task` with each of `arguments`, which are tuples, and waits for all results, in the order of the arguments.
     ///
     /// # Errors
     /// As [`Self::map`].
-    pub fn starmap<I, F>(&self, _task: F, arguments: I) -> Result<Vec<F::Output>, TaskError>
+    pub fn starmap<I, F>(&self, task: F, arguments: I) -> Result<Vec<F::Output>, TaskError>
     where
         I: IntoIterator<Item: Serialize>,
-        F: Task<I::Item>,
+        F: TaskFunction<I::Item>,
         F::Output: DeserializeOwned,
     {
-        let items: Vec<I::Item> = arguments.into_iter().collect();
-        let calls = items.iter().map(rmp_serde::to_vec);
-        let running = Running::new(&self.workers, name_of::<F>(), calls);
-        Unordered::<I::Item, F::Output>::new(running, items)
-            .in_order()
-            .into_iter()
-            .collect()
+        self.starmap_each(task, arguments).into_iter().collect()
+    }
+
+    /// As [`Self::starmap`], with the result or the error of every tuple.
+    pub fn starmap_each<I, F>(&self, _task: F, arguments: I) -> Vec<Result<F::Output, TaskError>>
+    where
+        I: IntoIterator<Item: Serialize>,
+        F: TaskFunction<I::Item>,
+        F::Output: DeserializeOwned,
+    {
+        let call = self.begin(name_of::<F>(), None);
+        Unordered::<I::IntoIter, F::Output>::new(call, arguments.into_iter(), None).in_order()
+    }
+
+    fn task<A, F>(&self, _task: F, arguments: A) -> Task<F::Output, A>
+    where
+        F: TaskFunction<A>,
+        A: Serialize,
+        F::Output: DeserializeOwned,
+    {
+        let call = self.begin(name_of::<F>(), None);
+        call.add([(0, Encoded::of(&arguments))]);
+        Task::new(call, arguments)
+    }
+
+    fn begin(&self, task: &'static str, argument: Option<Encoded>) -> Ongoing {
+        Ongoing::begin(&self.workers, task, argument, self.options)
+    }
+
+    fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.workers.dispatcher
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} workers)", self.size())
     }
 }

@@ -1,112 +1,109 @@
-use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A function that workers run. It has one to four arguments, and they and the result can be sent: they are `Serialize`
-/// and `Deserialize`.
+use crate::pool::call::Outcome;
+use crate::pool::error::TaskError;
+use crate::pool::ongoing::{Event, Ongoing};
+
+/// A task that was [submitted](crate::Pool::submit), whose result is an `R`. It has the arguments `A`.
 ///
-/// The name of its type is its name: pass a `fn` item, not a closure with captures or a function pointer.
-pub trait Task<Arguments>: Send + Sync + 'static {
-    /// What it returns.
-    type Output;
-
-    /// Calls it.
-    fn call(&self, arguments: Arguments) -> Self::Output;
-}
-
-macro_rules! tasks {
-    ($(($($argument:ident),+))*) => {
-        $(impl<F, R, $($argument),+> Task<($($argument,)+)> for F
-        where
-            F: Fn($($argument),+) -> R + Send + Sync + 'static,
-        {
-            type Output = R;
-
-            #[expect(non_snake_case, reason = "each argument is named as its type")]
-            fn call(&self, ($($argument,)+): ($($argument,)+)) -> R {
-                self($($argument),+)
-            }
-        })*
-    };
-}
-
-tasks! { (A) (A, B) (A, B, C) (A, B, C, D) }
-
-/// The functions that the workers of a program can run.
+/// The task begins as soon as a worker is free, whatever its caller does. The result stays in the pool until it is taken.
 ///
-/// A program calls [`serve`](Self::serve) with them first in `main`: its workers are the same program, started again, and
-/// begin to work there.
+/// Dropped, a task that has not begun is cancelled. One that runs goes on, and its result is forgotten; only arguments
+/// that wait in their own drop, as the last [`Part`](crate::Part) of a partition does, make the drop wait.
 ///
 /// ```
-/// use numpush_shm::{Error, Pool, Tasks};
+/// use numpush_shm::{Pool, Tasks};
 ///
-/// fn half(number: u64) -> Result<u64, Error> {
-///     Ok(number / 2)
+/// fn half(number: u64) -> u64 {
+///     number / 2
 /// }
 ///
-/// fn add(left: u64, right: u64) -> u64 {
-///     left + right
-/// }
-///
-/// Tasks::new().with(half).with(add).serve();
-/// let pool = Pool::new(1)?;
-/// assert_eq!(pool.apply(half, (84,))??, 42);
-/// assert_eq!(pool.starmap(add, [(1, 2), (3, 4)])?, [3, 7]);
+/// Tasks::new().with(half).serve();
+/// let pool = Pool::new(2)?;
+/// let (first, second) = (pool.submit(half, (84,)), pool.submit(half, (14,)));
+/// assert_eq!(second.wait()? + first.wait()?, 49);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Default)]
-pub struct Tasks {
-    pub(super) by_name: HashMap<&'static str, Erased>,
+#[must_use = "a task that has not begun is cancelled when it is dropped"]
+pub struct Task<R, A> {
+    // Dropped first: the drop of the arguments may wait for a task that runs.
+    call: Ongoing,
+    arguments: A,
+    result: PhantomData<fn() -> R>,
 }
 
-/// A function from the bytes of its arguments to those of its result.
-pub(super) type Erased = Box<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
-
-/// The name of a function, the same in the pool and in its workers.
-pub(super) fn name_of<F>() -> &'static str {
-    const {
-        assert!(
-            size_of::<F>() == 0,
-            "a task is a function item: a pointer or a capture does not reach a worker"
-        );
-    }
-    std::any::type_name::<F>()
-}
-
-impl Tasks {
-    /// No functions yet.
-    pub fn new() -> Self {
-        Self::default()
+impl<R: DeserializeOwned, A> Task<R, A> {
+    pub(super) fn new(call: Ongoing, arguments: A) -> Self {
+        Self {
+            call,
+            arguments,
+            result: PhantomData,
+        }
     }
 
-    /// Adds a function.
+    /// Waits for the result.
     ///
-    /// # Panics
-    /// If there is a function of that name already, for example if two closures are made in one function.
-    #[must_use]
-    pub fn with<A, F>(mut self, task: F) -> Self
-    where
-        A: DeserializeOwned,
-        F: Task<A>,
-        F::Output: Serialize,
-    {
-        let name = name_of::<F>();
-        let erased: Erased = Box::new(move |bytes| {
-            let arguments: A = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
-            rmp_serde::to_vec(&task.call(arguments)).map_err(|error| error.to_string())
-        });
-        assert!(
-            self.by_name.insert(name, erased).is_none(),
-            "two tasks are called {name}"
-        );
-        self
+    /// # Errors
+    /// [`TaskError`].
+    pub fn wait(self) -> Result<R, TaskError> {
+        match self.next(None) {
+            Some(outcome) => self.call.decode(outcome),
+            None => Err(self.call.lost()),
+        }
+    }
+
+    /// Waits for the result, but not longer than `timeout`. The task goes on after that.
+    ///
+    /// # Errors
+    /// The task itself, if it has not ended by then.
+    pub fn wait_for(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+        // A time that no clock shows is forever.
+        match self.next(Instant::now().checked_add(timeout)) {
+            Some(outcome) => Ok(self.call.decode(outcome)),
+            None => Err(self),
+        }
+    }
+
+    /// Takes the result, if it is there.
+    ///
+    /// # Errors
+    /// The task itself, if it has not ended.
+    pub fn try_take(self) -> Result<Result<R, TaskError>, Self> {
+        self.wait_for(Duration::ZERO)
+    }
+
+    /// Cancels the task, if it has not begun, and returns its arguments.
+    ///
+    /// # Errors
+    /// The task itself, if a worker has it or had it.
+    pub fn cancel(self) -> Result<A, Self> {
+        if self.call.cancel() {
+            Ok(self.arguments)
+        } else {
+            Err(self)
+        }
+    }
+
+    /// The arguments.
+    pub fn arguments(&self) -> &A {
+        &self.arguments
+    }
+
+    fn next(&self, until: Option<Instant>) -> Option<Outcome> {
+        match self.call.next(false, until) {
+            Some(Event::Ended(_, outcome)) => Some(outcome),
+            Some(_) => Some(Err(self.call.lost())),
+            None => None,
+        }
     }
 }
 
-impl fmt::Debug for Tasks {
+impl<R, A> fmt::Debug for Task<R, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.by_name.keys()).finish()
+        write!(f, "Task({})", self.call.task)
     }
 }

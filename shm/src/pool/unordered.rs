@@ -1,183 +1,114 @@
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::fmt;
+use std::iter::Fuse;
 use std::marker::PhantomData;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::pool::encoded::Encoded;
 use crate::pool::error::TaskError;
-use crate::pool::worker::{Worker, wait_for_one};
-use crate::pool::workers::Workers;
-
-/// Tasks of one function that wait, and workers that run some of them.
-pub(super) struct Running<'p> {
-    workers: &'p Workers,
-    name: &'static str,
-    waiting: VecDeque<(usize, Result<Vec<u8>, TaskError>)>,
-    busy: Vec<(usize, Worker)>,
-    /// Workers that these tasks have and that run nothing yet.
-    free: Vec<Worker>,
-}
-
-impl<'p> Running<'p> {
-    pub(super) fn new(
-        workers: &'p Workers,
-        name: &'static str,
-        calls: impl Iterator<Item = Result<Vec<u8>, rmp_serde::encode::Error>>,
-    ) -> Self {
-        let fault = |error: rmp_serde::encode::Error| TaskError::Arguments {
-            task: name.into(),
-            fault: error.to_string(),
-        };
-        let waiting: VecDeque<_> = calls.map(|call| call.map_err(fault)).enumerate().collect();
-        let free = if waiting.is_empty() {
-            Vec::new()
-        } else {
-            workers.take(waiting.len())
-        };
-        Self {
-            workers,
-            name,
-            waiting,
-            busy: Vec::new(),
-            free,
-        }
-    }
-
-    /// The next task that has ended.
-    fn next(&mut self) -> Option<(usize, Result<Vec<u8>, TaskError>)> {
-        if let Some(failed) = self.dispatch() {
-            return Some(failed);
-        }
-        if self.busy.is_empty() {
-            // No worker is left for the tasks that still wait.
-            let (number, _) = self.waiting.pop_front()?;
-            return Some((
-                number,
-                Err(TaskError::NoWorker {
-                    task: self.name.into(),
-                }),
-            ));
-        }
-        let workers: Vec<&Worker> = self.busy.iter().map(|(_, worker)| worker).collect();
-        let (at, alone) = (wait_for_one(&workers), workers.len() == 1);
-        let (number, mut worker) = self.busy.swap_remove(at);
-        worker.channel.set_eager(alone);
-        if let Some(result) = worker.result(self.name) {
-            self.rest(worker);
-            return Some((number, result));
-        }
-        self.workers.forget(worker.pid());
-        let error = worker.death_report(self.name);
-        if let Some(worker) = self.workers.replace() {
-            self.rest(worker);
-        }
-        Some((number, Err(error)))
-    }
-
-    /// Sends every free worker a task. Returns a task that has ended because its arguments cannot be sent.
-    fn dispatch(&mut self) -> Option<(usize, Result<Vec<u8>, TaskError>)> {
-        while !self.waiting.is_empty()
-            && let Some(mut worker) = self.free.pop()
-        {
-            // A worker that died while it ran nothing takes no task with it.
-            if worker.has_ended() {
-                self.workers.forget(worker.pid());
-                worker.end();
-                self.free.extend(self.workers.replace());
-                continue;
-            }
-            let Some((number, call)) = self.waiting.pop_front() else {
-                break;
-            };
-            match call.and_then(|call| worker.call(self.name, &call)) {
-                Ok(()) => self.busy.push((number, worker)),
-                Err(error) => {
-                    self.free.push(worker);
-                    return Some((number, Err(error)));
-                }
-            }
-        }
-        None
-    }
-
-    /// Keeps a worker for the next task, or returns it to the pool if there is none.
-    fn rest(&mut self, worker: Worker) {
-        if self.waiting.is_empty() {
-            self.workers.give_back(worker)
-        } else {
-            self.free.push(worker)
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.waiting.clear();
-        while self.next().is_some() {}
-        for worker in self.free.drain(..) {
-            self.workers.give_back(worker);
-        }
-    }
-}
+use crate::pool::ongoing::{Event, Ongoing};
 
 /// The results of [`Pool::map_unordered`](crate::Pool::map_unordered) as they come: an iterator over the number of an
 /// item and its result, `(usize, Result<R, TaskError>)`.
 ///
-/// Its drop waits for the tasks that run, and runs no more.
-pub struct Unordered<'p, I, R> {
-    running: Running<'p>,
-    /// Kept for as long as workers have them open.
-    items: Vec<I>,
+/// It takes the items as workers need them, a few ahead, and keeps an item until its task has ended. Workers are given
+/// tasks while a thread is in a call of the pool, `next` for example: during a long loop body each worker finishes what
+/// it has.
+///
+/// Its drop cancels the tasks that have not begun, and forgets the results of the others. It waits only if the items do:
+/// the last [`Part`](crate::Part) of a partition waits until no worker writes its part.
+#[must_use = "it takes no item before its first `next`"]
+pub struct Unordered<I: Iterator, R> {
+    // Dropped before the items: their drop may wait for tasks that run.
+    call: Ongoing,
+    /// The items whose tasks have not ended: workers may have them open.
+    kept: HashMap<usize, I::Item>,
+    items: Fuse<I>,
+    /// Number of items taken.
+    taken: usize,
+    more: bool,
+    /// Why the argument that all tasks share cannot be sent.
+    fault: Option<String>,
     result: PhantomData<fn() -> R>,
 }
 
-impl<'p, I, R: DeserializeOwned> Unordered<'p, I, R> {
-    pub(super) fn new(running: Running<'p>, items: Vec<I>) -> Self {
+/// Most items that are encoded before the first of them is sent.
+const BATCH: usize = 16;
+
+impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Unordered<I, R> {
+    pub(super) fn new(call: Ongoing, items: I, fault: Option<String>) -> Self {
         Self {
-            running,
-            items,
+            call,
+            kept: HashMap::new(),
+            items: items.fuse(),
+            taken: 0,
+            more: true,
+            fault,
             result: PhantomData,
         }
     }
 
-    pub(super) fn in_order(self) -> Vec<Result<R, TaskError>> {
-        let mut results: Vec<Option<Result<R, TaskError>>> =
-            self.items.iter().map(|_| None).collect();
-        let name = self.running.name;
-        for (number, result) in self {
+    /// Gives the pool up to `room` more items.
+    fn fill(&mut self, room: usize) {
+        let mut tasks = Vec::with_capacity(room.min(BATCH));
+        while tasks.len() < room.min(BATCH) {
+            let Some(item) = self.items.next() else {
+                self.more = false;
+                break;
+            };
+            let arguments = match &self.fault {
+                None => Encoded::of(&item),
+                Some(fault) => Err(fault.clone()),
+            };
+            tasks.push((self.taken, arguments));
+            self.kept.insert(self.taken, item);
+            self.taken += 1;
+        }
+        self.call.add(tasks);
+    }
+
+    pub(super) fn in_order(mut self) -> Vec<Result<R, TaskError>> {
+        let mut results: Vec<Option<Result<R, TaskError>>> = Vec::new();
+        for (number, result) in self.by_ref() {
+            if results.len() <= number {
+                results.resize_with(number + 1, || None);
+            }
             results[number] = Some(result);
         }
-        let lost = || Err(TaskError::NoWorker { task: name.into() });
-        results
-            .into_iter()
-            .map(|result| result.unwrap_or_else(lost))
-            .collect()
+        let lost = || Err(self.call.lost());
+        let results = results.into_iter();
+        results.map(|result| result.unwrap_or_else(lost)).collect()
     }
 }
 
-impl<I, R: DeserializeOwned> Iterator for Unordered<'_, I, R> {
+impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Iterator for Unordered<I, R> {
     type Item = (usize, Result<R, TaskError>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (number, result) = self.running.next()?;
-        let task = self.running.name;
-        let decode = |bytes: Vec<u8>| {
-            rmp_serde::from_slice(&bytes).map_err(|error| TaskError::Arguments {
-                task: task.into(),
-                fault: error.to_string(),
-            })
-        };
-        Some((number, result.and_then(decode)))
+        loop {
+            match self.call.next(self.more, None)? {
+                Event::Room(room) => self.fill(room),
+                Event::Over => return None,
+                Event::Forked if self.more => {
+                    self.more = false;
+                    return Some((self.taken, Err(self.call.lost())));
+                }
+                Event::Forked => return None,
+                Event::Ended(number, outcome) => {
+                    let result = self.call.decode(outcome);
+                    drop(self.kept.remove(&number));
+                    return Some((number, result));
+                }
+            }
+        }
     }
 }
 
-impl<I, R> fmt::Debug for Unordered<'_, I, R> {
+impl<I: Iterator, R> fmt::Debug for Unordered<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Unordered({} running, {} waiting)",
-            self.running.busy.len(),
-            self.running.waiting.len()
-        )
+        let (task, kept) = (self.call.task, self.kept.len());
+        write!(f, "Unordered({task}: {kept} of {} not ended)", self.taken)
     }
 }

@@ -1,34 +1,83 @@
 //! One worker process, as the pool sees it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_os::{Ready, is_hung_up, set_receive_tick, wait};
-
-use crate::mutex::SharedMutex;
-use crate::object::{Channel, ChannelError, Value, handle_of_owned, owned_values};
-use crate::pool::PoolOptions;
-use crate::pool::error::{HeldLock, LockPurpose, PoolError, TaskError};
-use crate::pool::protocol::{Call, Reply, VARIABLE, too_long};
+use crate::pool::call::{Common, Waiting};
+use crate::pool::frames::{Inbox, Outbox, Received};
+use crate::pool::options::PoolOptions;
+use crate::pool::protocol::{VARIABLE, encode_call, encode_opened};
 
 /// How long a process that was started may take to report.
 const START: Duration = Duration::from_secs(20);
 /// How long a worker may take to end after its socket was closed.
 const END: Duration = Duration::from_secs(5);
 
+/// A worker, from its start until it has been waited for.
 #[derive(Debug)]
 pub(super) struct Worker {
     child: Child,
-    pub(super) channel: Channel,
+    pub(super) socket: Arc<UnixStream>,
+    pub(super) inbox: Inbox,
+    outbox: Outbox,
+    pub(super) phase: Phase,
+    pub(super) started: Instant,
+    pub(super) has_served: bool,
+    /// The tasks that it has, in the order in which it runs them. It runs the first.
+    pub(super) out: VecDeque<Sent>,
+    /// When the first of them began, or later: when the pool has heard that the one before has ended.
+    pub(super) since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It has not reported yet.
+    Starting { until: Instant },
+    /// It runs tasks, or waits for one.
+    Serving,
+    /// Its socket is closed, or it was killed: it ends, and is killed after `until`.
+    Ending { until: Instant, cause: Cause },
+}
+
+/// Why a worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// By itself, or because somebody killed it.
+    Unknown,
+    /// It has not reported in time.
+    Silent,
+    /// Its first task ran longer than this.
+    Timeout(Duration),
+}
+
+/// A task that was sent to a worker.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) common: Arc<Common>,
+    /// Kept to send it to another worker, if this one dies before it begins.
+    pub(super) task: Waiting,
+    /// Where its frame ends among the bytes of the outbox.
+    end: u64,
+}
+
+/// Why a process was not started.
+#[derive(Debug)]
+pub(super) enum StartError {
+    Spawn(io::Error),
+    Bind(Vec<usize>, io::Error),
 }
 
 impl Worker {
-    /// Starts the program again, with one end of a socket as its standard input.
-    pub(super) fn start(options: &PoolOptions) -> std::io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
+    /// Starts the program again, with one end of a socket as its standard input. It is worker number `number`.
+    pub(super) fn start(options: &PoolOptions, number: usize) -> Result<Self, StartError> {
+        let (ours, theirs) = UnixStream::pair().map_err(StartError::Spawn)?;
         // The program that runs now, even if its file has been replaced since.
         let mut command = Command::new("/proc/self/exe");
         if let Some(name) = std::env::args_os().next() {
@@ -36,176 +85,133 @@ impl Worker {
         }
         let child = command
             .args(&options.arguments)
-            .env(VARIABLE, "1")
+            .env(VARIABLE, std::process::id().to_string())
             .stdin(OwnedFd::from(theirs))
-            .spawn()?;
-        Ok(Self {
+            .spawn()
+            .map_err(StartError::Spawn)?;
+        let now = Instant::now();
+        let worker = Self {
             child,
-            channel: Channel::new(ours),
-        })
+            socket: Arc::new(ours),
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            phase: Phase::Starting { until: now + START },
+            started: now,
+            has_served: false,
+            out: VecDeque::new(),
+            since: now,
+        };
+        let sets = &options.processors;
+        if let Some(set) = sets.get(number % sets.len().max(1))
+            && let Err(error) = numpush_os::bind_to_processors(worker.pid(), set)
+        {
+            worker.end();
+            return Err(StartError::Bind(set.clone(), error));
+        }
+        Ok(worker)
     }
 
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for the first frame, which says that the program serves.
-    pub(super) fn wait_until_ready(&mut self, number: usize) -> Result<(), PoolError> {
-        let started = Instant::now();
-        let socket = self.channel.socket();
-        let ready = set_receive_tick(socket, START)
-            .map_err(ChannelError::from)
-            .and_then(|()| self.channel.receive_bytes())
-            .and_then(|_| Ok(set_receive_tick(self.channel.socket(), Duration::ZERO)?));
-        ready.map_err(|_| PoolError::WorkerNotReady {
-            number,
-            after: started.elapsed(),
-            ended: self.try_wait().map(describe),
-        })
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase == Phase::Serving && self.out.is_empty()
     }
 
-    /// How the process ended, if it closed its socket because it ended.
-    fn try_wait(&mut self) -> Option<ExitStatus> {
-        if self.has_ended() {
-            return wait_for_end(&mut self.child);
+    /// Hands it a task. Nothing is sent before [`Self::flush`].
+    pub(super) fn push(&mut self, common: &Arc<Common>, task: Waiting) {
+        if self.out.is_empty() {
+            self.since = Instant::now();
         }
-        self.child.try_wait().ok().flatten()
+        let item = &task.arguments.bytes;
+        let argument = common.argument.as_ref().map(|all| all.bytes.as_slice());
+        // Its length was checked before it came to wait.
+        let _ = self
+            .outbox
+            .push(|frame| encode_call(frame, common.task, item, argument));
+        self.out.push_back(Sent {
+            common: Arc::clone(common),
+            task,
+            end: self.outbox.appended(),
+        });
     }
 
-    /// True if the process is gone: its end of the socket is closed then. It is not waited for yet.
-    pub(super) fn has_ended(&self) -> bool {
-        is_hung_up(self.channel.socket())
+    /// Says that the values of its oldest result are open here.
+    pub(super) fn push_opened(&mut self) {
+        let _ = self.outbox.push(encode_opened);
     }
 
-    /// Sends it a task. An error says that the arguments are too long. That the worker is gone shows when its result is
-    /// read.
-    pub(super) fn call(&mut self, task: &str, arguments: &[u8]) -> Result<(), TaskError> {
-        let call = Call { task, arguments };
-        match self.channel.send_bytes(|frame| call.encode(frame)) {
-            Err(ChannelError::Malformed) => Err(TaskError::Arguments {
-                task: task.into(),
-                fault: too_long("arguments"),
-            }),
-            _ => Ok(()),
-        }
+    /// Sends what the socket takes. That the worker is gone is an error: what was not sent, it has not begun.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.outbox.flush(&*self.socket, false)
     }
 
-    /// The result of the task it runs, or `None` if it died.
-    pub(super) fn result(&mut self, task: &str) -> Option<Result<Vec<u8>, TaskError>> {
-        let frame = self.channel.receive_bytes().ok()?;
-        let task = task.to_owned();
-        Some(match Reply::decode(frame) {
-            Some(Reply::Done(result)) => Ok(result),
-            Some(Reply::Panicked { message, location }) => Err(TaskError::Panicked {
-                task,
-                message,
-                location,
-            }),
-            Some(Reply::Unknown) => Err(TaskError::Unknown { task }),
-            Some(Reply::Unsendable(fault)) => Err(TaskError::Arguments { task, fault }),
-            None => Err(TaskError::Arguments {
-                task,
-                fault: "the worker's reply is malformed".into(),
-            }),
-        })
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
-    /// How the worker died while it ran `task`, and which locks it held.
-    pub(super) fn death_report(mut self, task: &str) -> TaskError {
-        let pid = self.pid();
-        self.close();
-        let status = wait_for_end(&mut self.child);
-        TaskError::Died {
-            task: task.to_owned(),
-            pid,
-            how: status.map_or_else(|| "was ended".into(), describe),
-            held: locks_held_by(pid),
-        }
+    /// Takes back the tasks that it cannot have begun. The one that it may have begun is left.
+    pub(super) fn take_unbegun(&mut self) -> VecDeque<Sent> {
+        let begun = self
+            .out
+            .front()
+            .is_some_and(|first| first.end <= self.outbox.sent());
+        self.out.split_off(usize::from(begun))
     }
 
-    /// Ends the worker and waits for its end.
-    pub(super) fn end(mut self) {
-        self.close();
-        let _ = wait_for_end(&mut self.child);
+    /// When its first task is to be over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let limit = self.out.front()?.common.options.timeout?;
+        self.since.checked_add(limit)
+    }
+
+    /// Notes that it serves.
+    pub(super) fn serve(&mut self) {
+        self.phase = Phase::Serving;
+        self.has_served = true;
+    }
+
+    /// Receives once.
+    pub(super) fn receive(&mut self) -> Received {
+        self.inbox.fill(&*self.socket, false)
     }
 
     /// Closes the socket, at which a worker ends.
-    fn close(&self) {
-        let _ = self.channel.socket().shutdown(std::net::Shutdown::Both);
-    }
-}
-
-/// Waits for a process that is about to end, and kills it if it takes too long.
-fn wait_for_end(child: &mut Child) -> Option<ExitStatus> {
-    let until = Instant::now() + END;
-    while Instant::now() < until {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        // There is nothing to wait on but the process itself, and it is nearly gone.
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("was killed by signal {signal}"),
-        (None, code) => format!("exited with code {}", code.unwrap_or(0)),
-    }
-}
-
-/// The locks of this process's values that `pid` held when it died.
-fn locks_held_by(pid: u32) -> Vec<HeldLock> {
-    let mut held = Vec::new();
-    for object in owned_values() {
-        let Ok(handle) = handle_of_owned(&object) else {
-            continue;
+    pub(super) fn close(&mut self, cause: Cause) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.phase = Phase::Ending {
+            until: Instant::now() + END,
+            cause,
         };
-        held.extend(purposes(&object, pid).map(|purpose| HeldLock {
-            handle: handle.to_string(),
-            purpose,
-        }));
-    }
-    held
-}
-
-/// What `pid` held each lock of a value for.
-fn purposes(object: &Value, pid: u32) -> impl Iterator<Item = LockPurpose> {
-    let purpose = move |lock: &numpush_shm_core::RobustRwLock| {
-        let state = lock.state();
-        let poison = state.poison.filter(|poison| poison.pid == pid);
-        if let Some(poison) = poison.filter(|_| !state.partitioned) {
-            let end = poison.dirty.end.min(object.spans.byte_len());
-            return Some(LockPurpose::Write(poison.dirty.start..end));
-        }
-        if state.writer.is_some_and(|holder| holder.pid == pid) {
-            return Some(if object.kind() == SharedMutex::KIND {
-                LockPurpose::Exclude
-            } else if object.spans.double().is_some() {
-                LockPurpose::Commit
-            } else {
-                LockPurpose::Write(0..0)
-            });
-        }
-        let reads = state.readers.iter().any(|holder| holder.pid == pid);
-        reads.then_some(LockPurpose::Read)
-    };
-    object.spans.locks().into_iter().filter_map(purpose)
-}
-
-/// The place of one of `workers` that has sent something or has died; waits until one has.
-pub(super) fn wait_for_one(workers: &[&Worker]) -> usize {
-    if workers.len() < 2 {
-        return 0;
     }
 
-    let sockets: Vec<_> = workers
-        .iter()
-        .map(|worker| (worker.channel.socket().as_fd(), Ready::READ))
-        .collect();
-    let ready = wait(&sockets, None).unwrap_or_default();
-    ready.iter().position(|ready| ready.read).unwrap_or(0)
+    /// Kills it. What it has sent can still be received.
+    pub(super) fn kill(&mut self, cause: Cause) {
+        let _ = self.child.kill();
+        self.phase = Phase::Ending {
+            until: Instant::now() + END,
+            cause,
+        };
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Closes the socket and waits until the process has ended; kills it if that takes too long.
+    pub(super) fn end(mut self) {
+        self.close(Cause::Unknown);
+        let until = Instant::now() + END;
+        while Instant::now() < until {
+            if self.status().is_some() {
+                return;
+            }
+            // There is nothing to wait on but the process itself, and it is nearly gone.
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -17,6 +17,7 @@ use numpush_os::ForkMutex;
 use numpush_shm_core::{RobustRwLock, forks};
 
 use crate::error::Error;
+use crate::object::enclosed::at_hand;
 use crate::object::handle::{Handle, OwnerName};
 use crate::object::protocol::{LockOffer, OwnerReport, Reply, Request};
 use crate::object::raw::RawObject;
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the value of a handle, in the process that made it or in another one of the same user.
 pub(crate) fn open(handle: &Handle) -> Result<Arc<RawObject>, Error> {
+    if let Some(value) = at_hand(handle) {
+        return Ok(value);
+    }
     if server::is_this_process(handle.owner) {
         let found = RawObject::find_owned(handle.number);
         return found.ok_or_else(|| connection::stale(handle, connection::VALUE_GONE));
