@@ -189,17 +189,15 @@ impl Thread {
         Ok(self.registrations[self.last].place(self.last, self.forks))
     }
 
-    /// Takes a record of `table`. Gives those back that are idle, if they are many.
+    /// Takes a record of `table`. Gives those back that are idle, if they are many, or if their table is nobody else's.
     fn register(&mut self, table: &Arc<LockTable>) -> Result<usize, LockError> {
         // After the destructor has run, a record is left to the kernel.
         let _ = END.try_with(|End| ());
         let idle = || |one: &&mut Registration| one.table.is_some() && one.used == 0;
-        if self.registrations.iter_mut().filter(idle()).count() >= MOST_IDLE {
-            self.registrations
-                .iter_mut()
-                .filter(idle())
-                .for_each(Registration::end);
-        }
+        let is_many = self.registrations.iter_mut().filter(idle()).count() >= MOST_IDLE;
+        let over = self.registrations.iter_mut().filter(idle());
+        over.filter(|one| is_many || one.is_alone())
+            .for_each(Registration::end);
         let (record, words) = table.register()?;
         let registration = Registration {
             table: Some(Arc::clone(table)),
@@ -240,6 +238,12 @@ impl Registration {
             reason = "a thread has at most as many registrations as locks"
         )]
         Place::new(self.words, hold as u8, self.record, number as u16, forks)
+    }
+
+    /// True if nobody else in this process uses the table: nobody will ask this thread for a lock in it.
+    fn is_alone(&self) -> bool {
+        let table = self.table.as_ref();
+        table.is_some_and(|table| Arc::strong_count(table) == 1)
     }
 
     /// Gives the record back, and lets the table go.

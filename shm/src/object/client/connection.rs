@@ -1,17 +1,19 @@
 //! A connection to an owner: one request at a time, each with a number that its replies repeat.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
 use numpush_os::{FileId, Ready, connect_abstract, peer_credentials, user};
-use numpush_shm_core::SharedPages;
+use numpush_shm_core::{RobustRwLock, SharedPages};
 
 use crate::error::Error;
 use crate::object::handle::Handle;
-use crate::object::protocol::{ClientNotice, OwnerNotice, Reply, Request};
+use crate::object::protocol::{ClientNotice, OpenReply, OwnerNotice, Reply, Request};
+use crate::object::spans::Spans;
 use crate::object::wire::{Frame, Greeting, Link, NOTICE, Status, VERSION, WireError};
 
 /// A connection that has not failed. Whoever sees it fail drops it.
@@ -29,6 +31,8 @@ pub(super) struct Connection {
     /// Mappings that stay for the next value in them: to map memory anew costs a fault a page. The owner reports when one
     /// is gone.
     pub(super) kept: HashMap<FileId, Arc<SharedPages>>,
+    /// A lock of each table of the owner, which keeps the table mapped for the next value with a lock in it.
+    pub(super) tables: HashMap<FileId, RobustRwLock>,
 }
 
 /// A connection that has opened something, or is about to.
@@ -65,6 +69,7 @@ impl Connection {
             link: Link::new(socket, Greeting::new(Status::Ready)),
             last: NOTICE,
             kept: HashMap::new(),
+            tables: HashMap::new(),
         })
     }
 
@@ -107,6 +112,22 @@ impl Connection {
                 return Ok((frame.value()?, frame));
             } else {
                 return Err(WireError::Malformed("an answer to another request"));
+            }
+        }
+    }
+
+    /// Keeps mapped what an offer named.
+    pub(super) fn keep(&mut self, offer: &OpenReply, spans: &Spans) {
+        for (pages, ..) in spans.runs() {
+            self.kept
+                .entry(pages.id())
+                .or_insert_with(|| Arc::clone(pages));
+        }
+        for lock in &offer.locks {
+            if let Entry::Vacant(entry) = self.tables.entry(lock.memory)
+                && let Some(lock) = RobustRwLock::find(lock.memory, lock.address())
+            {
+                entry.insert(lock);
             }
         }
     }

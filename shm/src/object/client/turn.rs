@@ -138,6 +138,9 @@ impl Turn {
             Some(descriptor) => descriptor.map_err(Error::io(TAKE)),
             None => self.fetch(handle, memory, deadline),
         })?;
+        if let Some(connection) = &mut self.connection {
+            connection.keep(&offer, &spans);
+        }
         Ok(Value::of_another(offer.description, spans))
     }
 
@@ -151,9 +154,6 @@ impl Turn {
         let Some(connection) = &mut self.connection else {
             return Err(stale(handle, connection::OWNER_GONE));
         };
-        for (pages, ..) in value.spans.runs() {
-            connection.kept.insert(pages.id(), Arc::clone(pages));
-        }
         let by = connection.opener();
         let is_wanted = is_let_go || self.wanted.contains(&number);
         let mut state = self.slot.state();
