@@ -7,7 +7,9 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
 
 use ndarray::Ix1;
-use numpush::shm::{Arena, ArenaOptions, Error, Handle, SharedArray, list_owners};
+use numpush::shm::{
+    Arena, ArenaOptions, Error, Handle, Pool, PoolOptions, SharedArray, Tasks, list_owners,
+};
 use numpush_tests::{PATIENCE, Peer, can_run, eventually, say, under};
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
@@ -370,4 +372,27 @@ fn one_client_too_many_is_told_that_the_owner_is_busy() {
     let mut owner = start_under(&many, "own", "");
     let handle = owner.hears("small");
     start_under(&many, "crowd", &handle).hears("opened");
+}
+
+fn sum(array: Array) -> u64 {
+    array.read().unwrap().sum()
+}
+
+#[test]
+fn worker() {
+    Tasks::new().with(sum).serve();
+}
+
+/// A worker keeps its argument open for a moment, and lets go of it when its owner drops it.
+#[test]
+fn an_arena_without_room_waits_for_what_was_dropped() {
+    let options = PoolOptions::new().arguments(["--exact", "worker", "--nocapture"]);
+    let pool = Pool::with_options(1, options).unwrap();
+    let arena = Arena::new(1 << 20);
+    for round in 0..100 {
+        // There is room for one of them.
+        let array = Array::zeros(&arena, 100_000).unwrap();
+        array.write().unwrap()[0] = round;
+        assert_eq!(pool.apply(sum, (array,)).unwrap(), round);
+    }
 }

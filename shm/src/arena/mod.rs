@@ -5,6 +5,7 @@ mod free;
 mod frozen;
 mod growth;
 mod options;
+mod returning;
 mod state;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use allocation::ArenaBufferMut;
 pub(crate) use allocation::{Allocation, Reservation};
 pub(crate) use frozen::freeze;
 pub use options::ArenaOptions;
+pub(crate) use returning::Returning;
 use state::{Inner, Taken};
 
 use crate::error::Error;
@@ -147,7 +149,7 @@ impl Arena {
             pages,
             range,
             stale,
-        } = self.inner.take(rounded)?;
+        } = returning::retry(|| self.inner.take(rounded))?;
         let start = range.start;
         let home = Reservation {
             arena: Arc::clone(&self.inner),

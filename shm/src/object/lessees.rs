@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use crate::arena::Returning;
+
 /// The clients that have a value open.
 #[derive(Debug, Default)]
 pub(super) struct Lessees {
     count: AtomicUsize,
     /// Their processes, one entry for each link.
     pids: Mutex<Vec<u32>>,
+    /// Since the owner has let go of the value, until a client says that it uses it.
+    returning: Mutex<Option<Returning>>,
 }
 
 /// That a client has a value open. It ends when dropped.
@@ -49,8 +53,15 @@ impl Lessees {
         if !self.is_empty()
             && let Some(call) = LET_GO.get()
         {
+            *numpush_os::lock(&self.returning) = Some(Returning::new());
             call(number);
         }
+    }
+
+    /// A client uses the value: its bytes do not come back soon.
+    pub(super) fn is_used(&self) {
+        let returning = numpush_os::lock(&self.returning).take();
+        drop(returning);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -84,7 +84,12 @@ impl Peer {
         if frame.number == NOTICE {
             return Ok(match frame.value()? {
                 ClientNotice::Closed(number) => Rest::Closed(number, self.leases.remove(&number)),
-                ClientNotice::InUse(number) => Rest::InUse(number),
+                ClientNotice::InUse(number) => {
+                    if let Some(lease) = self.leases.get(&number) {
+                        lease.is_used();
+                    }
+                    Rest::InUse(number)
+                }
             });
         }
         let number = frame.number;
@@ -156,6 +161,12 @@ impl Peer {
 }
 
 impl OpenLease {
+    fn is_used(&self) {
+        if let Ok(owned) = self.value.owned("ask for it") {
+            owned.lessees.is_used();
+        }
+    }
+
     /// True if nobody else has the value.
     pub(super) fn is_last(&self) -> bool {
         Arc::strong_count(&self.value) == 1
