@@ -4,7 +4,7 @@
 //! workers were busy would begin only when its caller comes to wait for it, and one with a timeout would run on. The thread
 //! ends when no submitted task needs it, and costs nothing after that.
 
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
 
 use crate::pool::dispatcher::{Dispatcher, State};
 
@@ -23,7 +23,7 @@ pub(super) fn attend(dispatcher: &Arc<Dispatcher>) {
             state.attended = !state.closed && needs_attention(state);
             (!state.attended).then_some(())
         };
-        attended.wait(&Arc::new(Condvar::new()), None, done);
+        attended.wait(&Arc::default(), None, done);
     };
     // Without the thread the tasks begin when somebody waits.
     let thread = std::thread::Builder::new().name("numpush-pool".into());

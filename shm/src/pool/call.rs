@@ -1,12 +1,13 @@
 //! A call: the tasks of one function that one thread waits for.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pool::encoded::Encoded;
 use crate::pool::error::TaskError;
 use crate::pool::options::TaskOptions;
+use crate::pool::wake::Wake;
 
 /// What the tasks of a call have in common.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub(super) struct Call {
     /// Time that a task takes, smoothed.
     pace: Option<Duration>,
     /// Notified when a task has ended.
-    wake: Arc<Condvar>,
+    wake: Arc<Wake>,
 }
 
 /// How long a worker is busy with the tasks that are sent to it at a time, about.
@@ -51,7 +52,7 @@ const CHUNK_TIME: Duration = Duration::from_micros(200);
 const MAX_CHUNK: usize = 64;
 
 impl Call {
-    pub(super) fn new(common: Arc<Common>, wake: Arc<Condvar>) -> Self {
+    pub(super) fn new(common: Arc<Common>, wake: Arc<Wake>) -> Self {
         Self {
             common,
             waiting: VecDeque::new(),
@@ -101,7 +102,7 @@ impl Call {
         if !self.abandoned {
             self.ended.push_back((number, outcome));
         }
-        self.wake.notify_one();
+        self.wake.notify();
     }
 }
 

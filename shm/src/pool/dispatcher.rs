@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use numpush_os::{Ready, wait};
@@ -16,7 +16,7 @@ use crate::pool::error::PoolError;
 use crate::pool::options::PoolOptions;
 use crate::pool::queue::Queue;
 use crate::pool::role::LOOK;
-use crate::pool::waker::Waker;
+use crate::pool::wake::{Wake, Waker};
 use crate::pool::worker::{Cause, Phase, Worker};
 use crate::pool::workers::{Slot, Workers};
 
@@ -26,8 +26,8 @@ pub(super) struct Dispatcher {
     state: Mutex<State>,
     options: PoolOptions,
     waker: Waker,
-    /// The process that made it. A forked one has neither its workers nor its threads.
-    pid: u32,
+    /// Number of forks before it was made. A forked process has neither its workers nor its threads.
+    forks: u32,
     size: usize,
 }
 
@@ -41,13 +41,13 @@ pub(super) struct State {
     /// The leader sleeps until a worker sends something, or until then.
     asleep: Option<Option<Instant>>,
     /// Threads that wait while another leads.
-    followers: Vec<Arc<Condvar>>,
+    followers: Vec<Arc<Wake>>,
     /// A thread leads whenever tasks wait; `submit` has started it.
     pub(super) attended: bool,
     pub(super) closed: bool,
 }
 
-/// Most busy workers whose sockets are looked at one by one. With more, one of them is ready before long.
+/// Most busy workers whose sockets are looked at one by one.
 const FEW: usize = 4;
 
 impl Dispatcher {
@@ -58,6 +58,7 @@ impl Dispatcher {
             workers: size,
             source,
         };
+        numpush_os::watch_forks();
         let dispatcher = Self {
             state: Mutex::new(State {
                 queue: Queue::default(),
@@ -71,7 +72,7 @@ impl Dispatcher {
             }),
             options,
             waker: Waker::new().map_err(failed)?,
-            pid: std::process::id(),
+            forks: numpush_os::forks(),
             size,
         };
         match dispatcher.wait(&Arc::default(), None, |state| state.workers.started()) {
@@ -93,19 +94,19 @@ impl Dispatcher {
 
     /// True in the process that made the pool, not in one that was forked from it.
     pub(super) fn is_ours(&self) -> bool {
-        self.pid == std::process::id()
+        self.forks == numpush_os::forks()
     }
 
     /// Waits until `found` finds something, or until then, and does the work of the pool meanwhile. `wake` is notified
     /// when it is worth to look again.
     pub(super) fn wait<T>(
         &self,
-        wake: &Arc<Condvar>,
+        wake: &Arc<Wake>,
         until: Option<Instant>,
         mut found: impl FnMut(&mut State) -> Option<T>,
     ) -> Option<T> {
         let mut state = self.state();
-        let (mut look, mut stepped) = (None, false);
+        let mut stepped = false;
         let result = loop {
             // A result whose worker may end is made safe before this thread leaves.
             let chores = !state.led && !state.chores.is_empty();
@@ -122,13 +123,13 @@ impl Dispatcher {
                 continue;
             }
             state.led = true;
-            state = self.lead(state, until, &mut look);
+            state = self.lead(state, until);
             state.led = false;
         };
         if !state.led
             && let Some(next) = state.followers.first()
         {
-            next.notify_one();
+            next.notify();
         }
         result
     }
@@ -138,7 +139,6 @@ impl Dispatcher {
         &'s self,
         mut state: MutexGuard<'s, State>,
         until: Option<Instant>,
-        look: &mut Option<Instant>,
     ) -> MutexGuard<'s, State> {
         let advanced = state.advance();
         let chores = std::mem::take(&mut state.chores);
@@ -153,20 +153,16 @@ impl Dispatcher {
         if advanced {
             return state;
         }
-        let now = Instant::now();
-        let last_look = *look.get_or_insert(now + LOOK);
-        if now < last_look
-            && let Some(came) = state.look()
-        {
-            if came {
-                *look = None;
-                return state;
-            }
+        let last_look = Instant::now() + LOOK;
+        // What has been sent to a worker is not answered before it had a processor.
+        while Instant::now() < last_look && state.is_worth_a_look() {
             drop(state);
             std::thread::yield_now();
-            return self.state();
+            state = self.state();
+            if state.look() {
+                return state;
+            }
         }
-        *look = None;
         self.sleep(state, until)
     }
 
@@ -238,18 +234,11 @@ impl Dispatcher {
 /// Sleeps until `wake` is notified, or until then.
 fn follow<'s>(
     mut state: MutexGuard<'s, State>,
-    wake: &Arc<Condvar>,
+    wake: &Arc<Wake>,
     until: Option<Instant>,
 ) -> MutexGuard<'s, State> {
     state.followers.push(Arc::clone(wake));
-    let mut state = match until {
-        None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
-        Some(until) => {
-            let left = until.saturating_duration_since(Instant::now());
-            let woken = wake.wait_timeout(state, left);
-            woken.unwrap_or_else(PoisonError::into_inner).0
-        }
-    };
+    let mut state = wake.wait(state, until);
     state.followers.retain(|other| !Arc::ptr_eq(other, wake));
     state
 }
@@ -269,28 +258,28 @@ impl State {
         self.workers.dispatch(&mut self.queue);
     }
 
-    /// Looks once whether a busy worker has sent something; `None` if that is not worth it.
-    fn look(&mut self) -> Option<bool> {
-        let busy = |(number, slot): (usize, &Slot)| match slot {
-            Slot::Filled(worker) => {
-                (worker.phase == Phase::Serving && !worker.out.is_empty() && !worker.has_unsent())
-                    .then_some(number)
-            }
-            _ => None,
-        };
-        let slots = self.workers.slots.iter().enumerate();
-        let busy: smallvec::SmallVec<[usize; FEW]> = slots.filter_map(busy).take(FEW + 1).collect();
-        if busy.is_empty() || busy.len() > FEW {
-            return None;
-        }
+    /// True if a few workers are busy. With more, one of them is ready before long.
+    fn is_worth_a_look(&self) -> bool {
+        let busy = self.workers.all().filter(|worker| worker.is_busy()).count();
+        (1..=FEW).contains(&busy)
+    }
+
+    /// Looks once whether busy workers have sent something.
+    fn look(&mut self) -> bool {
         let mut came = false;
-        for number in busy {
-            came |= self.absorb(number);
+        for number in 0..self.workers.slots.len() {
+            if self
+                .workers
+                .worker(number)
+                .is_some_and(|worker| worker.is_busy())
+            {
+                came |= self.absorb(number);
+            }
         }
         if came {
             self.dispatch();
         }
-        Some(came)
+        came
     }
 
     /// Receives from, and sends to, a worker whose socket is ready.

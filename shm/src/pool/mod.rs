@@ -17,7 +17,7 @@ mod role;
 mod serve;
 mod task;
 mod unordered;
-mod waker;
+mod wake;
 mod worker;
 mod workers;
 
@@ -222,7 +222,7 @@ impl Pool {
             Ok(argument) => (Some(argument), None),
             Err(fault) => (None, Some(fault)),
         };
-        let call = self.begin(name_of::<F>(), argument);
+        let call = self.begin(name_of::<F>(), argument, []);
         Unordered::new(call, items.into_iter(), fault)
     }
 
@@ -246,7 +246,7 @@ impl Pool {
         F: TaskFunction<I::Item>,
         F::Output: DeserializeOwned,
     {
-        let call = self.begin(name_of::<F>(), None);
+        let call = self.begin(name_of::<F>(), None, []);
         Unordered::<I::IntoIter, F::Output>::new(call, arguments.into_iter(), None).in_order()
     }
 
@@ -256,13 +256,17 @@ impl Pool {
         A: Serialize,
         F::Output: DeserializeOwned,
     {
-        let call = self.begin(name_of::<F>(), None);
-        call.add([(0, Encoded::of(&arguments))]);
+        let call = self.begin(name_of::<F>(), None, [(0, Encoded::of(&arguments))]);
         Task::new(call, arguments)
     }
 
-    fn begin(&self, task: &'static str, argument: Option<Encoded>) -> Ongoing {
-        Ongoing::begin(&self.workers, task, argument, self.options)
+    fn begin<const N: usize>(
+        &self,
+        task: &'static str,
+        argument: Option<Encoded>,
+        tasks: [(usize, Result<Encoded, String>); N],
+    ) -> Ongoing {
+        Ongoing::begin(&self.workers, task, argument, self.options, tasks)
     }
 
     fn dispatcher(&self) -> &Arc<Dispatcher> {

@@ -1,6 +1,6 @@
 //! A call and the pool that runs it, as its caller has them.
 
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
@@ -10,6 +10,7 @@ use crate::pool::dispatcher::{Dispatcher, State};
 use crate::pool::encoded::Encoded;
 use crate::pool::error::TaskError;
 use crate::pool::options::TaskOptions;
+use crate::pool::wake::Wake;
 
 /// Ends the workers of a pool when the last of those who have it is dropped: the pool, its clones, and its calls.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Ongoing {
     pub(super) pool: Arc<Lifetime>,
     pub(super) task: &'static str,
     id: u64,
-    wake: Arc<Condvar>,
+    wake: Arc<Wake>,
 }
 
 /// What a caller waits for.
@@ -50,17 +51,20 @@ impl Ongoing {
         task: &'static str,
         argument: Option<Encoded>,
         options: TaskOptions,
+        tasks: impl IntoIterator<Item = (usize, Result<Encoded, String>)>,
     ) -> Self {
         let mut call = Self {
             pool: Arc::clone(pool),
             task,
             id: 0,
-            wake: Arc::new(Condvar::new()),
+            wake: Arc::default(),
         };
         // The lock may be that of a thread that this process does not have.
-        if pool.dispatcher.is_ours() {
-            let queue = &mut pool.dispatcher.state().queue;
-            call.id = queue.begin(task, argument, options, &call.wake);
+        let dispatcher = &pool.dispatcher;
+        if dispatcher.is_ours() {
+            let mut state = dispatcher.state();
+            call.id = state.queue.begin(task, argument, options, &call.wake);
+            call.add_to(&mut state, tasks);
         }
         call
     }
@@ -68,14 +72,20 @@ impl Ongoing {
     /// Adds tasks: their numbers, and their arguments or why these cannot be sent.
     pub(super) fn add(&self, tasks: impl IntoIterator<Item = (usize, Result<Encoded, String>)>) {
         let dispatcher = &self.pool.dispatcher;
-        if !dispatcher.is_ours() {
-            return;
+        if dispatcher.is_ours() {
+            self.add_to(&mut dispatcher.state(), tasks);
         }
-        let mut state = dispatcher.state();
+    }
+
+    fn add_to(
+        &self,
+        state: &mut State,
+        tasks: impl IntoIterator<Item = (usize, Result<Encoded, String>)>,
+    ) {
         for (number, arguments) in tasks {
             state.queue.add(self.id, number, arguments);
         }
-        dispatcher.dispatch(&mut state);
+        self.pool.dispatcher.dispatch(state);
     }
 
     /// Waits for the next event, or until then. `more` says that there are tasks to add.

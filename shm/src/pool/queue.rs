@@ -1,7 +1,7 @@
 //! The tasks that wait for a worker, of all calls of a pool.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::pool::call::{Call, Common, Outcome, Waiting};
 use crate::pool::encoded::Encoded;
@@ -9,11 +9,12 @@ use crate::pool::error::TaskError;
 use crate::pool::frames::MAX_FRAME;
 use crate::pool::options::TaskOptions;
 use crate::pool::protocol::{call_len, too_long};
+use crate::pool::wake::Wake;
 
 /// The calls of a pool. They take turns: a call with one task does not wait for one with a thousand.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    calls: HashMap<u64, Call>,
+    calls: BTreeMap<u64, Call>,
     last_id: u64,
     /// The calls with tasks that wait, the next first.
     turns: VecDeque<u64>,
@@ -25,7 +26,7 @@ impl Queue {
         task: &'static str,
         argument: Option<Encoded>,
         options: TaskOptions,
-        wake: &Arc<Condvar>,
+        wake: &Arc<Wake>,
     ) -> u64 {
         self.last_id += 1;
         let id = self.last_id;

@@ -120,16 +120,17 @@ impl Server {
 }
 
 /// Looks for orders for [`LOOK`] before the thread sleeps: a wake-up takes longer than a small task. The thread yields the
-/// processor between looks, so that a busy machine loses nothing.
+/// processor before each look, so that a busy machine loses nothing, and the pool may come first.
 fn fill_eagerly(inbox: &mut Inbox, socket: &UnixStream) -> Received {
     let until = Instant::now() + LOOK;
-    loop {
-        match inbox.fill(socket, false) {
-            Received::Nothing if Instant::now() < until => std::thread::yield_now(),
-            Received::Nothing => return inbox.fill(socket, true),
-            other => return other,
+    while Instant::now() < until {
+        std::thread::yield_now();
+        let received = inbox.fill(socket, false);
+        if received != Received::Nothing {
+            return received;
         }
     }
+    inbox.fill(socket, true)
 }
 
 /// Ends the process as soon as the pool closes the socket, even deep in a task: nobody needs the result then.

@@ -119,6 +119,11 @@ impl Worker {
         self.phase == Phase::Serving && self.out.is_empty()
     }
 
+    /// True if it has tasks, and all of what they need.
+    pub(super) fn is_busy(&self) -> bool {
+        self.phase == Phase::Serving && !self.out.is_empty() && !self.has_unsent()
+    }
+
     /// Hands it a task. Nothing is sent before [`Self::flush`].
     pub(super) fn push(&mut self, common: &Arc<Common>, task: Waiting) {
         if self.out.is_empty() {
@@ -186,9 +191,13 @@ impl Worker {
         };
     }
 
+    pub(super) fn send_kill(&mut self) {
+        let _ = self.child.kill();
+    }
+
     /// Kills it. What it has sent can still be received.
     pub(super) fn kill(&mut self, cause: Cause) {
-        let _ = self.child.kill();
+        self.send_kill();
         self.phase = Phase::Ending {
             until: Instant::now() + END,
             cause,

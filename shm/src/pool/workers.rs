@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,11 @@ use crate::pool::worker::{Cause, Phase, Sent, StartError, Worker};
 const RETRY: Duration = Duration::from_secs(1);
 /// Most bytes of arguments that are sent to a worker at a time, if that is more than one task.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
+
+/// SIGKILL: somebody else ended the worker, which says nothing about the program.
+const KILLED: i32 = 9;
+/// Most workers in a row that are killed before they serve. After that the pool waits for [`RETRY`].
+const MAX_STILLBORN: u32 = 16;
 
 /// The place of a worker.
 #[derive(Debug)]
@@ -38,12 +44,15 @@ pub(super) enum Slot {
 #[derive(Debug)]
 pub(super) struct Workers {
     pub(super) slots: Vec<Slot>,
+    /// Workers in a row that were killed before they served.
+    stillborn: u32,
 }
 
 impl Workers {
     pub(super) fn vacant(count: usize) -> Self {
         Self {
             slots: (0..count).map(|_| Slot::Vacant).collect(),
+            stillborn: 0,
         }
     }
 
@@ -59,14 +68,19 @@ impl Workers {
         self.all().filter(idle).map(Worker::pid).collect()
     }
 
-    /// Kills the worker of process `pid`; false if there is none. It gets no task any more.
+    /// Kills the worker of process `pid`; false if there is none. If it was idle, it gets no task any more.
     pub(super) fn kill(&mut self, pid: u32) -> bool {
         let mut live = self.slots.iter_mut().filter_map(|slot| match slot {
             Slot::Filled(worker) if !matches!(worker.phase, Phase::Ending { .. }) => Some(worker),
             _ => None,
         });
         let found = live.find(|worker| worker.pid() == pid);
-        found.map(|worker| worker.kill(Cause::Unknown)).is_some()
+        let kill = |worker: &mut Worker| match worker.phase {
+            // The end of its socket says when it is gone, and everything that it has sent comes before.
+            Phase::Serving if !worker.out.is_empty() => worker.send_kill(),
+            _ => worker.kill(Cause::Unknown),
+        };
+        found.map(kill).is_some()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Worker> {
@@ -322,7 +336,10 @@ impl Workers {
                 status,
             });
         }
-        if worker.has_served {
+        let killed =
+            !worker.has_served && cause == Cause::Unknown && status.signal() == Some(KILLED);
+        self.stillborn = if killed { self.stillborn + 1 } else { 0 };
+        if worker.has_served || killed && self.stillborn < MAX_STILLBORN {
             self.order(number, chores);
         } else {
             let ended = (cause != Cause::Silent).then(|| describe(status));
