@@ -37,6 +37,9 @@ struct Args {
     /// Seed of everything random; printed, so that a run can be repeated as far as the scheduler lets it
     #[arg(long)]
     seed: Option<u64>,
+    /// Have the workers of a pool leave half of their part and say that it is done: the run has to fail
+    #[arg(long)]
+    plant: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,13 +67,14 @@ fn main() -> ExitCode {
         mode,
         victims,
         kib,
+        plant,
         ..
     } = args;
     println!("mode {mode:?}, {kills} kills, {victims} victims, {kib} KiB, seed {seed}");
     let started = Instant::now();
     let random = Random::new(seed);
     let outcome = match mode {
-        Mode::Pool => tasks::torture(kills, victims, kib, random),
+        Mode::Pool => tasks::torture(kills, victims, kib, random, plant),
         _ => victims::torture(kills, victims, kib, random, mode),
     };
     let outcome = outcome.unwrap_or_else(|error| Outcome {

@@ -26,6 +26,18 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Adds what another thread found.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.poisoned += other.poisoned;
+        self.dirty += other.dirty;
+        self.torn += other.torn;
+        self.lost += other.lost;
+        self.stuck += other.stuck;
+        self.fault = self.fault.take().or(other.fault);
+    }
+
     pub(crate) fn is_good(&self) -> bool {
         let leaks = self.leaked_descriptors + self.leaked_bytes + self.leaked_names;
         self.torn + self.lost + self.stuck + leaks == 0 && self.fault.is_none()

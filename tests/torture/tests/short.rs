@@ -43,3 +43,15 @@ fn readers() {
 fn workers_of_a_pool() {
     survives("pool", "300");
 }
+
+#[test]
+fn a_task_that_lies_is_found() {
+    let torture = env!("CARGO_BIN_EXE_numpush-torture");
+    let output = Command::new(torture)
+        .args(["--mode", "pool", "--kills", "300", "--plant"])
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{out}");
+    assert!(!out.contains("undetected torn 0,"), "{out}");
+}
