@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1};
 use numpush::model::{BufferAllocator, Element};
-use numpush::shm::{Arena, Handle, Part, Pool, SharedArray, Tasks};
+use numpush::shm::{Arena, Handle, Part, Pool, SharedArray, TaskOptions, Tasks};
 use numpush::{Array, Message};
 use numpush_benches::{is_test, median, quantile, time};
 
@@ -22,6 +22,14 @@ fn nothing(number: u64, _: ()) -> u64 {
     number
 }
 
+fn touch(array: SharedArray<u64, Ix1>) -> usize {
+    array.shape()[0]
+}
+
+fn touch_part(part: Part<SharedArray<u64, Ix1>>, _: ()) -> usize {
+    part.range().len()
+}
+
 fn scale(mut part: Part<SharedArray<f64, Ix1>>, factor: f64) {
     *part.write().unwrap() *= factor;
 }
@@ -31,7 +39,12 @@ fn main() {
         Ok("hold") => return hold(),
         Ok("send") => return send(),
         Ok("own") => return own(),
-        _ => Tasks::new().with(nothing).with(scale).serve(),
+        _ => Tasks::new()
+            .with(nothing)
+            .with(touch)
+            .with(touch_part)
+            .with(scale)
+            .serve(),
     }
     // A test run only wants to know that it starts.
     if is_test() {
@@ -42,13 +55,20 @@ fn main() {
     } else {
         1000
     };
-    allocation();
-    guards();
-    death(deaths);
-    opening();
-    calls();
-    into_an_arena();
-    scaling();
+    let named = |name: &str| std::env::args().any(|argument| argument == name);
+    let sections: [(&str, &dyn Fn()); 7] = [
+        ("allocation", &allocation),
+        ("guards", &guards),
+        ("death", &|| death(deaths)),
+        ("opening", &opening),
+        ("calls", &calls),
+        ("arena", &into_an_arena),
+        ("scaling", &scaling),
+    ];
+    let all = !sections.iter().any(|(name, _)| named(name));
+    for (_, section) in sections.iter().filter(|(name, _)| all || named(name)) {
+        section();
+    }
 }
 
 fn row(what: &str, figure: String) {
@@ -191,23 +211,49 @@ fn opening() {
 
 fn calls() {
     let pool = Pool::new(1).unwrap();
+    let array = SharedArray::<u64, Ix1>::zeros(&Arena::new(MIB), 8).unwrap();
     let mut bare = echo_process();
-    let baseline = time(21, 500, || bare.round_trip());
-    let call = time(21, 500, || {
+    let pipes = time(21, 500, || bare.round_trip());
+    let us = |seconds: f64| {
+        let (us, ratio) = (seconds * 1e6, seconds / pipes);
+        format!("{us:.1} us, {ratio:.2} of the pipes")
+    };
+    row("a byte to another process and back, by pipes", us(pipes));
+    let apply = time(21, 2000, || {
+        assert_eq!(pool.apply(nothing, (7, ())).unwrap(), 7)
+    });
+    row("Pool::apply of an empty function, one worker", us(apply));
+    let map = time(21, 2000, || {
         assert_eq!(pool.map(nothing, [7], &()).unwrap(), [7])
     });
+    row("Pool::map of it over one item", us(map));
+    let with_array = time(21, 2000, || {
+        assert_eq!(pool.apply(touch, (array.clone(),)).unwrap(), 8)
+    });
+    row("Pool::apply with an array of 64 bytes", us(with_array));
+    let with_part = time(21, 2000, || {
+        let parts = array.partition(Axis(0), 1).unwrap();
+        assert_eq!(pool.map(touch_part, parts, &()).unwrap(), [8])
+    });
+    let divided = time(21, 2000, || drop(array.partition(Axis(0), 1).unwrap()));
+    row(
+        "divide that array, and Pool::map over its part",
+        us(with_part),
+    );
+    row("  of which to divide it", us(divided));
+    let many = time(21, 1, || {
+        assert_eq!(pool.map(nothing, 0..10_000, &()).unwrap().len(), 10_000)
+    });
+    row("Pool::map over 10,000 items, each", us(many / 10_000.0));
+    let alone = pool.with_task_options(TaskOptions::new().chunk(1));
+    let one_by_one = time(21, 1, || {
+        assert_eq!(alone.map(nothing, 0..10_000, &()).unwrap().len(), 10_000)
+    });
+    row("the same, one at a time", us(one_by_one / 10_000.0));
     let asleep = median((0..200).map(|_| after_a_pause(&pool))).unwrap();
     row(
-        "a byte to another process and back, by pipes",
-        format!("{:.1} us", baseline * 1e6),
-    );
-    row(
-        "Pool::map of an empty function, one worker",
-        format!("{:.1} us", call * 1e6),
-    );
-    row(
-        "the same after a pause, when the worker sleeps",
-        format!("{:.1} us", asleep * 1e6),
+        "Pool::map after a pause, when the worker sleeps",
+        us(asleep),
     );
 }
 
