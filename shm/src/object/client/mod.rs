@@ -6,7 +6,6 @@
 mod cache;
 mod connection;
 mod slot;
-mod state;
 mod turn;
 mod watch;
 

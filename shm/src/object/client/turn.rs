@@ -10,8 +10,7 @@ use numpush_os::FileId;
 use numpush_shm_core::RobustRwLock;
 
 use super::connection::{self, Connection, NO_ANSWER, VALUE_GONE, busy, stale};
-use super::slot::Slot;
-use super::state::{Garbage, Line, State};
+use super::slot::{Garbage, Line, Slot, State};
 use super::watch::Tended;
 use crate::error::Error;
 use crate::object::handle::Handle;
@@ -24,7 +23,7 @@ use crate::object::wire::{Frame, WireError};
 pub(super) struct Turn {
     slot: Arc<Slot>,
     /// None until it is needed, and after it has failed.
-    connection: Option<Box<Connection>>,
+    connection: Option<Connection>,
     /// Values that the owner wants back and that this process did not have when it said so.
     wanted: Vec<u64>,
     garbage: Garbage,
@@ -75,7 +74,7 @@ impl Slot {
         })))
     }
 
-    fn take(&self, state: &mut MutexGuard<'_, State>) -> Option<Box<Connection>> {
+    fn take(&self, state: &mut MutexGuard<'_, State>) -> Option<Connection> {
         let opener = state.line.opener();
         match std::mem::replace(&mut state.line, Line::Taken(opener)) {
             Line::Idle(mut connection) => {
@@ -125,11 +124,7 @@ impl Turn {
         lock: LockOffer,
         deadline: Instant,
     ) -> Result<RobustRwLock, Error> {
-        let opened = open_lock(lock, &mut |memory| self.fetch(handle, memory, deadline))?;
-        if let Some(connection) = &mut self.connection {
-            connection.keep_table(lock.memory, &opened);
-        }
-        Ok(opened)
+        open_lock(lock, &mut |memory| self.fetch(handle, memory, deadline))
     }
 
     fn map(
@@ -227,7 +222,7 @@ impl Turn {
     ) -> Result<R, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Box::new(self.connect(handle, deadline)?),
+            None => self.connect(handle, deadline)?,
         };
         let mut notices = Vec::new();
         let done = work(&mut connection, &mut notices);
