@@ -31,10 +31,9 @@ pub(crate) struct Robust {
 }
 
 // glibc's mutex has 48 bytes on aarch64, and 40 elsewhere.
-const LARGE_MUTEX: bool = cfg!(all(target_arch = "aarch64", target_env = "gnu"));
 const _: () = assert!(
-    size_of::<Robust>() == if LARGE_MUTEX { 128 } else { 64 },
-    "a mutex has cache lines of its own"
+    size_of::<Robust>() == 64,
+    "a mutex has a cache line of its own"
 );
 
 // SAFETY: the mutex is made for use by many threads, and every other field is atomic.

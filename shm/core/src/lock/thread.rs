@@ -267,6 +267,10 @@ impl Drop for End {
                 .iter_mut()
                 .filter(idle)
                 .for_each(Registration::end);
+            if thread.registrations.iter().all(|one| one.table.is_none()) {
+                drop(std::mem::take(&mut *thread.held));
+                drop(std::mem::take(&mut *thread.registrations));
+            }
         });
     }
 }

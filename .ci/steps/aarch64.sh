@@ -1,0 +1,26 @@
+# Builds the libraries and their tests for aarch64, and runs those of the system calls, the lock and the memory in an emulator.
+source .ci/lib.sh
+target=aarch64-unknown-linux-gnu
+if ! rustup target add "$target" >/dev/null 2>&1; then
+    not_run aarch64 "rustup cannot install $target"
+    exit
+fi
+if ! debian_package gcc-aarch64-linux-gnu || ! debian_package libc6-dev-arm64-cross; then
+    not_run aarch64 "gcc-aarch64-linux-gnu is not installed"
+    exit
+fi
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+cross() {
+    cargo test --quiet "$@" --target "$target" --target-dir target/aarch64
+}
+cross --package numpush-message --package numpush-transports --package numpush-shm --lib --no-run
+cross --package numpush-os --package numpush-shm-core --lib --no-run
+if ! debian_package qemu-user; then
+    not_run "tests on aarch64" "qemu-user is not installed"
+    exit
+fi
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+# qemu-user does not tell a kernel of the robust mutexes of a thread, has no mbind(2) and no MADV_POPULATE_WRITE.
+not_run "deaths, NUMA nodes and populated pages on aarch64" "qemu-user has no robust lists, no mbind(2) and no MADV_POPULATE_WRITE"
+cross --package numpush-os --package numpush-shm-core --lib -- --skip parts_outlive_a_coordinator \
+    --skip a_node_is_preferred --skip populated_pages_are_zeros
