@@ -256,20 +256,15 @@ impl Registration {
 impl Drop for End {
     fn drop(&mut self) {
         this(|thread| {
-            if thread.forks != forks() {
-                return;
-            }
-            // A record with holds in it is left to the kernel, which ends them with the thread; so its table stays mapped.
-            // A guard that is dropped later, by the destructor of another of the thread's values, still finds its record.
-            let idle = |one: &&mut Registration| one.table.is_some() && one.used == 0;
-            thread
-                .registrations
-                .iter_mut()
-                .filter(idle)
-                .for_each(Registration::end);
-            if thread.registrations.iter().all(|one| one.table.is_none()) {
-                drop(std::mem::take(&mut *thread.held));
-                drop(std::mem::take(&mut *thread.registrations));
+            let ours = thread.forks == forks();
+            drop(std::mem::take(&mut *thread.held));
+            for mut one in std::mem::take(&mut *thread.registrations) {
+                if ours && one.used == 0 && one.table.is_some() {
+                    one.end();
+                }
+                // A record with holds in it is left to the kernel, which ends them with the thread: it writes to the table, which
+                // therefore stays mapped.
+                let _ = ManuallyDrop::new(one.table);
             }
         });
     }
