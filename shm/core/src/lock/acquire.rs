@@ -13,7 +13,7 @@ use super::robust::Acquired;
 use super::rwlock::RobustRwLock;
 use super::thread::{Entered, Mode, enter, leave};
 use super::wait::Wait;
-use super::words::Division;
+use super::words::{CLOSING, Division};
 
 impl RobustRwLock {
     /// Takes the lock for reading, beside other readers.
@@ -103,7 +103,8 @@ impl RobustRwLock {
         let parts = &raw.head.state.parts;
         place.set(works(raw.index));
         let entered = raw.be_seen(place, || parts.load(Ordering::SeqCst) == epoch);
-        let joined = if !entered || raw.is_retired() || epoch == 0 {
+        let is_epoch = epoch & 1 == 1 && epoch != CLOSING;
+        let joined = if !entered || raw.is_retired() || !is_epoch {
             Err(LockError::Retired)
         } else if raw.division() != division {
             Err(LockError::OtherPart)

@@ -37,7 +37,8 @@ impl RawLock {
         }
     }
 
-    /// Ends this life of the lock: nobody comes in from now on. Returns false if somebody is inside, or may be.
+    /// Ends this life of the lock: nobody comes in from now on. Returns false if somebody is inside, or may be; else the
+    /// lock is as new.
     pub(super) fn retire(&self) -> bool {
         self.head.state.generation.fetch_add(1, Ordering::SeqCst);
         let Some(taken) = self.head.writer.try_lock() else {
@@ -45,6 +46,9 @@ impl RawLock {
         };
         self.note(taken);
         let is_empty = self.is_empty();
+        if is_empty {
+            self.head.renew();
+        }
         self.unlock_writer();
         is_empty
     }

@@ -1,6 +1,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::lock::table::LockTable;
+use crate::lock::thread::{Entered, Mode, enter, leave};
+use crate::lock::words::CLOSING;
 use crate::lock::{Division, LockError, LockOptions, OwnedLock};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -152,5 +155,79 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
         .unwrap()
         .clear_poison();
         assert!(lock.read(LockOptions::default()).is_ok());
+    });
+}
+
+#[test]
+fn a_writer_of_an_old_life_keeps_the_gate_closed_in_the_next() {
+    let table = LockTable::create(1).unwrap();
+    let begin = || table.lock(0, table.lock(0, 0).head.begin());
+    let old = begin();
+    assert!(old.retire());
+    let soon = LockOptions {
+        timeout: Some(Duration::from_millis(10)),
+        accept_poison: false,
+    };
+    let (closed, done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        // A writer with a handle of the old life is about to drain.
+        scope.spawn(|| {
+            assert!(old.head.writer.try_lock().is_some());
+            old.head.state.gate.store(1, Ordering::SeqCst);
+            closed.wait();
+            done.wait();
+            old.open_gate();
+            old.unlock_writer();
+        });
+        closed.wait();
+        let new = begin();
+        let Ok(Entered::New(place)) = enter(&table, new.id(), Mode::Shared) else {
+            unreachable!("the thread holds nothing")
+        };
+        // Whoever came in beside it could lose its bit to it, and the next writer would not find it.
+        let beside = new.enter_shared(place, soon);
+        if beside.is_ok() {
+            place.set(0);
+        }
+        done.wait();
+        assert!(
+            matches!(beside, Err(LockError::Timeout { .. })),
+            "{beside:?}"
+        );
+        assert_eq!(new.enter_shared(place, LockOptions::default()), Ok(()));
+        leave(new.id(), place, || place.set(0));
+    });
+}
+
+#[test]
+fn nobody_joins_parts_that_are_being_taken_back() {
+    let block = OwnedLock::new().unwrap();
+    let lock = block.lock().clone();
+    let mut held = lock.write(LockOptions::default()).unwrap();
+    let epoch = held.hand_out_parts(HALVES);
+    let (joined, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let part = lock.join_parts(epoch, HALVES).unwrap();
+            joined.wait();
+            go.wait();
+            drop(part);
+        });
+        joined.wait();
+        let closing = held.take_back_parts(Some(Duration::ZERO));
+        let lock = &lock;
+        let refused = [epoch, CLOSING, 0].map(|forged| {
+            let join = move || lock.join_parts(forged, HALVES).err();
+            scope.spawn(join).join().unwrap()
+        });
+        go.wait();
+        assert!(closing.is_err());
+        assert!(
+            refused
+                .iter()
+                .all(|error| *error == Some(LockError::Retired)),
+            "{refused:?}"
+        );
+        held.take_back_parts(None).unwrap();
     });
 }

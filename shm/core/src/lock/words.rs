@@ -80,11 +80,16 @@ pub struct Division {
 }
 
 impl Head {
-    /// Begins a life of the lock, which nobody holds, and returns its number.
+    /// Begins a life of the lock, which is as new, and returns its number.
     pub(crate) fn begin(&self) -> u64 {
+        self.state.generation.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Makes the lock as new for its next life. The caller holds the writer's mutex and nobody is inside: whoever still
+    /// comes with a handle of a life before takes the mutex before it closes the gate, and nobody may open it meanwhile.
+    pub(super) fn renew(&self) {
         let State {
             epoch,
-            generation,
             parts,
             commits,
             gate,
@@ -93,14 +98,14 @@ impl Head {
             ..
         } = &self.state;
         epoch.store((epoch.load(Ordering::Relaxed) + 1) & !1, Ordering::Relaxed);
-        [gate, cause, deaths]
+        [cause, deaths]
             .iter()
             .for_each(|word| word.store(0, Ordering::Relaxed));
         [parts, commits]
             .into_iter()
             .chain(&self.division.part_of)
             .for_each(|word| word.store(0, Ordering::Relaxed));
-        generation.fetch_add(1, Ordering::SeqCst) + 1
+        gate.store(0, Ordering::Release);
     }
 
     /// True if a writer is inside, or did not come out.
