@@ -33,4 +33,6 @@ pub use thread::MAX_HELD;
 pub use words::Division;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
