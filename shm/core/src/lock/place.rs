@@ -34,7 +34,7 @@ impl Place {
 
     #[inline]
     pub(super) fn hold(self) -> usize {
-        self.bits as usize & (HOLDS - 1)
+        (self.bits & 0xFF) as usize & (HOLDS - 1)
     }
 
     /// The record's number in the table.

@@ -114,6 +114,10 @@ pub(super) fn enter(table: &Arc<LockTable>, lock: usize, mode: Mode) -> Result<E
             return Err(LockError::TooMany { max: MAX_HELD });
         }
         let place = thread.place(table)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a place has no more bits for them"
+        )]
         thread.held.push(Held {
             lock,
             reads: u32::from(mode == Mode::Shared),
