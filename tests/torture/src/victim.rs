@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use ndarray::{ArrayRef, Ix1};
@@ -21,7 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const REPORT: u64 = 64;
 
 /// What a victim has done, as it is written to its standard output.
-#[derive(Default)]
 pub(crate) struct Count {
     pub(crate) reads: u64,
     pub(crate) writes: u64,
@@ -33,17 +33,33 @@ pub(crate) struct Count {
 impl Count {
     pub(crate) const LEN: usize = 40;
 
-    fn say(&self) {
-        let words = [
-            self.reads,
-            self.writes,
-            self.poisoned,
-            self.dirty,
-            self.commits,
-        ];
+    /// Adds it to what the other threads of this process have done, and writes the sum.
+    fn say(&mut self) {
+        static ALL: Mutex<Count> = Mutex::new(Count::none());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.reads += self.reads;
+        all.writes += self.writes;
+        all.poisoned += self.poisoned;
+        all.dirty += self.dirty;
+        all.commits = all.commits.max(self.commits);
+        *self = Self {
+            commits: self.commits,
+            ..Self::none()
+        };
+        let words = [all.reads, all.writes, all.poisoned, all.dirty, all.commits];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(&bytes).and_then(|()| out.flush());
+    }
+
+    const fn none() -> Self {
+        Self {
+            reads: 0,
+            writes: 0,
+            poisoned: 0,
+            dirty: 0,
+            commits: 0,
+        }
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Self {
@@ -82,29 +98,35 @@ impl From<LockError> for End {
     }
 }
 
+/// Threads of a victim that read and write. All die with it, wherever they are.
+const THREADS: usize = 2;
+
 #[expect(clippy::print_stderr, reason = "a victim that cannot work says so")]
 pub(crate) fn run(role: &str) -> ExitCode {
-    let ended = match role.split_once(' ') {
-        Some(("commit", handle)) => handle
-            .parse()
-            .map_err(End::from)
-            .and_then(|handle| commit(&handle)),
-        Some((role, handle)) => {
-            let writes = role != "readers";
-            handle
-                .parse()
-                .map_err(End::from)
-                .and_then(|handle| in_place(&handle, writes))
-        }
-        None => return ExitCode::FAILURE,
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(End::Finding(code)) => ExitCode::from(code),
-        Err(End::Failed(error)) => {
+    let (sender, ends) = mpsc::channel();
+    for _ in 0..THREADS {
+        let (role, sender) = (role.to_owned(), sender.clone());
+        std::thread::spawn(move || sender.send(work(&role)));
+    }
+    drop(sender);
+    // The first end is that of the process.
+    match ends.recv() {
+        Ok(Err(End::Finding(code))) => ExitCode::from(code),
+        Ok(Err(End::Failed(error))) => {
             eprintln!("victim: {error}");
             ExitCode::FAILURE
         }
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Does what the role says, until it finds something.
+fn work(role: &str) -> Result<(), End> {
+    match role.split_once(' ') {
+        Some(("commit", handle)) => commit(&handle.parse()?),
+        Some((role, handle)) => in_place(&handle.parse()?, role != "readers"),
+        None => in_place(&role.parse()?, false),
     }
 }
 
@@ -112,7 +134,7 @@ fn in_place(handle: &Handle, writes: bool) -> Result<(), End> {
     let array = SharedArray::<u64, Ix1>::open(handle)?;
     let options = LockOptions::new().timeout(PATIENCE);
     let mut random = Random::new(seed());
-    let mut count = Count::default();
+    let mut count = Count::none();
     loop {
         if (count.reads + count.writes).is_multiple_of(REPORT) {
             count.say();
@@ -157,7 +179,7 @@ fn commit(handle: &Handle) -> Result<(), End> {
     let array = DoubleBufferedArray::<u64, Ix1>::open(handle)?;
     let options = LockOptions::new().timeout(PATIENCE);
     let mut random = Random::new(seed());
-    let mut count = Count::default();
+    let mut count = Count::none();
     loop {
         if (count.reads + count.writes).is_multiple_of(REPORT) {
             count.say();
