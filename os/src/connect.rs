@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
+use crate::failpoint::point;
 use crate::socket::set_send_tick;
 
 /// Connects to a unix socket of the abstract namespace; unix(7).
@@ -20,6 +21,7 @@ use crate::socket::set_send_tick;
 /// and what socket(2) and connect(2) report.
 pub fn connect_abstract(name: &str, deadline: Instant) -> io::Result<UnixStream> {
     let address = UnixAddr::new_abstract(name.as_bytes())?;
+    point("socket")?;
     let socket = socket(
         AddressFamily::Unix,
         SockType::Stream,
@@ -30,7 +32,7 @@ pub fn connect_abstract(name: &str, deadline: Instant) -> io::Result<UnixStream>
         let left = deadline.saturating_duration_since(Instant::now());
         // Zero would wait forever.
         set_send_tick(&socket, left.max(Duration::from_millis(1)))?;
-        match connect(socket.as_raw_fd(), &address) {
+        match point("connect").and_then(|()| connect(socket.as_raw_fd(), &address)) {
             Ok(()) => return Ok(UnixStream::from(socket)),
             Err(Errno::EINTR | Errno::EAGAIN) if Instant::now() < deadline => {}
             Err(Errno::EINTR | Errno::EAGAIN) => return Err(io::ErrorKind::TimedOut.into()),

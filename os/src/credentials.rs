@@ -3,6 +3,8 @@ use std::os::fd::AsFd;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
+use crate::failpoint::point;
+
 /// The process at the other side of a unix socket, as of its connect;
 /// [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html), SO_PEERCRED.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub struct SameUser(());
 /// # Errors
 /// What [getsockopt(2)](https://man7.org/linux/man-pages/man2/getsockopt.2.html) reports.
 pub fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
+    point("getsockopt")?;
     let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
     Ok(Credentials {
         pid: peer.pid(),

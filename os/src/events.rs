@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::failpoint::point;
 use crate::poll::Ready;
 
 /// A set of descriptors to wait for, and a bell that any thread can ring; epoll(7) and eventfd(2).
@@ -38,8 +39,11 @@ impl Events {
     /// # Errors
     /// What epoll_create(2) and eventfd(2) report.
     pub fn new() -> io::Result<Self> {
+        point("epoll_create1")?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        point("eventfd2")?;
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        point("epoll_ctl")?;
         epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         Ok(Self { epoll, bell })
     }
@@ -49,6 +53,7 @@ impl Events {
     /// # Errors
     /// What epoll_ctl(2) reports.
     pub fn add(&self, descriptor: impl AsFd, token: u64, want: Ready) -> io::Result<()> {
+        point("epoll_ctl")?;
         Ok(self.epoll.add(descriptor, event(token, want))?)
     }
 
@@ -57,6 +62,7 @@ impl Events {
     /// # Errors
     /// What epoll_ctl(2) reports.
     pub fn change(&self, descriptor: impl AsFd, token: u64, want: Ready) -> io::Result<()> {
+        point("epoll_ctl")?;
         Ok(self.epoll.modify(descriptor, &mut event(token, want))?)
     }
 
@@ -65,6 +71,7 @@ impl Events {
     /// # Errors
     /// What epoll_ctl(2) reports.
     pub fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
+        point("epoll_ctl")?;
         Ok(self.epoll.delete(descriptor)?)
     }
 
@@ -84,7 +91,7 @@ impl Events {
             let millis = timeout.as_nanos().div_ceil(1_000_000);
             EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::NONE)
         });
-        let count = match self.epoll.wait(&mut events, timeout) {
+        let count = match point("epoll_wait").and_then(|()| self.epoll.wait(&mut events, timeout)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(errno.into()),

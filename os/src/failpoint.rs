@@ -4,25 +4,35 @@ use std::io;
 
 /// The error with which a test lets the next system call fail, which is `call`.
 ///
-/// Every function of this crate that makes a system call asks before the call. Normal builds have an empty function here.
+/// Whoever makes a system call asks before. Normal builds have an empty function here.
 ///
 /// # Errors
 /// What the test chose.
-#[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn failpoint(call: &'static str) -> io::Result<()> {
-    let _ = call;
+    Ok(point(call)?)
+}
+
+/// As [`failpoint`], for calls that are made by nix.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn point(_call: &'static str) -> nix::Result<()> {
     Ok(())
 }
 
 #[cfg(feature = "failpoints")]
-pub use armed::{Failed, fail_call, fail_nth, failpoint, stop_failing};
+pub(crate) use armed::point;
+#[cfg(feature = "failpoints")]
+pub use armed::{Failed, fail_call, fail_nth, stop_failing};
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use super::io;
-    use crate::sync::lock;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::errno::Errno;
+
+    use crate::sync::lock;
 
     /// Which call is to fail.
     enum Target {
@@ -47,6 +57,8 @@ mod armed {
     }
 
     static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
+    /// There is a plan: most tests have none, and pay no lock.
+    static ARMED: AtomicBool = AtomicBool::new(false);
 
     /// Lets the system call after `before` others fail with `errno`, in whichever thread it is.
     pub fn fail_nth(before: usize, errno: i32) {
@@ -64,18 +76,20 @@ mod armed {
             errno,
             failed: None,
         });
+        ARMED.store(true, Ordering::SeqCst);
     }
 
     /// Lets no more call fail. Returns the one that did, if there was one.
     pub fn stop_failing() -> Option<Failed> {
+        ARMED.store(false, Ordering::SeqCst);
         lock(&PLAN).take().and_then(|plan| plan.failed)
     }
 
-    /// The error with which a test lets the next system call fail, which is `call`.
-    ///
-    /// # Errors
-    /// What the test chose.
-    pub fn failpoint(call: &'static str) -> io::Result<()> {
+    /// As [`failpoint`](super::failpoint).
+    pub(crate) fn point(call: &'static str) -> nix::Result<()> {
+        if !ARMED.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut plan = lock(&PLAN);
         let Some(plan) = plan.as_mut() else {
             return Ok(());
@@ -93,6 +107,6 @@ mod armed {
             return Ok(());
         }
         plan.failed = Some(Failed { call });
-        Err(io::Error::from_raw_os_error(plan.errno))
+        Err(Errno::from_raw(plan.errno))
     }
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use nix::fcntl::{AtFlags, Flock, FlockArg};
 
+use crate::failpoint::point;
+
 mod flags {
     nix::ioctl_read!(
         /// FS_IOC_GETFLAGS of ioctl_iflags(2); the kernel writes 32 bits, although the request names a long.
@@ -40,6 +42,7 @@ pub fn is_immutable(file: impl AsFd) -> io::Result<bool> {
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] if the file ends first; what pread(2) reports.
 pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    point("pread")?;
     file.read_exact_at(bytes, offset)
 }
 
@@ -50,6 +53,7 @@ pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
 /// # Errors
 /// EOPNOTSUPP on file systems without unnamed files (NFS, overlays of old kernels); what open(2) reports.
 pub fn create_unnamed(folder: &Path) -> io::Result<File> {
+    point("open")?;
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -64,6 +68,7 @@ pub fn create_unnamed(folder: &Path) -> io::Result<File> {
 /// [`io::ErrorKind::AlreadyExists`] if there is such a name; what linkat(2) reports.
 pub fn commit_file(file: &File, path: &Path) -> io::Result<()> {
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    point("linkat")?;
     nix::unistd::linkat(
         nix::fcntl::AT_FDCWD,
         source.as_str(),
@@ -81,5 +86,6 @@ pub fn commit_file(file: &File, path: &Path) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] if somebody else holds it.
 pub fn lock_exclusive(file: File) -> io::Result<Flock<File>> {
+    point("flock")?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
 }

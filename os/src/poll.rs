@@ -5,6 +5,8 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::failpoint::point;
+
 /// Directions in which a descriptor is ready, or should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
@@ -52,7 +54,7 @@ pub fn wait(
         .map(|(fd, want)| PollFd::new(*fd, events(*want)))
         .collect();
     loop {
-        match poll(&mut polled, timeout(deadline)) {
+        match point("poll").and_then(|()| poll(&mut polled, timeout(deadline))) {
             Ok(0) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
             Ok(_) => break,
             Err(Errno::EINTR) => {}

@@ -9,6 +9,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use crate::failpoint::point;
+
 /// What a receive call got besides the bytes.
 #[derive(Debug, Default)]
 pub struct Ancillary {
@@ -59,7 +61,10 @@ fn send_message(
             MsgFlags::MSG_DONTWAIT
         };
     let socket = socket.as_fd().as_raw_fd();
-    retry(|| sendmsg::<()>(socket, slices, control, flags, None))
+    retry(|| {
+        point("sendmsg")?;
+        sendmsg::<()>(socket, slices, control, flags, None)
+    })
 }
 
 /// Receives into `bytes`; recv(2). Zero is the end of the stream. With `block` the call waits, at most as long
@@ -74,7 +79,10 @@ pub fn receive(socket: impl AsFd, bytes: &mut [u8], block: bool) -> io::Result<u
         MsgFlags::MSG_DONTWAIT
     };
     let socket = socket.as_fd().as_raw_fd();
-    retry(|| recv(socket, bytes, flags))
+    retry(|| {
+        point("recv")?;
+        recv(socket, bytes, flags)
+    })
 }
 
 /// Receives into `bytes`, and at most one descriptor with them. The descriptor is closed by execve(2).
@@ -97,7 +105,9 @@ pub fn receive_with_descriptor(
     let socket = socket.as_fd().as_raw_fd();
     let mut slices = [IoSliceMut::new(bytes)];
     let received = loop {
-        match recvmsg::<()>(socket, &mut slices, Some(&mut control), flags) {
+        let called = point("recvmsg")
+            .and_then(|()| recvmsg::<()>(socket, &mut slices, Some(&mut control), flags));
+        match called {
             Err(Errno::EINTR) => {}
             result => break result?,
         }
@@ -136,6 +146,7 @@ fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {
 /// # Errors
 /// What setsockopt(2) reports.
 pub fn set_receive_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
+    point("setsockopt")?;
     Ok(setsockopt(
         &socket,
         sockopt::ReceiveTimeout,
@@ -148,6 +159,7 @@ pub fn set_receive_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
 /// # Errors
 /// What setsockopt(2) reports.
 pub fn set_send_tick(socket: impl AsFd, tick: Duration) -> io::Result<()> {
+    point("setsockopt")?;
     Ok(setsockopt(
         &socket,
         sockopt::SendTimeout,
@@ -175,6 +187,7 @@ pub fn keep_alive(
 ) -> io::Result<()> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     let millis = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
+    point("setsockopt")?;
     setsockopt(&socket, sockopt::KeepAlive, &true)?;
     setsockopt(&socket, sockopt::TcpKeepIdle, &seconds(idle))?;
     setsockopt(&socket, sockopt::TcpKeepInterval, &seconds(interval))?;
@@ -187,6 +200,7 @@ pub fn keep_alive(
 /// # Errors
 /// What shutdown(2) reports.
 pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
+    point("shutdown")?;
     Ok(nix::sys::socket::shutdown(
         socket.as_fd().as_raw_fd(),
         nix::sys::socket::Shutdown::Write,
@@ -207,6 +221,7 @@ mod queue {
 /// # Errors
 /// What ioctl(2) reports.
 pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+    point("ioctl")?;
     let mut bytes = 0;
     // SAFETY: the kernel writes one int to `bytes`.
     unsafe { queue::get(socket.as_fd().as_raw_fd(), &raw mut bytes) }?;

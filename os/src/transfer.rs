@@ -3,6 +3,8 @@ use std::os::fd::AsFd;
 
 use nix::fcntl::SpliceFFlags;
 
+use crate::failpoint::point;
+
 /// Sends up to `count` bytes of `file`, from `offset` on, to a socket inside the kernel; sendfile(2).
 ///
 /// Returns the number of bytes sent, which may be smaller: sendfile stops at 0x7fff_f000 bytes whatever `count` is, and when
@@ -19,7 +21,9 @@ pub fn send_file(
     let mut offset =
         i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     loop {
-        match nix::sys::sendfile::sendfile(&socket, &file, Some(&mut offset), count) {
+        let sent = point("sendfile")
+            .and_then(|()| nix::sys::sendfile::sendfile(&socket, &file, Some(&mut offset), count));
+        match sent {
             Err(nix::errno::Errno::EINTR) => {}
             result => return Ok(result?),
         }
@@ -39,14 +43,11 @@ pub fn splice(
 ) -> io::Result<usize> {
     let mut offset = offset.map(u64::cast_signed);
     loop {
-        match nix::fcntl::splice(
-            &from,
-            offset.as_mut(),
-            &to,
-            None,
-            count,
-            SpliceFFlags::SPLICE_F_MOVE,
-        ) {
+        let offset = offset.as_mut();
+        let moved = point("splice").and_then(|()| {
+            nix::fcntl::splice(&from, offset, &to, None, count, SpliceFFlags::SPLICE_F_MOVE)
+        });
+        match moved {
             Err(nix::errno::Errno::EINTR) => {}
             result => return Ok(result?),
         }

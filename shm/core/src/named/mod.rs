@@ -54,9 +54,10 @@ use crate::cell::SharedCell;
 pub struct NamedMemory {
     mapping: Arc<Mapping>,
     name: String,
-    file: Flock<File>,
-    /// Whether the name goes when this does.
-    owned: bool,
+    /// Locked while somebody has the memory open, so that its name is not reaped.
+    _file: Flock<File>,
+    /// The memory whose name goes when this does.
+    owned: Option<FileId>,
 }
 
 impl NamedMemory {
@@ -71,13 +72,13 @@ impl NamedMemory {
     pub fn create(name: &str, len: usize) -> Result<Self, NamedError> {
         let name = format!("{PREFIX}{name}");
         let made = make(&name, len);
-        let (mapping, file) =
+        let (mapping, file, id) =
             made.map_err(|error| NamedError::of(error, &name, "make named shared memory"))?;
         Ok(Self {
             mapping,
             name,
-            file,
-            owned: true,
+            _file: file,
+            owned: Some(id),
         })
     }
 
@@ -113,8 +114,8 @@ impl NamedMemory {
         Ok(Self {
             mapping,
             name: name.to_owned(),
-            file,
-            owned: false,
+            _file: file,
+            owned: None,
         })
     }
 
@@ -184,7 +185,7 @@ impl NamedMemory {
 
     /// Keeps the name when this value is dropped: another program will remove it.
     pub fn keep_name(&mut self) {
-        self.owned = false;
+        self.owned = None;
     }
 
     fn out_of_range(&self, start: usize, len: usize) -> NamedError {
@@ -195,7 +196,7 @@ impl NamedMemory {
     }
 }
 
-fn make(name: &str, len: usize) -> io::Result<(Arc<Mapping>, Flock<File>)> {
+fn make(name: &str, len: usize) -> io::Result<(Arc<Mapping>, Flock<File>, FileId)> {
     let path = path_of(name)?;
     let size = size_to_allocate(len)?;
     let mut options = OpenOptions::new();
@@ -207,10 +208,11 @@ fn make(name: &str, len: usize) -> io::Result<(Arc<Mapping>, Flock<File>)> {
     failpoint("open")?;
     let file = options.open(FOLDER)?;
     allocate(&file, FallocateFlags::empty(), size)?;
+    let id = FileId::of(&file)?;
     let mapping = Mapping::of(&file, len, true)?;
     let file = share(file)?;
     commit_file(&file, &path)?;
-    Ok((mapping, file))
+    Ok((mapping, file, id))
 }
 
 fn find(name: &str, writable: bool) -> io::Result<(Arc<Mapping>, Flock<File>)> {
@@ -244,11 +246,13 @@ fn allocate(file: &File, flags: FallocateFlags, size: i64) -> io::Result<()> {
 
 impl Drop for NamedMemory {
     fn drop(&mut self) {
-        // Only if it is still the same memory: the name may have been removed and given anew.
-        let (Ok(ours), Ok(path)) = (FileId::of(&*self.file), path_of(&self.name)) else {
+        let (Some(ours), Ok(path)) = (self.owned, path_of(&self.name)) else {
             return;
         };
-        if self.owned && FileId::of_path(&path).is_ok_and(|named| named == ours) {
+        // Only if it is still the same memory: the name may have been removed and given anew. Once more if the kernel had
+        // no memory for the question: the name would stay.
+        let named = FileId::of_path(&path).or_else(|_| FileId::of_path(&path));
+        if named.is_ok_and(|named| named == ours) {
             let _ = std::fs::remove_file(path);
         }
     }
