@@ -1,13 +1,14 @@
 //! What a fork(2) means for a process with threads: how often there was one, and mutexes that no child finds locked.
 //!
 //! A child has one thread, that which forked. A mutex that another thread held at that moment stays locked in the child
-//! forever. So the handlers of pthread_atfork(3) take every [`ForkMutex`] before the fork and let go after it, on both
-//! sides.
+//! forever. So the handlers of pthread_atfork(3) take every [`ForkMutex`] and every [`GlobalMutex`] before the fork and let
+//! go after it, on both sides. For the same reason nothing here is made by a `Once`: a child would wait for a thread that
+//! it does not have.
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::sync::lock;
 
@@ -19,20 +20,55 @@ pub fn forks() -> u32 {
 }
 
 /// Counts forks from now on. To be called before anything exists that a child must not use.
+#[inline]
 pub fn watch_forks() {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| {
-        // SAFETY: the handlers are functions of this program, which stays loaded. What they do in the child of a process
-        // with threads is to add to an atomic, and to unlock and free what `prepare` has locked: the C library has made
-        // its own allocator usable before.
-        let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
-    });
+    if WATCHER.load(Ordering::Acquire) != DONE {
+        watch();
+    }
 }
+
+#[cold]
+fn watch() {
+    let me = std::process::id();
+    loop {
+        let watcher = WATCHER.load(Ordering::Acquire);
+        if watcher == DONE {
+            return;
+        }
+        if watcher == me {
+            // Another thread of this process is about to.
+            std::thread::yield_now();
+            continue;
+        }
+        // Nobody has, or a thread of the parent was about to when it forked.
+        let taken = WATCHER.compare_exchange(watcher, me, Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_ok() {
+            break;
+        }
+    }
+    // SAFETY: the handlers are functions of this program, which stays loaded. What they do in the child of a process with
+    // threads is to add to an atomic, and to unlock and free what `prepare` has locked: the C library has made its own
+    // allocator usable before.
+    let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
+    WATCHER.store(DONE, Ordering::Release);
+}
+
+/// The process that registers the handlers, 0 for none, or [`DONE`].
+static WATCHER: AtomicU32 = AtomicU32::new(0);
+const DONE: u32 = u32::MAX;
 
 /// A mutex that a fork waits for, so that a child never finds it locked by a thread it does not have.
 ///
 /// Its holder must not fork. It is taken after an [outer](Self::outer) one, never before, and no two of a kind at once.
 pub struct ForkMutex<T>(Arc<Shared<T>>);
+
+/// A [`ForkMutex`] for a static: it needs no allocation.
+pub struct GlobalMutex<T> {
+    mutex: Mutex<T>,
+    level: Level,
+    /// Whether a fork knows of it.
+    entered: AtomicBool,
+}
 
 struct Shared<T> {
     mutex: Mutex<T>,
@@ -41,7 +77,13 @@ struct Shared<T> {
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Every mutex, outer ones first.
-static ALL: Mutex<Vec<(Level, Weak<dyn Hold>)>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<(Level, Place)>> = Mutex::new(Vec::new());
+
+/// Where a mutex is.
+enum Place {
+    Shared(Weak<dyn Hold>),
+    Global(&'static dyn HoldGlobal),
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
@@ -66,12 +108,7 @@ impl<T: Send + 'static> ForkMutex<T> {
             mutex: Mutex::new(value),
         });
         let weak: Weak<dyn Hold> = Arc::downgrade(&shared) as Weak<dyn Hold>;
-        let mut all = lock(&ALL);
-        if all.len() == all.capacity() {
-            all.retain(|(_, weak)| weak.strong_count() > 0);
-        }
-        let place = all.partition_point(|(other, _)| *other <= level);
-        all.insert(place, (level, weak));
+        enter(&mut lock(&ALL), level, Place::Shared(weak));
         Self(shared)
     }
 
@@ -91,6 +128,74 @@ impl<T> fmt::Debug for ForkMutex<T> {
 impl<T: Send + Default + 'static> Default for ForkMutex<T> {
     fn default() -> Self {
         Self::new(T::default())
+    }
+}
+
+impl<T: Send + 'static> GlobalMutex<T> {
+    /// As [`ForkMutex::new`].
+    pub const fn new(value: T) -> Self {
+        Self::at(Level::Inner, value)
+    }
+
+    /// As [`ForkMutex::outer`].
+    pub const fn outer(value: T) -> Self {
+        Self::at(Level::Outer, value)
+    }
+
+    const fn at(level: Level, value: T) -> Self {
+        Self {
+            mutex: Mutex::new(value),
+            level,
+            entered: AtomicBool::new(false),
+        }
+    }
+
+    /// Locks it, also after a thread has panicked with it.
+    #[inline]
+    pub fn lock(&'static self) -> MutexGuard<'static, T> {
+        if !self.entered.load(Ordering::Acquire) {
+            self.enter();
+        }
+        lock(&self.mutex)
+    }
+
+    #[cold]
+    fn enter(&'static self) {
+        watch_forks();
+        // A fork holds the list too, so that its child finds this done or not begun.
+        let mut all = lock(&ALL);
+        if !self.entered.load(Ordering::Relaxed) {
+            enter(&mut all, self.level, Place::Global(self));
+            self.entered.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl<T> fmt::Debug for GlobalMutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GlobalMutex").finish_non_exhaustive()
+    }
+}
+
+fn enter(all: &mut Vec<(Level, Place)>, level: Level, place: Place) {
+    if all.len() == all.capacity() {
+        all.retain(|(_, place)| match place {
+            Place::Shared(weak) => weak.strong_count() > 0,
+            Place::Global(_) => true,
+        });
+    }
+    let at = all.partition_point(|(other, _)| *other <= level);
+    all.insert(at, (level, place));
+}
+
+/// A static that can be locked without regard to what is in it.
+trait HoldGlobal: Sync {
+    fn hold(&'static self) -> Box<dyn Held>;
+}
+
+impl<T: Send + 'static> HoldGlobal for GlobalMutex<T> {
+    fn hold(&'static self) -> Box<dyn Held> {
+        Box::new(Static(lock(&self.mutex)))
     }
 }
 
@@ -147,15 +252,32 @@ thread_local! {
 }
 
 extern "C" fn prepare() {
-    let all: Vec<Arc<dyn Hold>> = lock(&ALL)
+    // The handlers are registered twice in a child whose parent was about to register them.
+    if HELD.try_with(|held| !held.borrow().is_empty()) == Ok(true) {
+        return;
+    }
+    let all: Vec<Found> = lock(&ALL)
         .iter()
-        .filter_map(|(_, weak)| weak.upgrade())
+        .filter_map(|(_, place)| match place {
+            Place::Shared(weak) => weak.upgrade().map(Found::Shared),
+            Place::Global(mutex) => Some(Found::Global(*mutex)),
+        })
         .collect();
-    let mut held: Vec<Box<dyn Held>> = all.into_iter().map(Hold::hold).collect();
+    let hold = |found| match found {
+        Found::Shared(mutex) => Hold::hold(mutex),
+        Found::Global(mutex) => mutex.hold(),
+    };
+    let mut held: Vec<Box<dyn Held>> = all.into_iter().map(hold).collect();
     // Last, because a mutex is entered while others are held.
     held.push(Box::new(Static(lock(&ALL))));
     // A thread that is about to end has no place for them. It forks without.
     let _ = HELD.try_with(|place| place.replace(held));
+}
+
+/// A mutex that stays while it is locked.
+enum Found {
+    Shared(Arc<dyn Hold>),
+    Global(&'static dyn HoldGlobal),
 }
 
 struct Static<T: 'static>(

@@ -38,7 +38,7 @@ pub use failpoint::failpoint;
 #[cfg(feature = "failpoints")]
 pub use failpoint::{Failed, fail_call, fail_nth, stop_failing};
 pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
-pub use fork::{ForkMutex, forks, watch_forks};
+pub use fork::{ForkMutex, GlobalMutex, forks, watch_forks};
 pub use group::GroupMemory;
 pub use identity::FileId;
 pub use loan::{LentBytesMut, LentMemory, PeerBytes, PeerMapping};

@@ -8,13 +8,13 @@ use std::io;
 use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
 
 use crate::credentials::SameUser;
 use crate::failpoint::failpoint;
-use crate::fork::ForkMutex;
+use crate::fork::GlobalMutex;
 use crate::identity::FileId;
 use crate::populate::{PAGE, is_supported};
 use crate::seal::{FUTURE_WRITE, add_seals, lent_len};
@@ -221,7 +221,7 @@ struct Turns(AtomicUsize);
 const WRITING: usize = usize::MAX;
 
 /// One for each memory that this process lends or has mapped as a peer's.
-static ALL: LazyLock<ForkMutex<BTreeMap<FileId, Weak<Turns>>>> = LazyLock::new(ForkMutex::default);
+static ALL: GlobalMutex<BTreeMap<FileId, Weak<Turns>>> = GlobalMutex::new(BTreeMap::new());
 
 impl Turns {
     fn of(memory: FileId) -> Arc<Self> {

@@ -1,7 +1,6 @@
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::fork::ForkMutex;
+use crate::fork::GlobalMutex;
 use crate::process::available_memory;
 
 /// What was left when the kernel was last asked, less what was taken since.
@@ -14,7 +13,7 @@ struct Room {
 /// For how long an answer is believed. Other programs take memory meanwhile.
 const FRESH: Duration = Duration::from_millis(100);
 
-static ROOM: LazyLock<ForkMutex<Option<Room>>> = LazyLock::new(ForkMutex::default);
+static ROOM: GlobalMutex<Option<Room>> = GlobalMutex::new(None);
 
 /// True if there are `len` bytes of memory to be had, as far as is known.
 ///

@@ -4,11 +4,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ndarray::Ix1;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use numpush::model::BufferAllocator as _;
-use numpush::shm::Arena;
+use numpush::shm::{Arena, SharedArray};
 
 /// Forks. The child exits with 0 if `work` returns true.
 fn child(work: impl FnOnce() -> bool) -> Pid {
@@ -63,7 +64,10 @@ fn a_child_finds_nothing_locked() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    drop(arena.clone().allocate(8 << 10).unwrap());
+                    let array = SharedArray::<u64, Ix1>::zeros(&arena, 1 << 10).unwrap();
+                    array.write().unwrap()[0] = 1;
+                    array.handle().unwrap();
+                    drop(array);
                     arena.trim();
                 }
             });
@@ -71,10 +75,11 @@ fn a_child_finds_nothing_locked() {
         let codes: Vec<Option<i32>> = (0..50)
             .map(|_| {
                 end_of(child(|| {
-                    let region = arena.clone().allocate(8 << 10).unwrap();
-                    let used = arena.usage().used;
-                    drop(region);
-                    used == 8 << 10
+                    let array = SharedArray::<u64, Ix1>::zeros(&arena, 1 << 10).unwrap();
+                    array.write().unwrap()[0] = 1;
+                    let handle = array.handle().unwrap();
+                    let opened = SharedArray::<u64, Ix1>::open(&handle).unwrap();
+                    arena.usage().used == 8 << 10 && opened.read().unwrap()[0] == 1
                 }))
             })
             .collect();

@@ -10,9 +10,10 @@ mod state;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use numpush_message::{ALIGNMENT, AllocError, Buffer, BufferAllocator, BufferMut};
+use numpush_os::GlobalMutex;
 use numpush_shm_core::{MemoryRange, Owned, SharedPages, forks};
 
 use allocation::ArenaBufferMut;
@@ -80,9 +81,10 @@ impl Arena {
     /// The arena of this process. Its budget is three quarters of the machine's memory, or of the control
     /// group's limit.
     pub fn shared() -> Self {
-        static SHARED: OnceLock<Arena> = OnceLock::new();
+        static SHARED: GlobalMutex<Option<Arena>> = GlobalMutex::outer(None);
         SHARED
-            .get_or_init(|| Self::with_options(ArenaOptions::default()))
+            .lock()
+            .get_or_insert_with(|| Self::with_options(ArenaOptions::default()))
             .clone()
     }
 

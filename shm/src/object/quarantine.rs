@@ -4,9 +4,9 @@
 //! lost its connection while it reads, a guard may be forgotten. The memory of such a value is not used for another one
 //! before the last of them has let go or died.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use numpush_os::ForkMutex;
+use numpush_os::GlobalMutex;
 use numpush_shm_core::OwnedLock;
 
 use crate::arena::Reservation;
@@ -17,7 +17,7 @@ struct Quarantined {
     _reservations: Vec<Arc<Reservation>>,
 }
 
-static QUARANTINE: LazyLock<ForkMutex<Vec<Quarantined>>> = LazyLock::new(ForkMutex::default);
+static QUARANTINE: GlobalMutex<Vec<Quarantined>> = GlobalMutex::new(Vec::new());
 
 /// Retires `locks`. If somebody may still hold one of them, keeps them and the memory that they guard, until a later call
 /// finds that nobody does.

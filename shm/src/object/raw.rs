@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use numpush_os::ForkMutex;
+use numpush_os::GlobalMutex;
 use numpush_shm_core::{Locked, MemoryRange, Owned, OwnedLock, RobustRwLock, forks};
 
 use crate::arena::Reservation;
@@ -300,7 +300,7 @@ impl Entry {
 
 /// Every value that this process made, by its number.
 fn register<R>(with: impl FnOnce(&mut BTreeMap<u64, Entry>) -> R) -> R {
-    static REGISTER: LazyLock<ForkMutex<BTreeMap<u64, Entry>>> = LazyLock::new(ForkMutex::default);
+    static REGISTER: GlobalMutex<BTreeMap<u64, Entry>> = GlobalMutex::new(BTreeMap::new());
     with(&mut REGISTER.lock())
 }
 

@@ -1,6 +1,6 @@
 //! A mutex of the C library with a deadline, in old and new C libraries.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -30,13 +30,17 @@ pub(super) unsafe fn lock_until(
 
 /// glibc has had it since 2.30, and musl has it not. A program that was linked to it would not start without it.
 fn clocklock() -> Option<ClockLock> {
-    static FOUND: OnceLock<Option<ClockLock>> = OnceLock::new();
-    *FOUND.get_or_init(|| {
+    // Not known yet; no address of a function. A `Once` would keep a child of a fork waiting.
+    const UNKNOWN: *mut libc::c_void = std::ptr::without_provenance_mut(1);
+    static FOUND: AtomicPtr<libc::c_void> = AtomicPtr::new(UNKNOWN);
+    let mut found = FOUND.load(Ordering::Relaxed);
+    if found == UNKNOWN {
         // SAFETY: the name ends with a zero byte.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pthread_mutex_clocklock".as_ptr()) };
-        // SAFETY: the symbol of this name has this type, in every C library that has it; null is `None`.
-        unsafe { std::mem::transmute::<*mut libc::c_void, Option<ClockLock>>(found) }
-    })
+        found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pthread_mutex_clocklock".as_ptr()) };
+        FOUND.store(found, Ordering::Relaxed);
+    }
+    // SAFETY: the symbol of this name has this type, in every C library that has it; null is `None`.
+    unsafe { std::mem::transmute::<*mut libc::c_void, Option<ClockLock>>(found) }
 }
 
 /// Waits by the wall clock, in short steps: one that is set forward ends a step early, and the next goes on.

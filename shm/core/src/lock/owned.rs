@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock};
 
-use numpush_os::{FileId, ForkMutex};
+use numpush_os::{FileId, GlobalMutex};
 
 use super::identity::forks;
 use super::record::MOST_BLOCKS;
@@ -24,12 +24,10 @@ struct FreeLocks {
     free: Vec<(Arc<LockTable>, u32)>,
 }
 
-static FREE_LOCKS: LazyLock<ForkMutex<FreeLocks>> = LazyLock::new(|| {
-    ForkMutex::outer(FreeLocks {
-        forks: forks(),
-        tables: 0,
-        free: Vec::new(),
-    })
+static FREE_LOCKS: GlobalMutex<FreeLocks> = GlobalMutex::outer(FreeLocks {
+    forks: 0,
+    tables: 0,
+    free: Vec::new(),
 });
 
 /// A lock that this process made and owns. When it is dropped the lock is retired: whoever still knows it gets

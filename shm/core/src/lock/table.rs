@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 use nix::fcntl::SealFlag;
 use nix::unistd::{SysconfVar, sysconf};
-use numpush_os::{FileId, ForkMutex, NO_RESIZE, add_seals, allocate, sealed_len};
+use numpush_os::{FileId, GlobalMutex, NO_RESIZE, add_seals, allocate, sealed_len};
 
 use super::atomic::MOST_RECORDS;
 use super::error::LockError;
@@ -166,8 +166,7 @@ pub(crate) struct LockTable {
 }
 
 /// Every lock table of this process.
-static ATTACHED: LazyLock<ForkMutex<BTreeMap<FileId, Weak<LockTable>>>> =
-    LazyLock::new(ForkMutex::default);
+static ATTACHED: GlobalMutex<BTreeMap<FileId, Weak<LockTable>>> = GlobalMutex::new(BTreeMap::new());
 
 impl LockTable {
     /// Makes `blocks` locks that nobody holds.

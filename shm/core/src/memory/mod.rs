@@ -13,10 +13,10 @@ mod unmapped;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 use nix::fcntl::SealFlag;
-use numpush_os::{FileId, ForkMutex, NO_RESIZE, sealed_len};
+use numpush_os::{FileId, GlobalMutex, NO_RESIZE, sealed_len};
 
 pub use options::{HugePages, NodePolicy, PageOptions};
 pub use pages::SharedPages;
@@ -91,8 +91,7 @@ impl SharedPages {
 }
 
 /// Every mapping of shared pages in this process. The register of ranges is kept per mapping, so there must be one.
-static MAPPED: LazyLock<ForkMutex<BTreeMap<FileId, Weak<SharedPages>>>> =
-    LazyLock::new(ForkMutex::default);
+static MAPPED: GlobalMutex<BTreeMap<FileId, Weak<SharedPages>>> = GlobalMutex::new(BTreeMap::new());
 
 /// The mapping of this memory that the process has already, or `pages`.
 fn register(pages: SharedPages) -> Arc<SharedPages> {

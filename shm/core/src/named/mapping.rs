@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 use bytemuck::Pod;
 use memmap2::{MmapOptions, MmapRaw};
-use numpush_os::{FileId, ForkMutex, failpoint};
+use numpush_os::{FileId, GlobalMutex, failpoint};
 
 use crate::cell::{SharedCell, copy_shared};
 
@@ -27,7 +27,7 @@ pub(super) struct Mapping {
 }
 
 /// Every mapping of this process, by its memory and whether it can be written: a memory has one address here for each.
-static MAPPED: LazyLock<ForkMutex<Mapped>> = LazyLock::new(ForkMutex::default);
+static MAPPED: GlobalMutex<Mapped> = GlobalMutex::new(BTreeMap::new());
 
 type Mapped = BTreeMap<(FileId, bool), Weak<Mapping>>;
 

@@ -10,10 +10,10 @@ mod turn;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_os::ForkMutex;
+use numpush_os::GlobalMutex;
 use numpush_shm_core::{RobustRwLock, forks};
 
 use crate::error::Error;
@@ -113,11 +113,9 @@ struct Owners {
     slots: BTreeMap<OwnerName, Arc<Slot>>,
 }
 
-static OWNERS: LazyLock<ForkMutex<Owners>> = LazyLock::new(|| {
-    ForkMutex::outer(Owners {
-        forks: forks(),
-        slots: BTreeMap::new(),
-    })
+static OWNERS: GlobalMutex<Owners> = GlobalMutex::outer(Owners {
+    forks: 0,
+    slots: BTreeMap::new(),
 });
 
 /// The slot of an owner. Nothing waits here.

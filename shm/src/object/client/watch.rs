@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
-use numpush_os::{Events, ForkMutex, Ready};
+use numpush_os::{Events, GlobalMutex, Ready};
 use numpush_shm_core::forks;
 
 use super::cache::AGE;
@@ -36,7 +36,7 @@ pub(super) struct Watch {
 
 /// The watch of this process. The first call starts the thread.
 pub(super) fn watch() -> Result<Arc<Watch>, Error> {
-    static WATCH: LazyLock<ForkMutex<Option<Arc<Watch>>>> = LazyLock::new(ForkMutex::default);
+    static WATCH: GlobalMutex<Option<Arc<Watch>>> = GlobalMutex::new(None);
     let mut watch = WATCH.lock();
     if let Some(watch) = watch.as_ref().filter(|watch| watch.forks == forks()) {
         return Ok(Arc::clone(watch));

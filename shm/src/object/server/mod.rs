@@ -8,10 +8,10 @@ mod serve;
 use std::hash::{BuildHasher, Hasher};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::sync::{Arc, LazyLock, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use numpush_os::{FileId, ForkMutex};
+use numpush_os::{FileId, GlobalMutex};
 use numpush_shm_core::{forks, when_unmapped};
 
 use crate::error::Error;
@@ -29,7 +29,7 @@ struct Server {
     desk: Arc<Desk>,
 }
 
-static SERVER: LazyLock<ForkMutex<Option<Server>>> = LazyLock::new(ForkMutex::default);
+static SERVER: GlobalMutex<Option<Server>> = GlobalMutex::new(None);
 
 fn server() -> MutexGuard<'static, Option<Server>> {
     SERVER.lock()
