@@ -256,22 +256,42 @@ extern "C" fn prepare() {
     if HELD.try_with(|held| !held.borrow().is_empty()) == Ok(true) {
         return;
     }
-    let all: Vec<Found> = lock(&ALL)
+    let held = loop {
+        let (globals, mut held) = hold_all();
+        let all = lock(&ALL);
+        // A global mutex that was entered since may be locked by its thread now.
+        if count_globals(&all) == globals {
+            // Last, because a mutex is entered while others are held.
+            held.push(Box::new(Static(all)));
+            break held;
+        }
+    };
+    // A thread that is about to end has no place for them. It forks without.
+    let _ = HELD.try_with(|place| place.replace(held));
+}
+
+fn count_globals(all: &[(Level, Place)]) -> usize {
+    let is_global = |(_, place): &&(Level, Place)| matches!(place, Place::Global(_));
+    all.iter().filter(is_global).count()
+}
+
+/// Takes every mutex that is entered now. Returns how many of them are global.
+fn hold_all() -> (usize, Vec<Box<dyn Held>>) {
+    let entered = lock(&ALL);
+    let globals = count_globals(&entered);
+    let all: Vec<Found> = entered
         .iter()
         .filter_map(|(_, place)| match place {
             Place::Shared(weak) => weak.upgrade().map(Found::Shared),
             Place::Global(mutex) => Some(Found::Global(*mutex)),
         })
         .collect();
+    drop(entered);
     let hold = |found| match found {
         Found::Shared(mutex) => Hold::hold(mutex),
         Found::Global(mutex) => mutex.hold(),
     };
-    let mut held: Vec<Box<dyn Held>> = all.into_iter().map(hold).collect();
-    // Last, because a mutex is entered while others are held.
-    held.push(Box::new(Static(lock(&ALL))));
-    // A thread that is about to end has no place for them. It forks without.
-    let _ = HELD.try_with(|place| place.replace(held));
+    (globals, all.into_iter().map(hold).collect())
 }
 
 /// A mutex that stays while it is locked.
