@@ -1,9 +1,9 @@
 //! Bytes that are on their way back: their owner has dropped the value, and other processes are about to let go of it.
 
-use std::sync::{Condvar, LazyLock, MutexGuard, PoisonError};
+use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use numpush_os::ForkMutex;
+use numpush_os::GlobalMutex;
 
 /// How long an arena without room waits for bytes that are on their way back.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -12,14 +12,16 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Returning(());
 
-#[derive(Default)]
 struct State {
     on_their_way: usize,
     /// How many have come back so far, or will not.
     ended: u64,
 }
 
-static STATE: LazyLock<ForkMutex<State>> = LazyLock::new(ForkMutex::default);
+static STATE: GlobalMutex<State> = GlobalMutex::new(State {
+    on_their_way: 0,
+    ended: 0,
+});
 static ENDED: Condvar = Condvar::new();
 
 impl Returning {
