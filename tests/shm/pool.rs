@@ -397,9 +397,10 @@ fn a_task_returns_the_errors_of_shared_values() {
         "{error}"
     );
     drop(shared);
-    let error = pool.apply(sum, (handle.clone(),)).unwrap().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("stale handle {handle}: its value is gone")
-    );
+    // The worker has just closed it, and keeps it until it hears that the owner let go.
+    let gone = format!("stale handle {handle}: its value is gone");
+    eventually("the worker hears that the value is gone", || {
+        let error = pool.apply(sum, (handle.clone(),)).unwrap().unwrap_err();
+        error.to_string() == gone
+    });
 }
