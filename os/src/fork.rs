@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+use crate::parent_only;
 use crate::sync::lock;
 
 /// How often this process came out of a fork(2) since numpush was first used in it. What it held, leased or listened to
@@ -256,7 +257,7 @@ extern "C" fn prepare() {
     if HELD.try_with(|held| !held.borrow().is_empty()) == Ok(true) {
         return;
     }
-    let held = loop {
+    let mut held = loop {
         let (globals, mut held) = hold_all();
         let all = lock(&ALL);
         // A global mutex that was entered since may be locked by its thread now.
@@ -266,6 +267,7 @@ extern "C" fn prepare() {
             break held;
         }
     };
+    held.push(Box::new(Static(parent_only::hold())));
     // A thread that is about to end has no place for them. It forks without.
     let _ = HELD.try_with(|place| place.replace(held));
 }
@@ -312,7 +314,10 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
-    let _ = HELD.try_with(RefCell::take);
+    // Without a place for them, the set may be locked for good.
+    if HELD.try_with(RefCell::take).is_ok() {
+        parent_only::close_all();
+    }
 }
 
 #[cfg(test)]

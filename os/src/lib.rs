@@ -19,6 +19,7 @@ mod identity;
 mod loan;
 mod mapping;
 mod memory;
+mod parent_only;
 mod poll;
 mod populate;
 mod process;
@@ -44,6 +45,7 @@ pub use identity::FileId;
 pub use loan::{LentBytesMut, LentMemory, PeerBytes, PeerMapping};
 pub use mapping::{FileMapping, SealedMapping};
 pub use memory::{Memfd, allocate, retry, size_to_allocate};
+pub use parent_only::ParentOnly;
 pub use poll::{Ready, wait};
 pub use populate::{PAGE, is_supported, page_size};
 pub use process::{

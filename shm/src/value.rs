@@ -25,7 +25,7 @@ impl SharedValue {
     /// Opens the value of a handle, whatever its kind.
     ///
     /// # Errors
-    /// [`Error::Stale`] if the value is gone.
+    /// [`Error::Stale`] if the value is gone; [`Error::Busy`] if its owner does not answer within ten seconds.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
         let raw = open_any(handle)?;
         match raw.kind() {

@@ -9,7 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use numpush::model::BufferAllocator as _;
-use numpush::shm::{Arena, SharedArray};
+use numpush::shm::{Arena, Error, Handle, SharedArray};
+use numpush_tests::{Peer, again, eventually, say};
 
 /// Forks. The child exits with 0 if `work` returns true.
 fn child(work: impl FnOnce() -> bool) -> Pid {
@@ -86,4 +87,44 @@ fn a_child_finds_nothing_locked() {
         stop.store(true, Ordering::Relaxed);
         assert_eq!(codes, vec![Some(0); 50]);
     });
+}
+
+const OWNER: &str = "NUMPUSH_TEST_OWNER";
+
+/// Owns an array, and has a child that only waits.
+#[test]
+fn owner() {
+    if std::env::var_os(OWNER).is_none() {
+        return;
+    }
+    let array = SharedArray::<u64, Ix1>::zeros(&Arena::new(1 << 20), 8).unwrap();
+    say("handle", array.handle().unwrap());
+    let word = || std::io::Read::read(&mut std::io::stdin(), &mut [0]);
+    // Opened by now.
+    word().unwrap();
+    let child = child(|| {
+        std::thread::sleep(Duration::from_secs(600));
+        true
+    });
+    say("child", child);
+    word().unwrap();
+}
+
+#[test]
+fn a_child_does_not_hide_the_end_of_an_owner() {
+    let mut owner = Peer::start(again("owner").env(OWNER, "1"));
+    let handle: Handle = owner.hears("handle").parse().unwrap();
+    let array = SharedArray::<u64, Ix1>::open(&handle).unwrap();
+    owner.nod();
+    let child = Pid::from_raw(owner.hears("child").parse().unwrap());
+    owner.kill();
+    drop(array);
+    eventually("the end of the owner is noticed", || {
+        match SharedArray::<u64, Ix1>::open(&handle) {
+            Ok(_) => false,
+            Err(Error::Stale { .. }) => true,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    kill(child, Signal::SIGKILL).unwrap();
 }

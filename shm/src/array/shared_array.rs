@@ -83,7 +83,8 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// Opens the array of a handle.
     ///
     /// # Errors
-    /// [`Error::Stale`] if the array is gone; [`Error::Kind`], [`Error::Dtype`] and [`Error::Axes`] if it is another one.
+    /// [`Error::Stale`] if the array is gone; [`Error::Busy`] if its owner does not answer within ten seconds;
+    /// [`Error::Kind`], [`Error::Dtype`] and [`Error::Axes`] if it is another one.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
         Object::open(handle).map(|object| Self { object })
     }

@@ -106,7 +106,8 @@ impl SharedFrame {
     /// Opens the frame of a handle.
     ///
     /// # Errors
-    /// [`Error::Stale`] if the frame is gone; [`Error::Kind`] if the handle is of another kind of value.
+    /// [`Error::Stale`] if the frame is gone; [`Error::Busy`] if its owner does not answer within ten seconds;
+    /// [`Error::Kind`] if the handle is of another kind of value.
     pub fn open(handle: &Handle) -> Result<Self, Error> {
         Object::open(handle).map(|object| Self { object })
     }

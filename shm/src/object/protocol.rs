@@ -1,5 +1,5 @@
 //! What an owner and its clients send each other, and what an owner reports. The order of messages, and what each side
-//! believes after a failure: `docs/design/0004-leases.md`.
+//! believes after a failure: `docs/design/0005-leases.md`.
 
 use std::borrow::Cow;
 use std::fmt;

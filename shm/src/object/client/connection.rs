@@ -1,7 +1,6 @@
 //! A connection to an owner: one request at a time, each with a number that its replies repeat.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub(super) struct Connection {
     /// is gone.
     pub(super) kept: HashMap<FileId, Arc<SharedPages>>,
     /// A lock of each table of the owner, which keeps the table mapped for the next value with a lock in it.
-    pub(super) tables: HashMap<FileId, RobustRwLock>,
+    tables: HashMap<FileId, RobustRwLock>,
 }
 
 /// A connection that has opened something, or is about to.
@@ -124,12 +123,18 @@ impl Connection {
                 .or_insert_with(|| Arc::clone(pages));
         }
         for lock in &offer.locks {
-            if let Entry::Vacant(entry) = self.tables.entry(lock.memory)
-                && let Some(lock) = RobustRwLock::find(lock.memory, lock.address())
+            if !self.tables.contains_key(&lock.memory)
+                && let Some(opened) = RobustRwLock::find(lock.memory, lock.address())
             {
-                entry.insert(lock);
+                self.keep_table(lock.memory, &opened);
             }
         }
+    }
+
+    /// Keeps the table mapped that a lock lies in.
+    pub(super) fn keep_table(&mut self, memory: FileId, lock: &RobustRwLock) {
+        let table = self.tables.entry(memory);
+        table.or_insert_with(|| lock.clone());
     }
 
     /// What the owner has said by itself, without waiting. No request is out.

@@ -6,6 +6,7 @@
 mod cache;
 mod connection;
 mod slot;
+mod state;
 mod turn;
 mod watch;
 

@@ -10,7 +10,8 @@ use numpush_os::FileId;
 use numpush_shm_core::RobustRwLock;
 
 use super::connection::{self, Connection, NO_ANSWER, VALUE_GONE, busy, stale};
-use super::slot::{Garbage, Line, Slot, State};
+use super::slot::Slot;
+use super::state::{Garbage, Line, State};
 use super::watch::Tended;
 use crate::error::Error;
 use crate::object::handle::Handle;
@@ -23,7 +24,7 @@ use crate::object::wire::{Frame, WireError};
 pub(super) struct Turn {
     slot: Arc<Slot>,
     /// None until it is needed, and after it has failed.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     /// Values that the owner wants back and that this process did not have when it said so.
     wanted: Vec<u64>,
     garbage: Garbage,
@@ -74,7 +75,7 @@ impl Slot {
         })))
     }
 
-    fn take(&self, state: &mut MutexGuard<'_, State>) -> Option<Connection> {
+    fn take(&self, state: &mut MutexGuard<'_, State>) -> Option<Box<Connection>> {
         let opener = state.line.opener();
         match std::mem::replace(&mut state.line, Line::Taken(opener)) {
             Line::Idle(mut connection) => {
@@ -124,7 +125,11 @@ impl Turn {
         lock: LockOffer,
         deadline: Instant,
     ) -> Result<RobustRwLock, Error> {
-        open_lock(lock, &mut |memory| self.fetch(handle, memory, deadline))
+        let opened = open_lock(lock, &mut |memory| self.fetch(handle, memory, deadline))?;
+        if let Some(connection) = &mut self.connection {
+            connection.keep_table(lock.memory, &opened);
+        }
+        Ok(opened)
     }
 
     fn map(
@@ -222,7 +227,7 @@ impl Turn {
     ) -> Result<R, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connect(handle, deadline)?,
+            None => Box::new(self.connect(handle, deadline)?),
         };
         let mut notices = Vec::new();
         let done = work(&mut connection, &mut notices);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use numpush_os::{FileId, Ready};
+use numpush_os::{FileId, ParentOnly, Ready};
 use numpush_shm_core::{RobustRwLock, SharedPages};
 
 use crate::object::lessees::Lessee;
@@ -16,6 +16,8 @@ use crate::object::wire::{Frame, Greeting, Link, NOTICE, Status, WireError};
 /// A client: its link, and what it has.
 #[derive(Debug)]
 pub(super) struct Peer {
+    // Dropped before the socket.
+    _parent_only: ParentOnly,
     pub(super) link: Link,
     /// What its socket is waited for.
     pub(super) wants: Ready,
@@ -48,6 +50,7 @@ pub(super) enum Rest {
 impl Peer {
     pub(super) fn new(socket: UnixStream, pid: u32) -> Self {
         Self {
+            _parent_only: ParentOnly::new(&socket),
             link: Link::new(socket, Greeting::new(Status::Ready)),
             wants: Ready::READ,
             pid,

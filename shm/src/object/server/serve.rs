@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use numpush_os::{Ready, peer_credentials};
+use numpush_os::{ParentOnly, Ready, peer_credentials};
 
 use super::desk::{Command, Desk};
 use super::peer::{OpenLease, Peer, Rest};
@@ -28,6 +28,8 @@ const LARGE: usize = 16 << 20;
 
 /// Serves until the process ends.
 pub(super) fn serve(name: OwnerName, listener: UnixListener, desk: &Arc<Desk>) {
+    // A child would keep the sockets open after the end of this process.
+    let _parent_only = ParentOnly::new(&listener);
     let mut floor = Floor {
         name,
         listener,
