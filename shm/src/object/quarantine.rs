@@ -39,6 +39,9 @@ pub(super) fn retire(locks: &mut Vec<OwnedLock>, reservations: &mut Vec<Arc<Rese
 
 /// Retires every lock. Returns false if somebody may still hold one.
 fn retire_all(locks: &mut [OwnedLock]) -> bool {
-    let retired = locks.iter_mut().map(OwnedLock::retire);
-    retired.fold(true, |all, one| all && one)
+    let held = locks
+        .iter_mut()
+        .map(OwnedLock::retire)
+        .filter(|retired| !retired);
+    held.count() == 0
 }
