@@ -10,6 +10,11 @@
     unreachable_pub,
     reason = "the lock's files, of which only a part is called here"
 )]
+#[expect(
+    clippy::modulo_one,
+    clippy::reversed_empty_ranges,
+    reason = "their sizes are small here: one hold a thread, and no second look before a sleep"
+)]
 mod lock;
 
 use std::mem::ManuallyDrop;
