@@ -24,11 +24,12 @@ pub struct LockAddress {
 /// A shared and exclusive lock between processes. Clones are the same lock.
 ///
 /// Many readers or one writer; a writer that drains readers goes before those that come later. A holder that dies, at any
-/// instruction, lets go: a reader leaves nothing, a writer leaves the lock [poisoned](LockError::Poisoned) if it was inside.
+/// instruction, lets go: a reader leaves nothing, a writer leaves the lock [poisoned](super::LockError::Poisoned) if it
+/// was inside.
 ///
 /// A thread that reads may read again. Any other second hold of one lock in one thread is refused with
-/// [`LockError::WouldDeadlock`]. Readers need no slot: as many threads may read at once as may use the owner's locks at
-/// all, which is sixteen for each processor of the machine, 256 at least and 1,024 at most.
+/// [`WouldDeadlock`](super::LockError::WouldDeadlock). Readers need no slot: as many threads may read at once as may use
+/// the owner's locks at all, which is sixteen for each processor of the machine, 256 at least and 1,024 at most.
 #[derive(Clone, Debug)]
 pub struct RobustRwLock {
     table: Arc<LockTable>,
