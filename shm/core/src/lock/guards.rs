@@ -1,7 +1,7 @@
 //! A lock that is held, in each of the ways it can be.
 //!
 //! A hold ends in the thread that took it, and not in a process that was forked meanwhile. While there is one, the thread
-//! has a [`Place`](super::place::Place) in the lock's table, which keeps the table mapped.
+//! has a [`Place`] in the lock's table, which keeps the table mapped.
 
 use std::marker::PhantomData;
 use std::ops::Range;
