@@ -212,7 +212,11 @@ fn commits_spare_readers() {
         let held = lock.read(wait());
         assert!(held.is_ok(), "{held:?}");
         if let Ok(held) = held {
-            buffers[place(held.commits())].assert_whole();
+            let buffer = &buffers[place(held.commits())];
+            let before = buffer.0[0].load(Ordering::Relaxed);
+            buffer.assert_whole();
+            let after = buffer.0[0].load(Ordering::Relaxed);
+            assert_eq!(before, after, "a commit is written while it is read");
         }
     });
     for _ in 0..2 {
