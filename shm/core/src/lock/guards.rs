@@ -201,7 +201,9 @@ impl WriteHold {
         for (word, value) in head.division.dealt.iter().zip([parts, grain, axis]) {
             word.store(value, Ordering::Relaxed);
         }
-        let epoch = head.state.epoch.load(Ordering::Relaxed);
+        // Another number than that of an earlier division under the same hold, whose parts are gone; odd as that was.
+        let epoch = head.state.epoch.load(Ordering::Relaxed) + 2;
+        head.state.epoch.store(epoch, Ordering::Relaxed);
         head.state.parts.store(epoch, Ordering::SeqCst);
         self.partitioned = true;
         epoch

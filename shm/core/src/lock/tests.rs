@@ -231,3 +231,32 @@ fn nobody_joins_parts_that_are_being_taken_back() {
         held.take_back_parts(None).unwrap();
     });
 }
+
+#[test]
+fn each_division_of_a_hold_has_a_number_of_its_own() {
+    let block = OwnedLock::new().unwrap();
+    let mut held = block.lock().write(LockOptions::default()).unwrap();
+    let first = held.hand_out_parts(HALVES);
+    held.take_back_parts(None).unwrap();
+    let second = held.hand_out_parts(HALVES);
+    assert_ne!(first, second);
+    let lock = block.lock();
+    let joins = |epoch| {
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| lock.join_parts(epoch, HALVES).is_ok())
+                .join()
+                .unwrap()
+        })
+    };
+    assert!(!joins(first) && joins(second));
+}
+
+#[test]
+fn ends_of_two_ranges_are_reported_as_everything() {
+    let block = OwnedLock::new().unwrap();
+    let words = &block.lock().raw().head.state;
+    words.dirty_start.store(64, Ordering::Relaxed);
+    words.dirty_end.store(8, Ordering::Relaxed);
+    assert_eq!(block.lock().raw().poison().dirty, 0..usize::MAX);
+}

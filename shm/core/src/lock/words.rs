@@ -119,6 +119,7 @@ impl Head {
         let words = &self.state;
         let offset =
             |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let (start, end) = (offset(&words.dirty_start), offset(&words.dirty_end));
         let panicked = words.cause.load(Ordering::Relaxed) == 1;
         Poison {
             cause: if panicked {
@@ -127,7 +128,12 @@ impl Head {
                 PoisonCause::Died
             },
             pid: words.writer.load(Ordering::Relaxed),
-            dirty: offset(&words.dirty_start)..offset(&words.dirty_end),
+            // A writer that died between the stores of both may have left ends of two ranges.
+            dirty: if start <= end {
+                start..end
+            } else {
+                0..usize::MAX
+            },
         }
     }
 }
