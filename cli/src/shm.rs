@@ -1,5 +1,7 @@
 //! `numpush shm`: what processes of this user share.
 
+use std::time::Duration;
+
 use numpush::shm::{Handle, LockReport, ObjectReport, OwnerReport, list_owners, reap};
 use serde_json::json;
 
@@ -123,11 +125,14 @@ fn pids(pids: &[u32]) -> String {
 
 fn lock(lock: &LockReport) -> String {
     let readers = |verb: &str| format!("{verb} by {}", pids(&lock.readers));
+    let time = |held: &Option<Duration>| held.map(|time| format!(" for {time:.1?}"));
     match (&lock.writer, &lock.poison) {
         (Some((pid, held)), _) if lock.partitioned => {
-            format!("in parts by {pid} for {held:.1?}, {}", readers("worked on"))
+            let time = time(held).unwrap_or_default();
+            format!("in parts by {pid}{time}, {}", readers("worked on"))
         }
-        (Some((pid, held)), None) => format!("written by {pid} for {held:.1?}"),
+        (Some((pid, Some(held))), None) => format!("written by {pid} for {held:.1?}"),
+        (Some((pid, None)), None) => format!("held by {pid}"),
         (_, Some(_)) => "poisoned".into(),
         (None, None) if lock.readers.is_empty() => "free".into(),
         (None, None) => readers("read"),

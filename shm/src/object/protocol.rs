@@ -152,8 +152,8 @@ pub struct ObjectReport {
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LockReport {
-    /// The process that writes, or that has handed out parts, and for how long.
-    pub writer: Option<(u32, Duration)>,
+    /// The process that writes, or that has handed out parts, and for how long; that is not known of a plain mutex.
+    pub writer: Option<(u32, Option<Duration>)>,
     /// The processes that read, or work on parts. One that does so in several threads is named for each.
     pub readers: Vec<u32>,
     /// What an unfinished write left.

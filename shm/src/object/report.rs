@@ -77,7 +77,7 @@ fn without_pages(value: &Value, owner: OwnerName) -> Option<ObjectReport> {
 
 fn of_lock(lock: &RobustRwLock) -> LockReport {
     let state = lock.state();
-    let who = |holder: Holder| (holder.pid, holder.held_for.unwrap_or_default());
+    let who = |holder: Holder| (holder.pid, holder.held_for);
     // A writer that is inside has made the epoch odd: that is poison only when no writer is inside.
     let inside = state.writer.is_some_and(|holder| is_alive(holder.pid));
     let poison = state.poison.filter(|_| !inside);

@@ -66,7 +66,7 @@ impl RobustRwLock {
                 .map_err(|error| refused(raw, place, error))?,
         };
         raw.note(taken);
-        writer.record_holder();
+        writer.record_thread();
         if raw.is_retired() {
             raw.unlock_writer();
             return Err(refused(raw, place, LockError::Retired));

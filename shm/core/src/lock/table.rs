@@ -301,7 +301,7 @@ impl LockTable {
             let record = records.item(number as usize);
             if record.life.try_lock().is_some() {
                 record.clear();
-                record.life.record_holder();
+                record.life.record_thread();
                 return Ok((number as u16, record));
             }
         }

@@ -260,3 +260,17 @@ fn ends_of_two_ranges_are_reported_as_everything() {
     words.dirty_end.store(8, Ordering::Relaxed);
     assert_eq!(block.lock().raw().poison().dirty, 0..usize::MAX);
 }
+
+#[test]
+fn a_writer_is_known_with_its_time_and_a_reader_without() {
+    let block = OwnedLock::new().unwrap();
+    let lock = block.lock();
+    let held = lock.write(LockOptions::default()).unwrap();
+    assert!(lock.state().writer.unwrap().held_for.is_some());
+    drop(held);
+    let _held = lock.read(LockOptions::default()).unwrap();
+    let [reader] = lock.state().readers[..] else {
+        panic!("one reader");
+    };
+    assert_eq!((reader.pid, reader.held_for), (std::process::id(), None));
+}

@@ -103,6 +103,9 @@ impl Robust {
     pub(crate) fn record_holder(&self) {}
 
     #[expect(clippy::unused_self, reason = "the real one writes words for reports")]
+    pub(crate) fn record_thread(&self) {}
+
+    #[expect(clippy::unused_self, reason = "the real one writes words for reports")]
     pub(crate) fn clear_holder(&self) {}
 
     #[expect(clippy::unused_self, reason = "the real one reads words for reports")]
