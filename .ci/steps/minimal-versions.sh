@@ -7,7 +7,7 @@ fi
 copy=target/minimal-versions
 rm -rf "$copy/source"
 mkdir -p "$copy/source"
-git ls-files -z | grep -zvE '^tests/(golden|data)/' | xargs -0 cp --parents -t "$copy/source"
+git ls-files -z | grep -zv '^tests/data/' | xargs -0 cp --parents -t "$copy/source"
 cd "$copy/source"
 rm -f Cargo.lock
 cargo +nightly generate-lockfile --quiet -Z direct-minimal-versions
