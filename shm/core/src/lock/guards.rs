@@ -48,8 +48,7 @@ impl ReadHold {
 
     /// True if it is `lock` that is held.
     pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
-        let lock = lock.raw();
-        (self.lock.address(), self.generation) == (lock.id(), lock.generation)
+        lock.raw().is(self.lock, self.generation)
     }
 
     /// The commit that may be read; the last bit of the number says which of two buffers it is in. That buffer stays as it
@@ -93,7 +92,7 @@ impl PartHold {
 
     /// True if it is the parts of what `lock` guards that are worked on.
     pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
-        self.lock.is(lock.raw())
+        lock.raw().is(self.lock.head, self.lock.generation)
     }
 
     /// The number of the division.
@@ -143,7 +142,7 @@ impl WriteHold {
 
     /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
     pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
-        self.lock.is(lock.raw()) && !self.partitioned
+        lock.raw().is(self.lock.head, self.lock.generation) && !self.partitioned
     }
 
     /// A number that no other lock of this process has.
@@ -274,8 +273,7 @@ impl CommitHold {
 
     /// True if it is `lock` that is held.
     pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
-        let lock = lock.raw();
-        (self.lock.address(), self.generation) == (lock.id(), lock.generation)
+        lock.raw().is(self.lock, self.generation)
     }
 
     /// Commits so far; the last bit says which buffer is read. The other is ours.

@@ -28,10 +28,10 @@ impl RawLock {
         self.head.address()
     }
 
-    /// True if both are the same lock in the same of its lives.
+    /// True if it is the lock at `head`, in the life number `generation`.
     #[inline]
-    pub(super) fn is(&self, other: &Self) -> bool {
-        self.id() == other.id() && self.generation == other.generation
+    pub(super) fn is(&self, head: Mapped<Head>, generation: u64) -> bool {
+        self.id() == head.address() && self.generation == generation
     }
 
     #[inline]

@@ -68,7 +68,7 @@ impl ThreadRecord {
     /// Sets a hold word of this thread, and wakes who waited for the one before.
     #[inline]
     pub(super) fn set(&self, hold: usize, word: u32) {
-        let futex = &self.holds[hold % HOLDS];
+        let futex = &self.holds[hold];
         if futex.swap(word) & WAITED != 0 {
             futex.wake();
         }
