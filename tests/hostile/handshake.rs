@@ -4,12 +4,24 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use numpush::Error;
 use numpush::transfer::Operation;
 use numpush::wire::{DecodeError, Preamble, RecordKind};
+use numpush::{Error, Listener};
 use numpush_tests::{TempPath, bytes};
 
 use crate::raw::{hello, tcp};
+
+/// Why the next to come was not let in.
+fn failed_handshake(listener: &mut Listener) -> Box<Error> {
+    let error = listener
+        .accept_for(numpush_tests::PATIENCE)
+        .map(drop)
+        .unwrap_err();
+    match error {
+        Error::Handshake { source, .. } => source,
+        error => panic!("{error:?}"),
+    }
+}
 
 #[test]
 fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
@@ -24,13 +36,7 @@ fn foreign_protocols_are_named_and_cost_nobody_else_anything() {
     for (greeting, name) in greetings {
         let mut raw = TcpStream::connect(&address).unwrap();
         raw.write_all(greeting).unwrap();
-        let error = listener
-            .accept_for(numpush_tests::PATIENCE)
-            .map(drop)
-            .unwrap_err();
-        let Error::Handshake { source, .. } = error else {
-            panic!("{error:?}")
-        };
+        let source = failed_handshake(&mut listener);
         let Error::InvalidMessage { source, .. } = *source else {
             panic!("{source:?}")
         };
@@ -93,13 +99,7 @@ fn silent_and_slow_peers_hold_up_nobody() {
     tx.send(&bytes(10, 1)).unwrap();
     assert_eq!(rx.recv().unwrap().message, bytes(10, 1));
     for _ in 0..2 {
-        let error = listener
-            .accept_for(numpush_tests::PATIENCE)
-            .map(drop)
-            .unwrap_err();
-        let Error::Handshake { source, .. } = error else {
-            panic!("{error:?}")
-        };
+        let source = failed_handshake(&mut listener);
         assert!(
             matches!(
                 *source,
