@@ -105,6 +105,14 @@ impl SharedMutex {
         self.lock_with(LockOptions::default())
     }
 
+    /// As [`Self::lock`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::lock`]; [`LockError::Timeout`] names the holder, at once.
+    pub fn try_lock(&self) -> Result<SharedMutexGuard<'_>, LockError> {
+        self.lock_with(LockOptions::no_wait())
+    }
+
     /// As [`Self::lock`], with a timeout.
     ///
     /// # Errors

@@ -180,6 +180,44 @@ fn a_reader_that_is_killed_leaves_nothing() {
 }
 
 #[test]
+fn whoever_does_not_wait_finds_the_living_and_passes_the_dead() {
+    let (_arena, array) = shared();
+    let mutex = SharedMutex::new().unwrap();
+    let holder = |error: LockError| match error {
+        LockError::Timeout { after, holder } => (after, holder.unwrap().pid),
+        other => panic!("{other:?}"),
+    };
+    let mut peer = start("write", Some(&array.handle().unwrap()));
+    peer.hears("held");
+    let named = (Duration::ZERO, peer.pid());
+    assert_eq!(holder(array.try_read().map(drop).unwrap_err()), named);
+    assert_eq!(holder(array.try_write().map(drop).unwrap_err()), named);
+    peer.kill();
+    for error in [
+        array.try_read().map(drop).unwrap_err(),
+        array.try_write().map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, LockError::Poisoned(_)), "{error}");
+    }
+    array.write_poisoned().unwrap().clear_poison();
+
+    let mut peer = start("read", Some(&array.handle().unwrap()));
+    peer.hears("held");
+    let named = (Duration::ZERO, peer.pid());
+    assert_eq!(holder(array.try_write().map(drop).unwrap_err()), named);
+    assert!(array.try_read().is_ok());
+    peer.kill();
+    assert!(array.try_write().is_ok());
+
+    let mut peer = start("mutex", Some(&mutex.handle().unwrap()));
+    peer.hears("held");
+    let named = (Duration::ZERO, peer.pid());
+    assert_eq!(holder(mutex.try_lock().map(drop).unwrap_err()), named);
+    peer.kill();
+    assert!(mutex.try_lock().unwrap().owner_died());
+}
+
+#[test]
 fn a_mutex_tells_of_its_dead_holder() {
     let mutex = SharedMutex::new().unwrap();
     let mut peer = start("mutex", Some(&mutex.handle().unwrap()));

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ndarray::{Axis, Ix1, Ix2};
-use numpush::shm::{Arena, Error, LockError, LockOptions, Part, SharedArray};
+use numpush::Frame;
+use numpush::shm::{
+    Arena, DoubleBufferedArray, Error, LockError, LockOptions, Part, SharedArray, SharedFrame,
+    SharedGraph, SharedMutex,
+};
 
 fn array(len: usize) -> SharedArray<u64, Ix1> {
     SharedArray::zeros(&Arena::new(1 << 20), len).unwrap()
@@ -163,6 +167,69 @@ fn a_part_of_another_division_is_refused() {
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(open(second).write().is_ok()));
     });
+}
+
+/// What `attempt` returns in another thread.
+fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())
+}
+
+fn names_this_process(error: &LockError) -> bool {
+    let LockError::Timeout {
+        after,
+        holder: Some(holder),
+    } = error
+    else {
+        return false;
+    };
+    after.is_zero() && holder.pid == std::process::id() && error.to_string().starts_with("held by")
+}
+
+#[test]
+fn every_value_is_tried_without_a_wait() {
+    let arena = Arena::new(1 << 20);
+    let rows = SharedArray::<u64, Ix2>::zeros(&arena, (8, 8)).unwrap();
+    let rows = rows.with_row_locks(4).unwrap();
+    let last = rows.write_rows(6..8).unwrap();
+    let refused = elsewhere(|| [rows.try_read().err(), rows.try_write().err()]);
+    drop(last);
+    assert!(
+        refused.iter().flatten().all(names_this_process),
+        "{refused:?}"
+    );
+    assert!(rows.try_write().is_ok());
+
+    let double = DoubleBufferedArray::<u64, Ix1>::zeros(&arena, 8).unwrap();
+    let old = double.read().unwrap();
+    let committed = elsewhere(|| double.try_commit(|next| next[0] = 1).unwrap());
+    // The next commit would be written where this thread still reads.
+    let refused = elsewhere(|| double.try_replace(|_, next| next.fill(2)).unwrap_err());
+    assert!(elsewhere(|| double.try_read().unwrap()[0]) == 1 && old[0] == 0);
+    drop(old);
+    assert!(names_this_process(&refused), "{refused:?}");
+    assert_eq!((committed, double.try_commit(|_| ()).unwrap()), (1, 2));
+
+    let graph = SharedGraph::from_edges(&arena, 2, &[(0, 1, 1.0)]).unwrap();
+    let held = graph.try_read().unwrap();
+    let refused = elsewhere(|| graph.try_write().map(drop).unwrap_err());
+    drop(held);
+    assert!(names_this_process(&refused), "{refused:?}");
+    assert!(graph.try_write().is_ok());
+
+    let frame = Frame::with_rows(1, vec![]).unwrap();
+    let frame = SharedFrame::copy_of(&arena, &frame).unwrap();
+    let held = frame.try_write().unwrap();
+    let refused = elsewhere(|| frame.try_read().map(drop).unwrap_err());
+    drop(held);
+    assert!(names_this_process(&refused), "{refused:?}");
+    assert!(frame.try_read().is_ok());
+
+    let mutex = SharedMutex::new().unwrap();
+    let held = mutex.try_lock().unwrap();
+    let refused = elsewhere(|| mutex.try_lock().map(drop).unwrap_err());
+    drop(held);
+    assert!(names_this_process(&refused), "{refused:?}");
+    assert!(mutex.try_lock().is_ok());
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
         self.read_with(LockOptions::default())
     }
 
-    /// As [`Self::read`], with a timeout, which counts if there are too many readers.
+    /// As [`Self::read`], with a timeout.
     ///
     /// # Errors
     /// As [`Self::read`]; [`LockError::Timeout`] names a holder.
@@ -115,6 +115,14 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
         Ok(commit_guard(self.pair(), held, |elements| {
             self.layout().view(elements)
         }))
+    }
+
+    /// As [`Self::read`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_read(&self) -> Result<ReadGuard<'_, T, D>, LockError> {
+        self.read_with(LockOptions::no_wait())
     }
 
     /// Number of commits so far.
@@ -153,6 +161,18 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
         })
     }
 
+    /// As [`Self::commit`], without a wait: `change` is called only if nobody else commits or still reads the commit before
+    /// the last.
+    ///
+    /// # Errors
+    /// As [`Self::commit_with`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_commit(
+        &self,
+        change: impl FnOnce(&mut ArrayViewMut<'_, T, D>),
+    ) -> Result<u64, LockError> {
+        self.commit_with(LockOptions::no_wait(), change)
+    }
+
     /// As [`Self::commit`], without the copy. `write` gets the last commit, and a buffer with the elements of an earlier
     /// one, all of which it should write.
     ///
@@ -163,6 +183,17 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
         write: impl FnOnce(&ArrayView<'_, T, D>, &mut ArrayViewMut<'_, T, D>),
     ) -> Result<u64, LockError> {
         self.replace_with(LockOptions::default(), write)
+    }
+
+    /// As [`Self::replace`], without a wait: see [`Self::try_commit`].
+    ///
+    /// # Errors
+    /// As [`Self::try_commit`].
+    pub fn try_replace(
+        &self,
+        write: impl FnOnce(&ArrayView<'_, T, D>, &mut ArrayViewMut<'_, T, D>),
+    ) -> Result<u64, LockError> {
+        self.replace_with(LockOptions::no_wait(), write)
     }
 
     /// As [`Self::replace`], with a timeout for other writers and for slow readers.

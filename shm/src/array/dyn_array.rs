@@ -123,6 +123,14 @@ impl SharedDynArray {
         Ok(read_guard(spans, held, |bytes| bytes.into()))
     }
 
+    /// As [`Self::read`], without a wait.
+    ///
+    /// # Errors
+    /// As [`SharedArray::try_read`].
+    pub fn try_read(&self) -> Result<ReadGuard<'_, u8, Ix1>, LockError> {
+        self.read_with(LockOptions::no_wait())
+    }
+
     /// As [`Self::read`], also if a writer did not finish.
     ///
     /// # Errors
@@ -151,6 +159,14 @@ impl SharedDynArray {
         let spans = self.object.spans().locked();
         let held = lock_exclusive(spans, options, 0..self.byte_len())?;
         Ok(write_guard(spans, held, |bytes| bytes.into()))
+    }
+
+    /// As [`Self::write`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_write(&self) -> Result<WriteGuard<'_, u8, Ix1>, Error> {
+        self.write_with(LockOptions::no_wait())
     }
 
     /// As [`Self::write`], also if the last writer did not finish.

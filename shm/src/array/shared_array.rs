@@ -162,12 +162,11 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
 
     /// Locks the array for reading, together with other readers. Waits while a writer holds the lock.
     ///
-    /// A thread that holds the lock already, also for reading, is refused instead of waiting for itself: clone the
-    /// guard's elements, or take both views from one guard.
+    /// A thread that reads may read again. A thread that writes is refused instead of waiting for itself.
     ///
     /// # Errors
     /// [`LockError::Poisoned`] if a writer did not finish: see [`Self::read_poisoned`]; [`LockError::WouldDeadlock`] if
-    /// this thread holds the lock already; [`LockError::TooMany`].
+    /// this thread writes; [`LockError::TooMany`]; [`LockError::TooManyThreads`].
     pub fn read(&self) -> Result<ReadGuard<'_, T, D>, LockError> {
         self.read_with(LockOptions::default())
     }
@@ -184,6 +183,14 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         }))
     }
 
+    /// As [`Self::read`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_read(&self) -> Result<ReadGuard<'_, T, D>, LockError> {
+        self.read_with(LockOptions::no_wait())
+    }
+
     /// As [`Self::read`], also if a writer did not finish. The guard reports what the writer left.
     ///
     /// # Errors
@@ -195,7 +202,8 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// Locks the array for writing, alone. Waits while others hold the lock.
     ///
     /// # Errors
-    /// As [`Self::read`]; for poison see [`Self::write_poisoned`].
+    /// As [`Self::read`], and [`LockError::WouldDeadlock`] also if this thread reads; for poison see
+    /// [`Self::write_poisoned`].
     pub fn write(&self) -> Result<WriteGuard<'_, T, D>, LockError> {
         self.write_with(LockOptions::default())
     }
@@ -210,6 +218,14 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
         Ok(write_guard(spans, held, |elements| {
             self.layout().view_mut(elements)
         }))
+    }
+
+    /// As [`Self::write`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_write(&self) -> Result<WriteGuard<'_, T, D>, LockError> {
+        self.write_with(LockOptions::no_wait())
     }
 
     /// As [`Self::write`], also if the last writer did not finish. The guard reports what the writer left; the array

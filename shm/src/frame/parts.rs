@@ -74,6 +74,14 @@ impl Part<SharedFrame> {
         self.write_with(LockOptions::default())
     }
 
+    /// As [`Self::write`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_write(&mut self) -> Result<FramePartGuard<'_>, LockError> {
+        self.write_with(LockOptions::no_wait())
+    }
+
     /// Locks the part for writing, also after another worker did not finish. The part's poison is cleared: its one
     /// writer writes all of it.
     ///

@@ -146,6 +146,14 @@ impl SharedFrame {
         self.read_with(LockOptions::default())
     }
 
+    /// As [`Self::read`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_read(&self) -> Result<FrameReadGuard<'_>, LockError> {
+        self.read_with(LockOptions::no_wait())
+    }
+
     /// As [`Self::read`], with a timeout or with poison accepted.
     ///
     /// # Errors
@@ -168,6 +176,14 @@ impl SharedFrame {
     /// As [`SharedArray::write`](crate::SharedArray::write).
     pub fn write(&self) -> Result<FrameWriteGuard<'_>, LockError> {
         self.write_with(LockOptions::default())
+    }
+
+    /// As [`Self::write`], without a wait.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`LockError::Timeout`] names a holder, at once.
+    pub fn try_write(&self) -> Result<FrameWriteGuard<'_>, LockError> {
+        self.write_with(LockOptions::no_wait())
     }
 
     /// As [`Self::write`], with a timeout or with poison accepted.

@@ -94,6 +94,38 @@ impl RobustRwLock {
         entered.map_err(|error| refused(raw, place, error))
     }
 
+    /// As [`Self::read`], without a wait: returns [`LockError::Timeout`] at once, with the holder. Makes no system call.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn try_read(&self) -> Result<ReadHold, LockError> {
+        self.read(LockOptions::no_wait())
+    }
+
+    /// As [`Self::write`], without a wait.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn try_write(&self) -> Result<WriteHold, LockError> {
+        self.write(LockOptions::no_wait())
+    }
+
+    /// As [`Self::mutex`], without a wait.
+    ///
+    /// # Errors
+    /// [`LockError`], never with poison.
+    pub fn try_mutex(&self) -> Result<MutexHold, LockError> {
+        self.mutex(LockOptions::no_wait())
+    }
+
+    /// As [`Self::commit`], without a wait.
+    ///
+    /// # Errors
+    /// [`LockError`], never with poison.
+    pub fn try_commit(&self) -> Result<CommitHold, LockError> {
+        self.commit(LockOptions::no_wait())
+    }
+
     /// Joins the work on parts that were handed out in `epoch`, when the value was divided in this way.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +10,10 @@ use crate::lock::robust::Holder;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in the variant's message")]
 pub enum LockError {
-    /// It is held by somebody who is alive; a lock is never stolen.
-    #[error("timed out after {after:?}: {}", holder_text(.holder))]
+    /// It is held by somebody who is alive; a lock is never stolen. `after` is zero if nobody was asked to wait.
+    #[error("{}{}", wait_text(*.after), holder_text(.holder))]
     Timeout {
-        after: std::time::Duration,
+        after: Duration,
         holder: Option<Holder>,
     },
     /// The last writer did not finish: it died or it panicked. Ask for the same lock with repair to go on.
@@ -70,6 +71,14 @@ impl std::fmt::Display for Poison {
             "process {} {cause} while it wrote bytes {start} to {end}",
             self.pid
         )
+    }
+}
+
+fn wait_text(after: Duration) -> String {
+    if after.is_zero() {
+        String::new()
+    } else {
+        format!("timed out after {after:?}: ")
     }
 }
 

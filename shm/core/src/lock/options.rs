@@ -29,6 +29,12 @@ impl LockOptions {
         Self::default()
     }
 
+    /// Takes the lock as it is now, or returns [`LockError::Timeout`](super::error::LockError::Timeout) at once, with the
+    /// holder. So do the verbs that begin with `try_`. A holder that is dead is no holder.
+    pub fn no_wait() -> Self {
+        Self::new().timeout(Duration::ZERO)
+    }
+
     /// Waits at most `timeout`, then returns [`LockError::Timeout`](super::error::LockError::Timeout). Zero does not wait.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

@@ -35,6 +35,9 @@ impl Wait {
     /// Waits until this thread has `mutex`.
     #[cold]
     pub(super) fn for_mutex(&mut self, mutex: &Robust) -> Result<Acquired, LockError> {
+        if !self.may_wait() {
+            return Err(self.timed_out(mutex.holder()));
+        }
         let deadline = self.deadline();
         let taken = self.announced(|| mutex.lock(deadline));
         taken.ok_or_else(|| self.timed_out(mutex.holder()))
@@ -47,6 +50,9 @@ impl Wait {
         hold: &Futex,
         ended: impl Fn(u32) -> bool,
     ) -> Result<bool, LockError> {
+        if !self.may_wait() {
+            return self.as_it_is(record, hold, ended);
+        }
         for _ in 0..SPINS {
             if ended(hold.load()) {
                 return Ok(false);
@@ -54,6 +60,22 @@ impl Wait {
             std::hint::spin_loop();
         }
         self.asleep(record, hold, ended)
+    }
+
+    /// Looks once whether the hold has ended or its thread is gone.
+    fn as_it_is(
+        &self,
+        record: &ThreadRecord,
+        hold: &Futex,
+        ended: impl Fn(u32) -> bool,
+    ) -> Result<bool, LockError> {
+        if record.reap() {
+            Ok(true)
+        } else if ended(hold.load()) {
+            Ok(false)
+        } else {
+            Err(self.timed_out(record.thread()))
+        }
     }
 
     #[cold]
@@ -83,6 +105,11 @@ impl Wait {
             self.announced(|| hold.sleep_while(word | WAITED, left));
             look = (look * 2).min(LAST_LOOK);
         }
+    }
+
+    /// False if the caller wants the lock as it is now.
+    fn may_wait(&self) -> bool {
+        self.timeout != Some(Duration::ZERO)
     }
 
     fn deadline(&mut self) -> Option<Duration> {
