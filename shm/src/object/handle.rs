@@ -52,13 +52,27 @@ impl OwnerName {
     /// The name that `text` is, if an owner could have it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (pid, nonce) = text.strip_prefix(PREFIX)?.split_once('.')?;
-        let name = Self {
-            pid: pid.parse().ok()?,
-            nonce: u64::from_str_radix(nonce, 16).ok()?,
-        };
-        // Signs, zeros in front and capitals are other text for the same numbers.
-        (name.pid != 0 && name.to_string() == text).then_some(name)
+        let is_nonce = nonce.len() == 16 && nonce.bytes().all(is_lower_hex);
+        Self::of(
+            decimal(pid)?.try_into().ok()?,
+            u64::from_str_radix(nonce, 16).ok().filter(|_| is_nonce)?,
+        )
     }
+
+    fn of(pid: u32, nonce: u64) -> Option<Self> {
+        (pid != 0).then_some(Self { pid, nonce })
+    }
+}
+
+/// The number that `text` is, written the way that we write it: a sign or zeros in front are other text for the same number.
+fn decimal(text: &str) -> Option<u64> {
+    let is_ours = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    text.parse().ok().filter(|_| is_ours)
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 impl fmt::Display for Handle {
@@ -73,11 +87,10 @@ impl FromStr for Handle {
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
             let (owner, number) = text.strip_prefix("shm:")?.rsplit_once('/')?;
-            let handle = Self {
+            Some(Self {
                 owner: OwnerName::parse(owner)?,
-                number: number.parse().ok()?,
-            };
-            (handle.to_string() == text).then_some(handle)
+                number: decimal(number)?,
+            })
         };
         parse().ok_or_else(|| Error::Handle {
             text: text.chars().take(200).collect(),
@@ -85,16 +98,27 @@ impl FromStr for Handle {
     }
 }
 
+/// Text in a format that people read, as JSON; three numbers in one that they do not, as msgpack.
 impl Serialize for Handle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        let OwnerName { pid, nonce } = self.owner;
+        (pid, nonce, self.number).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Handle {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            return text.parse().map_err(D::Error::custom);
+        }
+        let (pid, nonce, number) = Deserialize::deserialize(deserializer)?;
+        let owner = OwnerName::of(pid, nonce);
+        let owner = owner.ok_or_else(|| D::Error::custom("a handle of process 0"))?;
+        Ok(Self { owner, number })
     }
 }
 
@@ -117,6 +141,22 @@ mod tests {
     }
 
     #[test]
+    fn handles_survive_as_numbers() {
+        let owner = OwnerName {
+            pid: 12,
+            nonce: u64::MAX,
+        };
+        let handle = Handle { owner, number: 7 };
+        let bytes = rmp_serde::to_vec(&handle).unwrap();
+        assert_eq!(bytes.len(), 1 + 1 + 9 + 1);
+        assert_eq!(rmp_serde::from_slice::<Handle>(&bytes).unwrap(), handle);
+        let nobody = rmp_serde::to_vec(&(0, 1, 2)).unwrap();
+        assert!(rmp_serde::from_slice::<Handle>(&nobody).is_err());
+        let other = rmp_serde::to_vec("shm:numpush-shm.12.00000000000000ab/7").unwrap();
+        assert!(rmp_serde::from_slice::<Handle>(&other).is_err());
+    }
+
+    #[test]
     fn other_text_is_refused() {
         for text in [
             "",
@@ -134,6 +174,11 @@ mod tests {
             "shm:numpush-shm.+12.00000000000000ab/7",
             "shm:numpush-shm.12.00000000000000AB/7",
             "shm:numpush-shm.12.00000000000000ab/+7",
+            "shm:numpush-shm.12.00000000000000ab/07",
+            "shm:numpush-shm.012.00000000000000ab/7",
+            "shm:numpush-shm.12.+0000000000000ab/7",
+            "shm:numpush-shm.4294967296.00000000000000ab/7",
+            "shm:numpush-shm.12.00000000000000ab/18446744073709551616",
         ] {
             assert!(
                 matches!(text.parse::<Handle>(), Err(Error::Handle { .. })),

@@ -94,11 +94,8 @@ impl<'a> Reply<'a> {
             }
             Self::DoneWithValues { handles, result } => {
                 out.push(DONE_WITH_VALUES);
-                for handle in handles {
-                    out.extend_from_slice(handle.to_string().as_bytes());
-                    out.push(b'\n');
-                }
-                out.push(0);
+                // Numbers always encode, and memory takes what is written to it.
+                let _ = rmp_serde::encode::write(out, handles);
                 out.extend_from_slice(result);
             }
             Self::Panicked { message, location } => {
@@ -125,12 +122,9 @@ impl<'a> Reply<'a> {
         Some(match tag {
             DONE => Self::Done(rest),
             DONE_WITH_VALUES => {
-                let (handles, result) = split(rest)?;
-                let lines = std::str::from_utf8(handles).ok()?.lines();
-                Self::DoneWithValues {
-                    handles: lines.map(|line| line.parse().ok()).collect::<Option<_>>()?,
-                    result,
-                }
+                let mut result = rest;
+                let handles = rmp_serde::from_read(&mut result).ok()?;
+                Self::DoneWithValues { handles, result }
             }
             PANICKED => {
                 let (location, message) = split(rest)?;
