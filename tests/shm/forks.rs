@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use numpush::model::BufferAllocator as _;
-use numpush::shm::{Arena, Error, Handle, SharedArray};
+use numpush::shm::{Arena, Error, Handle, Pool, PoolOptions, SharedArray, TaskError, Tasks};
 use numpush_tests::{Peer, again, eventually, say};
 
 /// Forks. The child exits with 0 if `work` returns true.
@@ -87,6 +87,37 @@ fn a_child_finds_nothing_locked() {
         stop.store(true, Ordering::Relaxed);
         assert_eq!(codes, vec![Some(0); 50]);
     });
+}
+
+fn square(number: u64) -> u64 {
+    number * number
+}
+
+#[test]
+fn worker() {
+    Tasks::new().with(square).serve();
+}
+
+#[test]
+fn a_child_has_no_workers_and_leaves_those_of_its_parent() {
+    let options = PoolOptions::new().arguments(["--exact", "worker", "--nocapture"]);
+    let pool = Pool::with_options(1, options).unwrap();
+    let task = pool.submit(square, (3,));
+    let is_refused = |ended: Result<u64, TaskError>| {
+        let fault = "this process was forked from the pool's";
+        matches!(ended, Err(TaskError::NoWorker { fault: why, .. }) if why == fault)
+    };
+    let mut ours = Some((pool, task));
+    let code = end_of(child(|| {
+        let (pool, task) = ours.take().unwrap();
+        let refused = is_refused(pool.apply(square, (2,))) && is_refused(task.wait());
+        drop(pool);
+        refused
+    }));
+    assert_eq!(code, Some(0));
+    let (pool, task) = ours.unwrap();
+    assert_eq!(task.wait().unwrap(), 9);
+    assert_eq!(pool.apply(square, (2,)).unwrap(), 4);
 }
 
 const OWNER: &str = "NUMPUSH_TEST_OWNER";
