@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::lock::clocklock::lock_until;
+use crate::lock::futex::Futex;
 use crate::lock::identity::this_thread;
 
 /// A pthread mutex: robust, process-shared, of the NORMAL type; pthread_mutexattr_setrobust(3).
@@ -118,6 +119,32 @@ impl Robust {
         }
     }
 
+    /// Asks the kernel to wake one who sleeps on the mutex's word when its holder dies. Returns the word, and what it is for
+    /// as long as this holder lives and keeps the mutex; `None` if nobody holds it.
+    pub(crate) fn watch(&self) -> Option<(&Futex, u32)> {
+        let futex = self.word();
+        loop {
+            let word = futex.load();
+            if word & libc::FUTEX_TID_MASK == 0 {
+                return None;
+            }
+            let watched = word | libc::FUTEX_WAITERS;
+            if word == watched || futex.replace(word, watched) {
+                return Some((futex, watched));
+            }
+        }
+    }
+
+    /// The word of the mutex that the kernel knows, of the format of a robust futex: set_robust_list(2). A thread that waits
+    /// for the mutex marks it in the same way.
+    fn word(&self) -> &Futex {
+        let words = self.mutex.get().cast::<Futex>();
+        // SAFETY: inside the mutex, in both C libraries.
+        let word = unsafe { words.add(WORD) };
+        // SAFETY: invariants 1 and 2; whoever else uses the word does so with atomic operations.
+        unsafe { &*word }
+    }
+
     /// Says that this thread holds it, for reports. A writer says so of one mutex and not of every slot it takes.
     #[inline]
     pub(crate) fn record_holder(&self) {
@@ -167,6 +194,9 @@ impl Robust {
     }
 }
 
+/// Where in a mutex its word lies: glibc has it first, musl after the type.
+const WORD: usize = if cfg!(target_env = "musl") { 1 } else { 0 };
+
 fn check(result: libc::c_int) -> std::io::Result<()> {
     if result == 0 {
         Ok(())
@@ -190,4 +220,23 @@ fn coarse_nanos() -> u64 {
     // SAFETY: the kernel writes one timespec, or nothing.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lock::table::LockTable;
+
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_mutex_is_where_the_kernel_looks_for_it() {
+        let table = LockTable::create(1).unwrap();
+        let mutex = &table.lock(0, 0).head.writer;
+        assert!(mutex.watch().is_none());
+        assert!(mutex.try_lock().is_some());
+        let (_, word) = mutex.watch().unwrap();
+        assert_eq!(word & libc::FUTEX_TID_MASK, this_thread().tid);
+        mutex.unlock();
+        assert!(mutex.watch().is_none());
+    }
 }

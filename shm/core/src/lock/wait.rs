@@ -8,8 +8,12 @@ use super::place::Place;
 use super::record::{ThreadRecord, WAITED, waits};
 use super::robust::{Acquired, Holder, Robust, now};
 
-/// First and longest time between two looks whether the thread that is waited for lives. Its hold ends with a wake, its
-/// death without one: the kernel wakes only those who wait for a mutex.
+/// Longest sleep until the thread that is waited for lets go or dies. Both wake; but the kernel wakes one of those who wait
+/// for a death, who wakes the others when it has cleared the record, unless it is killed before. In a test a wake that does
+/// not come is to be missed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(if cfg!(test) { 3600 } else { 1 });
+
+/// First and longest time between two looks whether the thread lives, on a kernel that cannot wait for its death.
 const FIRST_LOOK: Duration = Duration::from_micros(100);
 const LAST_LOOK: Duration = Duration::from_millis(4);
 
@@ -98,12 +102,20 @@ impl Wait {
             if word & WAITED == 0 && !hold.replace(word, word | WAITED) {
                 continue;
             }
-            let left = deadline.map_or(look, |deadline| deadline.saturating_sub(now()).min(look));
+            let now = now();
+            let left = deadline.map_or(LONGEST_SLEEP, |deadline| deadline.saturating_sub(now));
             if left.is_zero() {
                 return Err(self.timed_out(record.thread()));
             }
-            self.announced(|| hold.sleep_while(word | WAITED, left));
-            look = (look * 2).min(LAST_LOOK);
+            let Some(life) = record.life.watch() else {
+                continue;
+            };
+            let until = now + left.min(LONGEST_SLEEP);
+            let word = word | WAITED;
+            if !self.announced(|| hold.sleep_while_both(word, life, until)) {
+                self.announced(|| hold.sleep_while(word, left.min(look)));
+                look = (look * 2).min(LAST_LOOK);
+            }
         }
     }
 

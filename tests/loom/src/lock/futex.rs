@@ -1,6 +1,5 @@
 //! A word to sleep on, made of loom's parts.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,22 +25,11 @@ struct Bed {
     sleepers: AtomicUsize,
 }
 
-/// Threads that died. A sleeper would look again after a while; here it looks at this, and a death wakes it.
-static DEATHS: AtomicUsize = AtomicUsize::new(0);
+/// The beds of those who sleep. The kernel wakes who waits for the death of a thread; here a death wakes all.
 static BEDS: std::sync::Mutex<Vec<Arc<Bed>>> = std::sync::Mutex::new(Vec::new());
 
-loom::thread_local! {
-    static SEEN: Cell<usize> = Cell::new(0);
-}
-
-/// Notes how many have died before this thread looks whether another lives.
-pub(crate) fn note_deaths() {
-    SEEN.with(|seen| seen.set(DEATHS.load(Ordering::SeqCst)));
-}
-
-/// Notes a death.
+/// Wakes those who wait for a death, of which the mutexes are marked.
 pub(crate) fn died() {
-    DEATHS.fetch_add(1, Ordering::SeqCst);
     let beds: Vec<Arc<Bed>> = beds().clone();
     beds.iter().for_each(|bed| bed.wake());
 }
@@ -75,18 +63,33 @@ impl Futex {
             .is_ok()
     }
 
-    pub(crate) fn sleep_while(&self, word: u32, _time: Duration) {
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
+    /// Without a clock: `until` never comes.
+    pub(crate) fn sleep_while_both(
+        &self,
+        word: u32,
+        (other, its_word): (&Self, u32),
+        _until: Duration,
+    ) -> bool {
         let bed = &self.bed;
         let Ok(asleep) = bed.asleep.lock() else {
-            return;
+            return true;
         };
         bed.sleepers.fetch_add(1, Ordering::Relaxed);
         beds().push(Arc::clone(bed));
-        if self.load() == word && SEEN.with(Cell::get) == DEATHS.load(Ordering::SeqCst) {
+        if self.load() == word && other.load() == its_word {
             drop(bed.changed.wait(asleep));
         }
         bed.sleepers.fetch_sub(1, Ordering::Relaxed);
         beds().retain(|other| !Arc::ptr_eq(other, bed));
+        true
+    }
+
+    pub(crate) fn sleep_while(&self, _word: u32, _time: Duration) {
+        unreachable!("this kernel waits for two words")
     }
 
     pub(crate) fn wake(&self) {

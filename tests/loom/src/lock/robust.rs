@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use loom::sync::{Condvar, Mutex};
 
-use crate::lock::atomic::AtomicU32;
-use crate::lock::futex::{died, note_deaths};
+use crate::lock::futex::{Futex, died};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -19,7 +18,7 @@ pub(crate) struct Robust(Arc<Word>);
 
 #[derive(Debug, Default)]
 struct Word {
-    state: AtomicU32,
+    state: Futex,
     /// Where threads sleep. A loop that yields would make an execution endless.
     asleep: Mutex<()>,
     changed: Condvar,
@@ -48,16 +47,17 @@ loom::thread_local! {
 pub(crate) fn die() {
     MINE.with(|mine| mine.take())
         .into_iter()
-        .for_each(|mutex| mutex.become_free(OWNER_DIED));
+        // The kernel's exchange orders everything, unlike the C library's unlock.
+        .for_each(|mutex| mutex.become_free(OWNER_DIED, Ordering::SeqCst));
     died();
 }
 
 impl Robust {
     pub(crate) fn try_lock(&self) -> Option<Acquired> {
-        note_deaths();
         let take = |from| {
             self.0
                 .state
+                .word()
                 .compare_exchange(from, HELD, Ordering::Acquire, Ordering::Relaxed)
         };
         let taken = match take(FREE) {
@@ -92,11 +92,15 @@ impl Robust {
             mine.borrow_mut()
                 .retain(|other| !Arc::ptr_eq(other, &self.0))
         });
-        self.0.become_free(FREE);
+        self.0.become_free(FREE, Ordering::Release);
     }
 
     pub(crate) fn release(&self) {
         self.unlock();
+    }
+
+    pub(crate) fn watch(&self) -> Option<(&Futex, u32)> {
+        (self.0.state.load() == HELD).then_some((&self.0.state, HELD))
     }
 
     #[expect(clippy::unused_self, reason = "the real one writes words for reports")]
@@ -115,8 +119,8 @@ impl Robust {
 }
 
 impl Word {
-    fn become_free(&self, state: u32) {
-        self.state.store(state, Ordering::Release);
+    fn become_free(&self, state: u32, order: Ordering) {
+        self.state.word().store(state, order);
         if self.sleepers.load(Ordering::Relaxed) > 0 {
             let _asleep = self.asleep.lock();
             self.changed.notify_all();

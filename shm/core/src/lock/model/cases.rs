@@ -3,7 +3,8 @@
 
 use super::explore::Case;
 use super::state::Role::{
-    Accepting, Committer, Coordinator, Mender, Owner, Panicking, Reader, Repairer, Worker, Writer,
+    Accepting, Committer, Coordinator, Mender, Owner, Panicking, Reader, Repairer, Staying, Worker,
+    Writer,
 };
 
 fn explore(name: &str, case: &Case) {
@@ -16,6 +17,14 @@ fn readers_and_writers() {
     explore("two readers, a writer", &two_readers);
     let two_writers = Case::new(&[(Reader, 2), (Writer, 1), (Writer, 1)]);
     explore("a reader, two writers", &two_writers);
+}
+
+#[test]
+fn readers_that_live_on() {
+    let writers = Case::new(&[(Staying, 2), (Writer, 1), (Writer, 1)]);
+    explore("a reader that lives on, two writers", &writers);
+    let commits = Case::new(&[(Staying, 2), (Committer, 3)]);
+    explore("a reader that lives on, three commits", &commits);
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl State {
     pub(super) fn check(&self) {
         let count =
             |is: fn(&Process) -> bool| self.processes.iter().filter(|process| is(process)).count();
-        let trusting = count(|process| process.reads() && process.role == Role::Reader);
+        let trusting = count(|process| process.reads() && process.role != Role::Accepting);
         let (readers, writers, workers) = (
             count(Process::reads),
             count(Process::writes),

@@ -1,4 +1,4 @@
-//! `RawLock::drain` and `is_empty`, `Wait::for_hold`, `ThreadRecord::reap`.
+//! `RawLock::drain` and `is_empty`, `Wait::for_hold` as far as it looks, `ThreadRecord::reap`.
 
 use super::state::{FREE, Hold, Process, Purpose, Step, Then, WORD};
 use super::steps::{Fault, Moves};
@@ -36,14 +36,14 @@ impl Moves<'_> {
             }
             Step::TryLife(record) => self.try_life(&process, record),
             Step::ReapClear(record) => self.go(Step::ReapRelease(record), |state| {
-                state.hold[usize::from(record)] = Hold::Nothing;
+                state.set_hold(usize::from(record), Hold::Nothing);
             }),
             Step::ReapRelease(record) => {
                 let next = after_record(process.bits, record);
+                let wakes = !self.has(Fault::SleepOnHold);
                 self.go(next, |state| {
-                    let life = &mut state.life[usize::from(record)];
-                    if *life == id {
-                        *life = FREE;
+                    if state.life[usize::from(record)] == id {
+                        state.unlock_life(record, wakes);
                     }
                 });
             }
@@ -51,9 +51,10 @@ impl Moves<'_> {
                 if self.has_ended(&process, record) {
                     return self.next_hold(&process, record);
                 }
-                if self.state.life[usize::from(record)] == FREE {
-                    self.go(Step::TryLife(record), |_| ());
-                }
+                self.then(|state, process| {
+                    process.awaited.0 = state.hold[usize::from(record)];
+                    Step::MarkHold(record)
+                });
                 self.time_out(|_, process| match process.purpose {
                     Purpose::TakeBack => Step::TakeBack,
                     Purpose::Commit => {
@@ -102,7 +103,7 @@ impl Moves<'_> {
     }
 
     /// True if nobody has to wait for what the record holds.
-    fn has_ended(&self, process: &Process, record: u8) -> bool {
+    pub(super) fn has_ended(&self, process: &Process, record: u8) -> bool {
         let nobody = process.purpose == Purpose::Commit && self.has(Fault::CommitWaitsForNobody);
         match self.state.hold[usize::from(record)] {
             Hold::Nothing => true,
@@ -158,7 +159,7 @@ fn clears(purpose: Purpose) -> bool {
 }
 
 /// The next record of the word whose bit is set, or the end of the word.
-fn after_record(bits: u8, record: u8) -> Step {
+pub(super) fn after_record(bits: u8, record: u8) -> Step {
     first_of(bits, record + 1, record / WORD_U8)
 }
 

@@ -46,6 +46,8 @@ impl Case {
             writer: FREE,
             life: [FREE; MOST],
             hold: [Hold::Nothing; MOST],
+            waited: 0,
+            watched: 0,
             seen: 0,
             gate: false,
             epoch: 0,

@@ -2,7 +2,7 @@
 
 use super::explore::Case;
 use super::state::Role::{
-    Accepting, Committer, Coordinator, Mender, Owner, Reader, Worker, Writer,
+    Accepting, Committer, Coordinator, Mender, Owner, Reader, Staying, Worker, Writer,
 };
 use super::steps::Fault;
 
@@ -164,6 +164,54 @@ fn a_record_that_is_cleared_without_its_mutex() {
 fn a_dead_reader_that_nobody_looks_for() {
     Case::new(&[(Reader, 1), (Writer, 1)])
         .with(Fault::NobodyReaps)
+        .explore();
+}
+
+#[test]
+#[should_panic(expected = "somebody waits forever")]
+fn a_writer_that_sleeps_on_the_hold_alone() {
+    Case::new(&[(Reader, 1), (Writer, 1)])
+        .with(Fault::SleepOnHold)
+        .explore();
+}
+
+#[test]
+#[should_panic(expected = "somebody waits forever")]
+fn a_writer_that_sleeps_on_the_life_alone() {
+    Case::new(&[(Staying, 1), (Writer, 1)])
+        .with(Fault::SleepOnLife)
+        .explore();
+}
+
+#[test]
+#[should_panic(expected = "somebody waits forever")]
+fn a_writer_that_does_not_mark_the_hold() {
+    Case::new(&[(Staying, 1), (Writer, 1)])
+        .with(Fault::HoldUnmarked)
+        .explore();
+}
+
+#[test]
+#[should_panic(expected = "somebody waits forever")]
+fn a_writer_that_does_not_mark_the_life() {
+    Case::new(&[(Reader, 1), (Writer, 1)])
+        .with(Fault::LifeUnmarked)
+        .explore();
+}
+
+#[test]
+#[should_panic(expected = "somebody waits forever")]
+fn a_writer_that_sleeps_although_a_word_has_changed() {
+    Case::new(&[(Staying, 1), (Writer, 1)])
+        .with(Fault::SleepUnchecked)
+        .explore();
+}
+
+#[test]
+#[should_panic(expected = "a writer is not alone")]
+fn a_writer_that_is_woken_and_does_not_look() {
+    Case::new(&[(Accepting, 1), (Writer, 1)])
+        .with(Fault::WakeTrusted)
         .explore();
 }
 

@@ -5,8 +5,8 @@
 //! the search, [`cases`] who meets whom, and [`faults`] locks that are wrong, of which each must be found.
 //!
 //! What the model leaves out: words for reports, the note that a thread waits (no step depends on it), the second lock of a
-//! table, and weak memory, which `tests/loom` has. A process sleeps until what it waits for has happened: the real one is
-//! woken or looks again, every 4 ms at the latest.
+//! table, and weak memory, which `tests/loom` has. Who waits for a mutex goes on when it is free. Who waits for a hold sleeps
+//! until it is woken, and may be killed or woken without a reason before that; it needs no look at a clock to come to an end.
 
 mod cases;
 mod check;
@@ -15,6 +15,7 @@ mod explore;
 mod faults;
 mod owner;
 mod reader;
+mod sleep;
 mod state;
 mod steps;
 mod worker;

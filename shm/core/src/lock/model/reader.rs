@@ -34,7 +34,7 @@ impl Moves<'_> {
                     }
                     _ => (Hold::Reads(process.word & 1), Step::MayEnter),
                 };
-                self.go(next, |state| state.hold[record] = hold);
+                self.go(next, |state| state.set_hold(record, hold));
             }
             Step::MayEnter => self.may_enter(&process),
             Step::LookBit => {
@@ -74,7 +74,7 @@ impl Moves<'_> {
                 }
             }
             Step::LookEpoch => {
-                let refused = self.state.epoch & 1 == 1 && process.role == Role::Reader;
+                let refused = self.state.epoch & 1 == 1 && process.role != Role::Accepting;
                 if refused && !self.has(Fault::EpochIgnored) {
                     self.state.report();
                     self.retract(Then::End);
@@ -83,14 +83,14 @@ impl Moves<'_> {
                 }
             }
             Step::Reading => self.then(|state, process| {
-                state.hold[record] = Hold::Nothing;
+                state.set_hold(record, Hold::Nothing);
                 process.end_round()
             }),
             Step::Retract => {
                 let kept = self.has(Fault::HoldKept) && process.then == Then::Pass;
                 self.then(|state, process| {
                     if !kept {
-                        state.hold[record] = Hold::Nothing;
+                        state.set_hold(record, Hold::Nothing);
                     }
                     follow(process)
                 });

@@ -4,6 +4,8 @@
 pub(super) const FREE: u8 = 255;
 /// In place of an epoch: parts are being taken back.
 pub(super) const CLOSING: u8 = 254;
+/// In place of what a process sleeps on.
+pub(super) const NOTHING: (Hold, u8) = (Hold::Nothing, FREE);
 /// Every byte.
 pub(super) const ALL_BYTES: u8 = 255;
 /// Most processes of a case.
@@ -16,6 +18,8 @@ pub(super) const WORD: usize = 2;
 pub(super) enum Role {
     /// Reads the last commit; refuses poison.
     Reader,
+    /// Reads, and keeps its record: a thread that does something else from then on.
+    Staying,
     /// Reads poison too: an unfinished write, but nobody may go on with it meanwhile.
     Accepting,
     /// Writes the bytes it declares; refuses poison.
@@ -84,6 +88,10 @@ pub(super) enum Step {
     ReapClear(u8),
     ReapRelease(u8),
     LookAgain(u8),
+    MarkHold(u8),
+    MarkLife(u8),
+    Sleep(u8),
+    Asleep(u8),
     DrainClear(u8),
     // `commit`.
     LoadActive,
@@ -144,6 +152,10 @@ pub(super) struct Process {
     pub(super) word: u8,
     /// The bits that it has read.
     pub(super) bits: u8,
+    /// The hold, and the owner of the record, that it sleeps on.
+    pub(super) awaited: (Hold, u8),
+    /// Records whose hold it has changed, and whose sleepers it has not woken yet: a bit for each.
+    pub(super) wakes: u8,
     pub(super) partitioned: bool,
 }
 
@@ -153,6 +165,10 @@ pub(super) struct State {
     pub(super) writer: u8,
     pub(super) life: [u8; MOST],
     pub(super) hold: [Hold; MOST],
+    /// Records of which the hold is marked: whoever changes it wakes who sleeps on it.
+    pub(super) waited: u8,
+    /// Records of which the owner's mutex is marked: the kernel wakes who sleeps on it when the owner dies.
+    pub(super) watched: u8,
     pub(super) seen: u8,
     pub(super) gate: bool,
     pub(super) epoch: u8,
@@ -167,6 +183,14 @@ pub(super) struct State {
     pub(super) processes: [Process; MOST],
 }
 
+impl State {
+    /// Sets the hold of `record`, which takes the mark from it: `Futex::swap`.
+    pub(super) fn set_hold(&mut self, record: usize, hold: Hold) {
+        self.hold[record] = hold;
+        self.waited &= !(1 << record);
+    }
+}
+
 impl Process {
     pub(super) fn new(role: Role, rounds: u8, step: Step) -> Self {
         Self {
@@ -179,6 +203,8 @@ impl Process {
             then: Then::End,
             word: 0,
             bits: 0,
+            awaited: NOTHING,
+            wakes: 0,
             partitioned: false,
         }
     }
@@ -191,7 +217,7 @@ impl Process {
     /// The first step of a round.
     pub(super) fn first(&self) -> Step {
         match self.role {
-            Role::Reader | Role::Accepting => Step::LoadCommits,
+            Role::Reader | Role::Staying | Role::Accepting => Step::LoadCommits,
             Role::Worker(_) => Step::SetHold,
             Role::Owner => Step::Bump,
             _ => Step::Lock,
@@ -212,7 +238,9 @@ impl Process {
             generation,
             ..Self::new(role, rounds.saturating_sub(1), Step::Done)
         };
-        if self.rounds == 0 {
+        if self.rounds == 0 && role == Role::Staying {
+            Step::Done
+        } else if self.rounds == 0 {
             Step::Unregister
         } else {
             self.start()

@@ -46,6 +46,18 @@ pub(super) enum Fault {
     ReapUnlocked,
     /// Nobody looks whether the thread of a record lives.
     NobodyReaps,
+    /// A writer sleeps on the hold alone.
+    SleepOnHold,
+    /// A writer sleeps on the mutex of the record alone.
+    SleepOnLife,
+    /// A writer does not mark the hold that it sleeps on.
+    HoldUnmarked,
+    /// A writer does not mark the mutex that it sleeps on.
+    LifeUnmarked,
+    /// A writer sleeps although a word has changed since it looked.
+    SleepUnchecked,
+    /// A writer that is woken does not look again.
+    WakeTrusted,
     /// The life of a lock ends without a look at the holds.
     RetireBlind,
     /// The life of a lock ends without the writer's mutex.
@@ -109,6 +121,8 @@ impl Moves<'_> {
         let mut state = *self.state;
         let mut process = state.processes[self.me];
         process.step = change(&mut state, &mut process);
+        // Whoever takes the mark from a hold wakes its sleepers, in a step of its own.
+        process.wakes |= self.state.waited & !state.waited;
         state.processes[self.me] = process;
         self.out.push(Move { state, is_step });
     }
@@ -116,6 +130,9 @@ impl Moves<'_> {
     /// Adds what the process may do next; nothing if it waits or has ended.
     pub(super) fn add_all(&mut self) {
         let process = *self.process();
+        if process.wakes != 0 {
+            return self.wake_sleepers();
+        }
         match process.step {
             Step::Done | Step::Dead => {}
             Step::Unborn if self.state.began > 1 => self.then(|state, process| {
@@ -125,13 +142,12 @@ impl Moves<'_> {
             Step::Unborn => {}
             Step::Register(tries) => self.register(tries),
             Step::ClearRecord => self.then(|state, process| {
-                state.hold[usize::from(process.record)] = Hold::Nothing;
+                state.set_hold(usize::from(process.record), Hold::Nothing);
                 process.start()
             }),
             Step::Unregister => {
-                self.go(Step::Done, |state| {
-                    state.life[usize::from(process.record)] = FREE;
-                });
+                let wakes = !self.has(Fault::SleepOnHold);
+                self.go(Step::Done, |state| state.unlock_life(process.record, wakes));
             }
             Step::Dying => self.go_on_dying(),
             Step::Unlock => self.then(|state, process| {
@@ -156,6 +172,9 @@ impl Moves<'_> {
             | Step::ReapRelease(_)
             | Step::LookAgain(_)
             | Step::DrainClear(_) => self.drain(process.step),
+            Step::MarkHold(_) | Step::MarkLife(_) | Step::Sleep(_) | Step::Asleep(_) => {
+                self.sleep(process.step);
+            }
             Step::LoadActive | Step::Committing | Step::Publish => self.commit(process.step),
             Step::Bump | Step::RetireLock | Step::Renew(_) | Step::Begin => {
                 self.own(process.step);
@@ -187,13 +206,13 @@ impl Moves<'_> {
         let mine = |record: &usize| self.state.life[*record] == id;
         let reaped = (0..MOST).filter(|record| *record != usize::from(own));
         let life = reaped.clone().find(mine);
+        let wakes = !self.has(Fault::SleepOnHold);
         match life {
-            Some(record) => self.go(Step::Dying, |state| state.life[record] = FREE),
+            Some(record) => self.go(Step::Dying, |state| state.kernel_frees(record, wakes)),
             None if self.state.writer == id => self.go(Step::Dying, |state| state.writer = FREE),
             None => self.then(|state, process| {
-                let life = &mut state.life[usize::from(own)];
-                if *life == id {
-                    *life = FREE;
+                if state.life[usize::from(own)] == id {
+                    state.kernel_frees(usize::from(own), wakes);
                 }
                 *process = Process::new(process.role, 0, Step::Dead);
                 Step::Dead

@@ -10,7 +10,7 @@ impl Moves<'_> {
             Step::BeginPart => self.go(Step::EndPart, |state| state.torn |= byte),
             Step::EndPart => self.go(Step::LeavePart, |state| state.torn &= !byte),
             Step::LeavePart => self.then(|state, process| {
-                state.hold[record] = Hold::Nothing;
+                state.set_hold(record, Hold::Nothing);
                 process.end_round()
             }),
             step => unreachable!("{step:?}"),
