@@ -106,4 +106,6 @@ fn register(pages: SharedPages) -> Arc<SharedPages> {
 }
 
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tests;
