@@ -59,6 +59,11 @@ pub enum Error {
     /// The shape is too large, or does not fit the data.
     #[error(transparent)]
     Shape(#[from] ArrayError),
+    /// The elements begin where no element can. An owner of this library lays none out so; a buffer that was sliced may.
+    #[error(
+        "elements begin at byte {offset} of their memory, which is no multiple of their alignment, {alignment}"
+    )]
+    Misaligned { offset: usize, alignment: usize },
     /// The columns do not make a frame, or contradict their types.
     #[error(transparent)]
     Frame(#[from] FrameError),

@@ -39,6 +39,8 @@ mod dtype;
 mod elements;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod graph;
 mod machine;
 mod mutex;

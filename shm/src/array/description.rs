@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use ndarray::Dimension;
 use numpush_message::{Array, Buffer, Dtype, Element};
-use numpush_shm_core::{Double, MemoryRange};
+use numpush_shm_core::{Double, MemoryRange, part_range};
 use serde::{Deserialize, Serialize};
 
 use crate::array::layout::Layout;
@@ -84,6 +84,31 @@ impl ArrayDescription {
         Ok(())
     }
 
+    /// Checks that runs of bytes under several locks are the rows, in order and dealt as evenly as can be.
+    fn check_rows(&self, spans: &Spans) -> Result<(), Error> {
+        let runs = spans.locked();
+        if runs.len() < 2 {
+            return Ok(());
+        }
+        let rows = self.shape.first().copied().unwrap_or(0);
+        if self.strides.is_some() || rows < runs.len() {
+            return Err(malformed("row locks of an array without such rows"));
+        }
+        let row = spans.byte_len() / rows;
+        let are_dealt = runs.iter().enumerate().all(|(number, run)| {
+            run.range().len() == part_range(rows, runs.len(), number, 1).len() * row
+        });
+        let are_neighbours = runs.windows(2).all(|pair| {
+            let [one, next] = [pair[0].range(), pair[1].range()];
+            one.end == next.start && pair[0].pages().id() == pair[1].pages().id()
+        });
+        if are_dealt && are_neighbours {
+            Ok(())
+        } else {
+            Err(malformed("row locks of bytes that are no rows"))
+        }
+    }
+
     /// True if the strides are those of an array without gaps, in whatever order of the axes.
     fn is_dense(&self, item: usize) -> bool {
         let Some(strides) = &self.strides else {
@@ -142,6 +167,7 @@ impl Describe for DynArray {
         let array = Self::new(sent)?;
         let item = array.dtype.size();
         array.sent.check(item, buffers, spans.byte_len())?;
+        array.sent.check_rows(spans)?;
         Ok(array)
     }
 
@@ -184,7 +210,10 @@ impl<T: Element + Pod, D: Dimension> Describe for TypedArray<T, D> {
             return Err(kind(DOUBLE_BUFFERED, ARRAY));
         }
         // Checked before the layout, which trusts the strides.
-        DynArray::receive(sent, spans).and_then(|array| Self::from_sent(array.sent))
+        let array = DynArray::receive(sent, spans)?;
+        let array = Self::from_sent(array.sent)?;
+        spans.check_alignment(0, align_of::<T>())?;
+        Ok(array)
     }
 
     fn summary(sent: &ArrayDescription) -> String {
@@ -203,8 +232,10 @@ impl<T: Element + Pod, D: Dimension> Describe for DoubleBuffered<T, D> {
     fn receive(sent: ArrayDescription, spans: &Spans) -> Result<Self, Error> {
         let pair = spans.double().ok_or_else(|| kind(ARRAY, DOUBLE_BUFFERED))?;
         let array = DynArray::receive(sent, spans)?;
+        let array = TypedArray::from_sent(array.sent)?;
+        spans.check_alignment(0, align_of::<T>())?;
         Ok(Self {
-            array: TypedArray::from_sent(array.sent)?,
+            array,
             pair: Arc::clone(pair),
         })
     }

@@ -46,7 +46,7 @@ impl SharedDynArray {
     /// # Errors
     /// As [`SharedArray::from_message`].
     pub fn from_message(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
-        from_message(message, DynArray::new).map(|object| Self { object })
+        from_message(message, 1, DynArray::new).map(|object| Self { object })
     }
 
     pub(crate) const KIND: &str = DynArray::KIND;
@@ -90,12 +90,14 @@ impl SharedDynArray {
     /// The array with its element type and axes.
     ///
     /// # Errors
-    /// [`Error::Dtype`] and [`Error::Axes`] if it has others; [`Error::Kind`] if it is double-buffered.
+    /// [`Error::Dtype`] and [`Error::Axes`] if it has others; [`Error::Kind`] if it is double-buffered;
+    /// [`Error::Misaligned`] if it was shared at an address where no `T` can lie.
     pub fn typed<T: Element + Pod, D: Dimension>(self) -> Result<SharedArray<T, D>, Error> {
         if self.object.spans().double().is_some() {
             return Err(not_plain());
         }
         let array = TypedArray::from_sent(self.object.description().sent.clone())?;
+        self.object.spans().check_alignment(0, align_of::<T>())?;
         Ok(SharedArray {
             object: self.object.described(|_| array),
         })

@@ -8,18 +8,19 @@ use numpush_shm_core::{MemoryRange, Owned};
 use crate::arena::{Allocation, Arena, Reservation, freeze};
 use crate::array::description::ArrayDescription;
 use crate::error::{ConvertError, Error};
-use crate::object::{Describe, LockSet, Object, Released, make_locks};
+use crate::object::{Describe, LockSet, Object, Released, check_alignment, make_locks};
 
-/// Shares the array of a message that was received into an arena, as `describe` understands it. Returns the message if
-/// that fails.
+/// Shares the array of a message that was received into an arena, as `describe` understands it and at a multiple of
+/// `alignment`. Returns the message if that fails.
 pub(super) fn from_message<M: Describe>(
     mut message: Message<'static>,
+    alignment: usize,
     describe: impl FnOnce(ArrayDescription) -> Result<M, Error>,
 ) -> Result<Object<M>, ConvertError<Message<'static>>> {
     let Body::Array(array) = message.body else {
         return Err(ConvertError::new(message, Error::Body { wanted: "array" }));
     };
-    match prepare(&array, describe) {
+    match prepare(&array, alignment, describe) {
         Ok((description, locks, nothing)) => {
             let (claim, home) = nothing.unwrap_or_else(|| take(array.into_data()));
             Ok(Object::new(description, vec![claim], locks, vec![home]))
@@ -37,6 +38,7 @@ type Run = (MemoryRange<Owned>, Arc<Reservation>);
 /// Everything that may fail: the description, the lock, and the bytes of an array that has none.
 fn prepare<M>(
     array: &Array<'static>,
+    alignment: usize,
     describe: impl FnOnce(ArrayDescription) -> Result<M, Error>,
 ) -> Result<(M, LockSet, Option<Run>), Error> {
     let sent = ArrayDescription::new(array.dtype(), array.shape(), array.strides());
@@ -47,6 +49,9 @@ fn prepare<M>(
         Some((claimed, home))
     } else {
         Allocation::check(array.data(), 1)?;
+        // An allocation is aligned for all elements.
+        let range = array.data().owner_range().unwrap_or_default();
+        check_alignment(range.start, alignment)?;
         None
     };
     Ok((description, make_locks(1)?, nothing))

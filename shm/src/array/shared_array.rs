@@ -74,10 +74,10 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     /// The message, and one of: [`Error::NotShared`] if it lies elsewhere; [`Error::InUse`] if a clone of its buffers is
-    /// alive; [`Error::Body`] if it is not an array; [`Error::Dtype`] and [`Error::Axes`]; [`Error::Io`] without memory
-    /// for a lock.
+    /// alive; [`Error::Body`] if it is not an array; [`Error::Dtype`] and [`Error::Axes`]; [`Error::Misaligned`] if it is
+    /// a slice of a buffer at an address where no `T` can lie; [`Error::Io`] without memory for a lock.
     pub fn from_message(message: Message<'static>) -> Result<Self, ConvertError<Message<'static>>> {
-        from_message(message, TypedArray::from_sent).map(|object| Self { object })
+        from_message(message, align_of::<T>(), TypedArray::from_sent).map(|object| Self { object })
     }
 
     /// Opens the array of a handle.

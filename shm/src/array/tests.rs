@@ -6,7 +6,7 @@ use numpush_shm_core::{LockError, LockOptions};
 
 use crate::arena::Arena;
 use crate::array::description::{ArrayDescription, TypedArray};
-use crate::array::{DoubleBufferedArray, SharedArray};
+use crate::array::{DoubleBufferedArray, SharedArray, SharedDynArray};
 use crate::error::Error;
 use crate::object::{Describe as _, Handle};
 
@@ -337,4 +337,35 @@ fn a_description_of_another_process_is_checked_against_the_bytes() {
         "elements outside the bytes"
     );
     assert!(!open(&[2, 3], Some(&[isize::MIN, 2])));
+}
+
+#[test]
+fn a_slice_at_an_odd_address_is_given_back() {
+    let mut arena = Arena::new(1 << 20);
+    let mut landed = |start: usize| {
+        let buffer = arena
+            .allocate(100)
+            .unwrap()
+            .freeze()
+            .slice(start..start + 16);
+        Message::from(Array::new(u64::SCALAR, &[2], buffer).unwrap())
+    };
+    let refused = SharedArray::<u64, Ix1>::from_message(landed(3)).unwrap_err();
+    assert!(
+        matches!(
+            refused.error(),
+            Error::Misaligned {
+                offset: 3,
+                alignment: 8
+            }
+        ),
+        "{refused}"
+    );
+    assert!(refused.into_value().as_array().is_some());
+    let dynamic = SharedDynArray::from_message(landed(3)).unwrap();
+    assert!(matches!(
+        dynamic.typed::<u64, Ix1>(),
+        Err(Error::Misaligned { .. })
+    ));
+    assert!(SharedArray::<u64, Ix1>::from_message(landed(8)).is_ok());
 }

@@ -96,6 +96,31 @@ impl FrameDescription {
     }
 }
 
+impl FrameDescription {
+    /// Checks each column of numbers by `check`, which gets the span of the values and their alignment.
+    pub(super) fn check_alignment(
+        &self,
+        check: impl Fn(usize, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for column in &self.columns {
+            let number = column.format()?.number();
+            if let (Some(number), (Some(span), _)) = (number, column.value_spans()) {
+                check(span, number.size())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if no two buffers are one span: they are borrowed at the same time.
+    fn has_each_span_once(&self) -> bool {
+        let mut spans = self.clone().renumber();
+        let count = spans.len();
+        spans.sort_unstable();
+        spans.dedup();
+        spans.len() == count
+    }
+}
+
 impl Describe for FrameDescription {
     const KIND: &'static str = "a frame";
     type Sent = Self;
@@ -105,16 +130,24 @@ impl Describe for FrameDescription {
     }
 
     fn receive(sent: Self, spans: &Spans) -> Result<Self, Error> {
+        let malformed = |what| Error::Protocol {
+            peer: "the owner".into(),
+            what,
+        };
         let len = |span: usize| spans.len_of(span);
         let fits =
             |column: &ColumnDescription| column.data.len == sent.rows && column.data.fits(&len);
-        if sent.columns.iter().all(fits) {
-            return Ok(sent);
+        if !sent.columns.iter().all(fits) {
+            return Err(malformed("columns that do not fit their bytes"));
         }
-        Err(Error::Protocol {
-            peer: "the owner".into(),
-            what: "columns that do not fit their bytes",
-        })
+        if spans.locks().len() != 1 {
+            return Err(malformed("a frame under several locks"));
+        }
+        if !sent.has_each_span_once() {
+            return Err(malformed("two columns of the same bytes"));
+        }
+        sent.check_alignment(|span, alignment| spans.check_alignment(span, alignment))?;
+        Ok(sent)
     }
 
     fn summary(sent: &Self) -> String {

@@ -9,7 +9,7 @@ use numpush_shm_core::{MemoryRange, Owned};
 use crate::arena::{Allocation, Arena, Reservation};
 use crate::error::{ConvertError, Error};
 use crate::frame::description::FrameDescription;
-use crate::object::{LockSet, Object, make_locks};
+use crate::object::{LockSet, Object, check_alignment, make_locks};
 
 /// Shares the dataframe of a message that was received into an arena. Returns the message if that fails.
 pub(super) fn from_message(
@@ -45,15 +45,19 @@ impl Landed {
             wanted: "dataframe",
         })?;
         let mut pieces = Vec::new();
+        let mut starts = Vec::new();
         let mut lost = false;
         let description = FrameDescription::new(frame, |buffer| {
             pieces.push((buffer.as_ptr().addr(), buffer.len()));
+            starts.push(buffer.owner_range().unwrap_or_default().start);
             lost |= buffer.owner::<Allocation>().is_none();
             pieces.len() - 1
         });
         if lost {
             return Err(Error::NotShared);
         }
+        // An allocation is aligned for all elements.
+        description.check_alignment(|span, alignment| check_alignment(starts[span], alignment))?;
         // By its address: a buffer in each allocation, and how many buffers of the message have it.
         let mut allocations: HashMap<usize, (Buffer<'static>, usize)> = HashMap::new();
         for buffer in message.buffers() {

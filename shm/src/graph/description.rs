@@ -125,13 +125,24 @@ impl Describe for GraphDescription {
     }
 
     fn receive(sent: Self, spans: &Spans) -> Result<Self, Error> {
-        if sent.fits(spans) {
-            return Ok(sent);
-        }
-        Err(Error::Protocol {
+        let malformed = |what| Error::Protocol {
             peer: "the owner".into(),
-            what: "a graph that does not fit its bytes",
-        })
+            what,
+        };
+        if !sent.fits(spans) {
+            return Err(malformed("a graph that does not fit its bytes"));
+        }
+        if spans.locks().len() != 1 {
+            return Err(malformed("a graph under several locks"));
+        }
+        for span in [INDPTR, INDICES, WEIGHTS] {
+            spans.check_alignment(span, align_of::<u64>())?;
+        }
+        for column in &sent.columns {
+            let item = column.dtype.parse().map_or(1, |dtype| dtype.size());
+            spans.check_alignment(column.span, item.min(align_of::<u64>()))?;
+        }
+        Ok(sent)
     }
 
     fn summary(sent: &Self) -> String {

@@ -30,6 +30,13 @@ pub struct Handle {
     pub(super) number: u64,
 }
 
+#[cfg(any(test, fuzzing))]
+impl Handle {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 /// The name of an owner's socket: `numpush-shm.PID.NONCE`. No other name is ever connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct OwnerName {

@@ -5,6 +5,8 @@
 
 mod client;
 mod enclosed;
+#[cfg(any(test, fuzzing))]
+mod forged;
 mod handle;
 mod lessees;
 mod offer;
@@ -22,12 +24,16 @@ mod wire;
 
 pub(crate) use client::open as open_any;
 pub(crate) use enclosed::{values_written, with_values};
+#[cfg(any(test, fuzzing))]
+pub(crate) use forged::{conversation, hear, offer_of, open_offer};
 pub use handle::Handle;
 pub use owners::list_owners;
 pub(crate) use part::{Divide, divide};
 pub use part::{Part, Partition};
 pub use protocol::{LockReport, ObjectReport, OwnerReport};
+#[cfg(any(test, fuzzing))]
+pub(crate) use raw::find_value;
 pub(crate) use raw::{RawObject, Value, owned_values};
 pub(crate) use server::{handle_of, handle_of_owned};
-pub(crate) use spans::Spans;
+pub(crate) use spans::{Spans, check_alignment};
 pub(crate) use typed::{Describe, LockSet, Object, Released, make_locks};

@@ -40,6 +40,9 @@ pub(super) fn open_spans(
     offer: &OpenReply,
     fetch: &mut impl FnMut(FileId) -> Result<OwnedFd, Error>,
 ) -> Result<Spans, Error> {
+    if overlap(&offer.spans) {
+        return Err(malformed("runs of bytes that overlap"));
+    }
     let mut locks = Vec::with_capacity(offer.locks.len());
     for &lock in &offer.locks {
         locks.push(open_lock(lock, fetch)?);
@@ -70,6 +73,19 @@ pub(super) fn open_spans(
         return Err(no_bytes());
     }
     Ok(Spans::Locked(spans))
+}
+
+/// True if a byte is in two runs: they are borrowed at the same time.
+fn overlap(spans: &[SpanOffer]) -> bool {
+    let mut places: Vec<(FileId, usize, usize)> = spans
+        .iter()
+        .filter(|span| span.len > 0)
+        .map(|span| (span.memory, span.start, span.start.saturating_add(span.len)))
+        .collect();
+    places.sort_unstable();
+    places
+        .windows(2)
+        .any(|pair| pair[0].0 == pair[1].0 && pair[0].2 > pair[1].1)
 }
 
 fn open_run(

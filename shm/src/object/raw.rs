@@ -305,7 +305,7 @@ fn register<R>(with: impl FnOnce(&mut BTreeMap<u64, Entry>) -> R) -> R {
 }
 
 /// The value of this process that has `number`, whoever still has it.
-pub(super) fn find_value(number: u64) -> Option<Arc<Value>> {
+pub(crate) fn find_value(number: u64) -> Option<Arc<Value>> {
     register(|all| all.get(&number)?.value.upgrade())
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use numpush_shm_core::{Double, Locked, MemoryRange, RobustRwLock, SharedPages};
 
+use crate::error::Error;
+
 /// The bytes of a value: never none, though a run may be empty.
 #[derive(Debug)]
 pub(crate) enum Spans {
@@ -34,6 +36,16 @@ impl Spans {
     /// The length of span `number`.
     pub(crate) fn len_of(&self, number: usize) -> Option<usize> {
         self.locked().get(number).map(|span| span.range().len())
+    }
+
+    /// Checks that span `number`, if there is one, begins at a multiple of `alignment`.
+    pub(crate) fn check_alignment(&self, number: usize, alignment: usize) -> Result<(), Error> {
+        let place = match self {
+            Self::Locked(spans) => spans.get(number).map(MemoryRange::range),
+            Self::Double(pair) => (number == 0).then(|| pair.range()),
+        };
+        // Memory is mapped at a page, so that an offset is as even as its address.
+        place.map_or(Ok(()), |range| check_alignment(range.start, alignment))
     }
 
     /// The first lock, which is the only one unless rows have locks of their own.
@@ -71,5 +83,14 @@ impl Spans {
             Self::Locked(spans) => spans.iter().map(|span| span.range().len()).sum(),
             Self::Double(pair) => pair.range().len(),
         }
+    }
+}
+
+/// Checks that elements which begin at `offset` of memory are aligned.
+pub(crate) fn check_alignment(offset: usize, alignment: usize) -> Result<(), Error> {
+    if offset.is_multiple_of(alignment) {
+        Ok(())
+    } else {
+        Err(Error::Misaligned { offset, alignment })
     }
 }

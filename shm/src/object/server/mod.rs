@@ -7,6 +7,8 @@ mod serve;
 
 use std::hash::{BuildHasher, Hasher};
 use std::os::linux::net::SocketAddrExt;
+#[cfg(any(test, fuzzing))]
+use std::os::unix::net::UnixStream;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
@@ -116,6 +118,17 @@ pub(super) fn recall(value: &Value, deadline: Instant) -> bool {
     desk.post(Command::Recall(owned.number, done));
     let left = deadline.saturating_duration_since(Instant::now());
     answer.recv_timeout(left).unwrap_or(false)
+}
+
+/// Answers everything that a client has written to `socket`, as if it had just connected.
+#[cfg(any(test, fuzzing))]
+pub(super) fn answer_all(socket: UnixStream) {
+    let mut client = peer::Peer::new(socket, std::process::id());
+    while let Ok(Some(frame)) = client.link.poll() {
+        if client.answer(&frame).is_err() || client.link.flush().is_err() {
+            return;
+        }
+    }
 }
 
 /// What this process shares.
