@@ -61,8 +61,13 @@ fn send_message(
             MsgFlags::MSG_DONTWAIT
         };
     let socket = socket.as_fd().as_raw_fd();
+    let call = if control.is_empty() {
+        "sendmsg"
+    } else {
+        "sendmsg with a descriptor"
+    };
     retry(|| {
-        point("sendmsg")?;
+        point(call)?;
         sendmsg::<()>(socket, slices, control, flags, None)
     })
 }

@@ -64,7 +64,10 @@ pub use numpush_shm_core::{
     Holder, HugePages, LockError, LockOptions, MAX_HELD, NamedError, NamedMemory, NodePolicy,
     PageOptions, PartGuard, Poison, PoisonCause, ReadGuard, SharedCell, WriteGuard,
 };
-pub use object::{Handle, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners};
+pub use object::{
+    Handle, LeaseOptions, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners,
+    set_lease_options,
+};
 pub use pool::{
     HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, TaskFunction,
     TaskOptions, Tasks, Unordered,

@@ -53,6 +53,8 @@ fn role() {
         "accept" => accept(&word()),
         "few-descriptors" => few_descriptors(&word()),
         "crowd" => crowd(&word()),
+        "own-without-descriptors" => own_without_descriptors(),
+        "own-in-a-crowd" => own_in_a_crowd(),
         other => panic!("no role {other}"),
     }
 }
@@ -339,6 +341,78 @@ fn a_lack_of_descriptors_is_called_so() {
     let mut owner = start("own", "");
     let handle = owner.hears("small");
     start_under(&["prlimit", "--nofile=64"], "few-descriptors", &handle).hears("opened");
+}
+
+/// Owns a value and has no descriptor left, until it gets a word.
+fn own_without_descriptors() {
+    let array = Array::zeros(&Arena::new(1 << 20), 8).unwrap();
+    let handle = array.handle().unwrap();
+    let mut taken = Vec::new();
+    while let Ok(file) = fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    say("handle", handle);
+    wait_for_a_word();
+    drop(taken);
+    say("free", "");
+    wait_for_a_word();
+}
+
+#[test]
+fn an_owner_without_descriptors_says_so() {
+    let mut owner = start_under(&["prlimit", "--nofile=64"], "own-without-descriptors", "");
+    let handle = owner.hears("handle");
+    for _ in 0..2 {
+        let refused = Array::open(&handle.parse().unwrap()).unwrap_err();
+        assert!(matches!(refused, Error::Busy { .. }), "{refused}");
+        assert!(refused.to_string().contains("no descriptor"), "{refused}");
+    }
+    owner.nod();
+    owner.hears("free");
+    // The listener rests for a moment.
+    eventually("the owner serves again", || {
+        Array::open(&handle.parse().unwrap()).is_ok()
+    });
+}
+
+/// Owns a value whose descriptors the kernel does not send, until it gets a word: too many are on their way.
+fn own_in_a_crowd() {
+    let array = Array::zeros(&Arena::new(1 << 20), 8).unwrap();
+    numpush_os::fail_call("sendmsg with a descriptor", ETOOMANYREFS);
+    say("handle", array.handle().unwrap());
+    wait_for_a_word();
+    numpush_os::stop_failing().unwrap();
+    say("free", "");
+    wait_for_a_word();
+}
+
+/// errno(3).
+const ETOOMANYREFS: i32 = 109;
+
+#[test]
+fn a_descriptor_that_is_not_sent_is_named_and_ends_nothing() {
+    let mut owner = start("own-in-a-crowd", "");
+    let handle: Handle = owner.hears("handle").parse().unwrap();
+    match Array::open(&handle).unwrap_err() {
+        Error::Io { source, .. } => assert_eq!(source.raw_os_error(), Some(ETOOMANYREFS)),
+        other => panic!("{other}"),
+    }
+    owner.nod();
+    owner.hears("free");
+    assert_eq!(Array::open(&handle).unwrap().read().unwrap().sum(), 0);
+}
+
+#[test]
+fn an_owner_waits_until_descriptors_can_be_sent() {
+    let mut owner = start("own-in-a-crowd", "");
+    let handle: Handle = owner.hears("handle").parse().unwrap();
+    std::thread::scope(|scope| {
+        let opened = scope.spawn(|| Array::open(&handle).map(drop));
+        // Most likely it has asked by now.
+        std::thread::sleep(Duration::from_millis(200));
+        owner.nod();
+        opened.join().unwrap().unwrap();
+    });
 }
 
 /// Takes all the places that an owner has for clients, and lets one go again.

@@ -23,6 +23,7 @@ mod typed;
 mod wire;
 
 pub(crate) use client::open as open_any;
+pub use client::{LeaseOptions, set_lease_options};
 pub(crate) use enclosed::{values_written, with_values};
 #[cfg(any(test, fuzzing))]
 pub(crate) use forged::{conversation, hear, offer_of, open_offer};

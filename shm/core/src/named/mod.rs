@@ -67,6 +67,10 @@ impl NamedMemory {
     /// It is born whole: a name is given to it only when its pages are allocated and it is locked (open(2), O_TMPFILE;
     /// linkat(2); flock(2)).
     ///
+    /// It is safe, although [`Self::open`] is not. The file is new, has its whole size, and only this user can open it. A
+    /// program that truncates it ends this process by a signal, as it could by kill(2); it never makes an access read or
+    /// write other memory. Who opens a name does not know its maker, for whom truncating may be in order.
+    ///
     /// # Errors
     /// [`NamedError::Name`] if the name is taken or cannot be one; [`NamedError::Io`] if /dev/shm does not have the room.
     pub fn create(name: &str, len: usize) -> Result<Self, NamedError> {

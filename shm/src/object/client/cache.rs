@@ -1,14 +1,8 @@
 //! How much this process keeps open of what it has closed, because it may open it again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-/// How long a closed value is kept open, and a connection without values is kept.
-pub(super) const AGE: Duration = Duration::from_secs(1);
-/// Most values that are kept open.
-const MOST_VALUES: usize = 64;
-/// Most bytes of the values that are kept open.
-const MOST_BYTES: usize = 1 << 30;
+use super::options::most_kept;
 
 /// How much is kept open.
 #[derive(Debug)]
@@ -37,17 +31,19 @@ impl Rooms {
 
     /// Takes room for a value of `bytes`. There may be none.
     pub(super) fn take(&'static self, bytes: usize) -> Option<Room> {
+        let (most_values, most_bytes) = most_kept();
         let values = self.values.fetch_add(1, Ordering::Relaxed) + 1;
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // Dropped at once, if it is too much.
         let room = Room { of: self, bytes };
-        (values <= MOST_VALUES && before.saturating_add(bytes) <= MOST_BYTES).then_some(room)
+        (values <= most_values && before.saturating_add(bytes) <= most_bytes).then_some(room)
     }
 }
 
 /// True if a value of `bytes` may find room.
 pub(super) fn may_fit(bytes: usize) -> bool {
-    bytes <= MOST_BYTES
+    let (most_values, most_bytes) = most_kept();
+    most_values > 0 && bytes <= most_bytes
 }
 
 impl Drop for Room {
@@ -64,12 +60,12 @@ mod tests {
     #[test]
     fn room_ends_and_comes_back() {
         static ROOMS: Rooms = Rooms::new();
-        let most = MOST_BYTES;
+        let (most_values, most) = most_kept();
         assert!(!may_fit(most + 1) && may_fit(most));
         let all = ROOMS.take(most).unwrap();
         assert!(ROOMS.take(1).is_none());
         drop(all);
-        let many: Vec<Room> = (0..MOST_VALUES).map(|_| ROOMS.take(1).unwrap()).collect();
+        let many: Vec<Room> = (0..most_values).map(|_| ROOMS.take(1).unwrap()).collect();
         assert!(ROOMS.take(1).is_none());
         drop(many);
         assert!(ROOMS.take(most).is_some());

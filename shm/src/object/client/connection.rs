@@ -175,6 +175,7 @@ pub(super) const VALUE_GONE: &str = "its value is gone";
 const UNSERVED: &str = "its owner has ended, or does not serve this user";
 const QUEUE_FULL: &str = "its queue of connections is full";
 const PEERS_FULL: &str = "it serves as many processes as it can";
+const SHORT: &str = "it has no descriptor or no memory left for another process";
 pub(super) const NO_ANSWER: &str = "it does not answer";
 
 pub(super) fn stale(handle: &Handle, why: &'static str) -> Error {
@@ -198,6 +199,7 @@ pub(super) fn failed(handle: &Handle, error: WireError) -> Error {
         WireError::Unserved => stale(handle, UNSERVED),
         WireError::TimedOut => busy(handle, NO_ANSWER),
         WireError::Full => busy(handle, PEERS_FULL),
+        WireError::Short => busy(handle, SHORT),
         WireError::Io(error) => Error::io("talk to the owner of a shared value")(error),
         WireError::Malformed(what) => Error::Protocol {
             peer: handle.owner.to_string(),

@@ -5,6 +5,7 @@
 
 mod cache;
 mod connection;
+mod options;
 mod slot;
 mod state;
 mod turn;
@@ -24,11 +25,9 @@ use crate::object::protocol::{LockOffer, OwnerReport, Reply, Request};
 use crate::object::raw::RawObject;
 use crate::object::server;
 use connection::Connection;
+pub use options::{LeaseOptions, set_lease_options};
 use slot::Slot;
 use turn::Begun;
-
-/// How long an owner has to answer, the connection to it included.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the value of a handle, in the process that made it or in another one of the same user.
 pub(crate) fn open(handle: &Handle) -> Result<Arc<RawObject>, Error> {
@@ -39,7 +38,15 @@ pub(crate) fn open(handle: &Handle) -> Result<Arc<RawObject>, Error> {
         let found = RawObject::find_owned(handle.number);
         return found.ok_or_else(|| connection::stale(handle, connection::VALUE_GONE));
     }
-    open_until(handle, Instant::now() + PATIENCE)
+    open_until(handle, deadline())
+}
+
+/// Until when an owner has to answer, the connection to it included.
+fn deadline() -> Instant {
+    let now = Instant::now();
+    // Past the end of the clock, a year is as good.
+    now.checked_add(options::patience())
+        .unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
 }
 
 fn open_until(handle: &Handle, deadline: Instant) -> Result<Arc<RawObject>, Error> {
@@ -54,7 +61,7 @@ pub(super) fn open_lock(handle: &Handle, lock: LockOffer) -> Result<RobustRwLock
     if let Some(lock) = RobustRwLock::find(lock.memory, lock.address()) {
         return Ok(lock);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = deadline();
     match slot(handle.owner)?.begin(None, deadline)? {
         Begun::Found(_) => Err(connection::stale(handle, connection::VALUE_GONE)),
         Begun::Turn(mut turn) => turn.open_lock(handle, lock, deadline),

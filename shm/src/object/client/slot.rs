@@ -7,8 +7,8 @@ use std::time::Instant;
 use numpush_os::ForkMutex;
 use numpush_shm_core::forks;
 
-use super::cache::AGE;
 use super::connection::Opener;
+use super::options::keep_for;
 use super::state::{Cached, Garbage, Line, Open, State};
 use super::watch::{Tended, Watch};
 use crate::object::handle::{Handle, OwnerName};
@@ -208,7 +208,7 @@ impl Tended for Slot {
     fn tick(&self, now: Instant) -> bool {
         let mut garbage = Garbage::default();
         let mut state = self.state();
-        let is_old = |since: Instant| now.saturating_duration_since(since) >= AGE;
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= keep_for();
         let old = state
             .cached
             .iter()

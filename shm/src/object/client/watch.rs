@@ -7,13 +7,18 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use numpush_os::{Events, GlobalMutex, Ready};
 use numpush_shm_core::forks;
 
-use super::cache::AGE;
+use super::options::keep_for;
 use crate::error::Error;
+
+/// How often it is looked at what is too old.
+fn tick() -> Duration {
+    (keep_for() / 2).max(Duration::from_millis(10))
+}
 
 /// Something with connections that are looked after.
 pub(super) trait Tended: Send + Sync {
@@ -109,9 +114,9 @@ impl Watch {
         loop {
             let ticks = self.is_ticking.load(Ordering::SeqCst);
             // No memory, for a moment.
-            let events = self.events.wait(ticks.then_some(AGE / 2));
+            let events = self.events.wait(ticks.then(tick));
             let events = events.unwrap_or_else(|_| {
-                std::thread::sleep(AGE / 2);
+                std::thread::sleep(tick());
                 Vec::new()
             });
             for event in events {
@@ -121,7 +126,7 @@ impl Watch {
                 }
             }
             let now = Instant::now();
-            if ticks && now.duration_since(ticked) >= AGE / 2 {
+            if ticks && now.duration_since(ticked) >= tick() {
                 ticked = now;
                 self.tick(now);
             }

@@ -70,8 +70,9 @@ fn name() -> Result<OwnerName, Error> {
     let desk = Arc::new(Desk::new().map_err(Error::io("wait for several processes at once"))?);
     let thread = std::thread::Builder::new().name("numpush-server".into());
     let of_thread = Arc::clone(&desk);
+    let reserve = serve::reserve();
     thread
-        .spawn(move || serve::serve(name, listener, &of_thread))
+        .spawn(move || serve::serve(name, listener, reserve, &of_thread))
         .map_err(Error::io("start the thread that serves shared values"))?;
     when_let_go(|number| post(Command::LetGo(number)));
     when_unmapped(|memory: FileId| post(Command::Unmapped(memory)));

@@ -1,11 +1,12 @@
 //! The thread that serves all clients of this process. It waits for nobody but for all of them together.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use numpush_os::{ParentOnly, Ready, peer_credentials};
 
@@ -21,13 +22,21 @@ use crate::object::wire::{Greeting, Link, Status, WireError};
 const MAX_PEERS: usize = 1024;
 /// The number of the listener among the descriptors.
 const LISTENER: u64 = 0;
-/// How long the listener rests when there is no descriptor for the next client.
+/// How long the listener rests when there is no descriptor for the next client, and a client that waits until fewer
+/// descriptors are on their way.
 const REST: Duration = Duration::from_millis(50);
+/// How long clients wait in the queue for a descriptor before they are refused.
+const SHORTAGE: Duration = Duration::from_secs(1);
 /// Values from this size on are let go by a thread of their own: the kernel takes a while to free them.
 const LARGE: usize = 16 << 20;
 
 /// Serves until the process ends.
-pub(super) fn serve(name: OwnerName, listener: UnixListener, desk: &Arc<Desk>) {
+pub(super) fn serve(
+    name: OwnerName,
+    listener: UnixListener,
+    reserve: Option<File>,
+    desk: &Arc<Desk>,
+) {
     // A child would keep the sockets open after the end of this process.
     let _parent_only = ParentOnly::new(&listener);
     let mut floor = Floor {
@@ -38,10 +47,13 @@ pub(super) fn serve(name: OwnerName, listener: UnixListener, desk: &Arc<Desk>) {
         recalls: Recalls::default(),
         last: LISTENER,
         rests: true,
+        reserve,
+        short_since: None,
+        crowded: HashSet::new(),
     };
     loop {
         floor.listen_again();
-        let timeout = floor.rests.then_some(REST);
+        let timeout = (floor.rests || !floor.crowded.is_empty()).then_some(REST);
         match desk.events.wait(timeout) {
             Ok(events) => {
                 for event in events {
@@ -53,6 +65,9 @@ pub(super) fn serve(name: OwnerName, listener: UnixListener, desk: &Arc<Desk>) {
             }
             // No memory, for a moment.
             Err(_) => std::thread::sleep(REST),
+        }
+        for token in std::mem::take(&mut floor.crowded) {
+            floor.attend(token);
         }
         for command in desk.take() {
             floor.obey(command);
@@ -71,6 +86,12 @@ struct Floor {
     last: u64,
     /// True while the listener is not waited for.
     rests: bool,
+    /// A descriptor to give up when there is no other, so that clients in the queue hear why they are not served.
+    reserve: Option<File>,
+    /// Since when there is no descriptor for the next client.
+    short_since: Option<Instant>,
+    /// Clients whose answers wait until fewer descriptors are on their way. No event says when.
+    crowded: HashSet<u64>,
 }
 
 impl Floor {
@@ -87,42 +108,54 @@ impl Floor {
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
-                Ok((socket, _)) => self.admit(socket),
+                Ok((socket, _)) => {
+                    self.short_since = None;
+                    self.admit(socket);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // Usually no descriptor is left. Clients wait in the queue meanwhile.
-                    let _ = self.desk.events.remove(&self.listener);
-                    self.rests = true;
-                    return;
-                }
+                Err(_) => return self.rest(),
             }
         }
     }
 
+    /// Usually no descriptor is left. Clients wait in the queue for a while, and then hear why.
+    fn rest(&mut self) {
+        let since = *self.short_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= SHORTAGE && self.reserve.take().is_some() {
+            // One client after the other has the number of the reserve.
+            while let Ok((socket, _)) = self.listener.accept() {
+                if let Some((socket, _)) = of_same_user(socket) {
+                    refuse(socket, Status::Short);
+                }
+            }
+        }
+        if self.reserve.is_none() {
+            self.reserve = reserve();
+        }
+        let _ = self.desk.events.remove(&self.listener);
+        self.rests = true;
+    }
+
     fn admit(&mut self, socket: UnixStream) {
-        let Ok(credentials) = peer_credentials(&socket) else {
+        // Another user gets no byte.
+        let Some((socket, pid)) = of_same_user(socket) else {
             return;
         };
-        // Another user gets no byte.
-        if credentials.same_user().is_none() {
-            return;
-        }
         if self.peers.len() >= MAX_PEERS {
-            let _ = Link::new(socket, Greeting::new(Status::Full)).flush();
-            return;
+            return refuse(socket, Status::Full);
         }
         self.last += 1;
         if self
             .desk
             .events
             .add(&socket, self.last, Ready::READ)
-            .is_ok()
+            .is_err()
         {
-            let peer = Peer::new(socket, credentials.pid.unsigned_abs());
-            self.peers.insert(self.last, peer);
-            self.attend(self.last);
+            return refuse(socket, Status::Short);
         }
+        self.peers.insert(self.last, Peer::new(socket, pid));
+        self.attend(self.last);
     }
 
     /// Reads, answers and sends what there is to read, answer and send for a client.
@@ -139,6 +172,10 @@ impl Floor {
             };
             // A client that does not read is not read from: its answers would pile up here.
             if !peer.link.flush()? {
+                if peer.link.is_crowded() {
+                    self.crowded.insert(token);
+                    return self.wait_for(token, Ready::default());
+                }
                 return self.wait_for(token, Ready::WRITE);
             }
             let Some(frame) = peer.link.poll()? else {
@@ -233,6 +270,24 @@ impl Floor {
         let all = self.peers.iter().filter(|(_, peer)| peer.has_open(number));
         all.map(|(token, _)| *token).collect()
     }
+}
+
+/// The socket and the process of a client, if it is of the user of this process.
+fn of_same_user(socket: UnixStream) -> Option<(UnixStream, u32)> {
+    let credentials = peer_credentials(&socket).ok()?;
+    credentials.same_user()?;
+    Some((socket, credentials.pid.unsigned_abs()))
+}
+
+/// Says why a client is not served, and closes its socket.
+fn refuse(socket: UnixStream, status: Status) {
+    // There is room for so little, or nobody reads it.
+    let _ = Link::new(socket, Greeting::new(status)).flush();
+}
+
+/// A descriptor to give up when there is no other.
+pub(super) fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// Lets go of values that a client does not need any more.

@@ -5,7 +5,7 @@
 //! | bytes | |
 //! | --- | --- |
 //! | 0 to 4 | length of the body |
-//! | 4 to 8 | 1 if a descriptor comes with the frame, else 0 |
+//! | 4 to 8 | 1 if a descriptor comes with the frame, 2 if one was to come and could not be sent, else 0 |
 //! | 8 to 16 | the number of the request that it asks or answers; 0 for a notice |
 
 use std::collections::VecDeque;
@@ -13,6 +13,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use numpush_os::{receive_with_descriptor, send, send_with_descriptor};
 use serde::Serialize;
@@ -42,6 +43,8 @@ enum Passed {
     Arrived(OwnedFd),
     /// The kernel dropped it: this process has as many open as it may have.
     Lost,
+    /// The other side could not send it: too many are on their way between the processes of this user.
+    Unsent,
 }
 
 impl Frame {
@@ -53,19 +56,30 @@ impl Frame {
     /// The descriptor that came with the frame, if one did.
     ///
     /// # Errors
-    /// EMFILE if this process had no room for it.
+    /// EMFILE if this process had no room for it; ETOOMANYREFS if the other side could not send it.
     pub(crate) fn descriptor(&mut self) -> io::Result<Option<OwnedFd>> {
         match self.descriptor.take() {
             Some(Passed::Arrived(descriptor)) => Ok(Some(descriptor)),
             // recvmsg(2) does not say EMFILE: it drops the descriptor and sets MSG_CTRUNC.
             Some(Passed::Lost) => Err(io::Error::from_raw_os_error(EMFILE)),
+            Some(Passed::Unsent) => Err(io::Error::from_raw_os_error(ETOOMANYREFS)),
             None => Ok(None),
         }
     }
 }
 
-/// errno(3), the same on every Linux.
+/// errno(3), the same on every Linux that this library is built for.
 const EMFILE: i32 = 24;
+const ETOOMANYREFS: i32 = 109;
+
+/// Marks of a frame: no descriptor, one with its first byte, one that could not be sent.
+const PLAIN: u32 = 0;
+const WITH_DESCRIPTOR: u32 = 1;
+const UNSENT: u32 = 2;
+
+/// How long a descriptor waits until fewer are on their way: longer than a client takes to read one, and shorter than
+/// it waits for an answer.
+const CROWDED: Duration = Duration::from_secs(2);
 
 /// Bytes that were received and are not read yet, and the descriptors that came with them, in order.
 #[derive(Debug, Default)]
@@ -117,11 +131,10 @@ impl Inbox {
             return Ok(None);
         };
         let number = u64::from_le_bytes(part(head, 8));
-        let has_descriptor = match u32::from_le_bytes(part(head, 4)) {
-            0 => false,
-            1 => true,
-            _ => return Err(WireError::Malformed("unknown marks on a frame")),
-        };
+        let mark = u32::from_le_bytes(part(head, 4));
+        if mark > UNSENT {
+            return Err(WireError::Malformed("unknown marks on a frame"));
+        }
         let len = u32::from_le_bytes(part(head, 0)) as usize;
         if len > MAX_BODY {
             return Err(WireError::Malformed("a frame over the limit of 64 MiB"));
@@ -130,12 +143,14 @@ impl Inbox {
             return Ok(None);
         };
         let body = Vec::from(body);
-        let descriptor = if has_descriptor {
-            // A descriptor arrives with the first byte of its frame.
-            let passed = self.descriptors.pop_front();
-            Some(passed.ok_or(WireError::Malformed("a frame without its descriptor"))?)
-        } else {
-            None
+        let descriptor = match mark {
+            PLAIN => None,
+            WITH_DESCRIPTOR => {
+                // A descriptor arrives with the first byte of its frame.
+                let passed = self.descriptors.pop_front();
+                Some(passed.ok_or(WireError::Malformed("a frame without its descriptor"))?)
+            }
+            _ => Some(Passed::Unsent),
         };
         self.start += HEAD + len;
         Ok(Some(Frame {
@@ -160,6 +175,8 @@ fn part<const N: usize>(head: &[u8; HEAD], at: usize) -> [u8; N] {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     frames: VecDeque<Unsent>,
+    /// Since when the kernel refuses descriptors, because too many are on their way.
+    crowded: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -192,7 +209,11 @@ impl Outbox {
             return Err(WireError::Malformed("a message over the limit of 64 MiB"));
         }
         bytes[..4].copy_from_slice(&len.to_le_bytes());
-        bytes[4..8].copy_from_slice(&u32::from(descriptor.is_some()).to_le_bytes());
+        let mark = match descriptor {
+            Some(_) => WITH_DESCRIPTOR,
+            None => PLAIN,
+        };
+        bytes[4..8].copy_from_slice(&mark.to_le_bytes());
         bytes[8..HEAD].copy_from_slice(&number.to_le_bytes());
         self.frames.push_back(Unsent {
             bytes,
@@ -206,19 +227,38 @@ impl Outbox {
         self.frames.is_empty()
     }
 
+    /// True if the next frame waits for its descriptor, and not for room in the socket.
+    pub(super) fn is_crowded(&self) -> bool {
+        let next = self.frames.front();
+        self.crowded.is_some() && next.is_some_and(|frame| frame.descriptor.is_some())
+    }
+
     /// Sends what the socket has room for, without waiting. True if all of it is sent.
     pub(super) fn flush(&mut self, socket: &UnixStream) -> Result<bool, WireError> {
         while let Some(frame) = self.frames.front_mut() {
             let slices = [IoSlice::new(&frame.bytes[frame.sent..])];
-            let sent = match &frame.descriptor {
-                Some(descriptor) if frame.sent == 0 => {
-                    send_with_descriptor(socket, &slices, descriptor.as_fd(), false)
+            let sent = match frame.descriptor.as_ref().filter(|_| frame.sent == 0) {
+                Some(descriptor) => {
+                    let sent = send_with_descriptor(socket, &slices, descriptor.as_fd(), false);
+                    if sent.is_ok() {
+                        self.crowded = None;
+                    }
+                    sent
                 }
-                _ => send(socket, &slices, false),
+                None => send(socket, &slices, false),
             };
             match sent {
                 Ok(count) => frame.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.raw_os_error() == Some(ETOOMANYREFS) => {
+                    let since = *self.crowded.get_or_insert_with(Instant::now);
+                    if since.elapsed() < CROWDED {
+                        return Ok(false);
+                    }
+                    // The client says why it cannot open the value, and goes on.
+                    frame.descriptor = None;
+                    frame.bytes[4..8].copy_from_slice(&UNSENT.to_le_bytes());
+                }
                 Err(error) => return Err(error.into()),
             }
             if frame.sent == frame.bytes.len() {
@@ -286,7 +326,7 @@ mod tests {
 
     #[test]
     fn claims_and_marks_of_strangers_are_refused() {
-        for head in [[u32::MAX, 0], [1, 2], [0, 1]] {
+        for head in [[u32::MAX, 0], [1, 3], [0, 1]] {
             let (mut near, far) = UnixStream::pair().unwrap();
             for word in head {
                 near.write_all(&word.to_le_bytes()).unwrap();

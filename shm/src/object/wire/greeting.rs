@@ -21,6 +21,8 @@ pub(crate) enum Status {
     Ready = 0,
     /// It serves as many processes as it can, and closes the link.
     Full = 1,
+    /// It has no descriptor or no memory left for one process more, and closes the link.
+    Short = 2,
 }
 
 impl Greeting {
@@ -52,6 +54,7 @@ impl Greeting {
         match (word(8), word(12)) {
             (VERSION, 0) => Ok(()),
             (VERSION, 1) => Err(WireError::Full),
+            (VERSION, 2) => Err(WireError::Short),
             (VERSION, _) => Err(WireError::Malformed("an unknown status in its greeting")),
             (other, _) => Err(WireError::Version(other)),
         }

@@ -52,6 +52,11 @@ impl Link {
         self.outbox.is_empty()
     }
 
+    /// True if what is to be sent waits until fewer descriptors are on their way, which no socket reports.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.outbox.is_crowded()
+    }
+
     /// Sends what there is room for, without waiting. True if all of it is sent.
     pub(crate) fn flush(&mut self) -> Result<bool, WireError> {
         self.outbox.flush(&self.socket)

@@ -32,6 +32,8 @@ pub(super) enum WireError {
     Version(u32),
     /// The other side serves as many processes as it can.
     Full,
+    /// The other side has no descriptor or no memory left for one process more.
+    Short,
 }
 
 impl From<io::Error> for WireError {
