@@ -7,6 +7,7 @@ mod message;
 mod part_guard;
 mod parts;
 mod shared_frame;
+mod versions;
 
 pub use column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
 pub use guard::{FrameReadGuard, FrameWriteGuard};

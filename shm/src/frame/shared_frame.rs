@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use numpush_message::{Buffer, Column, Frame, Message};
+use numpush_message::{Buffer, Frame, Message};
 use numpush_shm_core::{LockError, LockOptions, MemoryRange, Owned};
 use serde::{Deserialize, Serialize};
 
 use crate::arena::{Arena, Reservation, freeze};
 use crate::error::{ConvertError, Error};
-use crate::frame::description::{ColumnDescription, FrameDescription};
+use crate::frame::description::FrameDescription;
 use crate::frame::message::from_message;
 use crate::frame::{FrameReadGuard, FrameWriteGuard};
 use crate::object::{Describe, Handle, Object, RawObject, Released, make_locks};
@@ -15,8 +15,8 @@ use crate::object::{Describe, Handle, Object, RawObject, Released, make_locks};
 ///
 /// Clones are the same frame. Sent to another process (it is `Serialize`, as its [`Handle`]) it is the same frame there.
 /// Columns of numbers, booleans, dates and times are written in place, their validity included; strings and dictionaries
-/// are read. To add or drop a column makes a new version of this handle, over the same memory and under the same lock;
-/// other handles keep the columns they had.
+/// are read, and [replaced](Self::replace_column) as a whole. To add, replace or drop a column makes a new version of this
+/// handle, over the same memory and under the same lock; other handles keep the columns they had.
 ///
 /// ```
 /// # #[cfg(feature = "arrow")] {
@@ -200,63 +200,6 @@ impl SharedFrame {
     /// As [`Self::write`], without poison.
     pub fn write_poisoned(&self) -> Result<FrameWriteGuard<'_>, LockError> {
         self.write_with(LockOptions::default().accept_poison(true))
-    }
-
-    /// Adds a column, which is copied into `arena`; the others stay where they are.
-    ///
-    /// # Errors
-    /// [`Error::Column`] if the name is taken, or if the column has another number of rows; [`Error::NotOwner`] in a process
-    /// that has only opened the frame.
-    pub fn add_column(&mut self, arena: &Arena, column: &Column<'_>) -> Result<(), Error> {
-        let fault = |fault: String| Error::Column {
-            name: column.name().to_owned(),
-            fault,
-        };
-        if self.columns().any(|name| name == column.name()) {
-            return Err(fault("is in the frame already".into()));
-        }
-        let (rows, all) = (column.data().len(), self.rows());
-        if rows != all {
-            return Err(fault(format!("has {rows} rows in a frame of {all}")));
-        }
-        Frame::new(vec![column.clone()])?.validate()?;
-        let mut homes = self.object.raw().reservations("add a column")?.to_owned();
-        let mut spans = self.object.join(0..homes.len())?;
-        let mut buffers = Vec::new();
-        let first = spans.len();
-        let described = ColumnDescription::new(column, &mut |buffer| {
-            buffers.push(buffer);
-            first + buffers.len() - 1
-        });
-        for buffer in buffers {
-            let (claim, home) = arena.copy_of(buffer)?;
-            spans.push(claim.into_locked(self.object.raw().lock()));
-            homes.push(home);
-        }
-        let mut description = self.description().clone();
-        description.columns.push(described);
-        self.object = self.object.version(description, spans, homes)?;
-        Ok(())
-    }
-
-    /// Drops a column; the others stay where they are. Its memory is free when no version has it any more.
-    ///
-    /// # Errors
-    /// [`Error::Column`] if there is none of that name; [`Error::NotOwner`].
-    pub fn drop_column(&mut self, name: &str) -> Result<(), Error> {
-        let mut description = self.description().clone();
-        description.column(name)?;
-        description.columns.retain(|column| column.name != name);
-        let mut kept = description.renumber();
-        if kept.is_empty() {
-            // A lock guards bytes: those of any former column will do.
-            kept.push(0);
-        }
-        let all = self.object.raw().reservations("drop a column")?;
-        let homes = kept.iter().map(|&span| Arc::clone(&all[span])).collect();
-        let spans = self.object.join(kept.iter().copied())?;
-        self.object = self.object.version(description, spans, homes)?;
-        Ok(())
     }
 
     /// Turns the frame into one that owns its bytes. Copies nothing. The frame is not shared any more.

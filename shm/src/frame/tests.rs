@@ -160,6 +160,55 @@ fn columns_come_and_go_and_the_others_stay() {
 }
 
 #[test]
+fn a_column_is_replaced_and_other_versions_keep_theirs() {
+    let arena = arena();
+    let mut shared = SharedFrame::from_batch(&arena, &batch()).unwrap();
+    let before = shared.clone();
+    let address = |frame: &SharedFrame| {
+        let guard = frame.read().unwrap();
+        guard.values::<f64>("delay").unwrap().as_ptr()
+    };
+    let columns: Vec<String> = shared.columns().map(str::to_owned).collect();
+    let replace = |shared: &mut SharedFrame, name: &str, values: Vec<&str>| {
+        let values: ArrayRef = Arc::new(StringArray::from(values));
+        let batch = RecordBatch::try_from_iter([(name, values)]).unwrap();
+        shared.replace_column(&arena, &Frame::from_batch(&batch).unwrap().columns()[0])
+    };
+    replace(&mut shared, "origin", vec!["a", "", "longer than before"]).unwrap();
+    let origin = |frame: &SharedFrame, row| {
+        let guard = frame.read().unwrap();
+        guard.strings("origin").unwrap().get(row).map(str::to_owned)
+    };
+    assert_eq!(origin(&shared, 2).as_deref(), Some("longer than before"));
+    assert_ne!(origin(&before, 2).as_deref(), Some("longer than before"));
+    assert!(
+        shared.columns().eq(columns.iter().map(String::as_str)),
+        "in their order"
+    );
+    assert_eq!(
+        address(&shared),
+        address(&before),
+        "the others are not copied"
+    );
+
+    let used = arena.usage().used;
+    assert!(replace(&mut shared, "origin", vec!["one row"]).is_err());
+    assert!(replace(&mut shared, "none", vec!["a", "b", "c"]).is_err());
+    assert_eq!(arena.usage().used, used, "a refusal takes no memory");
+    drop(before);
+    assert!(
+        arena.usage().used < used,
+        "the memory of the column before is free"
+    );
+    // It may be of another type.
+    replace(&mut shared, "delay", vec!["x", "y", "z"]).unwrap();
+    assert_eq!(
+        shared.read().unwrap().strings("delay").unwrap().get(1),
+        Some("y")
+    );
+}
+
+#[test]
 fn a_landed_frame_is_shared_where_it_lies() {
     let frame = Frame::from_batch(&batch()).unwrap();
     let message = Message::from(frame);
