@@ -7,6 +7,8 @@ use numpush_message::{AllocError, ArrayError, Dtype, FrameError};
 use numpush_shm_core::{LockError, NamedError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::sync::BarrierError;
+
 /// Why something shared could not be made, opened or used.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum Error {
     /// A lock was not taken.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A thread did not join a barrier, or did not meet the others there.
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
     /// The arena's budget or the machine's memory does not have the bytes.
     #[error(transparent)]
     NoRoom(#[from] AllocError),
@@ -115,7 +120,7 @@ pub enum Error {
     #[cfg(feature = "arrow")]
     #[error(transparent)]
     Arrow(#[from] numpush_message::ArrowError),
-    /// An error that another process returned, in its words: an error is sent as text, except those of locks.
+    /// An error that another process returned, in its words: an error is sent as text, except those of locks and barriers.
     #[error("{text}")]
     Remote { text: String },
 }
@@ -130,6 +135,7 @@ impl Error {
 #[derive(Serialize, Deserialize)]
 enum SentError {
     Lock(LockError),
+    Barrier(BarrierError),
     Text(String),
 }
 
@@ -137,6 +143,7 @@ impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let sent = match self {
             Self::Lock(error) => SentError::Lock(error.clone()),
+            Self::Barrier(error) => SentError::Barrier(error.clone()),
             error => SentError::Text(with_causes(error)),
         };
         sent.serialize(serializer)
@@ -147,6 +154,7 @@ impl<'de> Deserialize<'de> for Error {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match SentError::deserialize(deserializer)? {
             SentError::Lock(error) => Self::Lock(error),
+            SentError::Barrier(error) => Self::Barrier(error),
             SentError::Text(text) => Self::Remote { text },
         })
     }

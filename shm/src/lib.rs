@@ -47,6 +47,7 @@ mod mutex;
 mod named;
 mod object;
 mod pool;
+mod sync;
 mod value;
 
 pub use arena::{Arena, ArenaOptions, ArenaUsage};
@@ -61,8 +62,8 @@ pub use machine::{MachineMemory, MachineVersions, MemoryGroup, machine_memory, m
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::reap;
 pub use numpush_shm_core::{
-    Holder, HugePages, LockError, LockOptions, MAX_HELD, NamedError, NamedMemory, NodePolicy,
-    PageOptions, PartGuard, Poison, PoisonCause, ReadGuard, SharedCell, WriteGuard,
+    AtomicElement, Holder, HugePages, LockError, LockOptions, MAX_HELD, NamedError, NamedMemory,
+    NodePolicy, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard, SharedCell, WriteGuard,
 };
 pub use object::{
     Handle, LeaseOptions, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners,
@@ -71,6 +72,10 @@ pub use object::{
 pub use pool::{
     HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, TaskFunction,
     TaskOptions, Tasks, Unordered,
+};
+pub use sync::{
+    AtomicGuard, BarrierError, BarrierMember, CounterGuard, SharedAtomicArray, SharedBarrier,
+    SharedCondition, SharedCounter, SharedDynAtomicArray,
 };
 pub use value::SharedValue;
 

@@ -38,7 +38,7 @@ pub struct SharedMutex {
 #[must_use = "dropped at once, it unlocks at once"]
 pub struct SharedMutexGuard<'a> {
     held: MutexHold,
-    _mutex: &'a SharedMutex,
+    mutex: &'a SharedMutex,
 }
 
 /// A mutex guards nothing, so nothing is described.
@@ -120,12 +120,17 @@ impl SharedMutex {
     pub fn lock_with(&self, options: LockOptions) -> Result<SharedMutexGuard<'_>, LockError> {
         Ok(SharedMutexGuard {
             held: self.object.spans().lock().mutex(options)?,
-            _mutex: self,
+            mutex: self,
         })
     }
 }
 
-impl SharedMutexGuard<'_> {
+impl<'a> SharedMutexGuard<'a> {
+    /// Unlocks the mutex, and returns it.
+    pub(crate) fn unlock(self) -> &'a SharedMutex {
+        self.mutex
+    }
+
     /// True if the last holder died with the mutex, so that what it guards may be half done.
     pub fn owner_died(&self) -> bool {
         self.held.owner_died()

@@ -6,6 +6,7 @@ use crate::frame::SharedFrame;
 use crate::graph::SharedGraph;
 use crate::mutex::SharedMutex;
 use crate::object::{Handle, open_any};
+use crate::sync::{SharedBarrier, SharedCondition, SharedDynAtomicArray};
 
 /// A shared value of any kind.
 #[non_exhaustive]
@@ -19,6 +20,12 @@ pub enum SharedValue {
     Graph(SharedGraph),
     /// A mutex.
     Mutex(SharedMutex),
+    /// An atomic array, or a counter.
+    Atomics(SharedDynAtomicArray),
+    /// A barrier.
+    Barrier(SharedBarrier),
+    /// A condition.
+    Condition(SharedCondition),
 }
 
 impl SharedValue {
@@ -33,6 +40,9 @@ impl SharedValue {
             SharedFrame::KIND => SharedFrame::from_raw(raw).map(Self::Frame),
             SharedGraph::KIND => SharedGraph::from_raw(raw).map(Self::Graph),
             SharedMutex::KIND => SharedMutex::from_raw(raw).map(Self::Mutex),
+            SharedDynAtomicArray::KIND => SharedDynAtomicArray::from_raw(raw).map(Self::Atomics),
+            SharedBarrier::KIND => SharedBarrier::from_raw(raw).map(Self::Barrier),
+            SharedCondition::KIND => SharedCondition::from_raw(raw).map(Self::Condition),
             other => Err(Error::Kind {
                 found: other.to_owned().into(),
                 wanted: "a value that this program knows".into(),
@@ -61,6 +71,9 @@ impl SharedValue {
             Self::Frame(frame) => frame.handle(),
             Self::Graph(graph) => graph.handle(),
             Self::Mutex(mutex) => mutex.handle(),
+            Self::Atomics(array) => array.handle(),
+            Self::Barrier(barrier) => barrier.handle(),
+            Self::Condition(condition) => condition.handle(),
         }
     }
 
@@ -68,7 +81,7 @@ impl SharedValue {
     /// nothing.
     ///
     /// # Errors
-    /// [`Error::Lock`]; [`Error::Body`] for a graph or a mutex, which cannot be a message.
+    /// [`Error::Lock`]; [`Error::Body`] for any other kind, which cannot be a message.
     pub fn with_message<R>(&self, with: impl FnOnce(&Message<'_>) -> R) -> Result<R, Error> {
         match self {
             Self::Array(array) => {
@@ -79,7 +92,7 @@ impl SharedValue {
                 let held = frame.read()?;
                 Ok(with(&Message::from(held.frame()?)))
             }
-            Self::Graph(_) | Self::Mutex(_) => Err(Error::Body {
+            _ => Err(Error::Body {
                 wanted: "array or dataframe",
             }),
         }

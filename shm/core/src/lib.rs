@@ -24,8 +24,8 @@ pub use lock::{
     MutexHold, OwnedLock, PartHold, Poison, PoisonCause, ReadHold, RobustRwLock, WriteHold, forks,
 };
 pub use memory::{
-    Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned, PageOptions, RangeInUse,
-    SharedPages, when_unmapped,
+    Atomic, AtomicElement, Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned,
+    PageOptions, RangeInUse, SharedPages, when_unmapped,
 };
 pub use named::{NamedError, NamedMemory, reap_names};
 pub use part_range::{PartRange, part_range};

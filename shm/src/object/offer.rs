@@ -8,7 +8,7 @@ use numpush_os::FileId;
 use numpush_shm_core::{RobustRwLock, SharedPages};
 
 use crate::error::Error;
-use crate::object::protocol::{LockOffer, OpenReply, SpanOffer};
+use crate::object::protocol::{LockOffer, OpenReply, RightOffer, SpanOffer};
 use crate::object::raw::Value;
 use crate::object::spans::Spans;
 
@@ -30,7 +30,11 @@ impl Value {
             description: self.description.clone(),
             spans: self.spans.runs().into_iter().map(span).collect(),
             locks: owned.locks.iter().map(LockOffer::new).collect(),
-            is_pair: self.spans.double().is_some(),
+            right: match &self.spans {
+                Spans::Locked(_) => RightOffer::Locked,
+                Spans::Double(_) => RightOffer::Double,
+                Spans::Atomic(cells, _) => RightOffer::Atomic(cells.width()),
+            },
         })
     }
 }
@@ -59,11 +63,18 @@ pub(super) fn open_spans(
         what: "its bytes are claimed in this process",
     };
     let mut runs = runs.into_iter();
-    if offer.is_pair {
-        let (pages, range, lock) = runs.next().ok_or_else(no_bytes)?;
-        return Ok(Spans::Double(Arc::new(
-            pages.join_double(range, lock).map_err(in_use)?,
-        )));
+    match offer.right {
+        RightOffer::Locked => {}
+        RightOffer::Double => {
+            let (pages, range, lock) = runs.next().ok_or_else(no_bytes)?;
+            let pair = pages.join_double(range, lock).map_err(in_use)?;
+            return Ok(Spans::Double(Arc::new(pair)));
+        }
+        RightOffer::Atomic(width) => {
+            let (pages, range, lock) = runs.next().ok_or_else(no_bytes)?;
+            let cells = pages.join_atomic(range, lock, width).map_err(in_use)?;
+            return Ok(Spans::Atomic(cells, locks));
+        }
     }
     let guard = |(pages, range, lock): (Arc<SharedPages>, _, &RobustRwLock)| {
         pages.join_locked(range, lock).map_err(in_use)

@@ -66,8 +66,18 @@ pub(super) struct OpenReply {
     pub(super) description: Description,
     pub(super) spans: Vec<SpanOffer>,
     pub(super) locks: Vec<LockOffer>,
-    /// True if the one span is two buffers, one read and one written.
-    pub(super) is_pair: bool,
+    pub(super) right: RightOffer,
+}
+
+/// By what right the spans are used.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum RightOffer {
+    /// Each by whoever holds its lock.
+    Locked,
+    /// The one span is two buffers, one read and one written.
+    Double,
+    /// The one span is atomics of so many bytes.
+    Atomic(usize),
 }
 
 /// A run of bytes of a value.

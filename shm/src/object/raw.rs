@@ -169,7 +169,7 @@ impl RawObject {
                 Ok(claims) => return Ok(claims),
                 Err(spans) => Spans::Locked(spans),
             },
-            pair => pair,
+            other => other,
         };
         let value = Value {
             description,

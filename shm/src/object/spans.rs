@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use numpush_shm_core::{Double, Locked, MemoryRange, RobustRwLock, SharedPages};
+use numpush_shm_core::{Atomic, Double, Locked, MemoryRange, RobustRwLock, SharedPages};
 
 use crate::error::Error;
 
@@ -14,22 +14,32 @@ pub(crate) enum Spans {
     Locked(Vec<MemoryRange<Locked>>),
     /// Two buffers, one read and one written.
     Double(Arc<MemoryRange<Double>>),
+    /// Atomics, and the locks of the value: the first is held by everybody who reaches them.
+    Atomic(MemoryRange<Atomic>, Vec<RobustRwLock>),
 }
 
 impl Spans {
-    /// The runs of bytes under their locks; none of two buffers.
+    /// The runs of bytes under their locks; none of two buffers, and none of atomics.
     pub(crate) fn locked(&self) -> &[MemoryRange<Locked>] {
         match self {
             Self::Locked(spans) => spans,
-            Self::Double(_) => &[],
+            Self::Double(_) | Self::Atomic(..) => &[],
         }
     }
 
     /// The two buffers of a double-buffered value.
     pub(crate) fn double(&self) -> Option<&Arc<MemoryRange<Double>>> {
         match self {
-            Self::Locked(_) => None,
             Self::Double(pair) => Some(pair),
+            Self::Locked(_) | Self::Atomic(..) => None,
+        }
+    }
+
+    /// The atomics of a value that has nothing else.
+    pub(crate) fn atomic(&self) -> Option<&MemoryRange<Atomic>> {
+        match self {
+            Self::Atomic(cells, _) => Some(cells),
+            Self::Locked(_) | Self::Double(_) => None,
         }
     }
 
@@ -43,16 +53,18 @@ impl Spans {
         let place = match self {
             Self::Locked(spans) => spans.get(number).map(MemoryRange::range),
             Self::Double(pair) => (number == 0).then(|| pair.range()),
+            Self::Atomic(cells, _) => (number == 0).then(|| cells.range()),
         };
         // Memory is mapped at a page, so that an offset is as even as its address.
         place.map_or(Ok(()), |range| check_alignment(range.start, alignment))
     }
 
-    /// The first lock, which is the only one unless rows have locks of their own.
+    /// The first lock, which is the only one unless rows or participants have locks of their own.
     pub(crate) fn lock(&self) -> &RobustRwLock {
         match self {
             Self::Locked(spans) => spans[0].lock(),
             Self::Double(pair) => pair.lock(),
+            Self::Atomic(cells, _) => cells.lock(),
         }
     }
 
@@ -61,6 +73,7 @@ impl Spans {
         let mut locks: Vec<&RobustRwLock> = match self {
             Self::Locked(spans) => spans.iter().map(MemoryRange::<Locked>::lock).collect(),
             Self::Double(pair) => vec![pair.lock()],
+            Self::Atomic(_, locks) => locks.iter().collect(),
         };
         locks.dedup_by_key(|lock| lock.id());
         locks
@@ -74,6 +87,7 @@ impl Spans {
                 .map(|span| (span.pages(), span.range(), span.lock()))
                 .collect(),
             Self::Double(pair) => vec![(pair.pages(), pair.range(), pair.lock())],
+            Self::Atomic(cells, _) => vec![(cells.pages(), cells.range(), cells.lock())],
         }
     }
 
@@ -82,6 +96,7 @@ impl Spans {
         match self {
             Self::Locked(spans) => spans.iter().map(|span| span.range().len()).sum(),
             Self::Double(pair) => pair.range().len(),
+            Self::Atomic(cells, _) => cells.range().len(),
         }
     }
 }

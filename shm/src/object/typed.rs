@@ -81,6 +81,20 @@ impl<M: Describe> Object<M> {
         Self::register(description, Spans::Double(pair), locks, vec![reservation])
     }
 
+    /// Makes a value of atomics of `width` bytes. The first lock is that of its bytes.
+    pub(crate) fn new_atomic(
+        description: M,
+        claim: MemoryRange<Owned>,
+        width: usize,
+        locks: LockSet,
+        reservation: Arc<Reservation>,
+    ) -> Self {
+        let cells = claim.into_atomic(locks[0].lock(), width);
+        let all = locks.iter().map(|lock| lock.lock().clone()).collect();
+        let spans = Spans::Atomic(cells, all);
+        Self::register(description, spans, locks, vec![reservation])
+    }
+
     /// Makes a version of the value with other runs of bytes under the same locks.
     pub(crate) fn version(
         &self,
@@ -141,6 +155,9 @@ impl<M: Describe> Object<M> {
         let reservations = owned.reservations.clone();
         if raw.spans.double().is_some() {
             return refused(description, raw, in_use("it has two buffers"));
+        }
+        if raw.spans.atomic().is_some() {
+            return refused(description, raw, in_use("its bytes are atomics"));
         }
         if Arc::strong_count(&owned.locks) > 1 {
             return refused(description, raw, in_use(OTHER_VERSION));

@@ -40,13 +40,15 @@ fn purposes(object: &Value, pid: u32) -> impl Iterator<Item = LockPurpose> {
             return Some(LockPurpose::Write(poison.dirty.start..end));
         }
         if state.writer.is_some_and(|holder| holder.pid == pid) {
-            return Some(if object.kind() == SharedMutex::KIND {
-                LockPurpose::Exclude
-            } else if object.spans.double().is_some() {
-                LockPurpose::Commit
-            } else {
-                LockPurpose::Write(0..0)
-            });
+            return Some(
+                if object.kind() == SharedMutex::KIND || object.spans.atomic().is_some() {
+                    LockPurpose::Exclude
+                } else if object.spans.double().is_some() {
+                    LockPurpose::Commit
+                } else {
+                    LockPurpose::Write(0..0)
+                },
+            );
         }
         let reads = state.readers.iter().any(|holder| holder.pid == pid);
         reads.then_some(LockPurpose::Read)

@@ -1,6 +1,8 @@
 //! Memory that several processes map for writing, and who may touch which bytes of it.
 
+mod atomics;
 mod double;
+mod element;
 mod locked;
 mod make;
 mod nodes;
@@ -18,9 +20,10 @@ use std::sync::{Arc, Weak};
 use nix::fcntl::SealFlag;
 use numpush_os::{FileId, GlobalMutex, NO_RESIZE, sealed_len};
 
+pub use element::AtomicElement;
 pub use options::{HugePages, NodePolicy, PageOptions};
 pub use pages::SharedPages;
-pub use range::{Double, Locked, MemoryRange, Owned};
+pub use range::{Atomic, Double, Locked, MemoryRange, Owned};
 pub use register::RangeInUse;
 pub use unmapped::when_unmapped;
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use numpush_os::{FileId, ForkMutex, PAGE, failpoint, forks, is_supported, page_size};
 
+use super::element::AtomicElement;
 use super::nodes::Binding;
 use super::register::Register;
 
@@ -20,7 +21,7 @@ use super::register::Register;
 /// # Invariants
 /// 1. `mapping` is mapped for reading and writing while `self` lives.
 /// 2. The memory cannot shrink, and each of its pages is allocated.
-/// 3. References into it are only made by `bytes` and `bytes_mut`, whose callers have a
+/// 3. References into it are only made by `bytes`, `bytes_mut` and `atomics`, whose callers have a
 ///    [`MemoryRange`](super::MemoryRange).
 #[derive(Debug)]
 pub struct SharedPages {
@@ -160,6 +161,26 @@ impl SharedPages {
     pub(super) unsafe fn bytes(&self, range: &Range<usize>) -> &[u8] {
         // SAFETY: invariants 1 and 2; nobody writes, as the caller ensures.
         unsafe { std::slice::from_raw_parts(self.pointer(range).as_ptr(), range.len()) }
+    }
+
+    /// The bytes as atomics.
+    ///
+    /// # Panics
+    /// If they do not begin at a multiple of the size of `T`.
+    ///
+    /// # Safety
+    /// Everybody, in every process, reaches the bytes by atomics of the same size while the borrow lasts.
+    pub(super) unsafe fn atomics<T: AtomicElement>(&self, range: &Range<usize>) -> &[T::Atomic] {
+        let first = self.pointer(range).cast::<T::Atomic>();
+        assert!(
+            range.is_empty() || first.is_aligned(),
+            "atomics at an odd address"
+        );
+        let len = range.len() / size_of::<T>();
+        let first = if len == 0 { NonNull::dangling() } else { first };
+        // SAFETY: invariants 1 and 2; aligned, by the check above; any bytes are an atomic (`AtomicElement`), and nobody
+        // reaches them in another way, as the caller ensures.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), len) }
     }
 
     /// # Safety

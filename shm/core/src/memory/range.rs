@@ -7,7 +7,7 @@ use super::SharedPages;
 use super::register::{LockId, RangeInUse, Register, Use};
 use crate::lock::RobustRwLock;
 
-/// Bytes of [`SharedPages`], used by the right `R`: [`Owned`], [`Locked`] or [`Double`].
+/// Bytes of [`SharedPages`], used by the right `R`: [`Owned`], [`Locked`], [`Double`] or [`Atomic`].
 ///
 /// While it lives, nothing else in this process uses one of the bytes by another right. Other processes keep to the
 /// same lock: they learn of the bytes together with it.
@@ -32,6 +32,13 @@ pub struct Locked {
 #[derive(Clone, Debug)]
 pub struct Double {
     pub(super) lock: RobustRwLock,
+}
+
+/// The bytes are atomics of one width, which everybody reaches who holds the lock for reading.
+#[derive(Clone, Debug)]
+pub struct Atomic {
+    pub(super) lock: RobustRwLock,
+    pub(super) width: usize,
 }
 
 impl SharedPages {
@@ -84,6 +91,23 @@ impl SharedPages {
             Use::Double(id_of(lock)),
             Double { lock: lock.clone() },
         )
+    }
+
+    /// Joins those who reach the bytes by atomics of `width` bytes, under `lock`.
+    ///
+    /// # Errors
+    /// As [`Self::join_locked`].
+    pub fn join_atomic(
+        self: &Arc<Self>,
+        range: Range<usize>,
+        lock: &RobustRwLock,
+        width: usize,
+    ) -> Result<MemoryRange<Atomic>, RangeInUse> {
+        let right = Atomic {
+            lock: lock.clone(),
+            width,
+        };
+        self.use_range(range, Use::Atomic(id_of(lock), width), right)
     }
 
     fn use_range<R>(
@@ -177,6 +201,21 @@ impl MemoryRange<Owned> {
         let right = Double { lock: lock.clone() };
         match self.convert(Use::Double(id_of(lock)), right) {
             Ok(double) => double,
+            Err(_) => unreachable!("bytes of one owner have one user"),
+        }
+    }
+
+    /// Makes atomics of `width` bytes of them, under `lock`.
+    ///
+    /// # Panics
+    /// Never: they have one user.
+    pub fn into_atomic(self, lock: &RobustRwLock, width: usize) -> MemoryRange<Atomic> {
+        let right = Atomic {
+            lock: lock.clone(),
+            width,
+        };
+        match self.convert(Use::Atomic(id_of(lock), width), right) {
+            Ok(atomic) => atomic,
             Err(_) => unreachable!("bytes of one owner have one user"),
         }
     }

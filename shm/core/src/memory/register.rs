@@ -23,6 +23,8 @@ pub(super) enum Use {
     Locked(LockId),
     /// Whoever holds this lock, one of two buffers at a time.
     Double(LockId),
+    /// Everybody who holds this lock for reading, by atomics of so many bytes.
+    Atomic(LockId, usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +174,7 @@ mod tests {
         register.enter(&(0..8), Use::Locked((1, 1))).unwrap();
         assert!(register.enter(&(0..8), Use::Locked((2, 1))).is_err());
         assert!(register.enter(&(0..8), Use::Double((1, 1))).is_err());
+        assert!(register.enter(&(0..8), Use::Atomic((1, 1), 8)).is_err());
         assert!(register.enter(&(0..4), Use::Locked((1, 1))).is_err());
         assert!(!register.convert(&(0..8), Use::Owned));
         register.leave(&(0..8));
