@@ -8,8 +8,9 @@ use numpush_message::Element;
 
 use crate::object::{conversation, find_value, hear, offer_of, open_offer, with_values};
 use crate::{
-    Arena, DoubleBufferedArray, Error, Handle, SharedArray, SharedDynArray, SharedFrame,
-    SharedGraph, SharedMutex, SharedValue,
+    Arena, BarrierMember, DoubleBufferedArray, Error, Handle, LockOptions, SharedArray,
+    SharedAtomicArray, SharedBarrier, SharedCondition, SharedDynArray, SharedFrame, SharedGraph,
+    SharedMutex, SharedValue,
 };
 
 /// Opens an offer as an owner sends it, and reads and writes what it is of as every kind of value.
@@ -33,6 +34,7 @@ pub fn open_and_use(offer: &[u8]) -> Result<(), Error> {
             let _ = array.typed::<u64, IxDyn>().map(|array| use_array(&array));
         }
         let _ = SharedMutex::open(&handle).map(|mutex| mutex.lock().map(drop));
+        use_as_meeting(&handle);
         SharedValue::open(&handle).map(drop)
     })
 }
@@ -61,6 +63,8 @@ pub fn seeds() -> Result<Vec<Seed>, Error> {
     let mut graph = SharedGraph::from_edges(&arena, 3, &[(0, 1, 1.0), (2, 0, 3.0)])?;
     graph.add_node_column(&arena, "rank", &[0_u16; 3])?;
     let mutex = SharedMutex::new()?;
+    let atomics = SharedAtomicArray::<u64>::zeros(&arena, 3)?;
+    let (barrier, condition) = (SharedBarrier::new(2)?, SharedCondition::new()?);
     let mut seeds = Vec::new();
     let mut add = |name, handle: Handle| {
         let value = find_value(handle.number());
@@ -74,6 +78,9 @@ pub fn seeds() -> Result<Vec<Seed>, Error> {
     add("double-buffered", both.handle()?);
     add("graph", graph.handle()?);
     add("mutex", mutex.handle()?);
+    add("atomics", atomics.handle()?);
+    add("barrier", barrier.handle()?);
+    add("condition", condition.handle()?);
     #[cfg(feature = "arrow")]
     add("frame", frame(&arena)?.handle()?);
     Ok(seeds)
@@ -162,6 +169,18 @@ fn use_as_frame(handle: &Handle) {
             }
         }
     }
+}
+
+fn use_as_meeting(handle: &Handle) {
+    if let Ok(array) = SharedAtomicArray::<u64>::open(handle) {
+        let _ = array.cells().map(|cells| cells.len());
+    }
+    if let Ok(barrier) = SharedBarrier::open(handle) {
+        let wait = |mut member: BarrierMember<'_>| member.wait_with(LockOptions::no_wait());
+        let _ = barrier.join().map(wait);
+        let _ = barrier.join().map(wait);
+    }
+    let _ = SharedCondition::open(handle).map(|condition| condition.notify_all());
 }
 
 fn use_as_graph(handle: &Handle) {

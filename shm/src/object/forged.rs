@@ -141,7 +141,15 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    use crate::object::protocol::RightOffer;
+
     use crate::fuzz::{Seed, hear_frames, open_and_use, seeds};
+
+    /// Offers are opened over one memory, which tests use by different rights.
+    fn alone() -> std::sync::MutexGuard<'static, ()> {
+        static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        numpush_os::lock(&ALONE)
+    }
 
     fn seed(target: &str, name: &str) -> Vec<u8> {
         let is_it = |seed: &Seed| seed.0 == target && seed.1 == name;
@@ -158,6 +166,7 @@ mod tests {
 
     #[test]
     fn what_this_library_sends_is_opened() {
+        let _alone = alone();
         for (target, name, bytes) in seeds().unwrap() {
             match target {
                 "offer" => open_and_use(&bytes).unwrap_or_else(|error| panic!("{name}: {error}")),
@@ -187,7 +196,32 @@ mod tests {
     }
 
     #[test]
+    fn atomics_that_do_not_fit_their_bytes_are_refused() {
+        let _alone = alone();
+        let changes: [fn(&mut OpenReply); 4] = [
+            |offer| offer.right = RightOffer::Atomic(3),
+            |offer| offer.right = RightOffer::Locked,
+            |offer| offer.spans[0].len -= 4,
+            |offer| offer.locks.truncate(3),
+        ];
+        for change in changes {
+            let text = refused("barrier", change);
+            assert!(
+                text.contains("atomics that do not fit their bytes"),
+                "{text}"
+            );
+        }
+        let text = refused("barrier", |offer| {
+            offer.description.bytes = rmp_serde::to_vec(&[0]).unwrap();
+        });
+        assert!(text.contains("participants, not 0"), "{text}");
+        let text = refused("atomics", |offer| offer.spans[0].start += 4);
+        assert!(text.contains("no multiple of their alignment, 8"), "{text}");
+    }
+
+    #[test]
     fn elements_at_an_odd_address_are_refused() {
+        let _alone = alone();
         let refused = |name, span: usize, wanted| {
             let text = refused(name, |offer| offer.spans[span].start += 4097);
             assert!(text.contains(wanted), "{name}: {text}");
@@ -213,6 +247,7 @@ mod tests {
 
     #[test]
     fn runs_of_bytes_that_do_not_fit_are_refused() {
+        let _alone = alone();
         let text = refused("row-locks", |offer| offer.spans.swap(0, 1));
         assert!(
             text.ends_with("row locks of bytes that are no rows"),

@@ -76,8 +76,10 @@ impl Describe for BarrierDescription {
     }
 
     fn receive(sent: Self, spans: &Spans) -> Result<Self, Error> {
-        // More than there can be would fit no bytes either.
-        let participants = sent.participants.min(MOST + 1);
+        let participants = sent.participants;
+        if !(1..=MOST).contains(&participants) {
+            return Err(BarrierError::Participants { participants }.into());
+        }
         check::<u32>(spans, words(participants), participants + OTHER_LOCKS)?;
         Ok(sent)
     }
