@@ -20,7 +20,8 @@ impl RobustRwLock {
     ///
     /// # Errors
     /// [`LockError`].
-    #[inline]
+    // A hold that is returned in memory is copied in other pieces than it was written in, which costs 7 of 27 ns.
+    #[inline(always)]
     pub fn read(&self, options: LockOptions) -> Result<ReadHold, LockError> {
         let raw = self.raw();
         match enter(self.table(), raw.id(), Mode::Shared)? {
@@ -28,16 +29,7 @@ impl RobustRwLock {
                 Ok(()) => Ok(ReadHold::new(raw, place)),
                 Err(error) => Err(refused(raw, place, error)),
             },
-            // What this thread reads already stays as it is; but a lock that was retired meanwhile is gone, and poison that
-            // was accepted once is not accepted for good.
-            Entered::Again(place) => {
-                let hold = ReadHold::new(raw, place);
-                raw.check_generation()?;
-                match hold.poison() {
-                    Some(poison) if !options.accept_poison => Err(LockError::Poisoned(poison)),
-                    _ => Ok(hold),
-                }
-            }
+            Entered::Again(place) => raw.read_again(place, options),
         }
     }
 
@@ -56,20 +48,19 @@ impl RobustRwLock {
     ///
     /// # Errors
     /// [`LockError`], never with poison.
+    // As for `read`.
+    #[inline(always)]
     pub fn mutex(&self, options: LockOptions) -> Result<MutexHold, LockError> {
         let (raw, place) = self.enter_alone()?;
         let writer = &raw.head.writer;
         let taken = match writer.try_lock() {
             Some(taken) => taken,
-            None => Wait::new(place, raw.index, options.timeout)
-                .for_mutex(writer)
-                .map_err(|error| refused(raw, place, error))?,
+            None => raw.wait_for_mutex(place, options)?,
         };
         raw.note(taken);
         writer.record_thread();
         if raw.is_retired() {
-            raw.unlock_writer();
-            return Err(refused(raw, place, LockError::Retired));
+            return Err(raw.leave_retired(place));
         }
         Ok(MutexHold::new(raw, place, taken == Acquired::OwnerDied))
     }
@@ -149,12 +140,41 @@ impl RobustRwLock {
         })
     }
 
+    #[inline]
     fn enter_alone(&self) -> Result<(&RawLock, Place), LockError> {
         let raw = self.raw();
         match enter(self.table(), raw.id(), Mode::Other)? {
             Entered::New(place) => Ok((raw, place)),
             Entered::Again(_) => unreachable!("only a reader comes in again"),
         }
+    }
+}
+
+impl RawLock {
+    /// Reads what this thread reads already. It stays as it is; but a lock that was retired meanwhile is gone, and poison that
+    /// was accepted once is not accepted for good.
+    #[cold]
+    fn read_again(&self, place: Place, options: LockOptions) -> Result<ReadHold, LockError> {
+        let hold = ReadHold::new(self, place);
+        self.check_generation()?;
+        match hold.poison() {
+            Some(poison) if !options.accept_poison => Err(LockError::Poisoned(poison)),
+            _ => Ok(hold),
+        }
+    }
+
+    #[cold]
+    fn wait_for_mutex(&self, place: Place, options: LockOptions) -> Result<Acquired, LockError> {
+        Wait::new(place, self.index, options.timeout)
+            .for_mutex(&self.head.writer)
+            .map_err(|error| refused(self, place, error))
+    }
+
+    /// Lets go of the writer's mutex of a lock that was retired.
+    #[cold]
+    fn leave_retired(&self, place: Place) -> LockError {
+        self.unlock_writer();
+        refused(self, place, LockError::Retired)
     }
 }
 

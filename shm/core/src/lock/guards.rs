@@ -310,6 +310,7 @@ pub struct MutexHold {
 }
 
 impl MutexHold {
+    #[inline]
     pub(super) fn new(lock: &RawLock, place: Place, owner_died: bool) -> Self {
         Self {
             lock: lock.head,
@@ -326,6 +327,7 @@ impl MutexHold {
 }
 
 impl Drop for MutexHold {
+    #[inline]
     fn drop(&mut self) {
         leave(self.lock.address(), self.place, || {
             self.lock.writer.release()

@@ -13,17 +13,22 @@ pub(crate) struct Identity {
     pub(crate) forks: u32,
 }
 
+/// In place of a fork generation: nobody has asked yet.
+const NEVER: u32 = u32::MAX;
+
 thread_local! {
-    static SELF: Cell<Option<Identity>> = const { Cell::new(None) };
+    static SELF: Cell<Identity> = const { Cell::new(Identity { pid: 0, tid: 0, forks: NEVER }) };
 }
 
 /// This thread. glibc caches neither number (getpid(2), notes), and a read lock must not pay two system calls.
 #[inline]
 pub(crate) fn this_thread() -> Identity {
     let forks = forks();
-    match SELF.get() {
-        Some(identity) if identity.forks == forks => identity,
-        _ => look_up(forks),
+    let identity = SELF.get();
+    if identity.forks == forks {
+        identity
+    } else {
+        look_up(forks)
     }
 }
 
@@ -32,6 +37,6 @@ fn look_up(forks: u32) -> Identity {
     let pid = std::process::id();
     let tid = nix::unistd::gettid().as_raw().cast_unsigned();
     let identity = Identity { pid, tid, forks };
-    SELF.set(Some(identity));
+    SELF.set(identity);
     identity
 }

@@ -11,41 +11,61 @@ use super::record::ThreadRecord;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     words: Mapped<ThreadRecord>,
-    /// From the lowest bit: 8 for the hold word, 16 for the record, 16 for the registration, 16 for the forks.
+    /// From the lowest bit: 8 for the hold word, 16 for the registration, 16 for the record, 16 for the forks.
     bits: u64,
 }
 
-impl Place {
-    /// Hold word `hold` of the record number `record`, which the thread's registration number `registration` is about.
+/// Which of a thread's registrations a place belongs to, and which hold word of its record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot(u32);
+
+impl Spot {
     #[inline]
+    pub(super) fn hold(self) -> usize {
+        self.0 as usize & 0xFF & (HOLDS - 1)
+    }
+
+    #[inline]
+    pub(super) fn registration(self) -> usize {
+        (self.0 >> 8) as usize & 0xFFFF
+    }
+}
+
+impl Place {
+    /// The first hold word of the record number `record`, which the thread's registration number `registration` is about.
     pub(super) fn new(
         words: Mapped<ThreadRecord>,
-        hold: u8,
         record: u16,
         registration: u16,
         forks: u32,
     ) -> Self {
-        let bits = u64::from(hold)
-            | u64::from(record) << 8
-            | u64::from(registration) << 24
+        let bits = u64::from(registration) << 8
+            | u64::from(record) << 24
             | u64::from(generation(forks)) << 40;
         Self { words, bits }
     }
 
+    /// Hold word number `hold` of the same record.
+    #[inline]
+    pub(super) fn with_hold(self, hold: usize) -> Self {
+        let bits = self.bits & !0xFF | (hold & (HOLDS - 1)) as u64;
+        Self { bits, ..self }
+    }
+
     #[inline]
     pub(super) fn hold(self) -> usize {
-        (self.bits & 0xFF) as usize & (HOLDS - 1)
+        self.spot().hold()
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest 24 bits of it")]
+    pub(super) fn spot(self) -> Spot {
+        Spot(self.bits as u32)
     }
 
     /// The record's number in the table.
     #[inline]
     pub(super) fn record(self) -> usize {
-        (self.bits >> 8) as usize & 0xFFFF
-    }
-
-    /// Which of the thread's registrations it belongs to.
-    #[inline]
-    pub(super) fn registration(self) -> usize {
         (self.bits >> 24) as usize & 0xFFFF
     }
 

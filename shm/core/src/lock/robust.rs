@@ -1,7 +1,7 @@
 //! The kernel's robust mutex between processes, in memory that is never unmapped.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -24,9 +24,9 @@ use crate::lock::identity::this_thread;
 #[derive(Debug)]
 pub(crate) struct Robust {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
-    /// Process that holds it, 0 if none. Only for reports: the mutex decides.
-    pid: AtomicU32,
-    tid: AtomicU32,
+    /// Who holds it: the process, and the thread in the upper half; the process is 0 if nobody does. Only for reports: the
+    /// mutex decides.
+    holder: AtomicU64,
     /// When it was taken, in nanoseconds of CLOCK_MONOTONIC_COARSE.
     since: AtomicU64,
 }
@@ -109,14 +109,17 @@ impl Robust {
     fn taken(&self, result: libc::c_int) -> Option<Acquired> {
         match result {
             0 => Some(Acquired::Clean),
-            libc::EOWNERDEAD => {
-                // SAFETY: invariants 1 and 2; this thread holds it, which the call asks for.
-                let _ = unsafe { libc::pthread_mutex_consistent(self.mutex.get()) };
-                self.clear_holder();
-                Some(Acquired::OwnerDied)
-            }
+            libc::EOWNERDEAD => Some(self.inherited()),
             _ => None,
         }
+    }
+
+    #[cold]
+    fn inherited(&self) -> Acquired {
+        // SAFETY: invariants 1 and 2; this thread holds it, which the call asks for.
+        let _ = unsafe { libc::pthread_mutex_consistent(self.mutex.get()) };
+        self.clear_holder();
+        Acquired::OwnerDied
     }
 
     /// Asks the kernel to wake one who sleeps on the mutex's word when its holder dies. Returns the word, and what it is for
@@ -156,15 +159,15 @@ impl Robust {
     #[inline]
     pub(crate) fn record_thread(&self) {
         let me = this_thread();
-        self.tid.store(me.tid, Ordering::Relaxed);
+        let holder = u64::from(me.pid) | u64::from(me.tid) << 32;
         self.since.store(0, Ordering::Relaxed);
-        self.pid.store(me.pid, Ordering::Relaxed);
+        self.holder.store(holder, Ordering::Relaxed);
     }
 
     /// Says that nobody holds it; before it is let go.
     #[inline]
     pub(crate) fn clear_holder(&self) {
-        self.pid.store(0, Ordering::Relaxed);
+        self.holder.store(0, Ordering::Relaxed);
     }
 
     /// Lets go. A thread that does not hold it changes nothing: a robust mutex checks its owner.
@@ -183,15 +186,21 @@ impl Robust {
 
     /// Who holds it, or died holding it and nobody has come since.
     pub(crate) fn holder(&self) -> Option<Holder> {
-        let pid = self.pid.load(Ordering::Relaxed);
+        let holder = self.holder.load(Ordering::Relaxed);
+        let [pid, tid] = [holder, holder >> 32].map(half);
         let since = self.since.load(Ordering::Relaxed);
         (pid != 0).then(|| Holder {
             pid,
-            tid: self.tid.load(Ordering::Relaxed),
+            tid,
             held_for: (since != 0)
                 .then(|| Duration::from_nanos(coarse_nanos().saturating_sub(since))),
         })
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+fn half(word: u64) -> u32 {
+    word as u32
 }
 
 /// Where in a mutex its word lies: glibc has it first, musl after the type.

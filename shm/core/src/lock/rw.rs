@@ -16,6 +16,17 @@ use super::words::CLOSING;
 /// Words of bits of [`Seen`](super::words::Seen).
 const WORDS: usize = MOST_RECORDS / 64;
 
+/// What became of the attempt to come in as a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// The hold is one that the next writer waits for.
+    Inside,
+    /// A writer is inside, or drains.
+    Closed,
+    /// A commit was published meanwhile.
+    Late,
+}
+
 impl RawLock {
     /// What the lock looks like now.
     pub(super) fn state(&self) -> LockState {
@@ -56,31 +67,54 @@ impl RawLock {
     /// Comes in as a reader of the last commit.
     #[inline]
     pub(super) fn enter_shared(&self, place: Place, options: LockOptions) -> Result<(), LockError> {
+        match self.attempt_shared(place) {
+            Attempt::Inside if !self.is_retired() && !self.is_dirty() => Ok(()),
+            attempt => self.go_on_shared(attempt, place, options),
+        }
+    }
+
+    /// Sets the hold of a reader, and looks whether that was in time.
+    #[inline]
+    fn attempt_shared(&self, place: Place) -> Attempt {
         let words = &self.head.state;
-        let mut wait = None;
-        loop {
-            let commits = words.commits.load(Ordering::SeqCst);
-            place.set(reads(self.index, commits));
-            let entered = self.be_seen(place, || words.gate.load(Ordering::SeqCst) == 0);
+        let commits = words.commits.load(Ordering::SeqCst);
+        place.set(reads(self.index, commits));
+        if !self.be_seen(place, || words.gate.load(Ordering::SeqCst) == 0) {
+            Attempt::Closed
+        } else if commits == words.commits.load(Ordering::SeqCst) {
+            Attempt::Inside
+        } else {
             // A commit that was published meanwhile may be followed by one in the buffer that we would read.
-            if entered && commits == words.commits.load(Ordering::SeqCst) {
-                let refused = if self.is_retired() {
-                    LockError::Retired
-                } else if self.is_dirty() && !options.accept_poison {
-                    // The gate was open: a live writer would have waited for us.
-                    LockError::Poisoned(self.poison())
-                } else {
-                    return Ok(());
-                };
-                place.set(0);
+            Attempt::Late
+        }
+    }
+
+    #[cold]
+    fn go_on_shared(
+        &self,
+        mut attempt: Attempt,
+        place: Place,
+        options: LockOptions,
+    ) -> Result<(), LockError> {
+        let mut wait = Wait::new(place, self.index, options.timeout);
+        loop {
+            let refused = match attempt {
+                Attempt::Inside if self.is_retired() => Some(LockError::Retired),
+                // The gate was open: a live writer would have waited for us.
+                Attempt::Inside if self.is_dirty() && !options.accept_poison => {
+                    Some(LockError::Poisoned(self.poison()))
+                }
+                Attempt::Inside => return Ok(()),
+                Attempt::Closed | Attempt::Late => None,
+            };
+            place.set(0);
+            if let Some(refused) = refused {
                 return Err(refused);
             }
-            place.set(0);
-            if !entered {
-                self.pass_writer(
-                    wait.get_or_insert_with(|| Wait::new(place, self.index, options.timeout)),
-                )?;
+            if attempt == Attempt::Closed {
+                self.pass_writer(&mut wait)?;
             }
+            attempt = self.attempt_shared(place);
         }
     }
 

@@ -8,7 +8,7 @@ use super::atomic::HOLDS;
 use super::error::LockError;
 use super::identity::forks;
 use super::mapped::Mapped;
-use super::place::Place;
+use super::place::{Place, Spot};
 use super::record::ThreadRecord;
 use super::table::LockTable;
 
@@ -34,9 +34,7 @@ struct Held {
     lock: usize,
     /// How often it is held for reading; 0 if it is held in another way.
     reads: u32,
-    /// The rest of its place.
-    registration: u16,
-    hold: u8,
+    spot: Spot,
 }
 
 /// A record of this thread in a table.
@@ -44,7 +42,8 @@ struct Held {
 struct Registration {
     /// Nothing if the registration is over.
     table: Option<Arc<LockTable>>,
-    record: u16,
+    /// Its first hold word.
+    first: Place,
     words: Mapped<ThreadRecord>,
     /// A bit for each hold word in use.
     used: u16,
@@ -84,48 +83,22 @@ pub(super) enum Entered {
     Again(Place),
 }
 
-/// Calls `with` with what this thread holds. It must not call this function again.
+/// What this thread holds.
 #[inline]
-fn this<R>(with: impl FnOnce(&mut Thread) -> R) -> R {
-    THREAD.with(|thread| {
-        // SAFETY: only this thread has the pointer, and only here; no call is inside another.
-        with(unsafe { &mut *thread.get() })
-    })
+fn this() -> *mut Thread {
+    // The closure does nothing else, so that it is inlined: what is called through a pointer costs a third of a lock.
+    THREAD.with(UnsafeCell::get)
 }
 
 /// Notes that this thread is about to take the lock with the number `lock`, of `table`.
 #[inline]
 pub(super) fn enter(table: &Arc<LockTable>, lock: usize, mode: Mode) -> Result<Entered, LockError> {
-    this(|thread| {
-        if thread.forks != forks() {
-            thread.after_fork();
-        }
-        if let Some(held) = thread.held.iter_mut().rev().find(|held| held.lock == lock) {
-            if mode == Mode::Other || held.reads == 0 {
-                return Err(LockError::WouldDeadlock);
-            }
-            held.reads += 1;
-            let Held {
-                registration, hold, ..
-            } = *held;
-            return Ok(Entered::Again(thread.place_of(registration, hold)));
-        }
-        if thread.held.len() >= MAX_HELD {
-            return Err(LockError::TooMany { max: MAX_HELD });
-        }
-        let place = thread.place(table)?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a place has no more bits for them"
-        )]
-        thread.held.push(Held {
-            lock,
-            reads: u32::from(mode == Mode::Shared),
-            registration: place.registration() as u16,
-            hold: place.hold() as u8,
-        });
-        Ok(Entered::New(place))
-    })
+    // SAFETY: only this thread has the pointer, and no call that uses it is inside another.
+    let thread = unsafe { &mut *this() };
+    match thread.enter_at_once(table, lock, mode) {
+        Some(place) => Ok(Entered::New(place)),
+        None => thread.enter(table, lock, mode),
+    }
 }
 
 /// Calls `end` if this is the last hold of `lock` that this thread has, and notes that it is gone.
@@ -134,29 +107,103 @@ pub(super) fn leave(lock: usize, place: Place, end: impl FnOnce()) {
     if !place.is_ours() {
         return;
     }
-    this(|thread| {
-        let held = &mut thread.held;
-        let Some(at) = held.iter().rposition(|held| held.lock == lock) else {
-            return;
-        };
-        if held[at].reads > 1 {
-            held[at].reads -= 1;
-            return;
-        }
-        // Mostly it is the last; then nothing is moved.
-        let last = held.len() - 1;
-        if at < last {
-            held[at] = held[last];
-        }
-        held.truncate(last);
+    // SAFETY: only this thread has the pointer, and no call that uses it is inside another.
+    let thread = unsafe { &mut *this() };
+    if thread.forget(lock) {
         end();
-        if let Some(registration) = thread.registrations.get_mut(place.registration()) {
-            registration.used &= !(1 << place.hold());
-        }
-    });
+        thread.free(place.spot());
+    }
 }
 
 impl Thread {
+    /// A place for a lock that the thread does not hold, in the table that it used last. Nothing if there is more to do.
+    #[inline]
+    fn enter_at_once(&mut self, table: &Arc<LockTable>, lock: usize, mode: Mode) -> Option<Place> {
+        let held = &self.held;
+        if self.forks != forks()
+            || held.len() >= MAX_HELD
+            || held.iter().any(|held| held.lock == lock)
+        {
+            return None;
+        }
+        let last = self.registrations.get_mut(self.last)?;
+        if !last.serves(table) {
+            return None;
+        }
+        let place = last.place();
+        self.note(lock, mode, place);
+        Some(place)
+    }
+
+    #[cold]
+    fn enter(
+        &mut self,
+        table: &Arc<LockTable>,
+        lock: usize,
+        mode: Mode,
+    ) -> Result<Entered, LockError> {
+        if self.forks != forks() {
+            self.after_fork();
+        }
+        if let Some(held) = self.held.iter_mut().find(|held| held.lock == lock) {
+            if mode == Mode::Other || held.reads == 0 {
+                return Err(LockError::WouldDeadlock);
+            }
+            held.reads += 1;
+            let spot = held.spot;
+            let registration = &self.registrations[spot.registration()];
+            return Ok(Entered::Again(registration.first.with_hold(spot.hold())));
+        }
+        if self.held.len() >= MAX_HELD {
+            return Err(LockError::TooMany { max: MAX_HELD });
+        }
+        let place = self.place(table)?;
+        self.note(lock, mode, place);
+        Ok(Entered::New(place))
+    }
+
+    #[inline]
+    fn note(&mut self, lock: usize, mode: Mode, place: Place) {
+        self.held.push(Held {
+            lock,
+            reads: u32::from(mode == Mode::Shared),
+            spot: place.spot(),
+        });
+    }
+
+    /// Forgets one hold of `lock`. Returns true if that was the last.
+    #[inline]
+    fn forget(&mut self, lock: usize) -> bool {
+        // Mostly it is the last that was taken; then nothing is moved.
+        match self.held.last() {
+            Some(held) if held.lock == lock && held.reads <= 1 => {
+                self.held.pop();
+                true
+            }
+            _ => self.forget_other(lock),
+        }
+    }
+
+    #[cold]
+    fn forget_other(&mut self, lock: usize) -> bool {
+        let Some(at) = self.held.iter().position(|held| held.lock == lock) else {
+            return false;
+        };
+        if self.held[at].reads > 1 {
+            self.held[at].reads -= 1;
+            return false;
+        }
+        self.held.swap_remove(at);
+        true
+    }
+
+    #[inline]
+    fn free(&mut self, spot: Spot) {
+        if let Some(registration) = self.registrations.get_mut(spot.registration()) {
+            registration.used &= !(1 << spot.hold());
+        }
+    }
+
     /// Forgets what is the parent's.
     #[cold]
     fn after_fork(&mut self) {
@@ -167,30 +214,14 @@ impl Thread {
         let _ = ManuallyDrop::new(theirs);
     }
 
-    /// The place of a lock that is held.
-    #[cold]
-    fn place_of(&self, registration: u16, hold: u8) -> Place {
-        let Registration { words, record, .. } = self.registrations[usize::from(registration)];
-        Place::new(words, hold, record, registration, self.forks)
-    }
-
     /// A hold word in `table`.
-    #[inline]
     fn place(&mut self, table: &Arc<LockTable>) -> Result<Place, LockError> {
-        match self.registrations.get_mut(self.last) {
-            Some(last) if last.serves(table) => Ok(last.place(self.last, self.forks)),
-            _ => self.other_place(table),
-        }
-    }
-
-    #[cold]
-    fn other_place(&mut self, table: &Arc<LockTable>) -> Result<Place, LockError> {
         let found = self.registrations.iter().position(|one| one.serves(table));
         self.last = match found {
             Some(found) => found,
             None => self.register(table)?,
         };
-        Ok(self.registrations[self.last].place(self.last, self.forks))
+        Ok(self.registrations[self.last].place())
     }
 
     /// Takes a record of `table`. Gives those back that are idle, if they are many, or if their table is nobody else's.
@@ -203,17 +234,22 @@ impl Thread {
         over.filter(|one| is_many || one.is_alone())
             .for_each(Registration::end);
         let (record, words) = table.register()?;
-        let registration = Registration {
-            table: Some(Arc::clone(table)),
-            record,
-            words,
-            used: 0,
-        };
         let over = self
             .registrations
             .iter()
             .position(|one| one.table.is_none());
         let at = over.unwrap_or(self.registrations.len());
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a thread has at most as many registrations as locks"
+        )]
+        let first = Place::new(words, record, at as u16, self.forks);
+        let registration = Registration {
+            table: Some(Arc::clone(table)),
+            first,
+            words,
+            used: 0,
+        };
         match self.registrations.get_mut(at) {
             Some(over) => *over = registration,
             None => self.registrations.push(registration),
@@ -233,15 +269,12 @@ impl Registration {
         here && self.used != u16::MAX
     }
 
+    /// A hold word that is not in use.
     #[inline]
-    fn place(&mut self, number: usize, forks: u32) -> Place {
+    fn place(&mut self) -> Place {
         let hold = self.used.trailing_ones();
         self.used |= 1 << hold;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a thread has at most as many registrations as locks"
-        )]
-        Place::new(self.words, hold as u8, self.record, number as u16, forks)
+        self.first.with_hold(hold as usize)
     }
 
     /// True if nobody else in this process uses the table: nobody will ask this thread for a lock in it.
@@ -259,18 +292,18 @@ impl Registration {
 
 impl Drop for End {
     fn drop(&mut self) {
-        this(|thread| {
-            let ours = thread.forks == forks();
-            drop(std::mem::take(&mut *thread.held));
-            for mut one in std::mem::take(&mut *thread.registrations) {
-                if ours && one.used == 0 && one.table.is_some() {
-                    one.end();
-                }
-                // A record with holds in it is left to the kernel, which ends them with the thread: it writes to the table, which
-                // therefore stays mapped.
-                let _ = ManuallyDrop::new(one.table);
+        // SAFETY: only this thread has the pointer, and no call that uses it is inside another.
+        let thread = unsafe { &mut *this() };
+        let ours = thread.forks == forks();
+        drop(std::mem::take(&mut *thread.held));
+        for mut one in std::mem::take(&mut *thread.registrations) {
+            if ours && one.used == 0 && one.table.is_some() {
+                one.end();
             }
-        });
+            // A record with holds in it is left to the kernel, which ends them with the thread: it writes to the table, which
+            // therefore stays mapped.
+            let _ = ManuallyDrop::new(one.table);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(in crate::lock) fn enter(
         assert!(record.life.try_lock().is_some(), "a record for each thread");
     }
     let number = u16::try_from(number).unwrap_or_default();
-    Ok(Entered::New(Place::new(record, 0, number, 0, 0)))
+    Ok(Entered::New(Place::new(record, number, 0, 0)))
 }
 
 pub(in crate::lock) fn leave(_lock: usize, _place: Place, end: impl FnOnce()) {
