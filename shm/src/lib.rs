@@ -62,8 +62,9 @@ pub use machine::{MachineMemory, MachineVersions, MemoryGroup, machine_memory, m
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::reap;
 pub use numpush_shm_core::{
-    AtomicElement, Holder, HugePages, LockError, LockOptions, MAX_HELD, NamedError, NamedMemory,
-    NodePolicy, PageOptions, PartGuard, Poison, PoisonCause, ReadGuard, SharedCell, WriteGuard,
+    AtomicElement, Holder, HugePages, LockError, LockOptions, LockThreadsError, MAX_HELD,
+    MAX_LOCK_THREADS, NamedError, NamedMemory, NodePolicy, PageOptions, PartGuard, Poison,
+    PoisonCause, ReadGuard, SharedCell, WriteGuard, set_lock_threads,
 };
 pub use object::{
     Handle, LeaseOptions, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners,

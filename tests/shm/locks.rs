@@ -7,8 +7,8 @@ use std::time::Duration;
 use ndarray::{Axis, Ix1, Ix2};
 use numpush::Frame;
 use numpush::shm::{
-    Arena, DoubleBufferedArray, Error, LockError, LockOptions, Part, SharedArray, SharedFrame,
-    SharedGraph, SharedMutex,
+    Arena, DoubleBufferedArray, Error, LockError, LockOptions, MAX_LOCK_THREADS, Part, SharedArray,
+    SharedFrame, SharedGraph, SharedMutex, set_lock_threads,
 };
 
 fn array(len: usize) -> SharedArray<u64, Ix1> {
@@ -33,6 +33,36 @@ fn two_hundred_readers_meet_inside() {
         }
     });
     assert!(array.write().is_ok());
+}
+
+#[test]
+fn six_hundred_readers_meet_inside_if_the_owner_made_room() {
+    // More room disturbs no other test of this process.
+    set_lock_threads(700).unwrap();
+    let array = array(8);
+    let barrier = Barrier::new(600);
+    std::thread::scope(|scope| {
+        for _ in 0..600 {
+            let meet = || {
+                let held = array.read();
+                barrier.wait();
+                held.map(|held| held[0])
+            };
+            std::thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, move || assert_eq!(meet(), Ok(0)))
+                .unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_room_that_locks_cannot_have_is_refused() {
+    let max = MAX_LOCK_THREADS;
+    for threads in [0, max + 1] {
+        let error = set_lock_threads(threads).unwrap_err();
+        assert_eq!((error.threads, error.max), (threads, max));
+    }
 }
 
 #[test]

@@ -20,8 +20,9 @@ mod view;
 
 pub use cell::SharedCell;
 pub use lock::{
-    CommitHold, Division, Holder, LockAddress, LockError, LockOptions, LockState, MAX_HELD,
-    MutexHold, OwnedLock, PartHold, Poison, PoisonCause, ReadHold, RobustRwLock, WriteHold, forks,
+    CommitHold, Division, Holder, LockAddress, LockError, LockOptions, LockState, LockThreadsError,
+    MAX_HELD, MAX_LOCK_THREADS, MutexHold, OwnedLock, PartHold, Poison, PoisonCause, ReadHold,
+    RobustRwLock, WriteHold, forks, set_lock_threads,
 };
 pub use memory::{
     Atomic, AtomicElement, Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned,

@@ -27,7 +27,8 @@ pub enum LockError {
     /// The thread would hold more locks than the kernel cleans up when it dies.
     #[error("this thread holds {max} locks, and the kernel would not clean up after more")]
     TooMany { max: usize },
-    /// As many threads use the locks of the value's owner as there is room for.
+    /// As many threads use the locks of the value's owner as there is room for: see
+    /// [`set_lock_threads`](super::set_lock_threads), which the owner calls.
     #[error("{max} threads use the locks of this value's owner, and there is room for no more")]
     TooManyThreads { max: usize },
     /// The value the lock belonged to is gone.

@@ -19,6 +19,7 @@ mod rw;
 mod rwlock;
 mod table;
 mod thread;
+mod threads;
 mod wait;
 mod words;
 
@@ -30,6 +31,7 @@ pub use owned::OwnedLock;
 pub use robust::Holder;
 pub use rwlock::{LockAddress, RobustRwLock};
 pub use thread::MAX_HELD;
+pub use threads::{LockThreadsError, MAX_LOCK_THREADS, set_lock_threads};
 pub use words::Division;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::record::MOST_BLOCKS;
 use super::rwlock::LockAddress;
 use super::rwlock::RobustRwLock;
 use super::table::LockTable;
+use super::threads::lock_threads;
 
 /// Locks of the first table of a process. Each further one has twice as many, up to [`MOST_BLOCKS`], so that ten thousand
 /// arrays need a handful of descriptors.
@@ -20,12 +21,15 @@ const FIRST_BLOCKS: u32 = 64;
 /// The locks this process makes: which are free.
 struct FreeLocks {
     forks: u32,
+    /// For how many threads the locks are.
+    threads: usize,
     tables: u32,
     free: Vec<(Arc<LockTable>, u32)>,
 }
 
 static FREE_LOCKS: GlobalMutex<FreeLocks> = GlobalMutex::outer(FreeLocks {
     forks: 0,
+    threads: 0,
     tables: 0,
     free: Vec::new(),
 });
@@ -59,11 +63,12 @@ impl OwnedLock {
     /// What memfd_create(2), fallocate(2) and mmap(2) report, once every 64 locks or more.
     pub fn new() -> io::Result<Self> {
         let mut free = FREE_LOCKS.lock();
-        let forks = forks();
-        if free.forks != forks {
-            // These are the parent's, which hands them out itself.
+        let (forks, threads) = (forks(), lock_threads());
+        if free.forks != forks || free.threads != threads {
+            // These are the parent's, which hands them out itself; or they are for another number of threads.
             *free = FreeLocks {
                 forks,
+                threads,
                 tables: 0,
                 free: Vec::new(),
             };
@@ -134,10 +139,11 @@ impl Drop for OwnedLock {
     fn drop(&mut self) {
         // The parent of a fork still uses it.
         if self.forks == forks() && self.retire() {
-            FREE_LOCKS
-                .lock()
-                .free
-                .push((Arc::clone(self.lock.table()), self.index));
+            let table = self.lock.table();
+            let mut free = FREE_LOCKS.lock();
+            if free.threads == table.threads() {
+                free.free.push((Arc::clone(table), self.index));
+            }
         }
     }
 }
@@ -146,7 +152,7 @@ impl FreeLocks {
     /// Makes a table, and returns the first of its locks.
     fn grow(&mut self) -> io::Result<(Arc<LockTable>, u32)> {
         let doubled = FIRST_BLOCKS << self.tables.min(16);
-        let table = LockTable::create(doubled.min(MOST_BLOCKS))?;
+        let table = LockTable::create(doubled.min(MOST_BLOCKS), self.threads)?;
         self.tables += 1;
         let others = (1..table.blocks()).rev();
         self.free

@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_word_of_a_mutex_is_where_the_kernel_looks_for_it() {
-        let table = LockTable::create(1).unwrap();
+        let table = LockTable::create(1, 2).unwrap();
         let mutex = &table.lock(0, 0).head.writer;
         assert!(mutex.watch().is_none());
         assert!(mutex.try_lock().is_some());

@@ -29,7 +29,7 @@ pub struct LockAddress {
 ///
 /// A thread that reads may read again. Any other second hold of one lock in one thread is refused with
 /// [`WouldDeadlock`](super::LockError::WouldDeadlock). Readers need no slot: as many threads may read at once as may use
-/// the owner's locks at all, which is sixteen for each processor of the machine, 256 at least and 1,024 at most.
+/// the owner's locks at all; see [`set_lock_threads`](super::set_lock_threads).
 #[derive(Clone, Debug)]
 pub struct RobustRwLock {
     table: Arc<LockTable>,

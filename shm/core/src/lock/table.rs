@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use nix::fcntl::SealFlag;
-use nix::unistd::{SysconfVar, sysconf};
 use numpush_os::{FileId, GlobalMutex, NO_RESIZE, add_seals, allocate, sealed_len};
 
 use super::atomic::MOST_RECORDS;
@@ -169,10 +168,9 @@ pub(crate) struct LockTable {
 static ATTACHED: GlobalMutex<BTreeMap<FileId, Weak<LockTable>>> = GlobalMutex::new(BTreeMap::new());
 
 impl LockTable {
-    /// Makes `blocks` locks that nobody holds.
-    pub(super) fn create(blocks: u32) -> io::Result<Arc<Self>> {
+    /// Makes `blocks` locks that nobody holds, for as many threads as there are `records`.
+    pub(super) fn create(blocks: u32, records: usize) -> io::Result<Arc<Self>> {
         watch_forks();
-        let records = records();
         let len = table_len(records, blocks);
         let descriptor = allocate(len, "numpush-locks")?;
         add_seals(&descriptor, SealFlag::F_SEAL_SEAL)?;
@@ -275,6 +273,11 @@ impl LockTable {
         self.id
     }
 
+    /// Number of threads that may use the locks.
+    pub(super) fn threads(&self) -> usize {
+        self.table.records
+    }
+
     /// Number of locks.
     pub(super) fn blocks(&self) -> u32 {
         self.table.blocks
@@ -328,15 +331,6 @@ impl Drop for LockTable {
             attached.remove(&self.id);
         }
     }
-}
-
-/// Thread records of a table: sixteen for each processor of the machine.
-fn records() -> usize {
-    let processors = sysconf(SysconfVar::_NPROCESSORS_CONF).ok().flatten();
-    let processors = processors.and_then(|count| usize::try_from(count).ok());
-    processors
-        .map_or(MOST_RECORDS, |count| count.saturating_mul(16))
-        .clamp(256, MOST_RECORDS)
 }
 
 /// The inode of this process's pid namespace, pid_namespaces(7); 0 if it cannot be read.

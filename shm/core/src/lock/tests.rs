@@ -276,7 +276,7 @@ fn parts_outlive_a_coordinator_that_dies_and_then_nobody_joins() {
 
 #[test]
 fn a_writer_of_an_old_life_keeps_the_gate_closed_in_the_next() {
-    let table = LockTable::create(1).unwrap();
+    let table = LockTable::create(1, 2).unwrap();
     let begin = || table.lock(0, table.lock(0, 0).head.begin());
     let old = begin();
     assert!(old.retire());
@@ -375,6 +375,41 @@ fn ends_of_two_ranges_are_reported_as_everything() {
     words.dirty_start.store(64, Ordering::Relaxed);
     words.dirty_end.store(8, Ordering::Relaxed);
     assert_eq!(block.lock().raw().poison().dirty, 0..usize::MAX);
+}
+
+#[test]
+fn more_threads_than_records_are_refused_until_one_ends() {
+    let table = LockTable::create(1, 2).unwrap();
+    let lock = table.lock(0, table.lock(0, 0).head.begin());
+    let take = || match enter(&table, lock.id(), Mode::Shared) {
+        Ok(Entered::New(place)) => Ok(place),
+        Ok(Entered::Again(_)) => unreachable!("a thread takes it once"),
+        Err(error) => Err(error),
+    };
+    let (both, tried) = (std::sync::Barrier::new(3), std::sync::Barrier::new(3));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let place = take().unwrap();
+                both.wait();
+                tried.wait();
+                leave(lock.id(), place, || ());
+            });
+        }
+        both.wait();
+        let refused = take().map(drop);
+        tried.wait();
+        assert_eq!(refused, Err(LockError::TooManyThreads { max: 2 }));
+    });
+    // The scope ends with the closures, a thread with its destructors.
+    let place = loop {
+        match take() {
+            Ok(place) => break place,
+            Err(error) => assert_eq!(error, LockError::TooManyThreads { max: 2 }),
+        }
+        std::thread::yield_now();
+    };
+    leave(lock.id(), place, || ());
 }
 
 #[test]
