@@ -77,8 +77,8 @@ impl Events {
 
     /// Ends the wait of the thread that waits, or else the next one.
     pub fn ring(&self) {
-        // It fails only if it has rung 2^64 times and nobody listens.
-        let _ = self.bell.write(1);
+        // It fails only if it has rung 2^64 times and nobody listens, or by a signal.
+        while self.bell.write(1) == Err(Errno::EINTR) {}
     }
 
     /// Waits until a descriptor is ready or somebody rings, at most for `timeout`. Returns what is ready.

@@ -1,4 +1,4 @@
-//! Failures of system calls at a test's choice. Without the feature `failpoints` nothing of it is compiled.
+//! Failures of system calls, and deaths between two of them, at a test's choice. Without the feature `failpoints` nothing of it is compiled.
 
 use std::io;
 
@@ -23,7 +23,7 @@ pub(crate) fn point(_call: &'static str) -> nix::Result<()> {
 #[cfg(feature = "failpoints")]
 pub(crate) use armed::point;
 #[cfg(feature = "failpoints")]
-pub use armed::{Failed, fail_call, fail_nth, stop_failing};
+pub use armed::{Failed, fail_call, fail_nth, kill_nth, passed_points, stop_failing};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -40,12 +40,16 @@ mod armed {
         After(usize),
         /// Every one of this name.
         Named(&'static str),
+        /// The one after so many others is never made: the process dies before it.
+        Death(usize),
     }
 
     struct Plan {
         target: Target,
         errno: i32,
         failed: Option<Failed>,
+        /// Calls that were made since.
+        passed: usize,
     }
 
     /// A system call that a test let fail.
@@ -70,11 +74,22 @@ mod armed {
         set(Target::Named(call), errno);
     }
 
+    /// Ends the process by SIGKILL before the system call after `before` others, in whichever thread it is.
+    pub fn kill_nth(before: usize) {
+        set(Target::Death(before), 0);
+    }
+
+    /// The number of system calls that were made since there is something to fail or to die at; none without.
+    pub fn passed_points() -> Option<usize> {
+        lock(&PLAN).as_ref().map(|plan| plan.passed)
+    }
+
     fn set(target: Target, errno: i32) {
         *lock(&PLAN) = Some(Plan {
             target,
             errno,
             failed: None,
+            passed: 0,
         });
         ARMED.store(true, Ordering::SeqCst);
     }
@@ -94,19 +109,23 @@ mod armed {
         let Some(plan) = plan.as_mut() else {
             return Ok(());
         };
-        let hit = match &mut plan.target {
-            Target::Named(name) => *name == call,
-            Target::After(_) if plan.failed.is_some() => false,
-            Target::After(0) => true,
-            Target::After(before) => {
-                *before -= 1;
-                false
-            }
+        let hit = match plan.target {
+            Target::Named(name) => name == call,
+            Target::After(before) => plan.failed.is_none() && plan.passed == before,
+            Target::Death(before) if plan.passed == before => die(),
+            Target::Death(_) => false,
         };
+        plan.passed += 1;
         if !hit {
             return Ok(());
         }
         plan.failed = Some(Failed { call });
         Err(Errno::from_raw(plan.errno))
+    }
+
+    /// As a process that the kernel or a person kills: nothing of it runs any more, in no thread.
+    fn die() -> ! {
+        let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);
+        std::process::abort()
     }
 }

@@ -1,10 +1,11 @@
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::{AtFlags, Flock, FlockArg};
+use nix::fcntl::AtFlags;
 
 use crate::failpoint::point;
 
@@ -79,13 +80,105 @@ pub fn commit_file(file: &File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// An open file and its lock; flock(2). The drop of the value lets go of the lock, and the end of the process does.
+#[derive(Debug)]
+pub struct LockedFile(File);
+
+impl LockedFile {
+    fn new(file: File, lock: Result<(), TryLockError>) -> io::Result<Self> {
+        lock.map_err(io::Error::from).map(|()| Self(file))
+    }
+}
+
+impl Deref for LockedFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // A forked child may have the file open after this process has closed it. The kernel may have no memory to unlock
+        // it: the lock goes with the last descriptor then.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the exclusive lock of an open file without waiting; flock(2).
 ///
-/// The kernel frees the lock when the last descriptor is closed, however the process ends.
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] if somebody else holds it or shares it; what flock(2) reports.
+pub fn lock_exclusive(file: File) -> io::Result<LockedFile> {
+    point("flock")?;
+    let lock = file.try_lock();
+    LockedFile::new(file, lock)
+}
+
+/// Takes a share in the lock of an open file without waiting; flock(2).
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] if somebody else holds it.
-pub fn lock_exclusive(file: File) -> io::Result<Flock<File>> {
+/// [`io::ErrorKind::WouldBlock`] if somebody holds it alone; what flock(2) reports.
+pub fn lock_shared(file: File) -> io::Result<LockedFile> {
     point("flock")?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
+    let lock = file.try_lock_shared();
+    LockedFile::new(file, lock)
+}
+
+/// Removes a name; unlink(2). What fails for want of memory, or because of a signal, is tried again.
+///
+/// # Errors
+/// What unlink(2) reports.
+pub fn remove_name(path: &Path) -> io::Result<()> {
+    const TRIES: usize = 4;
+    let remove = || {
+        point("unlink")?;
+        std::fs::remove_file(path)
+    };
+    let mut removed = remove();
+    for _ in 1..TRIES {
+        match &removed {
+            Err(error) if is_passing(error) => removed = remove(),
+            _ => break,
+        }
+    }
+    removed
+}
+
+/// True for errors of a moment.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_value() {
+        let path = std::env::temp_dir().join(format!("numpush-lock-{}", std::process::id()));
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(&path).unwrap()
+        };
+        let alone = lock_exclusive(open()).unwrap();
+        // As in a forked child: another descriptor of the same open file.
+        let inherited = alone.try_clone().unwrap();
+        let refused = lock_shared(open()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(alone);
+        let shares = [lock_shared(open()).unwrap(), lock_shared(open()).unwrap()];
+        assert!(lock_exclusive(open()).is_err());
+        drop((shares, inherited));
+        remove_name(&path).unwrap();
+        assert_eq!(
+            remove_name(&path).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
 }

@@ -38,8 +38,11 @@ pub use credentials::{Credentials, SameUser, peer_credentials, user};
 pub use events::{Event, Events};
 pub use failpoint::failpoint;
 #[cfg(feature = "failpoints")]
-pub use failpoint::{Failed, fail_call, fail_nth, stop_failing};
-pub use file::{commit_file, create_unnamed, is_immutable, lock_exclusive, read_at};
+pub use failpoint::{Failed, fail_call, fail_nth, kill_nth, passed_points, stop_failing};
+pub use file::{
+    LockedFile, commit_file, create_unnamed, is_immutable, lock_exclusive, lock_shared, read_at,
+    remove_name,
+};
 pub use fork::{ForkMutex, GlobalMutex, forks, watch_forks};
 pub use futex::{sleep_while, wake};
 pub use group::GroupMemory;

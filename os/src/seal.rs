@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 
 use crate::failpoint::failpoint;
@@ -31,13 +32,16 @@ pub fn is_sealed(memory: impl AsFd) -> bool {
 /// The length in bytes of memory that has all seals in `wanted` and whose every page is allocated.
 ///
 /// # Errors
-/// [`io::ErrorKind::PermissionDenied`] if it lacks a seal, cannot have any (a file, a pipe), or has holes.
+/// [`io::ErrorKind::PermissionDenied`] if it lacks a seal, cannot have any (a file, a pipe), or has holes; what fcntl(2)
+/// and fstat(2) report.
 pub fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
     let refused = |what| io::Error::new(io::ErrorKind::PermissionDenied, what);
     // EINVAL for everything that is not a memory descriptor: files, pipes, devices.
     failpoint("fcntl")?;
-    let seals = fcntl(memory.as_fd(), FcntlArg::F_GET_SEALS)
-        .map_err(|_| refused("the descriptor is not sealable memory, so it could shrink"))?;
+    let seals = fcntl(memory.as_fd(), FcntlArg::F_GET_SEALS).map_err(|errno| match errno {
+        Errno::EINVAL => refused("the descriptor is not sealable memory, so it could shrink"),
+        errno => errno.into(),
+    })?;
     if !SealFlag::from_bits_retain(seals).contains(wanted) {
         return Err(refused(
             "the memory lacks the seals that keep it from shrinking or changing",

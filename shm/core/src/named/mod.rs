@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use ndarray::{ArrayView, Dimension, IntoDimension};
-use nix::fcntl::{FallocateFlags, Flock, fallocate};
-use numpush_os::{FileId, commit_file, failpoint, retry, size_to_allocate};
+use nix::fcntl::{FallocateFlags, fallocate};
+use numpush_os::{
+    FileId, LockedFile, commit_file, failpoint, lock_shared, remove_name, retry, size_to_allocate,
+};
 
 pub use error::NamedError;
 use mapping::Mapping;
 pub use name::reap_names;
-use name::{FOLDER, PREFIX, path_of, share};
+use name::{FOLDER, PREFIX, path_of};
 
 use crate::cell::SharedCell;
 
@@ -55,7 +57,7 @@ pub struct NamedMemory {
     mapping: Arc<Mapping>,
     name: String,
     /// Locked while somebody has the memory open, so that its name is not reaped.
-    _file: Flock<File>,
+    _file: LockedFile,
     /// The memory whose name goes when this does.
     owned: Option<FileId>,
 }
@@ -200,7 +202,7 @@ impl NamedMemory {
     }
 }
 
-fn make(name: &str, len: usize) -> io::Result<(Arc<Mapping>, Flock<File>, FileId)> {
+fn make(name: &str, len: usize) -> io::Result<(Arc<Mapping>, LockedFile, FileId)> {
     let path = path_of(name)?;
     let size = size_to_allocate(len)?;
     let mut options = OpenOptions::new();
@@ -214,12 +216,12 @@ fn make(name: &str, len: usize) -> io::Result<(Arc<Mapping>, Flock<File>, FileId
     allocate(&file, FallocateFlags::empty(), size)?;
     let id = FileId::of(&file)?;
     let mapping = Mapping::of(&file, len, true)?;
-    let file = share(file)?;
+    let file = lock_shared(file)?;
     commit_file(&file, &path)?;
     Ok((mapping, file, id))
 }
 
-fn find(name: &str, writable: bool) -> io::Result<(Arc<Mapping>, Flock<File>)> {
+fn find(name: &str, writable: bool) -> io::Result<(Arc<Mapping>, LockedFile)> {
     let path = path_of(name)?;
     failpoint("open")?;
     // Allocation wants a descriptor that may write, whatever the mapping may.
@@ -235,7 +237,7 @@ fn find(name: &str, writable: bool) -> io::Result<(Arc<Mapping>, Flock<File>)> {
     let size = i64::try_from(size).map_err(invalid)?;
     allocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, size)?;
     let mapping = Mapping::of(&file, len, writable)?;
-    Ok((mapping, share(file)?))
+    Ok((mapping, lock_shared(file)?))
 }
 
 fn allocate(file: &File, flags: FallocateFlags, size: i64) -> io::Result<()> {
@@ -257,7 +259,7 @@ impl Drop for NamedMemory {
         // no memory for the question: the name would stay.
         let named = FileId::of_path(&path).or_else(|_| FileId::of_path(&path));
         if named.is_ok_and(|named| named == ours) {
-            let _ = std::fs::remove_file(path);
+            let _ = remove_name(&path);
         }
     }
 }

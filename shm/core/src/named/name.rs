@@ -1,12 +1,11 @@
 //! Names in /dev/shm, and those that nobody uses any more.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
-use numpush_os::{FileId, failpoint, user};
+use numpush_os::{FileId, lock_exclusive, remove_name, user};
 
 use super::error::NamedError;
 
@@ -28,12 +27,6 @@ pub(super) fn path_of(name: &str) -> io::Result<PathBuf> {
     } else {
         Err(io::ErrorKind::InvalidInput.into())
     }
-}
-
-/// Marks the file as in use, which [`reap_names`] sees.
-pub(super) fn share(file: File) -> io::Result<Flock<File>> {
-    failpoint("flock")?;
-    Flock::lock(file, FlockArg::LockSharedNonblock).map_err(|(_, errno)| errno.into())
 }
 
 /// Removes the names of this library that belong to this user and that no program of numpush has open. Returns them in
@@ -69,13 +62,13 @@ fn reap(path: &Path) -> io::Result<bool> {
     if !file.metadata()?.is_file() || file.metadata()?.uid() != user() {
         return Ok(false);
     }
-    let Ok(locked) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+    let Ok(locked) = lock_exclusive(file) else {
         return Ok(false);
     };
     // Between the open and the lock the name may have become another's.
     let same = FileId::of(&*locked)? == FileId::of_path(path)?;
     if same {
-        std::fs::remove_file(path)?;
+        remove_name(path)?;
     }
     Ok(same)
 }
