@@ -10,7 +10,7 @@ use numpush::Message;
 use numpush::model::{BufferAllocator as _, Element as _};
 use numpush::shm::{
     Arena, ArenaOptions, DoubleBufferedArray, Error, Handle, HugePages, NamedMemory, NodePolicy,
-    PageOptions, SharedArray,
+    PageOptions, Pool, PoolOptions, SharedArray, Tasks,
 };
 use numpush_os::{fail_call, fail_nth, stop_failing};
 use numpush_tests::{Peer, again, eventually, open_descriptors, say};
@@ -213,4 +213,27 @@ fn a_refusal_keeps_its_name() {
         let text = std::io::Error::from_raw_os_error(errno).to_string();
         assert!(chain(&refused).contains(&text), "{refused}");
     }
+}
+
+fn double(number: u64, _: ()) -> u64 {
+    2 * number
+}
+
+/// A worker whose kernel has no memory to say who made its standard input.
+#[test]
+fn worker() {
+    if std::env::var_os("NUMPUSH_WORKER").is_none() {
+        return;
+    }
+    fail_call("getsockopt", libc::ENOMEM);
+    Tasks::new().with(double).serve();
+    panic!("the worker takes itself for a program");
+}
+
+#[test]
+fn a_worker_without_memory_is_no_program() {
+    let _alone = alone();
+    let options = PoolOptions::new().arguments(["--exact", "worker", "--nocapture"]);
+    let pool = Pool::with_options(1, options).unwrap();
+    assert_eq!(pool.apply(double, (4, ())).unwrap(), 8);
 }

@@ -1,5 +1,6 @@
 //! Whether this process is a worker.
 
+use std::io;
 use std::os::unix::process::parent_id;
 use std::time::Duration;
 
@@ -29,10 +30,12 @@ pub(super) fn role() -> Role {
     let Some(pool) = value.and_then(|value| value.parse::<u32>().ok()) else {
         return Role::Program;
     };
-    let input = std::io::stdin();
-    let made_by = peer_credentials(&input).map(|made_by| made_by.pid.unsigned_abs());
-    if made_by.ok() != Some(pool) {
-        return Role::Program;
+    let input = io::stdin();
+    match peer_credentials(&input).map(|made_by| made_by.pid.unsigned_abs()) {
+        Ok(made_by) if made_by == pool => {}
+        // The kernel cannot say. A worker that took itself for a program would do the work of the program.
+        Err(error) if is_a_shortage(&error) && parent_id() == pool => return Role::Worker,
+        _ => return Role::Program,
     }
     if parent_id() == pool {
         Role::Worker
@@ -42,4 +45,11 @@ pub(super) fn role() -> Role {
         // A worker started it before it served, and it inherited standard input as well.
         Role::Program
     }
+}
+
+fn is_a_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted
+    )
 }
