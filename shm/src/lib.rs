@@ -35,6 +35,7 @@
 
 mod arena;
 mod array;
+mod bool8;
 mod dtype;
 mod elements;
 mod error;
@@ -52,6 +53,7 @@ mod value;
 
 pub use arena::{Arena, ArenaOptions, ArenaUsage};
 pub use array::{DoubleBufferedArray, SharedArray, SharedDynArray};
+pub use bool8::Bool8;
 pub use error::{ConvertError, Error};
 pub use frame::{
     Bitmap, BitmapMut, BoolColumnMut, ColumnMut, FramePartGuard, FrameReadGuard, FrameWriteGuard,

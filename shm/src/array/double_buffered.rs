@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::arena::Arena;
 use crate::array::description::{DoubleBuffered, TypedArray};
 use crate::array::layout::{self, Layout, byte_len};
+use crate::elements::elements_mut;
 use crate::error::Error;
 use crate::object::{Handle, Object, make_locks};
 
@@ -55,6 +56,23 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
     /// As [`SharedArray::zeros`](crate::SharedArray::zeros).
     pub fn copy_of(arena: &Arena, array: &ArrayRef<T, D>) -> Result<Self, Error> {
         Self::build(arena, array.shape(), |bytes| layout::fill(bytes, array))
+    }
+
+    /// Makes an array of what `element` returns for each index, in C order.
+    ///
+    /// # Errors
+    /// As [`SharedArray::from_shape_fn`](crate::SharedArray::from_shape_fn).
+    pub fn from_shape_fn(
+        arena: &Arena,
+        shape: impl IntoDimension<Dim = D>,
+        mut element: impl FnMut(D::Pattern) -> T,
+    ) -> Result<Self, Error> {
+        let shape = shape.into_dimension();
+        Self::build(arena, shape.slice(), |bytes| {
+            let mut view = layout::view_c_order(&shape, elements_mut(bytes));
+            view.indexed_iter_mut()
+                .for_each(|(index, to)| *to = element(index));
+        })
     }
 
     fn build(arena: &Arena, shape: &[usize], fill: impl FnOnce(&mut [u8])) -> Result<Self, Error> {

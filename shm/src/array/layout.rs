@@ -114,6 +114,14 @@ impl<D: Dimension> Layout<D> {
     }
 }
 
+/// Elements in C order, to write.
+pub(crate) fn view_c_order<'x, T, D: Dimension>(
+    shape: &D,
+    elements: &'x mut [T],
+) -> ArrayViewMut<'x, T, D> {
+    ArrayViewMut::from_shape(shape.clone(), elements).unwrap_or_else(|error| fail(&error))
+}
+
 fn dimension<D: Dimension>(lens: &[usize]) -> D {
     let mut dimension = D::zeros(lens.len());
     dimension.slice_mut().copy_from_slice(lens);

@@ -5,6 +5,7 @@ mod double_buffered;
 mod dyn_array;
 mod layout;
 mod locks;
+mod make;
 mod message;
 mod parts;
 mod shared_array;

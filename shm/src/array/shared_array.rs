@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bytemuck::Pod;
-use ndarray::{ArrayRef, Dimension, IntoDimension};
+use ndarray::Dimension;
 use numpush_message::{Element, Message};
 use numpush_shm_core::{
     LockError, LockOptions, Locked, MemoryRange, Owned, ReadGuard, WriteGuard, part_range,
@@ -10,9 +10,8 @@ use numpush_shm_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::arena::{Allocation, Arena};
 use crate::array::description::TypedArray;
-use crate::array::layout::{self, Layout, byte_len};
+use crate::array::layout::Layout;
 use crate::array::locks::{lock_exclusive, lock_shared};
 use crate::array::message::{from_message, into_message};
 use crate::error::{ConvertError, Error};
@@ -42,34 +41,6 @@ pub struct SharedArray<T, D> {
 const MAX_ROW_LOCKS: usize = 256;
 
 impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
-    /// Makes an array of zeros, in C order.
-    ///
-    /// # Errors
-    /// [`Error::NoRoom`] if the arena's budget or the machine's memory does not have the bytes; [`Error::Shape`] if the
-    /// shape is too large for an address space.
-    pub fn zeros(arena: &Arena, shape: impl IntoDimension<Dim = D>) -> Result<Self, Error> {
-        let shape = shape.into_dimension();
-        let len = byte_len::<T>(shape.slice())?;
-        Self::build(shape.slice(), arena.reserve_zeros(len)?)
-    }
-
-    /// Copies `array` into shared memory, in C order.
-    ///
-    /// # Errors
-    /// As [`Self::zeros`].
-    pub fn copy_of(arena: &Arena, array: &ArrayRef<T, D>) -> Result<Self, Error> {
-        let len = byte_len::<T>(array.shape())?;
-        let mut allocation = arena.reserve(len)?;
-        layout::fill(allocation.claimed.bytes_mut(), array);
-        Self::build(array.shape(), allocation)
-    }
-
-    fn build(shape: &[usize], allocation: Allocation) -> Result<Self, Error> {
-        let (claims, homes) = (vec![allocation.claimed], vec![allocation.home]);
-        let object = Object::new(TypedArray::new(shape)?, claims, make_locks(1)?, homes);
-        Ok(Self { object })
-    }
-
     /// Shares the array of a message that was received into an arena. Copies nothing.
     ///
     /// # Errors

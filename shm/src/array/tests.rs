@@ -369,3 +369,42 @@ fn a_slice_at_an_odd_address_is_given_back() {
     ));
     assert!(SharedArray::<u64, Ix1>::from_message(landed(8)).is_ok());
 }
+
+#[test]
+fn arrays_are_made_of_elements_and_functions() {
+    let arena = Arena::new(1 << 20);
+    let ones = SharedArray::from_elem(&arena, (2, 3), 1_u8).unwrap();
+    assert_eq!(*ones.read().unwrap(), Array2::from_elem((2, 3), 1));
+    let place = |(row, column)| (row * 10 + column) as u64;
+    let made = SharedArray::from_shape_fn(&arena, (2, 3), place).unwrap();
+    assert_eq!(*made.read().unwrap(), array![[0, 1, 2], [10, 11, 12]]);
+    let both = DoubleBufferedArray::from_shape_fn(&arena, (2, 3), place).unwrap();
+    assert_eq!(*both.read().unwrap(), *made.read().unwrap());
+    let copied = SharedArray::from_shape_slice(&arena, (3, 2), &[0_i8, 1, 2, 3, 4, 5]).unwrap();
+    assert_eq!(*copied.read().unwrap(), array![[0, 1], [2, 3], [4, 5]]);
+    let wrong = SharedArray::from_shape_slice(&arena, (3, 3), &[0_i8, 1, 2, 3, 4, 5]);
+    assert!(matches!(wrong, Err(Error::Shape(_))));
+    let none = SharedArray::from_elem(&arena, (0, 3), 1_u8).unwrap();
+    assert_eq!(none.read().unwrap().len(), 0);
+    let huge = SharedArray::from_elem(&arena, (usize::MAX, 2), 1_u8);
+    assert!(matches!(huge, Err(Error::Shape(_))));
+}
+
+#[test]
+fn a_function_that_panics_leaves_no_array() {
+    let arena = Arena::new(1 << 20);
+    let made = std::panic::catch_unwind(|| {
+        SharedArray::<u8, _>::from_shape_fn(&arena, 8, |index| 7 / u8::try_from(index).unwrap())
+    });
+    assert!(made.is_err());
+    assert_eq!(arena.usage().used, 0);
+}
+
+#[test]
+fn what_nobody_has_written_has_the_shape_and_is_written() {
+    let arena = Arena::new(1 << 20);
+    let array = SharedArray::<f64, Ix2>::uninit(&arena, (4, 4)).unwrap();
+    assert_eq!(array.read().unwrap().dim(), (4, 4));
+    array.write().unwrap().fill(1.0);
+    assert_eq!(array.read().unwrap().sum(), 16.0);
+}
