@@ -4,40 +4,7 @@ use bytemuck::Pod;
 use numpush_message::{ColumnData, ColumnType};
 
 use crate::error::Error;
-
-/// A bitmap: one bit a row, the first row in the lowest bit. Rows past its end are set.
-#[derive(Clone, Copy, Debug)]
-pub struct Bitmap<'a>(pub(super) &'a [u8]);
-
-impl Bitmap<'_> {
-    /// The bit of `row`.
-    pub fn get(&self, row: usize) -> bool {
-        self.0
-            .get(row / 8)
-            .is_none_or(|byte| byte >> (row % 8) & 1 == 1)
-    }
-}
-
-/// A bitmap, to write: one bit a row, the first row in the lowest bit.
-#[derive(Debug)]
-pub struct BitmapMut<'a>(pub(super) &'a mut [u8]);
-
-impl BitmapMut<'_> {
-    /// The bit of `row`.
-    pub fn get(&self, row: usize) -> bool {
-        Bitmap(self.0).get(row)
-    }
-
-    /// Sets the bit of `row`.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    pub fn set(&mut self, row: usize, bit: bool) {
-        let mask = 1 << (row % 8);
-        let byte = &mut self.0[row / 8];
-        *byte = if bit { *byte | mask } else { *byte & !mask };
-    }
-}
+use crate::frame::bitmap::{BitmapMut, bit, words};
 
 /// A column of booleans, to write, with its validity. Each value is one bit.
 #[derive(Debug)]
@@ -133,10 +100,7 @@ impl<T: Pod> ColumnMut<'_, T> {
     }
 
     fn is_valid(&self, row: usize) -> bool {
-        self.validity
-            .as_deref()
-            .map(Bitmap)
-            .is_none_or(|bits| bits.get(row))
+        self.validity.as_deref().is_none_or(|bits| bit(bits, row))
     }
 
     /// Sets `row` to a value, or to null.
@@ -158,10 +122,19 @@ impl<T: Pod> ColumnMut<'_, T> {
 
     /// Changes every value that is not null.
     pub fn update(&mut self, mut change: impl FnMut(&mut T)) {
-        let bits = self.validity.as_deref().map(Bitmap);
-        for (row, value) in self.values.iter_mut().enumerate() {
-            if bits.is_none_or(|bits| bits.get(row)) {
-                change(value);
+        let Some(bits) = self.validity.as_deref() else {
+            return self.values.iter_mut().for_each(change);
+        };
+        let rows = self.values.len();
+        for (values, word) in self.values.chunks_mut(64).zip(words(bits, rows)) {
+            let mut left = word;
+            if word.count_ones() as usize == values.len() {
+                values.iter_mut().for_each(&mut change);
+                left = 0;
+            }
+            while left != 0 {
+                change(&mut values[left.trailing_zeros() as usize]);
+                left &= left - 1;
             }
         }
     }
@@ -224,7 +197,7 @@ impl<'a> StringColumn<'a> {
 fn is_valid(data: &ColumnData<'_>, row: usize) -> bool {
     data.buffers()
         .first()
-        .is_none_or(|bits| bits.is_empty() || Bitmap(bits).get(row))
+        .is_none_or(|bits| bits.is_empty() || bit(bits, row))
 }
 
 /// The code of `row`, an integer of any width.

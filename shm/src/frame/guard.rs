@@ -4,8 +4,9 @@ use numpush_shm_core::{LockError, LockOptions, Locked, MemoryRange, Poison, Read
 
 use crate::elements::{elements, elements_mut};
 use crate::error::Error;
-use crate::frame::column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
-use crate::frame::description::FrameDescription;
+use crate::frame::bitmap::{Bitmap, BitmapMut};
+use crate::frame::column::{BoolColumnMut, ColumnMut, StringColumn};
+use crate::frame::description::{ColumnDescription, FrameDescription};
 use crate::object::{Object, Spans};
 
 /// A frame while its lock is held for reading.
@@ -26,13 +27,16 @@ pub struct FrameWriteGuard<'a> {
     held: WriteHold,
 }
 
+/// The bytes of a buffer of a column, which may have none.
+type Run<'a> = Option<&'a mut [u8]>;
+
 impl<'a> FrameReadGuard<'a> {
     pub(super) fn new(
         object: &'a Object<FrameDescription>,
         options: LockOptions,
     ) -> Result<Self, LockError> {
         let spans = object.spans();
-        let held = spans.lock().read(options)?;
+        let held = spans.read(options)?;
         Ok(Self {
             spans,
             description: object.description(),
@@ -47,6 +51,10 @@ impl<'a> FrameReadGuard<'a> {
 
     fn bytes(&self, span: Option<usize>) -> &[u8] {
         span.map_or(&[], |span| self.spans.locked()[span].bytes(&self.held))
+    }
+
+    fn bitmap(&self, span: Option<usize>) -> Bitmap<'_> {
+        Bitmap::new(self.bytes(span), self.description.rows)
     }
 
     /// The values of a column of numbers, dates or times; that of a null means nothing.
@@ -65,7 +73,7 @@ impl<'a> FrameReadGuard<'a> {
     /// [`Error::Column`] if there is none of that name.
     pub fn validity(&self, name: &str) -> Result<Option<Bitmap<'_>>, Error> {
         let (_, validity) = self.description.column(name)?.value_spans();
-        Ok(validity.map(|span| Bitmap(self.bytes(Some(span)))))
+        Ok(validity.map(|span| self.bitmap(Some(span))))
     }
 
     /// The values of a column of booleans; that of a null means nothing.
@@ -75,7 +83,7 @@ impl<'a> FrameReadGuard<'a> {
     pub fn bools(&self, name: &str) -> Result<Bitmap<'_>, Error> {
         let column = self.description.column(name)?;
         column.check_bool()?;
-        Ok(Bitmap(self.bytes(column.value_spans().0)))
+        Ok(self.bitmap(column.value_spans().0))
     }
 
     /// A column of strings, or of a dictionary of strings.
@@ -108,7 +116,7 @@ impl<'a> FrameWriteGuard<'a> {
         options: LockOptions,
     ) -> Result<Self, LockError> {
         let spans = object.spans();
-        let held = spans.lock().write(options)?;
+        let held = spans.write(options)?;
         Ok(Self {
             spans,
             description: object.description(),
@@ -132,21 +140,13 @@ impl<'a> FrameWriteGuard<'a> {
     pub fn bools(&mut self, name: &str) -> Result<BoolColumnMut<'_>, Error> {
         let column = self.description.column(name)?;
         column.check_bool()?;
-        let spans = self.spans.locked();
-        let (values, validity) = column.value_spans();
-        let wanted: Vec<&MemoryRange<Locked>> = [values, validity]
-            .into_iter()
-            .flatten()
-            .map(|span| &spans[span])
-            .collect();
-        let mut bytes = MemoryRange::<Locked>::all_bytes_mut(&wanted, &mut self.held).into_iter();
-        let values = values.and_then(|_| bytes.next()).unwrap_or_default();
-        let validity = validity.and_then(|_| bytes.next()).map(BitmapMut);
+        let (name, len) = (&column.name, self.description.rows);
+        let [(values, validity)] = self.bytes([Some(column)]);
         Ok(BoolColumnMut {
-            name: &column.name,
-            len: self.description.rows,
-            values: BitmapMut(values),
-            validity,
+            name,
+            len,
+            values: BitmapMut(values.unwrap_or_default()),
+            validity: validity.map(BitmapMut),
         })
     }
 
@@ -161,33 +161,35 @@ impl<'a> FrameWriteGuard<'a> {
         &mut self,
         names: [&str; N],
     ) -> Result<[ColumnMut<'_, T>; N], Error> {
-        let mut found = Vec::with_capacity(N);
-        for name in names {
+        let mut found = [None; N];
+        for (found, name) in found.iter_mut().zip(names) {
             let column = self.description.column(name)?;
             column.check::<T>()?;
-            found.push(column);
+            *found = Some(column);
         }
-        let spans = self.spans.locked();
-        let wanted: Vec<&MemoryRange<Locked>> = found
-            .iter()
-            .flat_map(|column| {
-                let (values, validity) = column.value_spans();
-                [values, validity]
-                    .into_iter()
-                    .flatten()
-                    .map(|span| &spans[span])
-            })
-            .collect();
-        let mut bytes = MemoryRange::<Locked>::all_bytes_mut(&wanted, &mut self.held).into_iter();
-        Ok(std::array::from_fn(|at| {
-            let column = found[at];
-            let (values, validity) = column.value_spans();
+        let mut bytes = self.bytes(found).into_iter();
+        Ok(found.map(|column| {
+            let (values, validity) = bytes.next().unwrap_or_default();
             ColumnMut {
-                name: &column.name,
-                values: elements_mut(values.and_then(|_| bytes.next()).unwrap_or_default()),
-                validity: validity.and_then(|_| bytes.next()),
+                name: column.map_or("", |column| &column.name),
+                values: elements_mut(values.unwrap_or_default()),
+                validity,
             }
         }))
+    }
+
+    /// The values and the validity of each column, as bytes.
+    fn bytes<const N: usize>(
+        &mut self,
+        columns: [Option<&ColumnDescription>; N],
+    ) -> [(Run<'_>, Run<'_>); N] {
+        let spans = self.spans.locked();
+        let wanted = columns.map(|column| {
+            let (values, validity) = column.map_or((None, None), ColumnDescription::value_spans);
+            [values, validity].map(|span| span.map(|span| &spans[span]))
+        });
+        let bytes = MemoryRange::<Locked>::pairs_mut(wanted, &mut self.held);
+        bytes.map(|[values, validity]| (values, validity))
     }
 
     /// What an unfinished write left, if the lock was taken nevertheless.

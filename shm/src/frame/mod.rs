@@ -1,5 +1,6 @@
 //! Dataframes whose columns several processes read and write in place.
 
+mod bitmap;
 mod column;
 mod description;
 mod guard;
@@ -9,7 +10,8 @@ mod parts;
 mod shared_frame;
 mod versions;
 
-pub use column::{Bitmap, BitmapMut, BoolColumnMut, ColumnMut, StringColumn};
+pub use bitmap::{Bitmap, BitmapMut};
+pub use column::{BoolColumnMut, ColumnMut, StringColumn};
 pub use guard::{FrameReadGuard, FrameWriteGuard};
 pub use part_guard::FramePartGuard;
 pub use shared_frame::SharedFrame;

@@ -7,7 +7,8 @@ use numpush_shm_core::{Locked, MemoryRange, PartHold, PartRange, WriteHold, part
 use crate::elements::elements_mut;
 use crate::error::Error;
 use crate::frame::SharedFrame;
-use crate::frame::column::{BitmapMut, BoolColumnMut, ColumnMut};
+use crate::frame::bitmap::BitmapMut;
+use crate::frame::column::{BoolColumnMut, ColumnMut};
 use crate::frame::description::{ColumnDescription, FrameDescription};
 use crate::object::Spans;
 

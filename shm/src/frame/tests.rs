@@ -343,3 +343,53 @@ fn columns_that_share_a_buffer_are_not_shared() {
     assert!(matches!(refused.error(), Error::InUse { .. }));
     assert_eq!(refused.into_value().as_frame().unwrap().rows(), 3);
 }
+
+#[test]
+fn poison_ends_where_the_frame_ends() {
+    let arena = Arena::new(1 << 20);
+    let shared = SharedFrame::from_batch(&arena, &batch()).unwrap();
+    let panicked = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let _held = shared.write().unwrap();
+            panic!("on purpose");
+        });
+        writer.join()
+    });
+    assert!(panicked.is_err());
+    let dirty = |error| match error {
+        numpush_shm_core::LockError::Poisoned(poison) => poison.dirty,
+        other => panic!("{other}"),
+    };
+    assert_eq!(dirty(shared.read().unwrap_err()), 0..shared.byte_len());
+    // A repair that does not come to its end is reported for all there is.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            #[expect(clippy::mem_forget, reason = "the thread dies with the lock")]
+            std::mem::forget(shared.write_poisoned().unwrap());
+        });
+    });
+    assert_eq!(dirty(shared.write().unwrap_err()), 0..shared.byte_len());
+}
+
+#[test]
+fn every_value_that_is_not_null_is_changed() {
+    let arena = Arena::new(1 << 20);
+    let values: Vec<Option<i64>> = (0..200)
+        .map(|row| (row % 7 != 0 || (64..128).contains(&row)).then_some(row))
+        .collect();
+    let column: ArrayRef = Arc::new(arrow_array::Int64Array::from(values.clone()));
+    let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+    let shared = SharedFrame::from_batch(&arena, &batch).unwrap();
+    let mut held = shared.write().unwrap();
+    held.column::<i64>("x")
+        .unwrap()
+        .update(|value| *value += 1000);
+    let column = held.column::<i64>("x").unwrap();
+    for (row, value) in values.iter().enumerate() {
+        assert_eq!(column.get(row), value.map(|value| value + 1000));
+    }
+    drop(held);
+    let held = shared.read().unwrap();
+    let bits = held.validity("x").unwrap().unwrap();
+    assert_eq!(bits.count(), values.iter().flatten().count());
+}

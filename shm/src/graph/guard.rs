@@ -31,7 +31,7 @@ impl<'a> GraphReadGuard<'a> {
         options: LockOptions,
     ) -> Result<Self, LockError> {
         let spans = object.spans();
-        let held = spans.lock().read(options)?;
+        let held = spans.read(options)?;
         Ok(Self {
             spans,
             description: object.description(),
@@ -103,7 +103,7 @@ impl<'a> GraphWriteGuard<'a> {
         options: LockOptions,
     ) -> Result<Self, LockError> {
         let spans = object.spans();
-        let held = spans.lock().write(options)?;
+        let held = spans.write(options)?;
         Ok(Self {
             spans,
             description: object.description(),

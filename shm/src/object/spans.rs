@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use numpush_shm_core::{Atomic, Double, Locked, MemoryRange, RobustRwLock, SharedPages};
+use numpush_shm_core::{
+    Atomic, Double, LockError, LockOptions, Locked, MemoryRange, Poison, ReadHold, RobustRwLock,
+    SharedPages, WriteHold,
+};
 
 use crate::error::Error;
 
@@ -65,6 +68,32 @@ impl Spans {
             Self::Locked(spans) => spans[0].lock(),
             Self::Double(pair) => pair.lock(),
             Self::Atomic(cells, _) => cells.lock(),
+        }
+    }
+
+    /// Takes the only lock, for reading.
+    pub(crate) fn read(&self, options: LockOptions) -> Result<ReadHold, LockError> {
+        let held = self.lock().read(options);
+        held.map_err(|error| self.within(error))
+    }
+
+    /// Takes the only lock, to write all bytes.
+    pub(crate) fn write(&self, options: LockOptions) -> Result<WriteHold, LockError> {
+        let held = self.lock().write(options);
+        let mut held = held.map_err(|error| self.within(error))?;
+        held.set_dirty(0..self.byte_len());
+        Ok(held)
+    }
+
+    /// The error with the end of the poisoned bytes at the end of the value: a repair is reported for whatever there is.
+    fn within(&self, error: LockError) -> LockError {
+        match error {
+            LockError::Poisoned(Poison { cause, pid, dirty }) => {
+                let len = self.byte_len();
+                let dirty = dirty.start.min(len)..dirty.end.min(len);
+                LockError::Poisoned(Poison { cause, pid, dirty })
+            }
+            other => other,
         }
     }
 

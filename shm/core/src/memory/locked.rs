@@ -41,19 +41,35 @@ impl MemoryRange<Locked> {
         unsafe { self.pages.bytes_mut(&self.range) }
     }
 
-    /// The bytes of several, to write at the same time.
+    /// The bytes of several, two by two, to write at the same time.
     ///
     /// # Panics
     /// If it is another lock that is held, or if two of them overlap.
-    pub fn all_bytes_mut<'a>(all: &[&'a Self], held: &'a mut WriteHold) -> Vec<&'a mut [u8]> {
-        Self::assert_disjoint(all);
-        all.iter()
-            .map(|one| {
+    pub fn pairs_mut<'a, const N: usize>(
+        all: [[Option<&'a Self>; 2]; N],
+        held: &'a mut WriteHold,
+    ) -> [[Option<&'a mut [u8]>; 2]; N] {
+        let flat = all.as_flattened();
+        for (at, one) in flat.iter().enumerate() {
+            let before = flat[..at].iter().flatten();
+            let overlap =
+                one.is_some_and(|one| before.into_iter().any(|other| one.overlaps(other)));
+            assert!(!overlap, "bytes borrowed twice");
+        }
+        all.map(|pair| {
+            pair.map(|one| {
+                let one = one?;
                 assert!(held.guards(one.lock()), "the lock of other bytes");
                 // SAFETY: as for `bytes_mut`, and no two of them overlap.
-                unsafe { one.pages.bytes_mut(&one.range) }
+                Some(unsafe { one.pages.bytes_mut(&one.range) })
             })
-            .collect()
+        })
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.pages.id() == other.pages.id()
+            && self.range.start < other.range.end
+            && other.range.start < self.range.end
     }
 
     pub(crate) fn assert_disjoint(all: &[&Self]) {
