@@ -18,7 +18,8 @@ use crate::lock::identity::this_thread;
 /// # Invariants
 /// 1. It lies in a lock table, which stays mapped while a thread of this process holds it or tries to: the kernel walks the
 ///    list of held robust mutexes when a thread ends, and writes to them. A thread that holds or tries one has a
-///    [`Place`](super::place::Place) in the table.
+///    [`Place`](super::place::Place) in the table; or it borrows a [`RobustRwLock`](super::RobustRwLock) of the table for as
+///    long, as an owner that ends the lock's life does.
 /// 2. It was initialised by its maker before anybody else could learn of it.
 #[repr(C, align(64))]
 #[derive(Debug)]
