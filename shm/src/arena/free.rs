@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 /// The free runs of a chunk. Neighbours become one run when they are returned.
 #[derive(Debug, Default)]
 pub(crate) struct FreeRuns {
@@ -59,6 +61,9 @@ impl FreeRuns {
     }
 }
 
+/// Runs of bytes that may hold an earlier value. Mostly there is one, and it needs no heap.
+pub(crate) type Stale = SmallVec<[Range<usize>; 2]>;
+
 /// Bytes that are zero, because the kernel made them so and nobody has had them since.
 #[derive(Debug)]
 pub(crate) struct Fresh {
@@ -75,14 +80,14 @@ impl Fresh {
     }
 
     /// Takes note that somebody has the bytes now. Returns those that were not zero for sure, in order.
-    pub(crate) fn take(&mut self, range: Range<usize>) -> Vec<Range<usize>> {
+    pub(crate) fn take(&mut self, range: Range<usize>) -> Stale {
         let first = self.runs.range(..range.start).next_back();
         let first = first
             .filter(|(_, end)| **end > range.start)
             .map(|(start, _)| *start);
         let inside = self.runs.range(range.clone()).map(|(start, _)| *start);
-        let touched: Vec<usize> = first.into_iter().chain(inside).collect();
-        let mut stale = Vec::new();
+        let touched: SmallVec<[usize; 2]> = first.into_iter().chain(inside).collect();
+        let mut stale = Stale::new();
         let mut at = range.start;
         for start in touched {
             let Some(end) = self.runs.remove(&start) else {
@@ -113,13 +118,13 @@ mod tests {
     #[test]
     fn what_somebody_has_had_is_not_fresh_any_more() {
         let mut fresh = Fresh::whole(1000);
-        assert_eq!(fresh.take(100..200), []);
-        assert_eq!(fresh.take(300..400), []);
-        assert_eq!(fresh.take(150..350), [150..200, 300..350]);
-        assert_eq!(fresh.take(0..1000), Vec::from([100..400; 1]));
-        assert_eq!(fresh.take(0..1000), Vec::from([0..1000; 1]));
-        assert_eq!(fresh.take(5..5), []);
-        assert_eq!(Fresh::whole(0).take(0..0), []);
+        assert_eq!(fresh.take(100..200).into_vec(), []);
+        assert_eq!(fresh.take(300..400).into_vec(), []);
+        assert_eq!(fresh.take(150..350).into_vec(), [150..200, 300..350]);
+        assert_eq!(fresh.take(0..1000).into_vec(), Vec::from([100..400; 1]));
+        assert_eq!(fresh.take(0..1000).into_vec(), Vec::from([0..1000; 1]));
+        assert_eq!(fresh.take(5..5).into_vec(), []);
+        assert_eq!(Fresh::whole(0).take(0..0).into_vec(), []);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use numpush_shm_core::{MemoryRange, Owned, SharedPages, forks};
 
 use allocation::ArenaBufferMut;
 pub(crate) use allocation::{Allocation, Reservation};
+use free::Stale;
 pub(crate) use frozen::freeze;
 pub use options::ArenaOptions;
 pub(crate) use returning::Returning;
@@ -142,7 +143,7 @@ impl Arena {
     }
 
     /// Takes `len` bytes. Those of the ranges returned may hold an earlier value; all others are zero.
-    fn take(&self, len: usize) -> Result<(Allocation, Vec<Range<usize>>), AllocError> {
+    fn take(&self, len: usize) -> Result<(Allocation, Stale), AllocError> {
         let rounded = len
             .max(1)
             .checked_next_multiple_of(ALIGNMENT)

@@ -43,6 +43,9 @@ impl Drop for Returning {
 /// Attempts to take room, again when bytes have come back that were on their way.
 pub(super) fn retry<T, E>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let mut result = attempt();
+    if result.is_ok() {
+        return result;
+    }
     let until = Instant::now() + PATIENCE;
     while result.is_err() {
         let ended = STATE.lock().ended;

@@ -7,7 +7,7 @@ use numpush_message::AllocError;
 use numpush_os::ForkMutex;
 use numpush_shm_core::{SharedPages, forks};
 
-use super::free::{FreeRuns, Fresh};
+use super::free::{FreeRuns, Fresh, Stale};
 use super::growth::Growth;
 use super::options::ArenaOptions;
 
@@ -42,7 +42,7 @@ pub(super) struct Taken {
     pub(super) pages: Arc<SharedPages>,
     pub(super) range: Range<usize>,
     /// What of it may hold bytes of an earlier value. All else is zero.
-    pub(super) stale: Vec<Range<usize>>,
+    pub(super) stale: Stale,
 }
 
 /// What to do for bytes that no chunk has.

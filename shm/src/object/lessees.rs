@@ -9,7 +9,7 @@ use crate::arena::Returning;
 #[derive(Debug, Default)]
 pub(super) struct Lessees {
     count: AtomicUsize,
-    /// Their processes, one entry for each link.
+    /// Their processes, one entry for each link. No child of a fork locks it: the value is its parent's, and so are its links.
     pids: Mutex<Vec<u32>>,
     /// Since the owner has let go of the value, until a client says that it uses it.
     returning: Mutex<Option<Returning>>,

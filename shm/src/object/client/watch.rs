@@ -34,6 +34,7 @@ pub(super) struct Watch {
     forks: u32,
     events: Events,
     last: AtomicU64,
+    /// Not one that a fork waits for: no child locks it, because it makes a watch of its own and lets the parent's slots be.
     tended: Mutex<BTreeMap<u64, Weak<dyn Tended>>>,
     /// True while something may grow old.
     is_ticking: AtomicBool,

@@ -13,6 +13,7 @@ use crate::object::protocol::Reply;
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) events: Events,
+    /// Not one that a fork waits for: a child has another desk or none, and never locks its parent's.
     commands: Mutex<Vec<Command>>,
 }
 
