@@ -1,9 +1,12 @@
-//! What a lock costs when nobody else wants it, beside std's and pthread's, in one run.
+//! What a lock costs when nobody else wants it, and how long a writer waits among many readers; beside std's, parking_lot's
+//! and pthread's, in one run.
 //!
-//! `cargo bench -p numpush-benches --bench lock`. Each figure is the median of 21 rounds of 100,000 pairs of lock and unlock.
-#![expect(unsafe_code, reason = "pthread's locks, to compare with")]
+//! `cargo bench -p numpush-benches --bench lock`. Each figure of the first table is the median of 21 rounds of 100,000 pairs
+//! of lock and unlock. Of the second see [`churn`].
 
-use std::cell::UnsafeCell;
+mod churn;
+mod pthread;
+
 use std::hint::black_box;
 use std::sync::{Mutex, RwLock};
 
@@ -23,22 +26,31 @@ fn main() {
     let attempt = LockOptions::default();
     let mutex = Mutex::new(0);
     let rwlock = RwLock::new(0);
-    let (pthread_mutex, pthread_robust) = (shared_mutex(false), shared_mutex(true));
-    let pthread_rwlock = shared_rwlock();
+    let (parked, parked_rwlock) = (parking_lot::Mutex::new(0), parking_lot::RwLock::new(0));
+    let (pthread_mutex, pthread_robust) = (pthread::Mutex::new(false), pthread::Mutex::new(true));
+    let pthread_rwlock = pthread::RwLock::new();
     let measured: Vec<(&str, f64)> = vec![
         ("std Mutex", nanos(|| drop(black_box(mutex.lock())))),
         ("std RwLock, read", nanos(|| drop(black_box(rwlock.read())))),
         (
+            "parking_lot Mutex",
+            nanos(|| drop(black_box(parked.lock()))),
+        ),
+        (
+            "parking_lot RwLock, read",
+            nanos(|| drop(black_box(parked_rwlock.read()))),
+        ),
+        (
             "pthread mutex between processes",
-            nanos(|| pthread_mutex_pair(&pthread_mutex)),
+            nanos(|| pthread_mutex.pair()),
         ),
         (
             "the same, robust: the baseline of ours",
-            nanos(|| pthread_mutex_pair(&pthread_robust)),
+            nanos(|| pthread_robust.pair()),
         ),
         (
             "pthread rwlock between processes, read",
-            nanos(|| pthread_read_pair(&pthread_rwlock)),
+            nanos(|| pthread_rwlock.read(|| ())),
         ),
         (
             "numpush mutex",
@@ -60,57 +72,10 @@ fn main() {
     for (name, nanos) in measured {
         println!("{name:<40} {nanos:7.1} ns");
     }
+    churn::report();
 }
 
 /// Nanoseconds of one pair of lock and unlock.
 fn nanos(pair: impl FnMut()) -> f64 {
     time(ROUNDS, PAIRS, pair) * 1e9
-}
-
-fn shared_mutex(robust: bool) -> Box<UnsafeCell<libc::pthread_mutex_t>> {
-    let mutex = Box::new(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
-    let mut attributes = std::mem::MaybeUninit::uninit();
-    // SAFETY: room for attributes, which this call initialises.
-    unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) };
-    // SAFETY: initialised above.
-    unsafe {
-        libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED)
-    };
-    if robust {
-        // SAFETY: initialised above.
-        unsafe {
-            libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST)
-        };
-    }
-    // SAFETY: both are initialised, and nobody uses the mutex yet.
-    unsafe { libc::pthread_mutex_init(mutex.get(), attributes.as_ptr()) };
-    mutex
-}
-
-fn shared_rwlock() -> Box<UnsafeCell<libc::pthread_rwlock_t>> {
-    let lock = Box::new(UnsafeCell::new(libc::PTHREAD_RWLOCK_INITIALIZER));
-    let mut attributes = std::mem::MaybeUninit::uninit();
-    // SAFETY: room for attributes, which this call initialises.
-    unsafe { libc::pthread_rwlockattr_init(attributes.as_mut_ptr()) };
-    // SAFETY: initialised above.
-    unsafe {
-        libc::pthread_rwlockattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED)
-    };
-    // SAFETY: both are initialised, and nobody uses the lock yet.
-    unsafe { libc::pthread_rwlock_init(lock.get(), attributes.as_ptr()) };
-    lock
-}
-
-fn pthread_mutex_pair(mutex: &UnsafeCell<libc::pthread_mutex_t>) {
-    // SAFETY: an initialised mutex in a box.
-    unsafe { libc::pthread_mutex_lock(mutex.get()) };
-    // SAFETY: as above, and locked.
-    unsafe { libc::pthread_mutex_unlock(mutex.get()) };
-}
-
-fn pthread_read_pair(lock: &UnsafeCell<libc::pthread_rwlock_t>) {
-    // SAFETY: an initialised lock in a box.
-    unsafe { libc::pthread_rwlock_rdlock(lock.get()) };
-    // SAFETY: as above, and locked.
-    unsafe { libc::pthread_rwlock_unlock(lock.get()) };
 }
