@@ -96,6 +96,18 @@ pub enum Error {
         range: Range<usize>,
         len: usize,
     },
+    /// More rows than a growable array was made for.
+    #[error("no room for {rows} rows in an array that was made for {capacity}")]
+    Capacity { rows: usize, capacity: usize },
+    /// Rows of another shape than those of the array.
+    #[error("rows of shape {found:?} cannot be added to rows of shape {wanted:?}")]
+    Rows {
+        found: Vec<usize>,
+        wanted: Vec<usize>,
+    },
+    /// The elements lie in memory in an order that does not allow it.
+    #[error("an axis of the array runs backwards in memory")]
+    Order,
     /// A value that cannot be divided as was asked.
     #[error("cannot divide axis {axis} of an array of shape {shape:?} into {parts} parts: {why}")]
     Division {

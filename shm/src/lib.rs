@@ -52,7 +52,9 @@ mod sync;
 mod value;
 
 pub use arena::{Arena, ArenaOptions, ArenaUsage};
-pub use array::{DoubleBufferedArray, SharedArray, SharedDynArray};
+pub use array::{
+    DoubleBufferedArray, GrowableArray, SharedArray, SharedDynArray, SharedSlice, SliceHandle,
+};
 pub use bool8::Bool8;
 pub use error::{ConvertError, Error};
 pub use frame::{

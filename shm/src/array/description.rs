@@ -44,6 +44,12 @@ pub(crate) struct DoubleBuffered<T, D> {
     pub(super) pair: Arc<MemoryRange<Double>>,
 }
 
+/// An array with room for more rows than it has: first the elements, then the number of rows.
+pub(crate) struct Growable<T, D> {
+    /// Of all the rows that there is room for.
+    pub(super) array: TypedArray<T, D>,
+}
+
 const ARRAY: &str = "an array";
 const DOUBLE_BUFFERED: &str = "a double-buffered array";
 
@@ -242,6 +248,42 @@ impl<T: Element + Pod, D: Dimension> Describe for DoubleBuffered<T, D> {
 
     fn summary(sent: &ArrayDescription) -> String {
         format!("double-buffered {}", summary(sent))
+    }
+}
+
+impl<T: Element, D: Dimension> Growable<T, D> {
+    pub(super) fn new(capacity: &[usize]) -> Result<Self, Error> {
+        if capacity.is_empty() {
+            let shape = Vec::new();
+            return Err(Error::Axes { shape, wanted: 1 });
+        }
+        let array = TypedArray::new(capacity)?;
+        Ok(Self { array })
+    }
+}
+
+impl<T: Element + Pod, D: Dimension> Describe for Growable<T, D> {
+    const KIND: &'static str = "a growable array";
+    type Sent = ArrayDescription;
+
+    fn sent(&self) -> &ArrayDescription {
+        &self.array.sent
+    }
+
+    fn receive(sent: ArrayDescription, spans: &Spans) -> Result<Self, Error> {
+        let item = sent.dtype()?.size();
+        sent.check(item, 1, spans.len_of(0).unwrap_or(0))?;
+        let is_plain = sent.strides.is_none() && !sent.shape.is_empty();
+        if !is_plain || spans.len_of(1) != Some(size_of::<u64>()) || spans.locks().len() != 1 {
+            return Err(malformed("a growable array that does not fit its bytes"));
+        }
+        spans.check_alignment(0, align_of::<T>())?;
+        let array = TypedArray::from_sent(sent)?;
+        Ok(Self { array })
+    }
+
+    fn summary(sent: &ArrayDescription) -> String {
+        format!("growable {}", summary(sent))
     }
 }
 

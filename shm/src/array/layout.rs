@@ -50,6 +50,25 @@ impl<D: Dimension> Layout<D> {
         })
     }
 
+    /// Elements from one to the next along each axis; `None` if an axis runs backwards.
+    pub(crate) fn steps(&self) -> Option<Vec<usize>> {
+        if !self.inverted.is_empty() {
+            return None;
+        }
+        if let Some(steps) = &self.steps {
+            return Some(steps.slice().into());
+        }
+        let mut step = 1;
+        let mut next = |&len: &usize| {
+            let this = step;
+            step *= len.max(1);
+            this
+        };
+        let mut steps: Vec<usize> = self.shape.slice().iter().rev().map(&mut next).collect();
+        steps.reverse();
+        Some(steps)
+    }
+
     pub(crate) fn is_c_order(&self) -> bool {
         self.steps.is_none()
     }
@@ -122,14 +141,14 @@ pub(crate) fn view_c_order<'x, T, D: Dimension>(
     ArrayViewMut::from_shape(shape.clone(), elements).unwrap_or_else(|error| fail(&error))
 }
 
-fn dimension<D: Dimension>(lens: &[usize]) -> D {
+pub(super) fn dimension<D: Dimension>(lens: &[usize]) -> D {
     let mut dimension = D::zeros(lens.len());
     dimension.slice_mut().copy_from_slice(lens);
     dimension
 }
 
 /// The bytes were counted from the shape when the value was made, and its offer was checked when it was opened.
-fn fail(error: &ndarray::ShapeError) -> ! {
+pub(super) fn fail(error: &ndarray::ShapeError) -> ! {
     panic!("a shared array's shape does not fit its bytes: {error}")
 }
 

@@ -3,16 +3,22 @@
 mod description;
 mod double_buffered;
 mod dyn_array;
+mod growable;
 mod layout;
 mod locks;
 mod make;
 mod message;
 mod parts;
+mod place;
 mod shared_array;
+mod slice;
 
 pub use double_buffered::DoubleBufferedArray;
 pub use dyn_array::SharedDynArray;
+pub use growable::GrowableArray;
+pub use place::SliceHandle;
 pub use shared_array::SharedArray;
+pub use slice::SharedSlice;
 
 #[cfg(test)]
 mod tests;
