@@ -101,6 +101,7 @@ impl SharedMutex {
     ///
     /// # Errors
     /// [`LockError::WouldDeadlock`] if this thread holds it already; [`LockError::TooMany`].
+    #[inline]
     pub fn lock(&self) -> Result<SharedMutexGuard<'_>, LockError> {
         self.lock_with(LockOptions::default())
     }
@@ -109,6 +110,7 @@ impl SharedMutex {
     ///
     /// # Errors
     /// As [`Self::lock`]; [`LockError::Timeout`] names the holder, at once.
+    #[inline]
     pub fn try_lock(&self) -> Result<SharedMutexGuard<'_>, LockError> {
         self.lock_with(LockOptions::no_wait())
     }
@@ -117,6 +119,7 @@ impl SharedMutex {
     ///
     /// # Errors
     /// As [`Self::lock`]; [`LockError::Timeout`] names the holder.
+    #[inline]
     pub fn lock_with(&self, options: LockOptions) -> Result<SharedMutexGuard<'_>, LockError> {
         Ok(SharedMutexGuard {
             held: self.object.spans().lock().mutex(options)?,
