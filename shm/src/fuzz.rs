@@ -8,9 +8,9 @@ use numpush_message::Element;
 
 use crate::object::{conversation, find_value, hear, offer_of, open_offer, with_values};
 use crate::{
-    Arena, BarrierMember, DoubleBufferedArray, Error, Handle, LockOptions, SharedArray,
-    SharedAtomicArray, SharedBarrier, SharedCondition, SharedDynArray, SharedFrame, SharedGraph,
-    SharedMutex, SharedValue,
+    Arena, BarrierMember, DoubleBufferedArray, Error, GraphIndex, GraphWeight, Handle, LockOptions,
+    SharedArray, SharedAtomicArray, SharedBarrier, SharedCondition, SharedDynArray, SharedFrame,
+    SharedGraph, SharedMutex, SharedValue,
 };
 
 /// Opens an offer as an owner sends it, and reads and writes what it is of as every kind of value.
@@ -25,7 +25,9 @@ pub fn open_and_use(offer: &[u8]) -> Result<(), Error> {
         use_as_array::<i32>(&handle);
         use_as_array::<f64>(&handle);
         use_as_frame(&handle);
-        use_as_graph(&handle);
+        use_as_graph::<u64, f64>(&handle);
+        use_as_graph::<u32, f32>(&handle);
+        use_as_graph::<u32, ()>(&handle);
         if let Ok(array) = SharedDynArray::open(&handle) {
             if let Ok(held) = array.read() {
                 let _ = array.array(&held);
@@ -60,7 +62,7 @@ pub fn seeds() -> Result<Vec<Seed>, Error> {
     let rows = SharedArray::<u16, Ix1>::zeros(&arena, 9)?;
     let rows = rows.with_row_locks(4).map_err(Error::from)?;
     let both = DoubleBufferedArray::<i32, Ix1>::zeros(&arena, 5)?;
-    let mut graph = SharedGraph::from_edges(&arena, 3, &[(0, 1, 1.0), (2, 0, 3.0)])?;
+    let mut graph: SharedGraph = SharedGraph::from_edges(&arena, 3, &[(0, 1, 1.0), (2, 0, 3.0)])?;
     graph.add_node_column(&arena, "rank", &[0_u16; 3])?;
     let mutex = SharedMutex::new()?;
     let atomics = SharedAtomicArray::<u64>::zeros(&arena, 3)?;
@@ -183,8 +185,8 @@ fn use_as_meeting(handle: &Handle) {
     let _ = SharedCondition::open(handle).map(|condition| condition.notify_all());
 }
 
-fn use_as_graph(handle: &Handle) {
-    let Ok(graph) = SharedGraph::open(handle) else {
+fn use_as_graph<I: GraphIndex, W: GraphWeight>(handle: &Handle) {
+    let Ok(graph) = SharedGraph::<I, W>::open(handle) else {
         return;
     };
     if let Ok(held) = graph.read() {
@@ -194,7 +196,7 @@ fn use_as_graph(handle: &Handle) {
         let _ = held.node_column::<u16>("rank").map(<[u16]>::len);
     }
     if let Ok(mut held) = graph.write() {
-        held.weights().fill(0.0);
+        held.weights().reverse();
         let _ = held.node_column::<u16>("rank").map(|values| values.fill(1));
     }
 }

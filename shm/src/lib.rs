@@ -61,7 +61,9 @@ pub use frame::{
     Bitmap, BitmapMut, BoolColumnMut, ColumnMut, FramePartGuard, FrameReadGuard, FrameWriteGuard,
     SharedFrame, StringColumn,
 };
-pub use graph::{GraphReadGuard, GraphWriteGuard, SharedGraph};
+pub use graph::{
+    GraphIndex, GraphReadGuard, GraphWeight, GraphWriteGuard, SharedDynGraph, SharedGraph,
+};
 pub use machine::{MachineMemory, MachineVersions, MemoryGroup, machine_memory, machine_versions};
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use named::reap;
@@ -87,5 +89,5 @@ pub use value::SharedValue;
 /// The graph as petgraph's algorithms see it.
 #[cfg(feature = "petgraph")]
 pub mod graph_view {
-    pub use crate::graph::view::{AllEdges, Edge, Edges, GraphView, Neighbors};
+    pub use crate::graph::view::{AllEdges, Edge, Edges, GraphView, Neighbors, VisitedNodes};
 }

@@ -3,7 +3,7 @@ use numpush_message::{Body, Message};
 use crate::array::SharedDynArray;
 use crate::error::{ConvertError, Error};
 use crate::frame::SharedFrame;
-use crate::graph::SharedGraph;
+use crate::graph::SharedDynGraph;
 use crate::mutex::SharedMutex;
 use crate::object::{Handle, open_any};
 use crate::sync::{SharedBarrier, SharedCondition, SharedDynAtomicArray};
@@ -17,7 +17,7 @@ pub enum SharedValue {
     /// A dataframe.
     Frame(SharedFrame),
     /// A graph.
-    Graph(SharedGraph),
+    Graph(SharedDynGraph),
     /// A mutex.
     Mutex(SharedMutex),
     /// An atomic array, or a counter.
@@ -38,7 +38,7 @@ impl SharedValue {
         match raw.kind() {
             SharedDynArray::KIND => SharedDynArray::from_raw(raw).map(Self::Array),
             SharedFrame::KIND => SharedFrame::from_raw(raw).map(Self::Frame),
-            SharedGraph::KIND => SharedGraph::from_raw(raw).map(Self::Graph),
+            SharedDynGraph::KIND => SharedDynGraph::from_raw(raw).map(Self::Graph),
             SharedMutex::KIND => SharedMutex::from_raw(raw).map(Self::Mutex),
             SharedDynAtomicArray::KIND => SharedDynAtomicArray::from_raw(raw).map(Self::Atomics),
             SharedBarrier::KIND => SharedBarrier::from_raw(raw).map(Self::Barrier),

@@ -239,7 +239,7 @@ fn every_value_is_tried_without_a_wait() {
     assert!(names_this_process(&refused), "{refused:?}");
     assert_eq!((committed, double.try_commit(|_| ()).unwrap()), (1, 2));
 
-    let graph = SharedGraph::from_edges(&arena, 2, &[(0, 1, 1.0)]).unwrap();
+    let graph: SharedGraph = SharedGraph::from_edges(&arena, 2, &[(0, 1, 1.0)]).unwrap();
     let held = graph.try_read().unwrap();
     let refused = elsewhere(|| graph.try_write().map(drop).unwrap_err());
     drop(held);

@@ -1,10 +1,14 @@
 //! What the bytes of a graph mean.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use numpush_message::{Dtype, Element};
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::DtypeText;
 use crate::error::Error;
+use crate::graph::element::{GraphIndex, GraphWeight};
 use crate::object::{Describe, Spans};
 
 /// The span where the edges of each node begin.
@@ -19,7 +23,16 @@ pub(super) const WEIGHTS: usize = 2;
 pub(crate) struct GraphDescription {
     pub(super) nodes: usize,
     pub(super) edges: usize,
+    index: DtypeText,
+    /// `None` for edges without weights.
+    weight: Option<DtypeText>,
     columns: Vec<ColumnDescription>,
+}
+
+/// The description of a graph with numbers `I` and weights `W`.
+pub(crate) struct TypedGraph<I, W> {
+    pub(super) sent: GraphDescription,
+    elements: PhantomData<fn() -> (I, W)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,12 +51,39 @@ pub(super) enum Of {
 }
 
 impl GraphDescription {
-    pub(super) fn new(nodes: usize, edges: usize) -> Self {
+    fn new<I: GraphIndex, W: GraphWeight>(nodes: usize, edges: usize) -> Self {
+        let text = |scalar| DtypeText::from(&Dtype::Scalar(scalar));
         Self {
             nodes,
             edges,
+            index: text(I::SCALAR),
+            weight: W::SCALAR.map(text),
             columns: Vec::new(),
         }
+    }
+
+    /// The element types, for errors and reports.
+    fn elements(&self) -> String {
+        let name = |text: &DtypeText| text.parse().map(|dtype| dtype.to_string());
+        let index = name(&self.index).unwrap_or_default();
+        match self.weight.as_ref().and_then(name) {
+            Some(weight) => format!("{index} indices and {weight} weights"),
+            None => format!("{index} indices and no weights"),
+        }
+    }
+
+    /// The description with `edges` other edges, without the columns of the edges before. Also returns the spans of the
+    /// columns that stay, which follow those of the three arrays now.
+    pub(super) fn with_edges(&self, edges: usize) -> (Self, Vec<usize>) {
+        let mut with = self.clone();
+        with.edges = edges;
+        with.columns.retain(|column| column.of == Of::Node);
+        let mut stay = Vec::new();
+        for column in &mut with.columns {
+            stay.push(column.span);
+            column.span = WEIGHTS + stay.len();
+        }
+        (with, stay)
     }
 
     /// The description with one more column of `len` values of `T`, in span `span`.
@@ -97,14 +137,15 @@ impl GraphDescription {
     }
 
     fn fits(&self, spans: &Spans) -> bool {
-        let words = |count: usize| count.checked_mul(8);
+        let size = |text: &DtypeText| text.parse().map_or(0, |dtype| dtype.size());
+        let index = |count: usize| count.checked_mul(size(&self.index));
+        let weight = self.weight.as_ref().map_or(0, size);
         let column = |column: &ColumnDescription| {
-            let item = column.dtype.parse().map_or(0, |dtype| dtype.size());
-            spans.len_of(column.span) == self.count(column.of).checked_mul(item)
+            spans.len_of(column.span) == self.count(column.of).checked_mul(size(&column.dtype))
         };
-        spans.len_of(INDPTR) == words(self.nodes.saturating_add(1))
-            && spans.len_of(INDICES) == words(self.edges)
-            && spans.len_of(WEIGHTS) == words(self.edges)
+        spans.len_of(INDPTR) == index(self.nodes.saturating_add(1))
+            && spans.len_of(INDICES) == index(self.edges)
+            && spans.len_of(WEIGHTS) == self.edges.checked_mul(weight)
             && self.columns.iter().all(column)
     }
 }
@@ -135,17 +176,69 @@ impl Describe for GraphDescription {
         if spans.locks().len() != 1 {
             return Err(malformed("a graph under several locks"));
         }
-        for span in [INDPTR, INDICES, WEIGHTS] {
-            spans.check_alignment(span, align_of::<u64>())?;
+        let alignment = |text: &DtypeText| text.parse().map_or(1, |dtype| dtype.size().min(8));
+        for span in [INDPTR, INDICES] {
+            spans.check_alignment(span, alignment(&sent.index))?;
+        }
+        if let Some(weight) = &sent.weight {
+            spans.check_alignment(WEIGHTS, alignment(weight))?;
         }
         for column in &sent.columns {
-            let item = column.dtype.parse().map_or(1, |dtype| dtype.size());
-            spans.check_alignment(column.span, item.min(align_of::<u64>()))?;
+            spans.check_alignment(column.span, alignment(&column.dtype))?;
         }
         Ok(sent)
     }
 
     fn summary(sent: &Self) -> String {
-        format!("graph {} nodes, {} edges", sent.nodes, sent.edges)
+        let Self { nodes, edges, .. } = sent;
+        format!("graph {nodes} nodes, {edges} edges, {}", sent.elements())
+    }
+}
+
+impl<I: GraphIndex, W: GraphWeight> TypedGraph<I, W> {
+    pub(super) fn new(nodes: usize, edges: usize) -> Self {
+        Self::with(GraphDescription::new::<I, W>(nodes, edges))
+    }
+
+    /// The same graph, described otherwise.
+    pub(super) fn with(sent: GraphDescription) -> Self {
+        Self {
+            sent,
+            elements: PhantomData,
+        }
+    }
+
+    pub(super) fn from_sent(sent: GraphDescription) -> Result<Self, Error> {
+        let wanted = GraphDescription::new::<I, W>(0, 0).elements();
+        let found = sent.elements();
+        if found != wanted {
+            let name = |elements| format!("a graph of {elements}").into();
+            let (found, wanted) = (name(found), name(wanted));
+            return Err(Error::Kind { found, wanted });
+        }
+        Ok(Self::with(sent))
+    }
+}
+
+impl<I: GraphIndex, W: GraphWeight> Describe for TypedGraph<I, W> {
+    const KIND: &'static str = GraphDescription::KIND;
+    type Sent = GraphDescription;
+
+    fn sent(&self) -> &GraphDescription {
+        &self.sent
+    }
+
+    fn receive(sent: GraphDescription, spans: &Spans) -> Result<Self, Error> {
+        GraphDescription::receive(sent, spans).and_then(Self::from_sent)
+    }
+
+    fn summary(sent: &GraphDescription) -> String {
+        GraphDescription::summary(sent)
+    }
+}
+
+impl<I, W> fmt::Debug for TypedGraph<I, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sent.fmt(f)
     }
 }

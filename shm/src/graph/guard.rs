@@ -1,41 +1,47 @@
+use std::marker::PhantomData;
+
 use bytemuck::Pod;
 use numpush_message::Element;
 use numpush_shm_core::{LockError, LockOptions, Poison, ReadHold, WriteHold};
 
 use crate::elements::{elements, elements_mut};
 use crate::error::Error;
-use crate::graph::description::{GraphDescription, INDICES, INDPTR, Of, WEIGHTS};
+use crate::graph::description::{GraphDescription, INDICES, INDPTR, Of, TypedGraph, WEIGHTS};
+use crate::graph::element::{GraphIndex, GraphWeight};
 use crate::object::{Object, Spans};
 
 /// A graph while its lock is held for reading.
 #[derive(Debug)]
 #[must_use = "dropped at once, it unlocks at once"]
-pub struct GraphReadGuard<'a> {
+pub struct GraphReadGuard<'a, I = u64, W = f64> {
     spans: &'a Spans,
     description: &'a GraphDescription,
     held: ReadHold,
+    elements: PhantomData<fn() -> (I, W)>,
 }
 
 /// Weights and attributes of a graph while its lock is held for writing.
 #[derive(Debug)]
 #[must_use = "dropped at once, it unlocks at once"]
-pub struct GraphWriteGuard<'a> {
+pub struct GraphWriteGuard<'a, I = u64, W = f64> {
     spans: &'a Spans,
     description: &'a GraphDescription,
     held: WriteHold,
+    elements: PhantomData<fn() -> (I, W)>,
 }
 
-impl<'a> GraphReadGuard<'a> {
+impl<'a, I: GraphIndex, W: GraphWeight> GraphReadGuard<'a, I, W> {
     pub(super) fn new(
-        object: &'a Object<GraphDescription>,
+        object: &'a Object<TypedGraph<I, W>>,
         options: LockOptions,
     ) -> Result<Self, LockError> {
         let spans = object.spans();
         let held = spans.read(options)?;
         Ok(Self {
             spans,
-            description: object.description(),
+            description: &object.description().sent,
             held,
+            elements: PhantomData,
         })
     }
 
@@ -49,33 +55,30 @@ impl<'a> GraphReadGuard<'a> {
     }
 
     /// Where the edges of each node begin, and after the last node where its edges end.
-    pub fn indptr(&self) -> &[u64] {
+    pub fn indptr(&self) -> &[I] {
         self.elements(INDPTR)
     }
 
     /// Where each edge goes.
-    pub fn indices(&self) -> &[u64] {
+    pub fn indices(&self) -> &[I] {
         self.elements(INDICES)
     }
 
     /// The weight of each edge.
-    pub fn weights(&self) -> &[f64] {
-        self.elements(WEIGHTS)
+    pub fn weights(&self) -> &[W] {
+        let bytes = self.spans.locked()[WEIGHTS].bytes(&self.held);
+        W::of_bytes(bytes, self.description.edges)
     }
 
     /// The edges that leave `node`: where they go, their weight, and their number. None for a node that does not exist.
-    pub fn edges_of(&self, node: usize) -> impl Iterator<Item = (usize, f64, usize)> {
-        let at = |node: usize| {
-            self.indptr()
-                .get(node)
-                .and_then(|&at| usize::try_from(at).ok())
-        };
+    pub fn edges_of(&self, node: usize) -> impl Iterator<Item = (usize, W, usize)> {
+        let at = |node: usize| self.indptr().get(node).map(|&at| at.to_usize());
         let edges = at(node)
             .zip(at(node + 1))
             .map_or(0..0, |(start, end)| start..end);
         let (indices, weights) = (self.indices(), self.weights());
         edges.filter_map(|edge| {
-            let to = usize::try_from(*indices.get(edge)?).ok()?;
+            let to = indices.get(edge)?.to_usize();
             Some((to, *weights.get(edge)?, edge))
         })
     }
@@ -97,17 +100,18 @@ impl<'a> GraphReadGuard<'a> {
     }
 }
 
-impl<'a> GraphWriteGuard<'a> {
+impl<'a, I: GraphIndex, W: GraphWeight> GraphWriteGuard<'a, I, W> {
     pub(super) fn new(
-        object: &'a Object<GraphDescription>,
+        object: &'a Object<TypedGraph<I, W>>,
         options: LockOptions,
     ) -> Result<Self, LockError> {
         let spans = object.spans();
         let held = spans.write(options)?;
         Ok(Self {
             spans,
-            description: object.description(),
+            description: &object.description().sent,
             held,
+            elements: PhantomData,
         })
     }
 
@@ -116,8 +120,9 @@ impl<'a> GraphWriteGuard<'a> {
     }
 
     /// The weight of each edge.
-    pub fn weights(&mut self) -> &mut [f64] {
-        self.elements(WEIGHTS)
+    pub fn weights(&mut self) -> &mut [W] {
+        let bytes = self.spans.locked()[WEIGHTS].bytes_mut(&mut self.held);
+        W::of_bytes_mut(bytes, self.description.edges)
     }
 
     /// An attribute of all nodes.

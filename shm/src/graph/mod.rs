@@ -1,11 +1,15 @@
 //! Sparse graphs in shared memory.
 
 mod description;
+mod dyn_graph;
+mod element;
 mod guard;
 mod shared_graph;
 #[cfg(feature = "petgraph")]
 pub(crate) mod view;
 
+pub use dyn_graph::SharedDynGraph;
+pub use element::{GraphIndex, GraphWeight};
 pub use guard::{GraphReadGuard, GraphWriteGuard};
 pub use shared_graph::SharedGraph;
 

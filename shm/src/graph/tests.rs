@@ -1,6 +1,7 @@
 use crate::arena::Arena;
 use crate::error::Error;
-use crate::graph::SharedGraph;
+use crate::graph::{SharedDynGraph, SharedGraph};
+use crate::value::SharedValue;
 
 fn graph() -> (Arena, SharedGraph) {
     let arena = Arena::new(1 << 20);
@@ -69,7 +70,7 @@ fn arrays_that_are_no_graph_are_refused() {
             "{indptr:?} {indices:?}"
         );
     }
-    assert!(SharedGraph::from_edges(&arena, 2, &[(2, 0, 1.0)]).is_err());
+    assert!(SharedGraph::<u64>::from_edges(&arena, 2, &[(2, 0, 1.0)]).is_err());
 }
 
 #[cfg(feature = "petgraph")]
@@ -82,4 +83,116 @@ fn petgraph_walks_it_where_it_lies() {
     assert!(petgraph::algo::is_cyclic_directed(guard.view()));
     let components = petgraph::algo::tarjan_scc(guard.view());
     assert_eq!(components.len(), 1);
+}
+
+#[test]
+fn a_graph_has_the_numbers_and_weights_it_is_asked_for() {
+    let arena = Arena::new(1 << 20);
+    let edges = [(2_u32, 0, 5.0_f32), (0, 1, 1.0), (0, 2, 4.0)];
+    let small = SharedGraph::from_edges(&arena, 3, &edges).unwrap();
+    let guard = small.read().unwrap();
+    assert_eq!(
+        (guard.indptr(), guard.indices()),
+        (&[0, 2, 2, 3][..], &[1, 2, 0][..])
+    );
+    assert_eq!(guard.weights(), [1.0_f32, 4.0, 5.0]);
+    assert_eq!(small.byte_len(), 4 * 4 + 3 * 4 + 3 * 4);
+    let bare = SharedGraph::<u32, ()>::from_csr(&arena, &[0, 2, 2, 3], &[1, 2, 0], &[]).unwrap();
+    assert_eq!(bare.byte_len(), 4 * 4 + 3 * 4);
+    assert_eq!(bare.read().unwrap().edges_of(0).count(), 2);
+    assert_eq!(bare.read().unwrap().weights().len(), 3);
+    assert_eq!(bare.write().unwrap().weights().len(), 3);
+}
+
+#[test]
+fn a_graph_of_other_numbers_is_refused() {
+    let (_arena, graph) = graph();
+    let handle = graph.handle().unwrap();
+    let refused = SharedGraph::<u32, ()>::open(&handle).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the handle is of a graph of <u8 indices and <f8 weights, not of a graph of <u4 indices and no weights"
+    );
+    let any = SharedDynGraph::open(&handle).unwrap();
+    assert_eq!((any.nodes(), any.edges()), (3, 4));
+    assert!(any.clone().typed::<u64, f32>().is_err());
+    assert_eq!(
+        any.typed::<u64, f64>()
+            .unwrap()
+            .read()
+            .unwrap()
+            .weights()
+            .len(),
+        4
+    );
+    assert!(matches!(
+        SharedValue::open(&handle).unwrap(),
+        SharedValue::Graph(_)
+    ));
+}
+
+#[test]
+fn more_edges_than_the_numbers_count_are_refused() {
+    let arena = Arena::new(1 << 20);
+    let far = SharedGraph::<u32, ()>::from_edges(&arena, 2, &[(0, u32::MAX, ())]);
+    assert!(matches!(far, Err(Error::Graph { .. })));
+    let far = SharedGraph::<u64, ()>::from_edges(&arena, 2, &[(u64::MAX, 0, ())]);
+    assert!(matches!(far, Err(Error::Graph { .. })));
+}
+
+#[test]
+fn edges_are_replaced_and_columns_of_nodes_stay() {
+    let (arena, mut graph) = graph();
+    graph.add_edge_column(&arena, "kind", &[1_u8; 4]).unwrap();
+    graph
+        .add_node_column(&arena, "rank", &[0.5_f64; 3])
+        .unwrap();
+    let before = graph.clone();
+    graph
+        .replace_edges(&arena, &[0, 0, 1, 2], &[2, 0], &[7.0, 8.0])
+        .unwrap();
+    assert_eq!((graph.nodes(), graph.edges()), (3, 2));
+    let opened = SharedGraph::<u64, f64>::open(&graph.handle().unwrap()).unwrap();
+    opened.write().unwrap().node_column::<f64>("rank").unwrap()[1] = 9.0;
+    let held = graph.read().unwrap();
+    assert_eq!(
+        held.edges_of(1)
+            .map(|(to, weight, _)| (to, weight))
+            .collect::<Vec<_>>(),
+        [(2, 7.0)]
+    );
+    assert_eq!(held.node_column::<f64>("rank").unwrap(), [0.5, 9.0, 0.5]);
+    assert!(held.edge_column::<u8>("kind").is_err());
+    drop(held);
+    let held = before.read().unwrap();
+    assert_eq!(
+        (
+            held.weights().len(),
+            held.node_column::<f64>("rank").unwrap()[1]
+        ),
+        (4, 9.0)
+    );
+    drop(held);
+    assert!(graph.replace_edges(&arena, &[0, 0], &[], &[]).is_err());
+    graph.add_edge_column(&arena, "kind", &[1_u8; 2]).unwrap();
+    let used = arena.usage().used;
+    drop(before);
+    assert!(arena.usage().used < used, "the edges before are free");
+}
+
+#[cfg(feature = "petgraph")]
+#[test]
+fn a_node_that_does_not_exist_is_never_visited() {
+    use petgraph::visit::{VisitMap, Visitable};
+    let (_arena, graph) = graph();
+    let guard = graph.read().unwrap();
+    let mut map = guard.view().visit_map();
+    assert!(map.visit(2) && !map.visit(2) && map.is_visited(&2));
+    assert!(map.unvisit(2) && map.visit(2));
+    assert!(!map.visit(usize::MAX) && map.is_visited(&usize::MAX));
+    let order: Vec<usize> = {
+        let mut search = petgraph::visit::Bfs::new(guard.view(), 0);
+        std::iter::from_fn(|| search.next(guard.view())).collect()
+    };
+    assert_eq!(order, [0, 1, 2]);
 }
