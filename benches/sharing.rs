@@ -27,7 +27,7 @@ fn touch(array: SharedArray<u64, Ix1>) -> usize {
 }
 
 fn touch_part(part: Part<SharedArray<u64, Ix1>>, _: ()) -> usize {
-    part.range().len()
+    part.range(Axis(0)).len()
 }
 
 fn scale(mut part: Part<SharedArray<f64, Ix1>>, factor: f64) {
@@ -233,7 +233,7 @@ fn calls() {
     row("Pool::apply with an array of 64 bytes", us(with_array));
     let with_part = time(21, 2000, || {
         let parts = array.partition(Axis(0), 1).unwrap();
-        assert_eq!(pool.map(touch_part, parts, &()).unwrap(), [8])
+        assert_eq!(pool.map(touch_part, &parts, &()).unwrap(), [8])
     });
     let divided = time(21, 2000, || drop(array.partition(Axis(0), 1).unwrap()));
     row(
@@ -374,7 +374,7 @@ fn scaling() {
             drop(
                 pool.map(
                     scale,
-                    array.partition(Axis(0), workers).unwrap(),
+                    &array.partition(Axis(0), workers).unwrap(),
                     &1.0000001,
                 )
                 .unwrap(),

@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         arena.usage().used
     );
     let rows: Result<Vec<usize>, numpush::shm::Error> = pool
-        .map(to_kilometres, shared.partition(2)?, &1.609344)?
+        .map(to_kilometres, &shared.partition(2)?, &1.609344)?
         .into_iter()
         .collect();
     println!("scaled:    {:?} rows by {} workers", rows?, pool.size());

@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Parts are at most as many as there are runs of 512 rows.
     let parts = shared.partition(workers)?;
     let changed: Result<Vec<usize>, numpush::shm::Error> = pool
-        .starmap(gain, parts.into_iter().map(|part| (part,)))?
+        .starmap(gain, parts.iter().map(|part| (part,)))?
         .into_iter()
         .collect();
     println!(

@@ -116,6 +116,13 @@ pub enum Error {
         shape: Vec<usize>,
         why: &'static str,
     },
+    /// An array that cannot be divided into these blocks.
+    #[error("cannot divide an array of shape {shape:?} into {blocks:?} blocks: {why}")]
+    Blocks {
+        blocks: Vec<usize>,
+        shape: Vec<usize>,
+        why: &'static str,
+    },
     /// Only the process that made the value can do this.
     #[error("only the process that made the value can {what}")]
     NotOwner { what: &'static str },

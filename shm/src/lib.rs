@@ -18,7 +18,7 @@
 //! // First in `main`: a worker is the same program, and works here until its pool ends.
 //! Tasks::new().with(set).serve();
 //! let shared = SharedArray::<f64, Ix1>::zeros(&Arena::shared(), 1 << 20)?;
-//! Pool::new(2)?.map(set, shared.partition(Axis(0), 4)?, &2.0)?;
+//! Pool::new(2)?.map(set, &shared.partition(Axis(0), 4)?, &2.0)?;
 //! assert!(shared.read()?.iter().all(|&value| value == 2.0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -54,6 +54,7 @@ mod value;
 pub use arena::{Arena, ArenaOptions, ArenaUsage};
 pub use array::{
     DoubleBufferedArray, GrowableArray, SharedArray, SharedDynArray, SharedSlice, SliceHandle,
+    StepGuard,
 };
 pub use bool8::Bool8;
 pub use error::{ConvertError, Error};
@@ -73,8 +74,8 @@ pub use numpush_shm_core::{
     PoisonCause, ReadGuard, SharedCell, WriteGuard, set_lock_threads,
 };
 pub use object::{
-    Handle, LeaseOptions, LockReport, ObjectReport, OwnerReport, Part, Partition, list_owners,
-    set_lease_options,
+    Handle, LeaseOptions, LockReport, ObjectReport, OwnerReport, Part, Partition, Parts,
+    list_owners, set_lease_options,
 };
 pub use pool::{
     HeldLock, LockPurpose, Pool, PoolError, PoolOptions, Task, TaskError, TaskFunction,

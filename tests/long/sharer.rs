@@ -126,7 +126,7 @@ fn share(arena: &Arena, name: &str) -> Outcome {
         let parts = array.partition(Axis(0), 2);
         match parts {
             Ok(parts) => {
-                for result in pool.map_each(set, parts, &(round + 2)) {
+                for result in pool.map_each(set, &parts, &(round + 2)) {
                     result??;
                 }
             }

@@ -38,7 +38,7 @@ fn work() {
     committed.commit(|next| next.fill(2.0)).unwrap();
     let options = PoolOptions::new().arguments(["--exact", "work", "--nocapture"]);
     let pool = Pool::with_options(2, options.clone()).unwrap();
-    pool.map(scale, shared.partition(Axis(0), 4).unwrap(), &3.0)
+    pool.map(scale, &shared.partition(Axis(0), 4).unwrap(), &3.0)
         .unwrap();
     assert_eq!(shared.read().unwrap()[(1 << 20) - 1], 3.0);
     drop(pool);

@@ -36,7 +36,7 @@ fn die(array: SharedArray<f64, Ix2>, value: f64) {
 }
 
 fn die_in_part(mut part: Part<SharedArray<f64, Ix2>>, victim: usize) {
-    let first = part.range().start;
+    let first = part.range(Axis(0)).start;
     let mut held = part.write().unwrap();
     held.fill(1.0);
     if first == victim {
@@ -132,7 +132,7 @@ fn parts_are_written_by_workers_at_the_same_time() {
     )
     .unwrap();
     for (axis, parts) in [(0, 8), (1, 3)] {
-        pool.map(scale, shared.partition(Axis(axis), parts).unwrap(), &2.0)
+        pool.map(scale, &shared.partition(Axis(axis), parts).unwrap(), &2.0)
             .unwrap();
     }
     assert!(shared.read().unwrap().iter().all(|&value| value == 4.0));
@@ -210,7 +210,7 @@ fn a_worker_that_dies_is_replaced_and_its_lock_reported() {
 fn a_worker_that_dies_in_its_part_poisons_that_part() {
     let pool = pool(2);
     let shared = SharedArray::<f64, Ix2>::zeros(&Arena::new(1 << 24), (8, 2)).unwrap();
-    let results = pool.map_each(die_in_part, shared.partition(Axis(0), 4).unwrap(), &4);
+    let results = pool.map_each(die_in_part, &shared.partition(Axis(0), 4).unwrap(), &4);
     let died: Vec<bool> = results.iter().map(Result::is_err).collect();
     assert_eq!(died, [false, false, true, false], "the others go on");
     let Err(LockError::Poisoned(poison)) = shared.read() else {

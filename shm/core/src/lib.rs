@@ -10,6 +10,7 @@
     reason = "mutexes and memory between processes: the crates above forbid it"
 )]
 
+mod block;
 mod cell;
 mod lock;
 mod memory;
@@ -20,16 +21,18 @@ mod view;
 
 pub use cell::SharedCell;
 pub use lock::{
-    CommitHold, Division, Holder, LockAddress, LockError, LockOptions, LockState, LockThreadsError,
-    MAX_HELD, MAX_LOCK_THREADS, MutexHold, OwnedLock, PartHold, Poison, PoisonCause, ReadHold,
-    RobustRwLock, WriteHold, forks, set_lock_threads,
+    CommitHold, DividedHold, DividedPart, Division, Holder, LockAddress, LockError, LockOptions,
+    LockState, LockThreadsError, MAX_HELD, MAX_LOCK_THREADS, MutexHold, OwnedLock, PartHold,
+    PartId, Poison, PoisonCause, ReadHold, RobustRwLock, StepHold, WorkHold, WriteHold, forks,
+    set_lock_threads,
 };
 pub use memory::{
     Atomic, AtomicElement, Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned,
     PageOptions, RangeInUse, SharedPages, when_unmapped,
 };
 pub use named::{NamedError, NamedMemory, reap_names};
-pub use part_range::{PartRange, part_range};
+pub use part_range::{block_range, part_range};
+pub use partition::{DividedRun, StepViews};
 pub use view::{
     PartGuard, ReadGuard, WriteGuard, commit_guard, part_guard, read_guard, write_guard,
 };

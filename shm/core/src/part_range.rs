@@ -22,23 +22,20 @@ pub fn part_range(len: usize, parts: usize, number: usize, grain: usize) -> Rang
     (start * grain).min(len)..(end * grain).min(len)
 }
 
-/// How guarded bytes are divided: as items of `item` bytes each, dealt in multiples of `grain` items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartRange {
-    /// Number of parts.
-    pub parts: usize,
-    /// The part that is meant.
-    pub number: usize,
-    /// Items are dealt in multiples of this.
-    pub grain: usize,
-}
-
-impl PartRange {
-    /// The division that the part is one of, along `axis`.
-    pub fn division(self, axis: usize) -> Division {
-        let [parts, grain, axis] = [self.parts, self.grain, axis].map(|word| word as u64);
-        Division { parts, grain, axis }
-    }
+/// Items of the `len` items along `axis` that belong to block `number` of `division`.
+///
+/// The blocks of one division are disjoint and together are all items.
+///
+/// # Panics
+/// If there is no such block.
+pub fn block_range(division: Division, number: usize, axis: usize, len: usize) -> Range<usize> {
+    assert!(
+        number < division.blocks(),
+        "block {number} of {}",
+        division.blocks()
+    );
+    let (at, blocks) = division.place(number, axis);
+    part_range(len, blocks, at, division.grain() as usize)
 }
 
 #[cfg(test)]
@@ -67,5 +64,19 @@ mod tests {
             }
             assert_eq!(next, len);
         }
+    }
+
+    #[test]
+    fn every_item_is_in_one_block() {
+        let division = Division::new([(0, 3), (1, 2)], 1).unwrap();
+        let mut owners = [[0; 5]; 7];
+        for number in 0..6 {
+            for row in block_range(division, number, 0, 7) {
+                for column in block_range(division, number, 1, 5) {
+                    owners[row][column] += 1;
+                }
+            }
+        }
+        assert_eq!(owners, [[1; 5]; 7]);
     }
 }

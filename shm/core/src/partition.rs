@@ -3,161 +3,228 @@
 use std::ops::Range;
 
 use bytemuck::Pod;
-use ndarray::{ArrayViewMut, Dimension, RawArrayViewMut, ShapeBuilder};
+use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
-use crate::lock::{PartHold, WriteHold};
-use crate::memory::{Locked, MemoryRange, RangeInUse};
-use crate::part_range::{PartRange, part_range};
+use crate::block::{block_view, byte_len};
+use crate::lock::{PartHold, PartId, StepHold};
+use crate::memory::{Double, Locked, MemoryRange, RangeInUse};
+use crate::part_range::part_range;
+
+/// A run of bytes of which a part is meant: its number of items, and how many rows of the divided value each of them is
+/// about. A byte of a bitmap is about eight.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "the caller fills it in")]
+pub struct DividedRun<'a> {
+    /// The bytes.
+    pub bytes: &'a MemoryRange<Locked>,
+    /// Number of items. All have the same number of bytes.
+    pub items: usize,
+    /// Rows for each item.
+    pub rows: usize,
+}
 
 impl MemoryRange<Locked> {
-    /// The same part of several runs of bytes, each with its number of items, to write.
+    /// The same part of several runs of bytes, divided along axis 0, to write.
     ///
     /// # Errors
-    /// [`RangeInUse`] if this process knows the part under another lock.
+    /// [`RangeInUse`] if this process knows bytes divided in another way.
     ///
     /// # Panics
-    /// If the locks held are others, if bytes are not whole items, or if two runs overlap.
+    /// If the lock held is another one, if bytes are not whole items or grains not whole items, or if two runs overlap.
     pub fn part_bytes_mut<'a>(
-        all: &[(&'a Self, PartRange, usize)],
-        whole: &'a PartHold,
-        part: &'a mut WriteHold,
+        all: &[DividedRun<'a>],
+        part: &'a mut PartHold,
     ) -> Result<Vec<&'a mut [u8]>, RangeInUse> {
-        let runs: Vec<&Self> = all.iter().map(|(one, ..)| *one).collect();
+        let runs: Vec<&Self> = all.iter().map(|one| one.bytes).collect();
         Self::assert_disjoint(&runs);
-        let mut parts = Vec::with_capacity(all.len());
-        for (one, division, items) in all {
-            let bytes = one.range().len();
+        let id = part.id();
+        let (at, parts) = id.division.place(id.number, 0);
+        let grain = id.division.grain() as usize;
+        // Along other axes nothing is cut here, so that blocks of them would be the same bytes.
+        assert_eq!(parts, id.division.blocks(), "bytes divided along axis 0");
+        let mut found = Vec::with_capacity(all.len());
+        for DividedRun { bytes, items, rows } in all {
+            let len = bytes.range().len();
             assert!(
-                *items > 0 && bytes.is_multiple_of(*items),
-                "{bytes} bytes of {items} items"
+                *items > 0 && len.is_multiple_of(*items),
+                "{len} bytes of {items} items"
             );
-            let item = bytes / items;
-            let base = one.part_pointer(whole, part, *division, [*items, 0])?;
-            let Range { start, end } =
-                part_range(*items, division.parts, division.number, division.grain);
+            assert!(
+                *rows > 0 && grain.is_multiple_of(*rows),
+                "grains of {grain} rows"
+            );
+            let item = len / items;
+            let base = bytes.part_pointer(part, &[*items, *rows])?;
+            let Range { start, end } = part_range(*items, parts, at, grain / rows);
             // SAFETY: a division lies inside the items, and these inside the mapped bytes.
-            let start_pointer = unsafe { base.add(start * item) };
-            // SAFETY: the part's lock is held alone and borrowed alone; the whole's lock lets nobody in but workers on
-            // parts of this epoch, and divisions of one epoch are disjoint, because a part has one lock. The runs are
-            // disjoint too.
-            parts.push(unsafe {
-                std::slice::from_raw_parts_mut(start_pointer.as_ptr(), (end - start) * item)
+            let first = unsafe { base.add(start * item) };
+            // SAFETY: the part is held alone and borrowed alone (`PartHold`, 1); the whole's lock lets nobody in but workers
+            // on other parts, and the parts of one division are disjoint. The runs are disjoint too.
+            found.push(unsafe {
+                std::slice::from_raw_parts_mut(first.as_ptr(), (end - start) * item)
             });
         }
-        Ok(parts)
+        Ok(found)
     }
 
-    /// A part of the bytes as elements of an array in C order, divided along `axis`, to write.
+    /// A part of the bytes as a block of an array in C order, to write.
     ///
     /// # Errors
-    /// [`RangeInUse`] if this process knows the part under another lock.
+    /// [`RangeInUse`] if this process knows the bytes divided in another way.
     ///
     /// # Panics
-    /// If the locks held are others, or if the bytes are not the elements of such an array.
+    /// If the lock held is another one, if the array has fewer axes than the division, or if the bytes are not its elements.
     pub fn part_view_mut<'a, T: Pod, D: Dimension>(
         &'a self,
-        whole: &'a PartHold,
-        part: &'a mut WriteHold,
-        division: PartRange,
+        part: &'a mut PartHold,
         shape: &D,
-        axis: usize,
     ) -> Result<ArrayViewMut<'a, T, D>, RangeInUse> {
-        let elements = shape
-            .slice()
-            .iter()
-            .try_fold(1_usize, |product, &len| product.checked_mul(len));
-        let bytes = elements.and_then(|elements| elements.checked_mul(size_of::<T>()));
-        assert_eq!(
-            bytes,
-            Some(self.range().len()),
-            "an array of shape {:?}",
-            shape.slice()
-        );
-        let base = self
-            .part_pointer(whole, part, division, [shape[axis], axis])?
-            .cast::<T>();
-        assert!(base.is_aligned(), "elements at {base:?}");
-        let Range { start, end } =
-            part_range(shape[axis], division.parts, division.number, division.grain);
-        // C order: a step along an axis passes all elements of the axes after it.
-        let mut strides = shape.clone();
-        let mut step = 1;
-        for at in (0..shape.ndim()).rev() {
-            strides[at] = step;
-            step *= shape[at].max(1);
-        }
-        let mut part_shape = shape.clone();
-        part_shape[axis] = end - start;
-        // SAFETY: inside the elements, or one past the last of none.
-        let first = unsafe {
-            base.add(if bytes == Some(0) {
-                0
-            } else {
-                start * strides[axis]
-            })
-        };
-        // SAFETY: shape and strides are those of the whole, cut along one axis; aligned, by the check above.
-        let raw =
-            unsafe { RawArrayViewMut::from_shape_ptr(part_shape.strides(strides), first.as_ptr()) };
-        // SAFETY: as for `part_bytes_mut`: nobody else touches the elements of this part, in no process, and the view
-        // touches no others.
-        Ok(unsafe { raw.deref_into_view_mut() })
+        let bytes = byte_len::<T>(shape.slice());
+        assert_eq!(bytes, Some(self.range().len()), "shape {:?}", shape.slice());
+        assert_divides(part.id(), shape.ndim());
+        let first = self.part_pointer(part, shape.slice())?.cast::<T>();
+        assert!(first.is_aligned(), "elements at {first:?}");
+        // SAFETY: the elements are there, by the checks above; for the rest as for `part_bytes_mut`.
+        Ok(unsafe { block_view(first, shape, part.id()) })
     }
+}
+
+/// The last commit, and a part of the next one.
+pub type StepViews<'a, T, D> = (ArrayView<'a, T, D>, ArrayViewMut<'a, T, D>);
+
+impl MemoryRange<Double> {
+    /// The last commit, and a part of the next one as a block of an array in C order, to write.
+    ///
+    /// # Errors
+    /// [`RangeInUse`] if this process knows the bytes divided in another way.
+    ///
+    /// # Panics
+    /// As [`MemoryRange::part_view_mut`], of the bytes of two arrays; and if the step is finished.
+    pub fn step_views<'a, T: Pod, D: Dimension>(
+        &'a self,
+        step: &'a mut StepHold,
+        shape: &D,
+    ) -> Result<StepViews<'a, T, D>, RangeInUse> {
+        let bytes = byte_len::<T>(shape.slice()).and_then(|bytes| bytes.checked_mul(2));
+        assert_eq!(bytes, Some(self.range().len()), "shape {:?}", shape.slice());
+        assert_divides(step.id(), shape.ndim());
+        let [last, next] = self.step_pointers(step, shape.slice())?;
+        let (last, next) = (last.cast::<T>(), next.cast::<T>());
+        assert!(
+            last.is_aligned() && next.is_aligned(),
+            "elements at {last:?}"
+        );
+        step.begin_writing();
+        // SAFETY: the elements are there, by the checks above, and nobody writes them before this part has finished the
+        // step (`StepHold`, 1), for which `step` has to be borrowed again.
+        let last = unsafe { ArrayView::from_shape_ptr(shape.clone(), last.as_ptr()) };
+        // SAFETY: as for `part_bytes_mut`; whoever read the buffer has left it (`StepHold`, 1).
+        Ok((last, unsafe { block_view(next, shape, step.id()) }))
+    }
+}
+
+/// Along an axis that is not there nothing would be cut: all blocks would have the same elements.
+fn assert_divides(id: PartId, axes: usize) {
+    let mut cuts = id.division.cuts();
+    assert!(
+        cuts.all(|(axis, _)| axis < axes),
+        "a division of {axes} axes"
+    );
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::lock::{LockOptions, OwnedLock};
+    use std::rc::Rc;
+
+    use crate::lock::{
+        DividedHold, DividedPart, Division, LockError, LockOptions, OwnedLock, PartId,
+    };
     use crate::memory::{PageOptions, SharedPages};
-    use ndarray::Dim;
+    use ndarray::{Dim, Ix2};
+
+    fn parts(count: usize) -> Vec<DividedPart> {
+        let part = |_| DividedPart {
+            lock: OwnedLock::new().unwrap(),
+            bytes: 0..usize::MAX,
+        };
+        (0..count).map(part).collect()
+    }
+
+    /// The locks and names of the parts, which another thread may have.
+    fn shares(divided: &Rc<DividedHold>) -> Vec<(PartId, crate::lock::RobustRwLock)> {
+        let (epoch, division) = (divided.epoch(), divided.division());
+        let id = |number| PartId {
+            epoch,
+            division,
+            number,
+        };
+        let locks = divided.locks().map(|lock| lock.lock().clone());
+        locks
+            .enumerate()
+            .map(|(number, lock)| (id(number), lock))
+            .collect()
+    }
 
     #[test]
-    fn parts_of_columns_interleave_without_touching() {
+    fn blocks_interleave_without_touching() {
         let pages = SharedPages::new(4096, PageOptions::default()).unwrap();
-        let (whole, parts) = (
-            OwnedLock::new().unwrap(),
-            [OwnedLock::new().unwrap(), OwnedLock::new().unwrap()],
-        );
-        let guarded = pages
-            .take_exclusive(0..12 * 8)
-            .unwrap()
-            .into_locked(whole.lock());
-        let mut held = whole.lock().write(LockOptions::default()).unwrap();
-        let division = PartRange {
-            parts: 2,
-            number: 0,
-            grain: 1,
+        let whole = OwnedLock::new().unwrap();
+        let taken = pages.take_exclusive(0..20 * 8).unwrap();
+        let guarded = taken.into_locked(whole.lock());
+        let division = Division::new([(0, 2), (1, 2)], 1).unwrap();
+        let options = LockOptions::default();
+        let divided = whole.lock().divide(division, parts(4), options).unwrap();
+        let shares = shares(&divided);
+        let work = |(id, lock): &(PartId, crate::lock::RobustRwLock), shape: Ix2| {
+            let mut held = whole.lock().hold_part(*id, lock, options)?;
+            let view = guarded.part_view_mut::<u64, _>(&mut held, &shape);
+            view.map(|mut view| view.fill(id.number as u64 + 1))
+                .map_err(|_| LockError::OtherPart)
         };
-        let epoch = held.hand_out_parts(division.division(1));
-        let shape = Dim([3, 4]);
-        let work = |block: &OwnedLock, number: usize| {
-            let joined = whole
-                .lock()
-                .join_parts(epoch, division.division(1))
-                .unwrap();
-            let mut own = block.lock().write(LockOptions::default()).unwrap();
-            let division = PartRange { number, ..division };
-            let mut view =
-                guarded.part_view_mut::<u64, _>(&joined, &mut own, division, &shape, 1)?;
-            assert_eq!(view.shape(), [3, 2]);
-            view.fill(number as u64 + 1);
-            Ok::<_, RangeInUse>(())
+        let shape = Dim([4, 5]);
+        std::thread::scope(|scope| {
+            for share in &shares[1..] {
+                scope.spawn(move || work(share, shape).unwrap());
+            }
+        });
+        // The thread that divides works too, and may have several parts at a time.
+        let both = [0, 1].map(|at| whole.lock().hold_part(shares[at].0, &shares[at].1, options));
+        assert!(both.iter().all(Result::is_ok));
+        drop(both);
+        work(&shares[0], shape).unwrap();
+        // The lock of one part does not open another, and the bytes have one shape.
+        let forged = (shares[0].0, shares[1].1.clone());
+        assert_eq!(work(&forged, shape), Err(LockError::OtherPart));
+        assert!(work(&shares[0], Dim([5, 4])).is_err());
+        drop(divided);
+        assert_eq!(work(&shares[0], shape), Err(LockError::Retired));
+        let held = whole.lock().read(options).unwrap();
+        let numbers: &[u64] = bytemuck::cast_slice(guarded.bytes(&held));
+        assert_eq!(numbers[..10], [1, 1, 1, 2, 2, 1, 1, 1, 2, 2]);
+        assert_eq!(numbers[10..], [3, 3, 3, 4, 4, 3, 3, 3, 4, 4]);
+    }
+
+    #[test]
+    fn a_division_outlives_the_guard_of_its_own_thread() {
+        let whole = OwnedLock::new().unwrap();
+        let options = LockOptions::default();
+        let division = Division::new([(0, 2)], 1).unwrap();
+        let divided = whole.lock().divide(division, parts(2), options).unwrap();
+        let shares = shares(&divided);
+        let (id, lock) = &shares[0];
+        let held = whole.lock().hold_part(*id, lock, options).unwrap();
+        drop(divided);
+        let soon = options.timeout(std::time::Duration::ZERO);
+        let read = || {
+            std::thread::scope(|scope| {
+                scope
+                    .spawn(|| whole.lock().read(soon).map(drop))
+                    .join()
+                    .unwrap()
+            })
         };
-        std::thread::scope(|scope| {
-            scope.spawn(|| work(&parts[0], 0).unwrap());
-            scope.spawn(|| work(&parts[1], 1).unwrap());
-        });
-        // The lock of one part does not open another.
-        std::thread::scope(|scope| {
-            assert!(scope.spawn(|| work(&parts[0], 1)).join().unwrap().is_err())
-        });
-        held.take_back_parts(None).unwrap();
-        let bytes = guarded.bytes_exclusive(&held);
-        let row: Vec<u64> = bytes[..32]
-            .chunks(8)
-            .map(|b| u64::from_ne_bytes(b.try_into().unwrap()))
-            .collect();
-        assert_eq!(row, [1, 1, 2, 2]);
+        assert!(matches!(read(), Err(LockError::Timeout { .. })));
+        drop(held);
+        assert_eq!(read(), Ok(()));
     }
 }

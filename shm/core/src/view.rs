@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 
 use crate::lock::{PartHold, Poison, ReadHold, WriteHold};
 use crate::memory::{Double, Locked, MemoryRange, RangeInUse};
-use crate::part_range::PartRange;
 
 /// An array while its lock is held for reading.
 ///
@@ -41,8 +40,7 @@ pub struct WriteGuard<'a, T, D> {
 #[must_use = "dropped at once, it unlocks at once"]
 pub struct PartGuard<'a, T, D> {
     view: ArrayViewMut<'a, T, D>,
-    _part: WriteHold,
-    _whole: PartHold,
+    _part: PartHold,
 }
 
 impl<T, D> WriteGuard<'_, T, D> {
@@ -112,34 +110,26 @@ pub fn write_guard<'a, T: Pod, D: Dimension>(
     }
 }
 
-/// A view of part of the elements of `guarded`, divided along `axis`.
+/// A view of a part of the elements of `guarded`.
 ///
 /// # Errors
-/// [`RangeInUse`] if this process knows the part under another lock.
+/// [`RangeInUse`] if this process knows the elements divided in another way.
 ///
 /// # Panics
 /// As [`MemoryRange::part_view_mut`].
 pub fn part_guard<'a, T: Pod, D: Dimension>(
     guarded: &'a MemoryRange<Locked>,
-    whole: PartHold,
-    mut part: WriteHold,
-    division: PartRange,
+    mut part: PartHold,
     shape: &D,
-    axis: usize,
 ) -> Result<PartGuard<'a, T, D>, RangeInUse> {
-    let mut view = guarded.part_view_mut::<T, D>(&whole, &mut part, division, shape, axis)?;
+    let mut view = guarded.part_view_mut::<T, D>(&mut part, shape)?;
     let (shape, strides) = (view.raw_dim(), strides_of(&view));
     let first = view.as_mut_ptr();
-    // SAFETY: the same elements; valid while `guarded` is borrowed and both locks are held, and all three live in
-    // the guard (1).
+    // SAFETY: the same elements; valid while `guarded` is borrowed and the part is held, and both live in the guard (1).
     let view = unsafe {
         ArrayViewMut::from_shape_ptr(ndarray::ShapeBuilder::strides(shape, strides), first)
     };
-    Ok(PartGuard {
-        view,
-        _part: part,
-        _whole: whole,
-    })
+    Ok(PartGuard { view, _part: part })
 }
 
 fn strides_of<T, D: Dimension>(view: &ArrayViewMut<'_, T, D>) -> D {

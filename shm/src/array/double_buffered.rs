@@ -37,7 +37,7 @@ use crate::object::{Handle, Object, make_locks};
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "T: Element + Pod, D: Dimension")]
 pub struct DoubleBufferedArray<T, D> {
-    object: Object<DoubleBuffered<T, D>>,
+    pub(super) object: Object<DoubleBuffered<T, D>>,
 }
 
 impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
@@ -230,11 +230,11 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
         Ok(held.publish())
     }
 
-    fn layout(&self) -> &Layout<D> {
+    pub(super) fn layout(&self) -> &Layout<D> {
         &self.object.description().array.layout
     }
 
-    fn pair(&self) -> &MemoryRange<Double> {
+    pub(super) fn pair(&self) -> &MemoryRange<Double> {
         &self.object.description().pair
     }
 }

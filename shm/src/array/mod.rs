@@ -1,5 +1,6 @@
 //! Arrays that several processes read and write in place.
 
+mod blocks;
 mod description;
 mod double_buffered;
 mod dyn_array;
@@ -12,6 +13,7 @@ mod parts;
 mod place;
 mod shared_array;
 mod slice;
+mod steps;
 
 pub use double_buffered::DoubleBufferedArray;
 pub use dyn_array::SharedDynArray;
@@ -19,6 +21,7 @@ pub use growable::GrowableArray;
 pub use place::SliceHandle;
 pub use shared_array::SharedArray;
 pub use slice::SharedSlice;
+pub use steps::StepGuard;
 
 #[cfg(test)]
 mod tests;

@@ -6,60 +6,53 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use ndarray::{Axis, Dimension};
 use numpush_message::Element;
-use numpush_shm_core::{LockError, LockOptions, PartGuard, PartRange, part_guard, part_range};
+use numpush_shm_core::{Division, LockError, LockOptions, PartGuard, part_guard};
 
 use crate::array::SharedArray;
+use crate::array::blocks::{self, Blocks};
 use crate::error::Error;
 use crate::object::{Divide, Object, Part, Partition, RawObject, divide};
 
 impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// Divides the array along `axis` into `parts`, which workers write at the same time, each under the lock of its
-    /// part. An axis of fewer elements has fewer parts.
+    /// part. An axis of fewer elements has fewer parts. See [`Part`] for an example.
     ///
-    /// The array stays locked until the partition and all its parts are dropped. Parts are for other processes: this
-    /// thread holds the array's lock, and divides the view of a [guard](Self::write) for itself. See [`Part`] for an
-    /// example.
+    /// The array stays locked for writing until the partition is dropped.
     ///
     /// # Errors
     /// [`Error::Lock`]; [`Error::Division`] if the axis does not exist, if `parts` is 0, if the array is not in C order,
-    /// or if it has row locks; [`Error::NotOwner`] in a process that has only opened the array.
+    /// or if it has row locks; [`Error::Io`] without memory for the locks.
     pub fn partition(&self, axis: Axis, parts: usize) -> Result<Partition<Self>, Error> {
-        let len = self.divisible_len(axis.0, parts)?;
-        let parts = parts.min(len.max(1));
-        let row = self.byte_len().checked_div(len).unwrap_or(0);
-        let bytes = |number| match axis.0 {
-            0 => {
-                let rows = part_range(len, parts, number, 1);
-                rows.start * row..rows.end * row
-            }
-            // The bytes of all parts interleave.
-            _ => 0..self.byte_len(),
-        };
-        divide(self, axis.0, 1, (0..parts).map(bytes).collect())
+        let blocks = Blocks::along(self.layout(), size_of::<T>(), axis.0, parts)?;
+        if self.spans().locked().len() != 1 {
+            return Err(Error::Division {
+                axis: axis.0,
+                parts,
+                shape: self.shape().into(),
+                why: "it has row locks",
+            });
+        }
+        divide(self, blocks.division, blocks.bytes)
     }
 
-    /// Elements along `axis`, if the array can be divided along it into `parts`.
-    fn divisible_len(&self, axis: usize, parts: usize) -> Result<usize, Error> {
-        let refused = |why| Error::Division {
-            axis,
-            parts,
-            shape: self.shape().into(),
-            why,
-        };
-        let &len = self
-            .shape()
-            .get(axis)
-            .ok_or_else(|| refused("it has no such axis"))?;
-        if parts == 0 {
-            return Err(refused("at least one part is needed"));
-        }
-        if !self.layout().is_c_order() {
-            return Err(refused("its elements are not in C order (row-major)"));
-        }
+    /// Divides the array into blocks, as many along each axis as `blocks` say; an axis of fewer elements has fewer. They
+    /// are numbered along the last axis first. See [`Partition`] for an example.
+    ///
+    /// At most four axes have more than one block.
+    ///
+    /// # Errors
+    /// As [`Self::partition`], with [`Error::Blocks`], also if `blocks` are not as many as axes.
+    pub fn partition_blocks(&self, blocks: impl AsRef<[usize]>) -> Result<Partition<Self>, Error> {
+        let wanted = blocks.as_ref();
+        let blocks = Blocks::of(self.layout(), size_of::<T>(), wanted)?;
         if self.spans().locked().len() != 1 {
-            return Err(refused("it has row locks"));
+            return Err(Error::Blocks {
+                blocks: wanted.into(),
+                shape: self.shape().into(),
+                why: "it has row locks",
+            });
         }
-        Ok(len)
+        divide(self, blocks.division, blocks.bytes)
     }
 }
 
@@ -68,10 +61,16 @@ impl<T: Element + Pod, D: Dimension> Divide for SharedArray<T, D> {
         self.object.raw()
     }
 
-    fn divisible(raw: &Arc<RawObject>, axis: usize, _grain: usize) -> Result<Self, Error> {
+    fn divisible(raw: &Arc<RawObject>, division: Division) -> Result<Self, Error> {
         let object = Object::from_raw(Arc::clone(raw))?;
         let array = Self { object };
-        array.divisible_len(axis, 1)?;
+        blocks::check(division, array.layout())?;
+        if array.spans().locked().len() != 1 {
+            return Err(Error::Protocol {
+                peer: "the owner".into(),
+                what: "a part of an array with row locks",
+            });
+        }
         Ok(array)
     }
 }
@@ -80,31 +79,29 @@ impl<T: Element + Pod, D: Dimension> Part<SharedArray<T, D>> {
     /// Elements of the part along each axis.
     pub fn shape(&self) -> D {
         let mut shape = self.value().layout().shape.clone();
-        shape[self.axis().0] = self.range().len();
+        let lens = shape.slice_mut().iter_mut().zip(self.block());
+        lens.for_each(|(len, range)| *len = range.len());
         shape
     }
 
-    /// The part's range of indices along the divided axis.
-    pub fn range(&self) -> Range<usize> {
-        let PartRange {
-            parts,
-            number,
-            grain,
-        } = self.share().range;
-        let len = self.value().shape()[self.axis().0];
-        part_range(len, parts, number, grain)
+    /// The part's range of indices along `axis`.
+    ///
+    /// # Panics
+    /// If the array has no such axis.
+    pub fn range(&self, axis: Axis) -> Range<usize> {
+        self.block()[axis.0].clone()
     }
 
-    /// The axis along which the array was divided.
-    pub fn axis(&self) -> Axis {
-        Axis(self.axis_number())
+    /// The part's range of indices along each axis.
+    pub fn block(&self) -> Vec<Range<usize>> {
+        blocks::block_of(self.share().id, self.value().layout())
     }
 
     /// Locks the part for writing.
     ///
     /// # Errors
-    /// [`LockError::Retired`] if the partition is gone; [`LockError::Poisoned`] if another worker died while it wrote
-    /// this part.
+    /// [`LockError::Retired`] if the partition is gone, or the thread that made it; [`LockError::Poisoned`] if another
+    /// worker died while it wrote this part.
     pub fn write(&mut self) -> Result<PartGuard<'_, T, D>, LockError> {
         self.write_with(LockOptions::default())
     }
@@ -131,12 +128,9 @@ impl<T: Element + Pod, D: Dimension> Part<SharedArray<T, D>> {
     /// # Errors
     /// As [`Self::write`]; [`LockError::Timeout`] names the holder.
     pub fn write_with(&mut self, options: LockOptions) -> Result<PartGuard<'_, T, D>, LockError> {
-        let share = self.share();
-        let (whole, part) = share.lock(options)?;
+        let part = self.share().lock(options)?;
         let array = self.value();
         let guarded = &array.spans().locked()[0];
-        let shape = &array.layout().shape;
-        let axis = self.axis_number();
-        part_guard(guarded, whole, part, share.range, shape, axis).map_err(|_| LockError::OtherPart)
+        part_guard(guarded, part, &array.layout().shape).map_err(|_| LockError::OtherPart)
     }
 }

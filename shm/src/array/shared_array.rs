@@ -37,7 +37,7 @@ pub struct SharedArray<T, D> {
     pub(super) object: Object<TypedArray<T, D>>,
 }
 
-/// Most row locks of an array. Each takes 320 bytes, and a lock of the whole array takes all of them.
+/// Most row locks of an array. Each takes 384 bytes, and a lock of the whole array takes all of them.
 const MAX_ROW_LOCKS: usize = 256;
 
 impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {

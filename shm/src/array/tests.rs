@@ -201,12 +201,13 @@ fn parts_are_written_at_the_same_time_and_are_the_whole() {
         let shared = SharedArray::<u64, Ix2>::zeros(&arena(), (5, 7)).unwrap();
         let parts = shared.partition(Axis(axis), 3).unwrap();
         assert_eq!(parts.len(), 3);
-        let held: Vec<_> = parts.collect();
-        let covered: usize = held.iter().map(|part| part.range().len()).sum();
-        assert_eq!(covered, shared.shape()[axis]);
-        // Parts of this thread's own partition: it holds the array's lock already.
+        let held: Vec<_> = parts.iter().collect();
+        let lens = held.iter().map(|part| part.range(Axis(axis)).len());
+        assert_eq!(lens.sum::<usize>(), shared.shape()[axis]);
+        // This thread holds the array's lock already.
         assert!(matches!(shared.read(), Err(LockError::WouldDeadlock)));
-        drop(held);
+        drop(parts);
+        assert_eq!(held.len(), 3);
         assert_eq!(shared.read().unwrap().sum(), 0);
     }
     let shared = SharedArray::<u64, Ix2>::zeros(&arena(), (5, 7)).unwrap();

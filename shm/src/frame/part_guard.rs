@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 use numpush_message::Element;
-use numpush_shm_core::{Locked, MemoryRange, PartHold, PartRange, WriteHold, part_range};
+use numpush_shm_core::{DividedRun, Locked, MemoryRange, PartHold, block_range};
 
 use crate::elements::elements_mut;
 use crate::error::Error;
@@ -18,39 +18,25 @@ use crate::object::Spans;
 pub struct FramePartGuard<'a> {
     spans: &'a Spans,
     description: &'a FrameDescription,
-    range: PartRange,
-    // Dropped in this order: the part is whole before its worker leaves the frame.
-    part: WriteHold,
-    whole: PartHold,
+    part: PartHold,
 }
 
 /// The bytes of a column's values, and those of its bitmap if it has one.
 type ValuesAndValidity<'a> = (&'a mut [u8], Option<&'a mut [u8]>);
 
 impl<'a> FramePartGuard<'a> {
-    pub(super) fn new(
-        frame: &'a SharedFrame,
-        range: PartRange,
-        whole: PartHold,
-        part: WriteHold,
-    ) -> Self {
+    pub(super) fn new(frame: &'a SharedFrame, part: PartHold) -> Self {
         Self {
             spans: frame.object.spans(),
             description: frame.description(),
-            range,
             part,
-            whole,
         }
     }
 
     /// The rows of the part.
     pub fn range(&self) -> Range<usize> {
-        let PartRange {
-            parts,
-            number,
-            grain,
-        } = self.range;
-        part_range(self.description.rows, parts, number, grain)
+        let id = self.part.id();
+        block_range(id.division, id.number, 0, self.description.rows)
     }
 
     /// The part's rows of a column of numbers, dates or times, to write.
@@ -114,23 +100,25 @@ impl<'a> FramePartGuard<'a> {
         bits: bool,
     ) -> Result<Vec<ValuesAndValidity<'_>>, Error> {
         let spans = self.spans.locked();
-        // Eight rows a byte, in the same grains.
-        let of_bits = PartRange {
-            grain: self.range.grain / 8,
-            ..self.range
+        let bitmap = |span: usize| DividedRun {
+            bytes: &spans[span],
+            items: spans[span].range().len(),
+            rows: 8,
         };
-        let bitmap = |span: usize| (&spans[span], of_bits, spans[span].range().len());
-        let numbers = |span: usize| (&spans[span], self.range, self.description.rows);
-        let mut wanted: Vec<(&MemoryRange<Locked>, PartRange, usize)> =
-            Vec::with_capacity(2 * columns.len());
+        let numbers = |span: usize| DividedRun {
+            bytes: &spans[span],
+            items: self.description.rows,
+            rows: 1,
+        };
+        let mut wanted = Vec::with_capacity(2 * columns.len());
         for column in columns {
             let (values, validity) = column.value_spans();
             wanted.extend(values.map(|span| if bits { bitmap(span) } else { numbers(span) }));
             wanted.extend(validity.map(bitmap));
         }
-        let parts = MemoryRange::<Locked>::part_bytes_mut(&wanted, &self.whole, &mut self.part);
+        let parts = MemoryRange::<Locked>::part_bytes_mut(&wanted, &mut self.part);
         let parts = parts.map_err(|_| Error::InUse {
-            what: "this process knows the part under another lock, or divided in another way",
+            what: "this process knows the part divided in another way",
         })?;
         let mut parts = parts.into_iter();
         let take = |column: &&ColumnDescription| {

@@ -257,8 +257,9 @@ fn parts_are_whole_bytes_of_every_bitmap() {
     let batch = RecordBatch::try_from_iter([("x", Arc::new(values) as ArrayRef)]).unwrap();
     let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
     let parts = shared.partition(3).unwrap();
-    let ranges: Vec<_> = parts.map(|part| part.range()).collect();
+    let ranges: Vec<_> = parts.iter().map(|part| part.range()).collect();
     assert_eq!(ranges, [0..1024, 1024..1536, 1536..2000]);
+    drop(parts);
     assert_eq!(shared.partition(100).unwrap().len(), 4);
 }
 
@@ -304,8 +305,8 @@ fn truth_values_are_bits_and_are_written_too() {
 #[test]
 fn a_part_writes_several_columns_at_once() {
     let shared = SharedFrame::from_batch(&arena(), &batch()).unwrap();
-    let parts: Vec<_> = shared.partition(1).unwrap().collect();
-    let sent = rmp_serde::to_vec(&parts[0]).unwrap();
+    let parts = shared.partition(1).unwrap();
+    let sent = rmp_serde::to_vec(&parts.part(0)).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut part: Part<SharedFrame> = rmp_serde::from_slice(&sent).unwrap();

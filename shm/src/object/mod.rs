@@ -24,13 +24,13 @@ mod wire;
 
 pub(crate) use client::open as open_any;
 pub use client::{LeaseOptions, set_lease_options};
-pub(crate) use enclosed::{values_written, with_values};
+pub(crate) use enclosed::{EnclosedParts, values_written, with_values};
 #[cfg(any(test, fuzzing))]
 pub(crate) use forged::{conversation, hear, offer_of, open_offer};
 pub use handle::Handle;
 pub use owners::list_owners;
 pub(crate) use part::{Divide, divide};
-pub use part::{Part, Partition};
+pub use part::{Part, Partition, Parts};
 pub use protocol::{LockReport, ObjectReport, OwnerReport};
 #[cfg(any(test, fuzzing))]
 pub(crate) use raw::find_value;

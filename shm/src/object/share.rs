@@ -5,105 +5,112 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use numpush_shm_core::{
-    LockError, LockOptions, OwnedLock, PartHold, PartRange, Poison, RobustRwLock, WriteHold,
+    DividedHold, DividedPart, Division, LockError, LockOptions, OwnedLock, PartHold, PartId,
+    RobustRwLock, StepHold,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::object::client;
-use crate::object::handle::Handle;
+use crate::object::handle::{Handle, OwnerName};
 use crate::object::protocol::LockOffer;
 use crate::object::raw::RawObject;
-use crate::object::server::handle_of;
-
-/// A value that is locked because parts of it are handed out.
-#[derive(Debug)]
-struct Divided {
-    held: WriteHold,
-    locks: Vec<OwnedLock>,
-    /// Bytes of each part, for the report of an unfinished one.
-    bytes: Vec<Range<usize>>,
-}
+use crate::object::server::{self, handle_of};
 
 /// One part of a divided value: its lock, and which part it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
-    // Dropped before the value: the drop of the last share works on the value's lock.
-    _divided: Option<Rc<Divided>>,
     value: Arc<RawObject>,
     lock: RobustRwLock,
     offer: LockOffer,
+    /// The process that divided the value; nothing if it is this one.
+    divider: Option<OwnerName>,
+    pub(crate) id: PartId,
+}
+
+/// The locks of all parts, in the process that divided the value.
+#[derive(Clone, Debug)]
+pub(super) struct Shares {
+    locks: Arc<[(RobustRwLock, LockOffer)]>,
+    value: Arc<RawObject>,
     epoch: u64,
-    pub(crate) axis: usize,
-    pub(crate) range: PartRange,
+    division: Division,
 }
 
 /// A share as processes send it to each other.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ShareOffer {
     handle: Handle,
+    /// The process that has the lock, of no value.
+    divider: Handle,
     lock: LockOffer,
     epoch: u64,
-    axis: usize,
-    parts: usize,
+    /// The axes that have more than one block, and how many.
+    blocks: Vec<(usize, usize)>,
+    grain: u32,
     number: usize,
-    grain: usize,
+}
+
+/// Locks `value` and divides it into as many parts as there are `bytes`: the bytes among which those of each part are.
+pub(super) fn divide(
+    value: &Arc<RawObject>,
+    division: Division,
+    bytes: impl IntoIterator<Item = Range<usize>>,
+) -> Result<(Rc<DividedHold>, Shares), Error> {
+    let part = |bytes| {
+        let lock = OwnedLock::new()?;
+        Ok(DividedPart { lock, bytes })
+    };
+    let parts: Result<Vec<DividedPart>, _> = bytes.into_iter().map(part).collect();
+    let parts = parts.map_err(Error::io("make the locks of parts"))?;
+    let (lock, options) = (value.lock(), LockOptions::default());
+    let divided = match value.spans.double() {
+        None => lock.divide(division, parts, options)?,
+        Some(_) => lock.divide_steps(division, parts, options)?,
+    };
+    let locks = divided.locks();
+    let shares = Shares {
+        locks: locks
+            .map(|lock| (lock.lock().clone(), LockOffer::new(lock)))
+            .collect(),
+        value: Arc::clone(value),
+        epoch: divided.epoch(),
+        division,
+    };
+    Ok((divided, shares))
+}
+
+impl Shares {
+    pub(super) fn len(&self) -> usize {
+        self.locks.len()
+    }
+
+    pub(super) fn share(&self, number: usize) -> Option<Share> {
+        let (lock, offer) = self.locks.get(number)?;
+        let id = PartId {
+            epoch: self.epoch,
+            division: self.division,
+            number,
+        };
+        Some(Share {
+            value: Arc::clone(&self.value),
+            lock: lock.clone(),
+            offer: *offer,
+            divider: None,
+            id,
+        })
+    }
 }
 
 impl Share {
-    /// Locks `value` and divides it along `axis`, in multiples of `grain` items, into as many parts as there are `bytes`: the bytes
-    /// that each part may write.
-    pub(super) fn divide(
-        value: &Arc<RawObject>,
-        axis: usize,
-        grain: usize,
-        bytes: Vec<Range<usize>>,
-    ) -> Result<Vec<Self>, Error> {
-        value.owned("divide it")?;
-        let parts = bytes.len();
-        let locks: Result<Vec<OwnedLock>, _> = (0..parts).map(|_| OwnedLock::new()).collect();
-        let locks = locks.map_err(Error::io("make the locks of parts"))?;
-        let mut held = value.lock().write(LockOptions::default())?;
-        let whole = PartRange {
-            parts,
-            number: 0,
-            grain,
-        };
-        let epoch = held.hand_out_parts(whole.division(axis));
-        for (number, lock) in (0..).zip(&locks) {
-            lock.mark_part(value.lock(), epoch, number);
-        }
-        let offer = |lock: &OwnedLock| (lock.lock().clone(), LockOffer::new(lock));
-        let offers: Vec<(RobustRwLock, LockOffer)> = locks.iter().map(offer).collect();
-        let divided = Rc::new(Divided { held, locks, bytes });
-        let share = |(number, (lock, offer))| Self {
-            _divided: Some(Rc::clone(&divided)),
-            value: Arc::clone(value),
-            lock,
-            offer,
-            epoch,
-            axis,
-            range: PartRange {
-                parts,
-                number,
-                grain,
-            },
-        };
-        Ok(offers.into_iter().enumerate().map(share).collect())
+    /// Takes the part, beside workers on other parts.
+    pub(crate) fn lock(&self, options: LockOptions) -> Result<PartHold, LockError> {
+        self.value.lock().hold_part(self.id, &self.lock, options)
     }
 
-    /// Takes the part's lock, beside workers on other parts. The first hold is that of the whole.
-    ///
-    /// A poison that was accepted is cleared: a part has one writer at a time, who writes all of it.
-    pub(crate) fn lock(&self, options: LockOptions) -> Result<(PartHold, WriteHold), LockError> {
-        let (value, number) = (self.value.lock(), self.range.number as u64);
-        let whole = value.join_parts(self.epoch, self.range.division(self.axis))?;
-        if !self.lock.is_of_part(value, self.epoch, number) {
-            return Err(LockError::OtherPart);
-        }
-        let mut part = self.lock.write(options)?;
-        part.clear_poison();
-        Ok((whole, part))
+    /// Takes the part of the next commit of a double-buffered value.
+    pub(crate) fn lock_step(&self, options: LockOptions) -> Result<StepHold, LockError> {
+        self.value.lock().hold_step(self.id, &self.lock, options)
     }
 
     pub(super) fn value(&self) -> &Arc<RawObject> {
@@ -111,74 +118,52 @@ impl Share {
     }
 
     pub(super) fn offer(&self) -> Result<ShareOffer, Error> {
-        let PartRange {
-            parts,
+        let PartId {
+            epoch,
+            division,
             number,
-            grain,
-        } = self.range;
+        } = self.id;
         Ok(ShareOffer {
             handle: handle_of(&self.value)?,
+            divider: Handle {
+                owner: self.divider.map_or_else(server::name, Ok)?,
+                number: 0,
+            },
             lock: self.offer,
-            epoch: self.epoch,
-            axis: self.axis,
-            parts,
+            epoch,
+            blocks: division.cuts().collect(),
+            grain: division.grain(),
             number,
-            grain,
         })
     }
 
     pub(super) fn open(offer: ShareOffer) -> Result<Self, Error> {
         let ShareOffer {
             handle,
+            divider,
             lock: lock_offer,
             epoch,
-            axis,
-            parts,
-            number,
+            blocks,
             grain,
+            number,
         } = offer;
-        if number >= parts || grain == 0 {
-            return Err(Error::Protocol {
-                peer: handle.to_string(),
-                what: "a part that does not exist",
-            });
-        }
+        let division = Division::new(blocks, grain);
+        let division = division.filter(|division| number < division.blocks());
+        let division = division.ok_or_else(|| Error::Protocol {
+            peer: handle.to_string(),
+            what: "a part that does not exist",
+        })?;
         let value = client::open(&handle)?;
-        let lock = client::open_lock(&handle, lock_offer)?;
         Ok(Self {
-            _divided: None,
             value,
-            lock,
+            lock: client::open_lock(&divider, lock_offer)?,
             offer: lock_offer,
-            epoch,
-            axis,
-            range: PartRange {
-                parts,
+            divider: Some(divider.owner),
+            id: PartId {
+                epoch,
+                division,
                 number,
-                grain,
             },
         })
-    }
-}
-
-impl Drop for Divided {
-    fn drop(&mut self) {
-        // Waits for workers that still write, not for those that died.
-        let _ = self.held.take_back_parts(None);
-        let unfinished = |(lock, bytes): (&OwnedLock, &Range<usize>)| {
-            let poison = lock.lock().state().poison?;
-            Some(Poison {
-                dirty: bytes.clone(),
-                ..poison
-            })
-        };
-        let mut all = self.locks.iter().zip(&self.bytes).filter_map(unfinished);
-        if let Some(first) = all.next() {
-            // One range for all of them: from the first dirty byte to the last.
-            let dirty = all.fold(first.dirty.clone(), |sum, one| {
-                sum.start.min(one.dirty.start)..sum.end.max(one.dirty.end)
-            });
-            self.held.set_poison(Poison { dirty, ..first });
-        }
     }
 }

@@ -60,7 +60,11 @@ impl Chore {
             } => {
                 let opened: Result<Vec<_>, _> = handles.iter().map(open_any).collect();
                 let outcome = match opened {
-                    Ok(values) => Ok(Encoded { bytes, values }),
+                    Ok(values) => Ok(Encoded {
+                        bytes,
+                        values,
+                        ..Encoded::default()
+                    }),
                     Err(error) => Err(TaskError::Arguments {
                         task: ended.common.task.into(),
                         fault: error.to_string(),

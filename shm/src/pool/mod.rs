@@ -63,7 +63,7 @@ use ongoing::{Lifetime, Ongoing};
 /// Tasks::new().with(scale).serve();
 /// let pool = Pool::new(2)?;
 /// let shared = SharedArray::copy_of(&Arena::shared(), &ndarray::Array1::<f64>::ones(1000))?;
-/// pool.map(scale, shared.partition(Axis(0), 4)?, &2.0)?;
+/// pool.map(scale, &shared.partition(Axis(0), 4)?, &2.0)?;
 /// assert_eq!(shared.read()?.sum(), 2000.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -133,7 +133,8 @@ impl Queue {
             let Some(call) = self.calls.get_mut(&id) else {
                 continue;
             };
-            for Waiting { number, .. } in std::mem::take(&mut call.waiting) {
+            for Waiting { number, arguments } in std::mem::take(&mut call.waiting) {
+                arguments.parts.give_up();
                 let error = TaskError::NoWorker {
                     task: call.common.task.into(),
                     fault: fault.into(),
@@ -220,7 +221,15 @@ mod tests {
         let id = queue.begin("f", None, TaskOptions::new(), &Arc::default());
         let bytes = vec![0; MAX_FRAME];
         let values = Vec::new();
-        queue.add(id, 0, Ok(Encoded { bytes, values }));
+        queue.add(
+            id,
+            0,
+            Ok(Encoded {
+                bytes,
+                values,
+                ..Encoded::default()
+            }),
+        );
         let call = queue.call(id).unwrap();
         assert!(call.waiting.is_empty());
         let ended = call.ended.pop_front();

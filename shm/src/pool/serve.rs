@@ -91,10 +91,10 @@ impl Server {
         let _ = std::io::stdout().flush();
         match result {
             Err(reply) => self.send(|frame| reply.encode(frame)),
-            Ok(Encoded { bytes, values }) if values.is_empty() => {
+            Ok(Encoded { bytes, values, .. }) if values.is_empty() => {
                 self.send(|frame| Reply::Done(&bytes).encode(frame));
             }
-            Ok(Encoded { bytes, values }) => {
+            Ok(Encoded { bytes, values, .. }) => {
                 let handles: Result<_, _> = values.iter().map(|value| handle_of(value)).collect();
                 match handles {
                     Ok(handles) => {

@@ -17,11 +17,10 @@ use crate::pool::ongoing::{Event, Ongoing};
 /// tasks while a thread is in a call of the pool, `next` for example: during a long loop body each worker finishes what
 /// it has.
 ///
-/// Its drop cancels the tasks that have not begun, and forgets the results of the others. It waits only if the items do:
-/// the last [`Part`](crate::Part) of a partition waits until no worker writes its part.
+/// Its drop cancels the tasks that have not begun, and forgets the results of the others. It waits for none of them.
 #[must_use = "it takes no item before its first `next`"]
 pub struct Unordered<I: Iterator, R> {
-    // Dropped before the items: their drop may wait for tasks that run.
+    // Dropped before the items, which its tasks may need.
     call: Ongoing,
     /// The items whose tasks have not ended: workers may have them open.
     kept: HashMap<usize, I::Item>,

@@ -27,12 +27,12 @@ use loom::sync::atomic::Ordering;
 use loom::thread;
 
 use lock::atomic::AtomicU64;
+use lock::division::Division;
 use lock::error::LockError;
 use lock::identity::become_process;
 use lock::options::LockOptions;
 use lock::robust::die;
 use lock::rwlock::RobustRwLock;
-use lock::words::Division;
 
 /// A name, the most preemptions in one execution, and what the threads do. Each more takes ten times as long.
 type Case = (&'static str, usize, fn());
@@ -97,11 +97,9 @@ impl Words {
     }
 }
 
-const HALVES: Division = Division {
-    parts: 2,
-    grain: 1,
-    axis: 0,
-};
+fn halves() -> Division {
+    Division::new([(0, 2)], 1).unwrap_or_else(|| unreachable!("two blocks of one axis"))
+}
 
 fn wait() -> LockOptions {
     LockOptions::default()
@@ -194,10 +192,10 @@ fn parts_exclude_readers() {
     let Ok(mut held) = lock.write(wait()) else {
         unreachable!("nobody dies")
     };
-    let epoch = held.hand_out_parts(HALVES);
+    let epoch = held.hand_out_parts(halves());
     let worker = spawn(2, move || {
         // The parts may be taken back before it comes.
-        if let Ok(_joined) = lock.join_parts(epoch, HALVES) {
+        if let Ok(_joined) = lock.join_parts(epoch, halves(), 0) {
             words.add();
         }
     });

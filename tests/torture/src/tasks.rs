@@ -141,12 +141,13 @@ fn rounds(
     let mut round = 0;
     while go_on() {
         round += 1;
-        let parts: Vec<_> = shared.partition(Axis(0), workers * 2)?.collect();
-        let ranges: Vec<Range<usize>> = parts.iter().map(|part| part.range()).collect();
+        let parts = shared.partition(Axis(0), workers * 2)?;
+        let ranges: Vec<Range<usize>> = parts.iter().map(|part| part.range(Axis(0))).collect();
         let results = match setter {
-            Setter::Honest => pool.map_each(set, parts, &round),
-            Setter::Lying => pool.map_each(set_half, parts, &round),
+            Setter::Honest => pool.map_each(set, &parts, &round),
+            Setter::Lying => pool.map_each(set_half, &parts, &round),
         };
+        drop(parts);
         outcome.writes += results.len() as u64;
         let mut judged = Vec::with_capacity(results.len());
         for (range, result) in ranges.into_iter().zip(results) {

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use super::division::Division;
 use super::drain::Who;
 use super::error::LockError;
-use super::guards::{CommitHold, MutexHold, PartHold, ReadHold, WriteHold};
+use super::guards::{CommitHold, MutexHold, ReadHold, WorkHold, WriteHold};
 use super::options::LockOptions;
 use super::place::Place;
 use super::raw::RawLock;
@@ -13,7 +14,7 @@ use super::robust::Acquired;
 use super::rwlock::RobustRwLock;
 use super::thread::{Entered, Mode, enter, leave};
 use super::wait::Wait;
-use super::words::{CLOSING, Division};
+use super::words::CLOSING;
 
 impl RobustRwLock {
     /// Takes the lock for reading, beside other readers.
@@ -74,12 +75,15 @@ impl RobustRwLock {
         let mut wait = Wait::new(place, raw.index, options.timeout);
         let commits = &raw.head.state.commits;
         let entered = raw.lock_writer(&mut wait).and_then(|()| {
-            let current = commits.load(Ordering::SeqCst);
-            // Whoever still reads the buffer that is written next read before the last commit.
-            let drained = raw
-                .check_generation()
-                .and_then(|()| raw.drain(&mut wait, Who::ReadersOfOthersThan(current)));
-            drained.inspect_err(|_| raw.unlock_writer())?;
+            let drain = |wait: &mut Wait| {
+                raw.check_generation()?;
+                raw.end_parts(wait)?;
+                // Whoever still reads the buffer that is written next read before the last commit.
+                let current = commits.load(Ordering::SeqCst);
+                raw.drain(wait, Who::ReadersOfOthersThan(current))?;
+                Ok(current)
+            };
+            let current = drain(&mut wait).inspect_err(|_| raw.unlock_writer())?;
             Ok(CommitHold::new(raw, place, current))
         });
         entered.map_err(|error| refused(raw, place, error))
@@ -117,27 +121,47 @@ impl RobustRwLock {
         self.commit(LockOptions::no_wait())
     }
 
-    /// Joins the work on parts that were handed out in `epoch`, when the value was divided in this way.
+    /// Joins the work on parts that were handed out in `epoch`, when the value was divided in this way, to work on part
+    /// `number`.
     ///
     /// # Errors
-    /// [`LockError::Retired`] if the parts were taken back; [`LockError::OtherPart`] if the value is divided otherwise.
-    pub fn join_parts(&self, epoch: u64, division: Division) -> Result<PartHold, LockError> {
-        let (raw, place) = self.enter_alone()?;
+    /// [`LockError::Retired`] if the parts were taken back, or if the thread that handed them out is dead;
+    /// [`LockError::OtherPart`] if the value is divided otherwise.
+    pub fn join_parts(
+        &self,
+        epoch: u64,
+        division: Division,
+        number: usize,
+    ) -> Result<WorkHold, LockError> {
+        let raw = self.raw();
         let parts = &raw.head.state.parts;
-        place.set(works(raw.index));
-        let entered = raw.be_seen(place, || parts.load(Ordering::SeqCst) == epoch);
-        let is_epoch = epoch & 1 == 1 && epoch != CLOSING;
-        let joined = if !entered || raw.is_retired() || !is_epoch {
-            Err(LockError::Retired)
-        } else if raw.division() != division {
-            Err(LockError::OtherPart)
-        } else {
-            Ok(PartHold::new(raw, place, epoch))
+        let check = |entered: bool| {
+            let is_epoch = epoch & 1 == 1 && epoch != CLOSING;
+            if !entered || !is_epoch || raw.is_retired() || !raw.is_divider_alive() {
+                Err(LockError::Retired)
+            } else if !raw.is_divided(division) {
+                Err(LockError::OtherPart)
+            } else {
+                Ok(())
+            }
         };
-        joined.map_err(|error| {
-            place.set(0);
-            refused(raw, place, error)
-        })
+        match enter(self.table(), raw.id(), Mode::Part)? {
+            Entered::New(place) => {
+                place.set(works(raw.index, number));
+                let entered = raw.be_seen(place, || parts.load(Ordering::SeqCst) == epoch);
+                check(entered).map_err(|error| {
+                    place.set(0);
+                    refused(raw, place, error)
+                })?;
+                raw.head.work.count_in();
+                Ok(WorkHold::new(raw, place, epoch))
+            }
+            // The hold word of the first time keeps the parts from being taken back.
+            Entered::Again(place) => {
+                let hold = WorkHold::new(raw, place, epoch);
+                check(parts.load(Ordering::SeqCst) == epoch).map(|()| hold)
+            }
+        }
     }
 
     #[inline]
@@ -145,7 +169,7 @@ impl RobustRwLock {
         let raw = self.raw();
         match enter(self.table(), raw.id(), Mode::Other)? {
             Entered::New(place) => Ok((raw, place)),
-            Entered::Again(_) => unreachable!("only a reader comes in again"),
+            Entered::Again(_) => unreachable!("only readers and workers come in again"),
         }
     }
 }

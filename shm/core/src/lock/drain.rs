@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::error::LockError;
 use super::raw::RawLock;
-use super::record::{ThreadRecord, is_inside, reads_commit};
+use super::record::{ThreadRecord, is_inside, is_working, reads_commit};
 use super::wait::Wait;
 
 /// Whom a writer waits for.
@@ -14,6 +14,8 @@ pub(super) enum Who {
     All,
     /// Readers of another commit than this one.
     ReadersOfOthersThan(u64),
+    /// Workers on parts.
+    Workers,
 }
 
 impl RawLock {
@@ -48,8 +50,10 @@ impl RawLock {
         let ended = |word| match who {
             Who::All => !is_inside(word, self.index),
             Who::ReadersOfOthersThan(commits) => {
-                !is_inside(word, self.index) || reads_commit(word, commits)
+                let works = is_working(word, self.index);
+                !is_inside(word, self.index) || works || reads_commit(word, commits)
             }
+            Who::Workers => !is_working(word, self.index),
         };
         for hold in &record.holds {
             if !ended(hold.load()) && wait.for_hold(record, hold, ended)? {

@@ -31,12 +31,15 @@ pub enum LockError {
     /// [`set_lock_threads`](super::set_lock_threads), which the owner calls.
     #[error("{max} threads use the locks of this value's owner, and there is room for no more")]
     TooManyThreads { max: usize },
-    /// The value the lock belonged to is gone.
-    #[error("the shared value of this lock is gone")]
+    /// The value the lock belonged to is gone, or the partition that handed the part out.
+    #[error("the shared value of this lock is gone, or the partition of this part")]
     Retired,
     /// The part is not one that the owner of the value made: its number, its lock or the way the value is divided differs.
     #[error("the value is not divided into this part")]
     OtherPart,
+    /// The parts cannot become a commit: a worker left one of them unfinished. The last commit stays.
+    #[error("{} was left unfinished: its worker died, panicked or let go of it", part_text(.part))]
+    Unfinished { part: Option<usize> },
 }
 
 /// What an unfinished write left.
@@ -81,6 +84,10 @@ fn wait_text(after: Duration) -> String {
     } else {
         format!("timed out after {after:?}: ")
     }
+}
+
+fn part_text(part: &Option<usize>) -> String {
+    part.map_or_else(|| "a part".into(), |part| format!("part {part}"))
 }
 
 fn holder_text(holder: &Option<Holder>) -> String {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::division::Division;
 use super::drain::Who;
 use super::error::{LockError, Poison, PoisonCause};
 use super::mapped::Mapped;
@@ -17,7 +18,7 @@ use super::record::reads_commit;
 use super::rwlock::RobustRwLock;
 use super::thread::leave;
 use super::wait::Wait;
-use super::words::{CLOSING, Division, Head};
+use super::words::{CLOSING, Head};
 
 /// The lock, held for reading. Ends when dropped, in the thread that took it.
 #[must_use = "dropped at once, it unlocks at once"]
@@ -73,14 +74,14 @@ impl Drop for ReadHold {
 /// A share in the work on the parts of what a lock guards. Ends when dropped, in the thread that took it.
 #[must_use = "dropped at once, it unlocks at once"]
 #[derive(Debug)]
-pub struct PartHold {
+pub struct WorkHold {
     lock: RawLock,
     place: Place,
     epoch: u64,
     not_send: PhantomData<*const ()>,
 }
 
-impl PartHold {
+impl WorkHold {
     pub(super) fn new(lock: &RawLock, place: Place, epoch: u64) -> Self {
         Self {
             lock: *lock,
@@ -91,24 +92,22 @@ impl PartHold {
     }
 
     /// True if it is the parts of what `lock` guards that are worked on.
-    pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
+    pub(super) fn guards(&self, lock: &RobustRwLock) -> bool {
         lock.raw().is(self.lock.head, self.lock.generation)
     }
 
     /// The number of the division.
-    pub(crate) fn epoch(&self) -> u64 {
+    pub(super) fn epoch(&self) -> u64 {
         self.epoch
-    }
-
-    /// How the value is divided.
-    pub(crate) fn division(&self) -> Division {
-        self.lock.division()
     }
 }
 
-impl Drop for PartHold {
+impl Drop for WorkHold {
     fn drop(&mut self) {
-        leave(self.lock.id(), self.place, || self.place.set(0));
+        leave(self.lock.id(), self.place, || {
+            self.lock.head.work.count_out();
+            self.place.set(0);
+        });
     }
 }
 
@@ -143,11 +142,6 @@ impl WriteHold {
     /// True if this guard opens what `lock` guards: the same lock, and no parts handed out.
     pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
         lock.raw().is(self.lock.head, self.lock.generation) && !self.partitioned
-    }
-
-    /// A number that no other lock of this process has.
-    pub(crate) fn id(&self) -> usize {
-        self.lock.id()
     }
 
     /// What an unfinished write left, if the lock was taken nevertheless.
@@ -195,17 +189,31 @@ impl WriteHold {
 
     /// Lets workers on parts in, who name the number returned and the same division, and keeps everybody else out.
     pub fn hand_out_parts(&mut self, division: Division) -> u64 {
+        self.hand_out_marked(division, &|_| ())
+    }
+
+    /// As [`Self::hand_out_parts`]; `mark` gets the number before anybody can name it.
+    pub(super) fn hand_out_marked(&mut self, division: Division, mark: &dyn Fn(u64)) -> u64 {
         let head = &self.lock.head;
-        let Division { parts, grain, axis } = division;
-        for (word, value) in head.division.dealt.iter().zip([parts, grain, axis]) {
-            word.store(value, Ordering::Relaxed);
-        }
+        head.division.deal(division);
+        head.work.begin();
         // Another number than that of an earlier division under the same hold, whose parts are gone; odd as that was.
         let epoch = head.state.epoch.load(Ordering::Relaxed) + 2;
         head.state.epoch.store(epoch, Ordering::Relaxed);
+        mark(epoch);
         head.state.parts.store(epoch, Ordering::SeqCst);
         self.partitioned = true;
         epoch
+    }
+
+    /// False in a process that was forked from the one that took it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.place.is_ours()
+    }
+
+    /// The words of the lock.
+    pub(super) fn words(&self) -> &Head {
+        &self.lock.head
     }
 
     /// Lets no more workers in and waits until the last has left.
@@ -274,6 +282,11 @@ impl CommitHold {
     /// True if it is `lock` that is held.
     pub(crate) fn guards(&self, lock: &RobustRwLock) -> bool {
         lock.raw().is(self.lock, self.generation)
+    }
+
+    /// The thread's place, of which the lock needs no word.
+    pub(super) fn place(&self) -> Place {
+        self.place
     }
 
     /// Commits so far; the last bit says which buffer is read. The other is ours.

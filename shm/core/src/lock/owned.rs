@@ -112,7 +112,7 @@ impl OwnedLock {
 
 impl OwnedLock {
     /// Notes in the lock that it is the one of part `number` of what `whole` guards, in `epoch`.
-    pub fn mark_part(&self, whole: &RobustRwLock, epoch: u64, number: u64) {
+    pub(super) fn mark_part(&self, whole: &RobustRwLock, epoch: u64, number: usize) {
         let words = &self.lock.raw().head.division.part_of;
         for (word, value) in words.iter().zip(whole.part_words(epoch, number)) {
             word.store(value, Ordering::Relaxed);

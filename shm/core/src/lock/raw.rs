@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use super::division::Division;
 use super::error::{LockError, Poison};
 use super::mapped::Mapped;
 use super::record::ThreadRecord;
 use super::robust::Acquired;
-use super::words::{Division, Head};
+use super::words::Head;
 
 /// A lock where it lies, without the table that keeps it there.
 ///
@@ -48,11 +49,11 @@ impl RawLock {
         self.head.poison()
     }
 
-    /// How what it guards is divided, while parts are handed out.
-    pub(super) fn division(&self) -> Division {
-        let [parts, grain, axis] =
-            std::array::from_fn(|at| self.head.division.dealt[at].load(Ordering::Relaxed));
-        Division { parts, grain, axis }
+    /// True if what it guards is divided in this way, while parts are handed out.
+    pub(super) fn is_divided(&self, division: Division) -> bool {
+        let dealt = &self.head.division.dealt;
+        let words = dealt.each_ref().map(|word| word.load(Ordering::Relaxed));
+        words == division.words()
     }
 
     #[inline]

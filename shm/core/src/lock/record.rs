@@ -18,6 +18,9 @@ pub(crate) struct ThreadRecord {
 
 /// Which lock: its index in the table, plus one. 0 is no hold.
 const LOCK: u32 = 0x3FFF;
+/// Where the number of the part begins that the thread works on, and the first that it has no bits for.
+const NUMBER: u32 = 14;
+const MOST_NUMBER: u32 = 0x3FFF;
 /// The thread waits for the lock, and does not hold it.
 const WAITS: u32 = 1 << 28;
 /// The last bit of the number of the commit that the thread reads.
@@ -38,9 +41,23 @@ pub(super) fn reads(lock: u32, commits: u64) -> u32 {
     (lock + 1) | odd
 }
 
-/// The word of a worker on a part of what `lock` guards.
-pub(super) fn works(lock: u32) -> u32 {
-    (lock + 1) | PART
+/// The word of a worker on part `number` of what `lock` guards.
+pub(super) fn works(lock: u32, number: usize) -> u32 {
+    let number = u32::try_from(number)
+        .unwrap_or(MOST_NUMBER)
+        .min(MOST_NUMBER);
+    (lock + 1) | PART | number << NUMBER
+}
+
+/// True if a thread with this word works on a part of what `lock` guards.
+pub(super) fn is_working(word: u32, lock: u32) -> bool {
+    is_inside(word, lock) && word & PART != 0
+}
+
+/// The part that a thread with this word works on, or the first of several; nothing if the number has too many bits.
+pub(super) fn part_of(word: u32) -> Option<u32> {
+    let number = word >> NUMBER & MOST_NUMBER;
+    (number < MOST_NUMBER).then_some(number)
 }
 
 /// The word of a thread that waits for `lock`.

@@ -208,6 +208,34 @@ impl RawLock {
         Ok(())
     }
 
+    /// Waits until nobody works on parts whose coordinator is dead, before a commit.
+    pub(super) fn end_parts(&self, wait: &mut Wait) -> Result<(), LockError> {
+        let words = &self.head.state;
+        if words.parts.load(Ordering::SeqCst) == 0 {
+            return Ok(());
+        }
+        words.parts.swap(CLOSING, Ordering::SeqCst);
+        self.head.work.wake();
+        self.drain(wait, Who::Workers)?;
+        words.parts.store(0, Ordering::Release);
+        Ok(())
+    }
+
+    /// False if the thread that handed out parts is dead; then nobody joins any more. The caller has joined, so that the
+    /// parts cannot be taken back meanwhile.
+    ///
+    /// A coordinator that lives has the writer's mutex, which costs one failed exchange to see.
+    pub(super) fn is_divider_alive(&self) -> bool {
+        let Some(taken) = self.head.writer.try_lock() else {
+            return true;
+        };
+        self.note(taken);
+        self.head.state.parts.swap(CLOSING, Ordering::SeqCst);
+        self.head.work.wake();
+        self.unlock_writer();
+        false
+    }
+
     #[inline]
     pub(super) fn lock_writer(&self, wait: &mut Wait) -> Result<(), LockError> {
         let taken = match self.head.writer.try_lock() {

@@ -108,15 +108,15 @@ impl RobustRwLock {
     }
 
     /// True if this lock was made for part `number` of what `whole` guards, in `epoch`.
-    pub fn is_of_part(&self, whole: &Self, epoch: u64, number: u64) -> bool {
+    pub(super) fn is_of_part(&self, whole: &Self, epoch: u64, number: usize) -> bool {
         let words = &self.raw.head.division.part_of;
         let noted: [u64; 5] = std::array::from_fn(|at| words[at].load(Ordering::Relaxed));
         noted == whole.part_words(epoch, number) && !self.is_retired()
     }
 
-    pub(super) fn part_words(&self, epoch: u64, number: u64) -> [u64; 5] {
+    pub(super) fn part_words(&self, epoch: u64, number: usize) -> [u64; 5] {
         let id = self.table.id();
-        [id.dev, id.ino, self.raw.index.into(), epoch, number]
+        [id.dev, id.ino, self.raw.index.into(), epoch, number as u64]
     }
 }
 

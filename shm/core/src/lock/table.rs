@@ -19,7 +19,7 @@ use super::robust::Robust;
 use super::words::Head;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"numplock");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The first line of a lock table. A reader copies it out before it believes a word of it.
 #[repr(C, align(64))]
@@ -35,7 +35,7 @@ struct Header {
 }
 
 const _: () = assert!(size_of::<Header>() == 64);
-const _: () = assert!(size_of::<Head>() == size_of::<Robust>() + 4 * 64);
+const _: () = assert!(size_of::<Head>() == size_of::<Robust>() + 5 * 64);
 
 /// What must agree for two programs to use one mutex: glibc's and musl's have the same name and nothing else in common.
 const fn abi() -> u32 {

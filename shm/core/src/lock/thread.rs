@@ -24,6 +24,8 @@ const MOST_IDLE: usize = 8;
 pub(super) enum Mode {
     /// Beside other readers. The thread may take it so again.
     Shared,
+    /// To work on parts, beside others who do. The thread may take it so again.
+    Part,
     /// In any other way.
     Other,
 }
@@ -32,8 +34,9 @@ pub(super) enum Mode {
 #[derive(Clone, Copy, Debug)]
 struct Held {
     lock: usize,
-    /// How often it is held for reading; 0 if it is held in another way.
-    reads: u32,
+    /// How often it is held.
+    count: u32,
+    mode: Mode,
     spot: Spot,
 }
 
@@ -79,7 +82,7 @@ thread_local! {
 pub(super) enum Entered {
     /// The thread does not hold the lock; it has a place now to take it at.
     New(Place),
-    /// The thread reads already, and does so once more.
+    /// The thread holds it in this way already, and does so once more.
     Again(Place),
 }
 
@@ -146,10 +149,10 @@ impl Thread {
             self.after_fork();
         }
         if let Some(held) = self.held.iter_mut().find(|held| held.lock == lock) {
-            if mode == Mode::Other || held.reads == 0 {
+            if mode == Mode::Other || held.mode != mode {
                 return Err(LockError::WouldDeadlock);
             }
-            held.reads += 1;
+            held.count += 1;
             let spot = held.spot;
             let registration = &self.registrations[spot.registration()];
             return Ok(Entered::Again(registration.first.with_hold(spot.hold())));
@@ -166,7 +169,8 @@ impl Thread {
     fn note(&mut self, lock: usize, mode: Mode, place: Place) {
         self.held.push(Held {
             lock,
-            reads: u32::from(mode == Mode::Shared),
+            count: 1,
+            mode,
             spot: place.spot(),
         });
     }
@@ -176,7 +180,7 @@ impl Thread {
     fn forget(&mut self, lock: usize) -> bool {
         // Mostly it is the last that was taken; then nothing is moved.
         match self.held.last() {
-            Some(held) if held.lock == lock && held.reads <= 1 => {
+            Some(held) if held.lock == lock && held.count == 1 => {
                 self.held.pop();
                 true
             }
@@ -189,8 +193,8 @@ impl Thread {
         let Some(at) = self.held.iter().position(|held| held.lock == lock) else {
             return false;
         };
-        if self.held[at].reads > 1 {
-            self.held[at].reads -= 1;
+        if self.held[at].count > 1 {
+            self.held[at].count -= 1;
             return false;
         }
         self.held.swap_remove(at);

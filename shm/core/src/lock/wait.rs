@@ -14,12 +14,13 @@ use super::robust::{Acquired, Holder, Robust, now};
 const LONGEST_SLEEP: Duration = Duration::from_secs(if cfg!(test) { 3600 } else { 1 });
 
 /// First and longest time between two looks whether the thread lives, on a kernel that cannot wait for its death.
-const FIRST_LOOK: Duration = Duration::from_micros(100);
-const LAST_LOOK: Duration = Duration::from_millis(4);
+pub(super) const FIRST_LOOK: Duration = Duration::from_micros(100);
+pub(super) const LAST_LOOK: Duration = Duration::from_millis(4);
 
 /// A wait with one deadline for all that it waits for. Reads the clock only once it has to.
 pub(super) struct Wait {
-    place: Place,
+    /// Where the thread says that it waits; nowhere if it holds the lock there.
+    place: Option<Place>,
     lock: u32,
     timeout: Option<Duration>,
     deadline: Option<Duration>,
@@ -29,11 +30,32 @@ impl Wait {
     /// A wait of the thread that has `place`, for the lock with the index `lock`.
     pub(super) fn new(place: Place, lock: u32, timeout: Option<Duration>) -> Self {
         Self {
-            place,
+            place: Some(place),
             lock,
             timeout,
             deadline: None,
         }
+    }
+
+    /// A wait of a thread that works on a part of what the lock guards.
+    pub(super) fn of_worker(lock: u32, timeout: Option<Duration>) -> Self {
+        Self {
+            place: None,
+            lock,
+            timeout,
+            deadline: None,
+        }
+    }
+
+    /// How long to sleep before another look at what a death leaves behind; an error at the deadline.
+    pub(super) fn nap(&mut self, look: Duration) -> Result<Duration, LockError> {
+        let left = self
+            .deadline()
+            .map_or(look, |deadline| deadline.saturating_sub(now()));
+        if left.is_zero() {
+            return Err(self.timed_out(None));
+        }
+        Ok(left.min(look))
     }
 
     /// Waits until this thread has `mutex`.
@@ -142,9 +164,12 @@ impl Wait {
 
     /// Calls `sleep` with this thread among those that wait for the lock.
     fn announced<R>(&self, sleep: impl FnOnce() -> R) -> R {
-        self.place.set(waits(self.lock));
+        let Some(place) = self.place else {
+            return sleep();
+        };
+        place.set(waits(self.lock));
         let result = sleep();
-        self.place.set(0);
+        place.set(0);
         result
     }
 }

@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use super::atomic::{AtomicU32, AtomicU64, MOST_RECORDS};
+use super::division::Division;
 use super::error::{Poison, PoisonCause};
+use super::futex::Futex;
+use super::record::WAITED;
 use super::robust::Robust;
 
 /// A lock. Who reads it stands in the [records](super::record::ThreadRecord) of the threads.
@@ -14,6 +17,7 @@ pub(crate) struct Head {
     pub(super) state: State,
     pub(super) division: DivisionWords,
     pub(super) seen: Seen,
+    pub(super) work: WorkWords,
 }
 
 /// What every reader looks at.
@@ -45,10 +49,26 @@ pub(super) struct State {
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub(super) struct DivisionWords {
-    /// Parts, grain and axis of the division of what this lock guards.
+    /// The division of what this lock guards: see [`Division`](super::Division).
     pub(super) dealt: [AtomicU64; 3],
     /// If the lock is one of a part: device, inode and index of the lock of the whole, its epoch, and the part's number.
     pub(super) part_of: [AtomicU64; 5],
+}
+
+/// Who works on parts, and how far they are with the step of a double-buffered value that they write together.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub(super) struct WorkWords {
+    /// In the lower half, threads that joined and have not left; in the upper half, how often one of them did either.
+    pub(super) workers: AtomicU64,
+    /// Parts that have finished the step.
+    pub(super) finished: AtomicU64,
+    /// The number of the last division into steps, odd.
+    pub(super) division: AtomicU64,
+    /// Not zero: a part whose worker left it unfinished, counted from 1. `u32::MAX` if nobody knows which.
+    pub(super) unfinished: AtomicU32,
+    /// To sleep on until the step is over: changes with each step, and when the parts are taken back.
+    pub(super) step: Futex,
 }
 
 /// One bit for each thread record that may hold the lock for reading or for a part: a writer looks at no other.
@@ -67,17 +87,68 @@ impl Default for Seen {
 /// In place of an epoch: parts are being taken back.
 pub(super) const CLOSING: u64 = u64::MAX;
 
-/// How guarded bytes are divided among workers: recorded in the lock, so that no worker can come with another division.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the caller fills it in")]
-pub struct Division {
-    /// Number of parts.
-    pub parts: u64,
-    /// Items are dealt in multiples of this.
-    pub grain: u64,
-    /// The axis along which they are dealt.
-    pub axis: u64,
+impl DivisionWords {
+    /// Notes how what the lock guards is divided.
+    pub(super) fn deal(&self, division: Division) {
+        for (word, value) in self.dealt.iter().zip(division.words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
 }
+
+impl WorkWords {
+    /// Nobody works, and nothing is done. Before parts are handed out.
+    pub(super) fn begin(&self) {
+        self.workers.store(0, Ordering::Relaxed);
+        self.finished.store(0, Ordering::Relaxed);
+        self.unfinished.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a thread that has joined, after its hold is set.
+    pub(super) fn count_in(&self) {
+        self.workers.fetch_add(CHANGE + 1, Ordering::SeqCst);
+    }
+
+    /// Counts it out, before its hold ends.
+    pub(super) fn count_out(&self) {
+        self.workers.fetch_add(CHANGE - 1, Ordering::SeqCst);
+    }
+
+    /// The part that a worker left unfinished, if one did, and if it is known.
+    pub(super) fn unfinished(&self) -> Option<Option<usize>> {
+        match self.unfinished.load(Ordering::SeqCst) {
+            0 => None,
+            u32::MAX => Some(None),
+            part => Some(Some(part as usize - 1)),
+        }
+    }
+
+    /// Says that nobody will finish `part`: the first to say so is believed.
+    pub(super) fn give_up(&self, part: Option<usize>) {
+        let word = part.and_then(|part| u32::try_from(part + 1).ok());
+        let word = word.unwrap_or(u32::MAX);
+        let _ = self
+            .unfinished
+            .compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Wakes who waits for the step to be over, after the word that says so is stored.
+    pub(super) fn wake(&self) {
+        loop {
+            let word = self.step.load();
+            if self.step.replace(word, word.wrapping_add(1) & !WAITED) {
+                if word & WAITED != 0 {
+                    self.step.wake();
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// One more in the upper half of [`WorkWords::workers`].
+const CHANGE: u64 = 1 << 32;
 
 impl Head {
     /// Begins a life of the lock, which is as new, and returns its number.
@@ -101,7 +172,12 @@ impl Head {
         [cause, deaths]
             .iter()
             .for_each(|word| word.store(0, Ordering::Relaxed));
-        [parts, commits]
+        // Numbers of divisions are never used again, like epochs.
+        let WorkWords {
+            workers, finished, ..
+        } = &self.work;
+        self.work.unfinished.store(0, Ordering::Relaxed);
+        [parts, commits, workers, finished]
             .into_iter()
             .chain(&self.division.part_of)
             .for_each(|word| word.store(0, Ordering::Relaxed));

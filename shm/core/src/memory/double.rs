@@ -1,9 +1,11 @@
 //! What the holder of a lock may do with two buffers, one of which is read while the other is written.
 
 use std::ops::Range;
+use std::ptr::NonNull;
 
+use super::RangeInUse;
 use super::range::{Double, MemoryRange};
-use crate::lock::{CommitHold, ReadHold};
+use crate::lock::{CommitHold, ReadHold, StepHold};
 
 impl MemoryRange<Double> {
     fn buffer(&self, commits: u64) -> Range<usize> {
@@ -33,5 +35,25 @@ impl MemoryRange<Double> {
         // SAFETY: its readers have left their slots since it was the last commit; `held` is borrowed alone.
         let next = unsafe { self.pages.bytes_mut(&self.buffer(held.commits() + 1)) };
         (last, next)
+    }
+
+    /// The first of the bytes of the last commit, and of those of which the caller may write the part that is held.
+    /// `geometry` is as for [`MemoryRange::part_pointer`].
+    ///
+    /// # Errors
+    /// [`RangeInUse`] if this process knows these bytes divided by another geometry.
+    ///
+    /// # Panics
+    /// If it is another lock that is held.
+    pub(crate) fn step_pointers(
+        &self,
+        step: &StepHold,
+        geometry: &[usize],
+    ) -> Result<[NonNull<u8>; 2], RangeInUse> {
+        assert!(step.guards(self.lock()), "the lock of other bytes");
+        let division = (self.lock().id(), step.id().epoch);
+        self.pages.open_part(division, &self.range, geometry)?;
+        let buffer = |commits| self.pages.pointer(&self.buffer(commits));
+        Ok([buffer(step.commits()), buffer(step.commits() + 1)])
     }
 }

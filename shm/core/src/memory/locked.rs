@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::range::{Locked, MemoryRange};
 use super::{RangeInUse, SharedPages};
 use crate::lock::{PartHold, ReadHold, WriteHold};
-use crate::part_range::PartRange;
 
 impl MemoryRange<Locked> {
     /// The bytes, while the lock is held for reading.
@@ -117,38 +116,22 @@ impl MemoryRange<Locked> {
         unsafe { pages.bytes_mut(&range) }
     }
 
-    /// The first of the bytes, of which the caller may write the part of `division` while the part's own lock is held,
-    /// beside workers on the other parts. `items` are the number of items and their axis.
+    /// The first of the bytes, of which the caller may write the part that is held. `geometry` is all by which the place of
+    /// the part follows from its division.
     ///
     /// # Errors
-    /// [`RangeInUse`] if this process knows the part under another lock, or these bytes divided in another way.
+    /// [`RangeInUse`] if this process knows these bytes divided by another geometry.
     ///
     /// # Panics
-    /// If the locks held are others.
-    pub(crate) fn part_pointer<'a>(
-        &'a self,
-        whole: &'a PartHold,
-        part: &'a WriteHold,
-        division: PartRange,
-        items: [usize; 2],
+    /// If the lock held is another one.
+    pub(crate) fn part_pointer(
+        &self,
+        part: &PartHold,
+        geometry: &[usize],
     ) -> Result<NonNull<u8>, RangeInUse> {
-        assert!(whole.guards(self.lock()), "the lock of other bytes");
-        let PartRange {
-            parts,
-            number,
-            grain,
-        } = division;
-        let [count, axis] = items;
-        let opened = parts as u64 == whole.division().parts
-            && self.pages.register().open_part(
-                (self.lock().id(), whole.epoch()),
-                (number, part.id()),
-                (self.range.start, [parts, grain, count, axis]),
-            );
-        if !opened {
-            let range = self.range.clone();
-            return Err(RangeInUse { range });
-        }
+        assert!(part.guards(self.lock()), "the lock of other bytes");
+        let division = (self.lock().id(), part.id().epoch);
+        self.pages.open_part(division, &self.range, geometry)?;
         Ok(self.pages.pointer(&self.range))
     }
 }

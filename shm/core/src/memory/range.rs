@@ -46,6 +46,20 @@ impl SharedPages {
         self.register.lock()
     }
 
+    /// Notes by which geometry a run of bytes is divided, in a division of what one lock guards: its first user decides.
+    pub(super) fn open_part(
+        &self,
+        division: (usize, u64),
+        run: &Range<usize>,
+        geometry: &[usize],
+    ) -> Result<(), RangeInUse> {
+        if self.register().open_part(division, run.start, geometry) {
+            return Ok(());
+        }
+        let range = run.clone();
+        Err(RangeInUse { range })
+    }
+
     /// Takes bytes for one owner, who needs no lock.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 /// Bytes that something else in this process uses already, or that another process made and this one may not own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bytes {} to {} are in use already", .range.start, .range.end)]
@@ -47,15 +49,13 @@ pub(super) struct Register {
     parts: HashMap<usize, Parts>,
 }
 
-/// The parts of what one lock guards that were opened in this process.
+/// How what one lock guards is divided, as this process knows it.
 #[derive(Debug, Default)]
 struct Parts {
     /// Parts of earlier epochs are gone for good.
     epoch: u64,
-    /// The lock of each part, by its number.
-    locks: HashMap<usize, usize>,
-    /// How the bytes from an offset on are divided: parts, grain, items, axis.
-    runs: HashMap<usize, [usize; 4]>,
+    /// The geometry of the bytes from an offset on: the shape of an array, for example.
+    runs: HashMap<usize, SmallVec<[usize; 4]>>,
 }
 
 impl Register {
@@ -119,13 +119,13 @@ impl Register {
         }
     }
 
-    /// True if the lock of a part, and the way in which its bytes are divided, are those that this process knows of the part
-    /// in this epoch of the lock of the whole. The first caller decides.
+    /// True if `geometry` is that by which this process knows the bytes from `run` on, in this epoch of the lock of the
+    /// whole. The first caller decides.
     pub(super) fn open_part(
         &mut self,
         (whole, epoch): (usize, u64),
-        (number, lock): (usize, usize),
-        (run, division): (usize, [usize; 4]),
+        run: usize,
+        geometry: &[usize],
     ) -> bool {
         let parts = self.parts.entry(whole).or_default();
         if parts.epoch != epoch {
@@ -134,8 +134,8 @@ impl Register {
                 ..Parts::default()
             };
         }
-        *parts.locks.entry(number).or_insert(lock) == lock
-            && *parts.runs.entry(run).or_insert(division) == division
+        let known = parts.runs.entry(run);
+        known.or_insert_with(|| geometry.into()).as_slice() == geometry
     }
 
     fn insert(&mut self, range: &Range<usize>, used: Use) {
@@ -192,13 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_one_lock_and_one_division_in_an_epoch() {
+    fn bytes_have_one_geometry_in_an_epoch() {
         let mut register = Register::default();
-        let run = (0, [2, 1, 8, 0]);
-        assert!(register.open_part((1, 3), (0, 10), run));
-        assert!(register.open_part((1, 3), (0, 10), run));
-        assert!(!register.open_part((1, 3), (0, 11), run));
-        assert!(!register.open_part((1, 3), (1, 12), (0, [4, 1, 8, 0])));
-        assert!(register.open_part((1, 5), (0, 11), run));
+        assert!(register.open_part((1, 3), 0, &[8, 2]));
+        assert!(register.open_part((1, 3), 0, &[8, 2]));
+        assert!(!register.open_part((1, 3), 0, &[2, 8]));
+        assert!(register.open_part((1, 3), 64, &[2, 8]));
+        assert!(register.open_part((1, 5), 0, &[2, 8]));
     }
 }

@@ -56,14 +56,18 @@ fn open_until(handle: &Handle, deadline: Instant) -> Result<Arc<RawObject>, Erro
     }
 }
 
-/// Opens a lock that belongs to a value of the owner of `handle`.
+/// Opens a lock of the process that `handle` names.
 pub(super) fn open_lock(handle: &Handle, lock: LockOffer) -> Result<RobustRwLock, Error> {
     if let Some(lock) = RobustRwLock::find(lock.memory, lock.address()) {
         return Ok(lock);
     }
+    let stale = || connection::stale(handle, connection::VALUE_GONE);
+    if server::is_this_process(handle.owner) {
+        return Err(stale());
+    }
     let deadline = deadline();
     match slot(handle.owner)?.begin(None, deadline)? {
-        Begun::Found(_) => Err(connection::stale(handle, connection::VALUE_GONE)),
+        Begun::Found(_) => Err(stale()),
         Begun::Turn(mut turn) => turn.open_lock(handle, lock, deadline),
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn handle_of_owned(value: &Value) -> Result<Handle, Error> {
 }
 
 /// The name of this process's socket. The first call starts the thread that serves it.
-fn name() -> Result<OwnerName, Error> {
+pub(super) fn name() -> Result<OwnerName, Error> {
     let mut server = server();
     if let Some(server) = server.as_ref().filter(|server| server.forks == forks()) {
         return Ok(server.name);

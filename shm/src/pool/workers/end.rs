@@ -68,6 +68,7 @@ impl Workers {
         let pid = worker.pid();
         if let Some(Sent { common, task, .. }) = worker.out.pop_front() {
             let number = task.number;
+            task.arguments.parts.give_up();
             chores.push(Chore::Report {
                 ended: Ended { common, number },
                 pid,

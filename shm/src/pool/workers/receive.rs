@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Workers;
-use crate::pool::call::Common;
+use crate::pool::call::{Common, Waiting};
 use crate::pool::chore::{Chore, Ended};
 use crate::pool::encoded::Encoded;
 use crate::pool::error::TaskError;
@@ -56,7 +56,7 @@ impl Workers {
             };
             ended += 1;
             last = Some(common.id);
-            end(queue, chores, common, task.number, frame, keeper);
+            end(queue, chores, common, task, frame, keeper);
         }
         if let Some(id) = last {
             worker.since = Instant::now();
@@ -73,7 +73,7 @@ fn end(
     queue: &mut Queue,
     chores: &mut Vec<Chore>,
     common: Arc<Common>,
-    number: usize,
+    Waiting { number, arguments }: Waiting,
     frame: &[u8],
     keeper: (usize, u32),
 ) {
@@ -81,7 +81,7 @@ fn end(
     let outcome = match Reply::decode(frame) {
         Some(Reply::Done(result)) => Ok(Encoded {
             bytes: result.into(),
-            values: Vec::new(),
+            ..Encoded::default()
         }),
         Some(Reply::DoneWithValues { handles, result }) => {
             return chores.push(Chore::Open {
@@ -103,5 +103,8 @@ fn end(
             fault: "the worker's reply is malformed".into(),
         }),
     };
+    if outcome.is_err() {
+        arguments.parts.give_up();
+    }
     queue.end(&common, number, outcome);
 }

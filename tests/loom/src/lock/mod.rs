@@ -11,6 +11,8 @@ pub(crate) mod thread;
 
 #[path = "../../../../shm/core/src/lock/acquire.rs"]
 mod acquire;
+#[path = "../../../../shm/core/src/lock/division.rs"]
+pub(crate) mod division;
 #[path = "../../../../shm/core/src/lock/drain.rs"]
 mod drain;
 #[path = "../../../../shm/core/src/lock/error.rs"]

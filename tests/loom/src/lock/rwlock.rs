@@ -5,7 +5,7 @@ use super::raw::RawLock;
 use super::record::ThreadRecord;
 use super::robust::Robust;
 use super::table::LockTable;
-use super::words::{DivisionWords, Head, Seen, State};
+use super::words::{DivisionWords, Head, Seen, State, WorkWords};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RobustRwLock {
@@ -21,6 +21,7 @@ impl RobustRwLock {
             state: State::default(),
             division: DivisionWords::default(),
             seen: Seen::default(),
+            work: WorkWords::default(),
         }));
         let record = |_| ThreadRecord {
             life: Robust::default(),

@@ -10,12 +10,13 @@ use crate::lock::table::LockTable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::lock) enum Mode {
     Shared,
+    Part,
     Other,
 }
 
 pub(in crate::lock) enum Entered {
     New(Place),
-    #[expect(dead_code, reason = "no thread here reads twice")]
+    #[expect(dead_code, reason = "no thread here holds twice")]
     Again(Place),
 }
 

@@ -1,6 +1,6 @@
 //! `RawLock::enter_shared`, and `be_seen`, which readers and workers share.
 
-use super::state::{ALL_BYTES, Hold, Process, Purpose, Role, State, Step, Then};
+use super::state::{ALL_BYTES, CLOSING, FREE, Hold, Process, Purpose, Role, State, Step, Then};
 use super::steps::{Fault, Moves, follow};
 
 impl Moves<'_> {
@@ -68,11 +68,22 @@ impl Moves<'_> {
                 if is_retired && !self.has(Fault::GenerationIgnored) {
                     self.retract(Then::End);
                 } else if is_worker {
-                    self.go(Step::BeginPart, |_| ());
+                    self.go(Step::LookDivider, |_| ());
                 } else {
                     self.go(Step::LookEpoch, |_| ());
                 }
             }
+            // `is_divider_alive`: a coordinator that lives has the mutex.
+            Step::LookDivider if self.state.writer == FREE => {
+                let id = self.id();
+                self.go(Step::EndParts, |state| state.writer = id);
+            }
+            Step::LookDivider => self.go(Step::BeginPart, |_| ()),
+            Step::EndParts => self.then(|state, process| {
+                state.parts = CLOSING;
+                process.then = Then::Retract;
+                Step::Unlock
+            }),
             Step::LookEpoch => {
                 let refused = self.state.epoch & 1 == 1 && process.role != Role::Accepting;
                 if refused && !self.has(Fault::EpochIgnored) {

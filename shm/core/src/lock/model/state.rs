@@ -54,6 +54,8 @@ pub(super) enum Step {
     SetBit,
     CommitsAgain,
     LookGeneration,
+    LookDivider,
+    EndParts,
     LookEpoch,
     Reading,
     BeginPart,
@@ -127,6 +129,7 @@ pub(super) enum Then {
     Pass,
     Begin,
     Renew,
+    Retract,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -161,6 +161,8 @@ impl Moves<'_> {
             | Step::SetBit
             | Step::CommitsAgain
             | Step::LookGeneration
+            | Step::LookDivider
+            | Step::EndParts
             | Step::LookEpoch
             | Step::Reading
             | Step::Retract => self.read(process.step),
@@ -232,6 +234,10 @@ pub(super) fn follow(process: &mut Process) -> Step {
         }
         Then::Begin => Step::Begin,
         Then::Renew => Step::Renew(0),
+        Then::Retract => {
+            process.then = Then::End;
+            Step::Retract
+        }
     }
 }
 
