@@ -3,6 +3,10 @@
 //! Every figure is a median over one run, and stands beside a baseline of the same run. Other processes are this program
 //! again, and every page is touched.
 
+#[expect(dead_code, reason = "its `main` is that of the example")]
+#[path = "../examples/heat.rs"]
+mod heat;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
@@ -44,6 +48,7 @@ fn main() {
             .with(touch)
             .with(touch_part)
             .with(scale)
+            .with(heat::spread)
             .serve(),
     }
     // A test run only wants to know that it starts.
@@ -56,7 +61,7 @@ fn main() {
         1000
     };
     let named = |name: &str| std::env::args().any(|argument| argument == name);
-    let sections: [(&str, &dyn Fn()); 7] = [
+    let sections: [(&str, &dyn Fn()); 8] = [
         ("allocation", &allocation),
         ("guards", &guards),
         ("death", &|| death(deaths)),
@@ -64,6 +69,7 @@ fn main() {
         ("calls", &calls),
         ("arena", &into_an_arena),
         ("scaling", &scaling),
+        ("stencil", &stencil),
     ];
     let all = !sections.iter().any(|(name, _)| named(name));
     for (_, section) in sections.iter().filter(|(name, _)| all || named(name)) {
@@ -403,6 +409,20 @@ fn scaling() {
         "Pool scales a shared array of 1 GiB, two workers",
         format!("{}, {:.2} times one", speed(two), one / two),
     );
+}
+
+/// The stencil of the example `heat`, in blocks of shared memory and in threads with plain memory.
+fn stencil() {
+    for (size, steps) in [(400, 1000), (1000, 200), (4000, 20)] {
+        let both = heat::compare(size, steps, 2).unwrap();
+        assert!(both.same);
+        let ratio = both.threads.as_secs_f64() / both.processes.as_secs_f64();
+        let step = both.processes.as_secs_f64() / steps as f64 * 1e6;
+        row(
+            &format!("heat, {size} x {size}, a step of two workers"),
+            format!("{step:.0} us, {ratio:.2} of the speed of two threads"),
+        );
+    }
 }
 
 /// Seconds of two threads that scale 1 GiB of private memory.
