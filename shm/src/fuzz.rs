@@ -8,9 +8,9 @@ use numpush_message::Element;
 
 use crate::object::{conversation, find_value, hear, offer_of, open_offer, with_values};
 use crate::{
-    Arena, BarrierMember, DoubleBufferedArray, Error, GraphIndex, GraphWeight, Handle, LockOptions,
-    SharedArray, SharedAtomicArray, SharedBarrier, SharedCondition, SharedDynArray, SharedFrame,
-    SharedGraph, SharedMutex, SharedValue,
+    Arena, BarrierMember, DoubleBufferedArray, Error, GraphIndex, GraphWeight, GrowableArray,
+    Handle, LockOptions, SharedArray, SharedAtomicArray, SharedBarrier, SharedCondition,
+    SharedDynArray, SharedFrame, SharedGraph, SharedMutex, SharedValue,
 };
 
 /// Opens an offer as an owner sends it, and reads and writes what it is of as every kind of value.
@@ -36,7 +36,7 @@ pub fn open_and_use(offer: &[u8]) -> Result<(), Error> {
             let _ = array.typed::<u64, IxDyn>().map(|array| use_array(&array));
         }
         let _ = SharedMutex::open(&handle).map(|mutex| mutex.lock().map(drop));
-        use_as_meeting(&handle);
+        use_as_others(&handle);
         SharedValue::open(&handle).map(drop)
     })
 }
@@ -62,6 +62,7 @@ pub fn seeds() -> Result<Vec<Seed>, Error> {
     let rows = SharedArray::<u16, Ix1>::zeros(&arena, 9)?;
     let rows = rows.with_row_locks(4).map_err(Error::from)?;
     let both = DoubleBufferedArray::<i32, Ix1>::zeros(&arena, 5)?;
+    let grows = GrowableArray::<i32, Ix1>::with_capacity(&arena, 5)?;
     let mut graph: SharedGraph = SharedGraph::from_edges(&arena, 3, &[(0, 1, 1.0), (2, 0, 3.0)])?;
     graph.add_node_column(&arena, "rank", &[0_u16; 3])?;
     let mutex = SharedMutex::new()?;
@@ -78,6 +79,7 @@ pub fn seeds() -> Result<Vec<Seed>, Error> {
     add("array", array.handle()?);
     add("row-locks", rows.handle()?);
     add("double-buffered", both.handle()?);
+    add("growable", grows.handle()?);
     add("graph", graph.handle()?);
     add("mutex", mutex.handle()?);
     add("atomics", atomics.handle()?);
@@ -173,7 +175,7 @@ fn use_as_frame(handle: &Handle) {
     }
 }
 
-fn use_as_meeting(handle: &Handle) {
+fn use_as_others(handle: &Handle) {
     if let Ok(array) = SharedAtomicArray::<u64>::open(handle) {
         let _ = array.cells().map(|cells| cells.len());
     }
@@ -181,6 +183,11 @@ fn use_as_meeting(handle: &Handle) {
         let wait = |mut member: BarrierMember<'_>| member.wait_with(LockOptions::no_wait());
         let _ = barrier.join().map(wait);
         let _ = barrier.join().map(wait);
+    }
+    if let Ok(array) = GrowableArray::<i32, IxDyn>::open(handle) {
+        let _ = array.read().map(|held| held.iter().count());
+        let _ = array.resize(array.capacity()[0], 1);
+        let _ = array.write().map(|mut held| held.fill(2));
     }
     let _ = SharedCondition::open(handle).map(|condition| condition.notify_all());
 }

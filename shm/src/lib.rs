@@ -48,13 +48,14 @@ mod mutex;
 mod named;
 mod object;
 mod pool;
+mod snapshot;
 mod sync;
 mod value;
 
 pub use arena::{Arena, ArenaOptions, ArenaUsage};
 pub use array::{
-    DoubleBufferedArray, GrowableArray, SharedArray, SharedDynArray, SharedSlice, SliceHandle,
-    StepGuard,
+    DoubleBufferedArray, GrowableArray, GrowableDynArray, SharedArray, SharedDynArray, SharedSlice,
+    SliceHandle, StepGuard,
 };
 pub use bool8::Bool8;
 pub use error::{ConvertError, Error};

@@ -1,6 +1,6 @@
 use numpush_message::{Body, Message};
 
-use crate::array::SharedDynArray;
+use crate::array::{GrowableDynArray, SharedDynArray};
 use crate::error::{ConvertError, Error};
 use crate::frame::SharedFrame;
 use crate::graph::SharedDynGraph;
@@ -14,6 +14,8 @@ use crate::sync::{SharedBarrier, SharedCondition, SharedDynAtomicArray};
 pub enum SharedValue {
     /// An array, plain or double-buffered.
     Array(SharedDynArray),
+    /// An array to which rows are added.
+    Growable(GrowableDynArray),
     /// A dataframe.
     Frame(SharedFrame),
     /// A graph.
@@ -37,6 +39,7 @@ impl SharedValue {
         let raw = open_any(handle)?;
         match raw.kind() {
             SharedDynArray::KIND => SharedDynArray::from_raw(raw).map(Self::Array),
+            GrowableDynArray::KIND => GrowableDynArray::from_raw(raw).map(Self::Growable),
             SharedFrame::KIND => SharedFrame::from_raw(raw).map(Self::Frame),
             SharedDynGraph::KIND => SharedDynGraph::from_raw(raw).map(Self::Graph),
             SharedMutex::KIND => SharedMutex::from_raw(raw).map(Self::Mutex),
@@ -68,6 +71,7 @@ impl SharedValue {
     pub fn handle(&self) -> Result<Handle, Error> {
         match self {
             Self::Array(array) => array.handle(),
+            Self::Growable(array) => array.handle(),
             Self::Frame(frame) => frame.handle(),
             Self::Graph(graph) => graph.handle(),
             Self::Mutex(mutex) => mutex.handle(),

@@ -50,6 +50,12 @@ pub(crate) struct Growable<T, D> {
     pub(super) array: TypedArray<T, D>,
 }
 
+/// An array with room for more rows, whose element type and axes are known at run time only.
+#[derive(Debug)]
+pub(crate) struct DynGrowable {
+    pub(super) capacity: DynArray,
+}
+
 const ARRAY: &str = "an array";
 const DOUBLE_BUFFERED: &str = "a double-buffered array";
 
@@ -262,8 +268,39 @@ impl<T: Element, D: Dimension> Growable<T, D> {
     }
 }
 
-impl<T: Element + Pod, D: Dimension> Describe for Growable<T, D> {
+impl DynGrowable {
+    pub(super) fn typed<T: Element, D: Dimension>(&self) -> Result<Growable<T, D>, Error> {
+        let array = TypedArray::from_sent(self.capacity.sent.clone())?;
+        Ok(Growable { array })
+    }
+}
+
+impl Describe for DynGrowable {
     const KIND: &'static str = "a growable array";
+    type Sent = ArrayDescription;
+
+    fn sent(&self) -> &ArrayDescription {
+        &self.capacity.sent
+    }
+
+    fn receive(sent: ArrayDescription, spans: &Spans) -> Result<Self, Error> {
+        let capacity = DynArray::new(sent)?;
+        let (sent, item) = (&capacity.sent, capacity.dtype.size());
+        sent.check(item, 1, spans.len_of(0).unwrap_or(0))?;
+        let is_plain = sent.strides.is_none() && !sent.shape.is_empty();
+        if !is_plain || spans.len_of(1) != Some(size_of::<u64>()) || spans.locks().len() != 1 {
+            return Err(malformed("a growable array that does not fit its bytes"));
+        }
+        Ok(Self { capacity })
+    }
+
+    fn summary(sent: &ArrayDescription) -> String {
+        format!("growable {}", summary(sent))
+    }
+}
+
+impl<T: Element + Pod, D: Dimension> Describe for Growable<T, D> {
+    const KIND: &'static str = DynGrowable::KIND;
     type Sent = ArrayDescription;
 
     fn sent(&self) -> &ArrayDescription {
@@ -271,19 +308,12 @@ impl<T: Element + Pod, D: Dimension> Describe for Growable<T, D> {
     }
 
     fn receive(sent: ArrayDescription, spans: &Spans) -> Result<Self, Error> {
-        let item = sent.dtype()?.size();
-        sent.check(item, 1, spans.len_of(0).unwrap_or(0))?;
-        let is_plain = sent.strides.is_none() && !sent.shape.is_empty();
-        if !is_plain || spans.len_of(1) != Some(size_of::<u64>()) || spans.locks().len() != 1 {
-            return Err(malformed("a growable array that does not fit its bytes"));
-        }
         spans.check_alignment(0, align_of::<T>())?;
-        let array = TypedArray::from_sent(sent)?;
-        Ok(Self { array })
+        DynGrowable::receive(sent, spans)?.typed()
     }
 
     fn summary(sent: &ArrayDescription) -> String {
-        format!("growable {}", summary(sent))
+        DynGrowable::summary(sent)
     }
 }
 

@@ -3,13 +3,15 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoDimension};
-use numpush_message::{AllocError, Element};
+use numpush_message::{AllocError, Dtype, Element, Message};
 use numpush_shm_core::{Double, LockError, LockOptions, MemoryRange, ReadGuard, commit_guard};
 use serde::{Deserialize, Serialize};
 
 use crate::arena::Arena;
-use crate::array::description::{DoubleBuffered, TypedArray};
+use crate::array::SharedDynArray;
+use crate::array::description::{DoubleBuffered, DynArray, TypedArray};
 use crate::array::layout::{self, Layout, byte_len};
+use crate::array::message::snapshot;
 use crate::elements::elements_mut;
 use crate::error::Error;
 use crate::object::{Handle, Object, make_locks};
@@ -228,6 +230,25 @@ impl<T: Element + Pod, D: Dimension> DoubleBufferedArray<T, D> {
         let (last, next) = (bytemuck::cast_slice(last), bytemuck::cast_slice_mut(next));
         write(&self.layout().view(last), &mut self.layout().view_mut(next));
         Ok(held.publish())
+    }
+
+    /// The same array with its element type and axes known at run time only, to read.
+    pub fn into_dyn(self) -> SharedDynArray {
+        let dtype = Dtype::Scalar(T::SCALAR);
+        SharedDynArray {
+            object: self.object.described(|double| DynArray {
+                sent: double.array.sent.clone(),
+                dtype,
+            }),
+        }
+    }
+
+    /// Copies the last commit as it is now into memory that the kernel protects against every writer.
+    ///
+    /// # Errors
+    /// As [`SharedDynArray::snapshot`](crate::SharedDynArray::snapshot).
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        snapshot(&*self.read()?)
     }
 
     pub(super) fn layout(&self) -> &Layout<D> {

@@ -3,8 +3,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use ndarray::{Dimension, Ix1};
-use numpush_message::{Array, Backing, Buffer, Dtype, Element, Message, Stability};
-use numpush_os::Memfd;
+use numpush_message::{Array, Buffer, Dtype, Element, Message};
 use numpush_shm_core::{
     LockError, LockOptions, ReadGuard, WriteGuard, commit_guard, read_guard, write_guard,
 };
@@ -16,6 +15,7 @@ use crate::array::locks::{lock_exclusive, lock_shared};
 use crate::array::message::{from_message, into_message};
 use crate::error::{ConvertError, Error};
 use crate::object::{Describe, Handle, Object, RawObject};
+use crate::snapshot::sealed_copy;
 
 /// A shared array whose element type and axes are known at run time only. A [`DoubleBufferedArray`] is one too, to read.
 ///
@@ -199,18 +199,9 @@ impl SharedDynArray {
     /// [`Error::Lock`] as [`SharedArray::read`]; [`Error::Io`] if there is no memory for the copy.
     pub fn snapshot(&self) -> Result<Message<'static>, Error> {
         let held = self.read()?;
-        let memory = Memfd::new(held.len());
-        let mut memory = memory.map_err(Error::io("make memory for a snapshot"))?;
         let bytes = held.as_slice().unwrap_or(&[]);
-        memory.as_mut_slice().copy_from_slice(bytes);
+        let buffer = sealed_copy(bytes.len(), |to| to.copy_from_slice(bytes))?;
         drop(held);
-        let (file, mapping) = memory.seal().map_err(Error::io("seal a snapshot"))?;
-        let backing = Backing {
-            file,
-            offset: 0,
-            stability: Stability::Sealed,
-        };
-        let buffer = Buffer::from_owner(mapping).with_backing(backing);
         self.object
             .description()
             .sent

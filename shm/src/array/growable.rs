@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 use ndarray::{ArrayRef, Dimension, IntoDimension};
-use numpush_message::Element;
+use numpush_message::{Element, Message};
 use numpush_shm_core::{
     LockError, LockOptions, Locked, MemoryRange, ReadGuard, WriteGuard, WriteHold, read_guard,
     write_guard,
@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use crate::arena::Arena;
 use crate::array::description::Growable;
 use crate::array::layout::{Layout, byte_len, fill};
+use crate::array::message::snapshot;
 use crate::elements::elements_mut;
 use crate::error::Error;
 use crate::object::{Handle, Object, make_locks};
@@ -41,7 +42,7 @@ use crate::object::{Handle, Object, make_locks};
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "T: Element + Pod, D: Dimension")]
 pub struct GrowableArray<T, D> {
-    object: Object<Growable<T, D>>,
+    pub(super) object: Object<Growable<T, D>>,
 }
 
 /// The span of the elements, and that of their number of rows.
@@ -223,6 +224,14 @@ impl<T: Element + Pod, D: Dimension> GrowableArray<T, D> {
         Ok(())
     }
 
+    /// Copies the rows as they are now into memory that the kernel protects against every writer.
+    ///
+    /// # Errors
+    /// As [`SharedDynArray::snapshot`](crate::SharedDynArray::snapshot).
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        snapshot(&*self.read()?)
+    }
+
     /// Writes `rows` with `write`, and says then that they are the last.
     fn change(&self, held: &mut WriteHold, rows: &Range<usize>, write: impl FnOnce(&mut [u8])) {
         let row = self
@@ -282,7 +291,7 @@ mod tests {
     use ndarray::{Array2, Ix1, Ix2, array};
 
     use super::*;
-    use crate::SharedArray;
+    use crate::{GrowableDynArray, SharedArray, SharedValue};
 
     #[test]
     fn rows_come_and_go() {
@@ -373,5 +382,14 @@ mod tests {
         assert!(GrowableArray::<u16, Ix1>::open(&handle).is_err());
         let array = SharedArray::<u8, Ix1>::zeros(&Arena::shared(), 8).unwrap();
         assert!(GrowableArray::<u8, Ix1>::open(&array.handle().unwrap()).is_err());
+        let any = GrowableDynArray::open(&handle).unwrap();
+        assert_eq!(
+            (any.dtype().to_string(), any.capacity()),
+            ("|u1".into(), &[8][..])
+        );
+        assert!(any.clone().typed::<u16, Ix1>().is_err());
+        assert_eq!(any.typed::<u8, Ix1>().unwrap().rows(), Ok(0));
+        let value = SharedValue::open(&handle).unwrap();
+        assert!(matches!(value, SharedValue::Growable(_)));
     }
 }

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use numpush_message::{Array, Body, Buffer, Message};
+use bytemuck::Pod;
+use ndarray::{ArrayRef, Dimension};
+use numpush_message::{Array, Body, Buffer, Element, Message};
 use numpush_shm_core::{MemoryRange, Owned};
 
 use crate::arena::{Allocation, Arena, Reservation, freeze};
 use crate::array::description::ArrayDescription;
+use crate::array::layout::fill;
 use crate::error::{ConvertError, Error};
 use crate::object::{Describe, LockSet, Object, Released, check_alignment, make_locks};
+use crate::snapshot::sealed_copy;
 
 /// Shares the array of a message that was received into an arena, as `describe` understands it and at a multiple of
 /// `alignment`. Returns the message if that fails.
@@ -64,6 +68,15 @@ fn take(data: Buffer<'static>) -> Run {
     let Allocation { claimed, home } = Allocation::of(data).expect("an allocation of its own");
     let (_, from) = claimed.split(range.start);
     (from.split(range.len()).0, home)
+}
+
+/// Copies `view`, in C order, into memory that the kernel protects against every writer.
+pub(super) fn snapshot<T: Element + Pod, D: Dimension>(
+    view: &ArrayRef<T, D>,
+) -> Result<Message<'static>, Error> {
+    let bytes = view.len() * size_of::<T>();
+    let buffer = sealed_copy(bytes, |to| fill(to, view))?;
+    Ok(Array::new(T::SCALAR, view.shape(), buffer)?.into())
 }
 
 /// Turns a value into a message that owns its bytes. Returns the value if somebody else has it.

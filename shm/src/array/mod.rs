@@ -4,6 +4,7 @@ mod blocks;
 mod description;
 mod double_buffered;
 mod dyn_array;
+mod dyn_growable;
 mod growable;
 mod layout;
 mod locks;
@@ -17,6 +18,7 @@ mod steps;
 
 pub use double_buffered::DoubleBufferedArray;
 pub use dyn_array::SharedDynArray;
+pub use dyn_growable::GrowableDynArray;
 pub use growable::GrowableArray;
 pub use place::SliceHandle;
 pub use shared_array::SharedArray;

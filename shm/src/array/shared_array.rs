@@ -214,8 +214,20 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// [`Error::Lock`] as [`Self::read`]; [`Error::Range`] if the rows are none or not in the array, or if the array is
     /// not in C order.
     pub fn read_rows(&self, rows: Range<usize>) -> Result<ReadGuard<'_, T, D>, Error> {
+        self.read_rows_with(LockOptions::default(), rows)
+    }
+
+    /// As [`Self::read_rows`], with a timeout, without a wait, or with poison accepted.
+    ///
+    /// # Errors
+    /// As [`Self::read_rows`].
+    pub fn read_rows_with(
+        &self,
+        options: LockOptions,
+        rows: Range<usize>,
+    ) -> Result<ReadGuard<'_, T, D>, Error> {
         let (spans, first) = self.spans_of(&rows)?;
-        let held = lock_shared(spans, LockOptions::default())?;
+        let held = lock_shared(spans, options)?;
         Ok(read_guard(spans, held, |elements| {
             self.layout().rows(elements, first, &rows)
         }))
@@ -226,10 +238,22 @@ impl<T: Element + Pod, D: Dimension> SharedArray<T, D> {
     /// # Errors
     /// [`Error::Lock`] as [`Self::write`]; [`Error::Range`] as [`Self::read_rows`].
     pub fn write_rows(&self, rows: Range<usize>) -> Result<WriteGuard<'_, T, D>, Error> {
+        self.write_rows_with(LockOptions::default(), rows)
+    }
+
+    /// As [`Self::write_rows`], with a timeout, without a wait, or with poison accepted.
+    ///
+    /// # Errors
+    /// As [`Self::write_rows`].
+    pub fn write_rows_with(
+        &self,
+        options: LockOptions,
+        rows: Range<usize>,
+    ) -> Result<WriteGuard<'_, T, D>, Error> {
         let (spans, first) = self.spans_of(&rows)?;
         let row = self.byte_len() / self.shape()[0].max(1);
         let dirty = (rows.start - first) * row..(rows.end - first) * row;
-        let held = lock_exclusive(spans, LockOptions::default(), dirty)?;
+        let held = lock_exclusive(spans, options, dirty)?;
         Ok(write_guard(spans, held, |elements| {
             self.layout().rows_mut(elements, first, &rows)
         }))

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytemuck::Pod;
 use ndarray::{Dimension, IxDyn, SliceArg};
-use numpush_message::Element;
+use numpush_message::{Element, Message};
 use numpush_shm_core::{
     LockError, LockOptions, Locked, MemoryRange, ReadGuard, WriteGuard, read_guard, write_guard,
 };
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::array::SharedArray;
 use crate::array::description::TypedArray;
 use crate::array::locks::{lock_exclusive, lock_shared};
+use crate::array::message::snapshot;
 use crate::array::place::{Place, SliceHandle};
 use crate::error::Error;
 
@@ -195,6 +196,14 @@ impl<T: Element + Pod, D: Dimension> SharedSlice<T, D> {
             self.place
                 .view_mut(elements, offset / size_of::<T>(), &self.shape, &self.steps)
         }))
+    }
+
+    /// Copies the slice as it is now into memory that the kernel protects against every writer.
+    ///
+    /// # Errors
+    /// As [`SharedDynArray::snapshot`](crate::SharedDynArray::snapshot).
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        snapshot(&*self.read()?)
     }
 
     /// The spans with elements of the slice, one at least, and the bytes of the array before them.

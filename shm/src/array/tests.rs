@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use ndarray::{Array2, ArrayView2, Axis, Ix1, Ix2, array};
+use ndarray::{Array2, ArrayView2, Axis, Ix1, Ix2, IxDyn, array};
 use numpush_message::{Array, BufferAllocator as _, Element as _, Encoder, Flags, Limits, Message};
 use numpush_shm_core::{LockError, LockOptions};
 
 use crate::arena::Arena;
 use crate::array::description::{ArrayDescription, TypedArray};
-use crate::array::{DoubleBufferedArray, SharedArray, SharedDynArray};
+use crate::array::{DoubleBufferedArray, GrowableArray, SharedArray, SharedDynArray};
 use crate::error::Error;
 use crate::object::{Describe as _, Handle};
 
@@ -408,4 +408,57 @@ fn what_nobody_has_written_has_the_shape_and_is_written() {
     assert_eq!(array.read().unwrap().dim(), (4, 4));
     array.write().unwrap().fill(1.0);
     assert_eq!(array.read().unwrap().sum(), 16.0);
+}
+
+#[test]
+fn every_array_is_copied_to_where_nobody_writes() {
+    let arena = arena();
+    let elements = array![[1_u32, 2], [3, 4], [5, 6]];
+    let wanted = Message::from(Array::copy_of(&elements));
+    let shared = SharedArray::copy_of(&arena, &elements).unwrap();
+    let both = DoubleBufferedArray::copy_of(&arena, &elements).unwrap();
+    let grows = GrowableArray::<u32, Ix2>::with_capacity(&arena, (9, 2)).unwrap();
+    grows.append(&elements).unwrap();
+    let whole = [
+        ndarray::SliceInfoElem::from(..),
+        ndarray::SliceInfoElem::from(..),
+    ];
+    let slice = shared.clone().into_dyn().typed::<u32, IxDyn>().unwrap();
+    let slice = slice.slice(&whole[..]).unwrap();
+    for snapshot in [
+        shared.snapshot(),
+        both.snapshot(),
+        grows.snapshot(),
+        slice.snapshot(),
+    ] {
+        let snapshot = snapshot.unwrap();
+        assert_eq!(
+            snapshot.as_array().unwrap().data(),
+            wanted.as_array().unwrap().data()
+        );
+        assert_eq!(snapshot.as_array().unwrap().shape(), [3, 2]);
+        let backing = snapshot.as_array().unwrap().data().backing().unwrap();
+        assert_eq!(backing.stability, numpush_message::Stability::Sealed);
+    }
+    assert_eq!(both.into_dyn().read().unwrap().len(), 24);
+}
+
+#[test]
+fn rows_are_locked_with_options() {
+    let shared = SharedArray::<u8, Ix1>::zeros(&arena(), 8).unwrap();
+    let shared = shared.with_row_locks(4).map_err(Error::from).unwrap();
+    let held = shared.write_rows(0..2).unwrap();
+    let refused = std::thread::scope(|scope| {
+        let try_first = || {
+            let read = shared.read_rows_with(LockOptions::no_wait(), 1..2).is_err();
+            let write = shared
+                .write_rows_with(LockOptions::no_wait(), 1..3)
+                .is_err();
+            let other = shared.write_rows_with(LockOptions::no_wait(), 2..8).is_ok();
+            [read, write, other]
+        };
+        scope.spawn(try_first).join().unwrap()
+    });
+    assert_eq!(refused, [true; 3]);
+    drop(held);
 }

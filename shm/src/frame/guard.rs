@@ -49,7 +49,7 @@ impl<'a> FrameReadGuard<'a> {
         self.held.poison()
     }
 
-    fn bytes(&self, span: Option<usize>) -> &[u8] {
+    pub(super) fn bytes(&self, span: Option<usize>) -> &[u8] {
         span.map_or(&[], |span| self.spans.locked()[span].bytes(&self.held))
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use numpush_message::{Buffer, Frame, Message};
+use numpush_message::{ALIGNMENT, Buffer, Frame, Message};
 use numpush_shm_core::{LockError, LockOptions, MemoryRange, Owned};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::frame::description::FrameDescription;
 use crate::frame::message::from_message;
 use crate::frame::{FrameReadGuard, FrameWriteGuard};
 use crate::object::{Describe, Handle, Object, RawObject, Released, make_locks};
+use crate::snapshot::sealed_copy;
 
 /// A dataframe in shared memory: columns in Arrow's layout, under one lock.
 ///
@@ -229,6 +230,40 @@ impl SharedFrame {
             .frame(|span| buffers[span].clone())
             .expect("a checked description");
         Ok(frame)
+    }
+
+    /// As [`Self::into_frame`], as a message.
+    ///
+    /// # Errors
+    /// As [`Self::into_frame`].
+    pub fn into_message(self) -> Result<Message<'static>, ConvertError<Self>> {
+        self.into_frame().map(Message::from)
+    }
+
+    /// Copies the frame as it is now into memory that the kernel protects against every writer. Over `unix:` its columns go
+    /// as one descriptor.
+    ///
+    /// # Errors
+    /// As [`SharedArray::snapshot`](crate::SharedArray::snapshot).
+    pub fn snapshot(&self) -> Result<Message<'static>, Error> {
+        let held = self.read()?;
+        let mut places = Vec::new();
+        let mut len = 0_usize;
+        for span in self.object.spans().locked() {
+            let end = len + span.range().len();
+            places.push(len..end);
+            len = end.next_multiple_of(ALIGNMENT);
+        }
+        let copy = sealed_copy(len, |to| {
+            for (number, place) in places.iter().enumerate() {
+                to[place.clone()].copy_from_slice(held.bytes(Some(number)));
+            }
+        })?;
+        drop(held);
+        let frame = self
+            .description()
+            .frame(|span| copy.slice(places[span].clone()))?;
+        Ok(frame.into())
     }
 
     /// Turns the frame into an Arrow record batch over the same bytes. Copies nothing. The frame is not shared any more.

@@ -394,3 +394,20 @@ fn every_value_that_is_not_null_is_changed() {
     let bits = held.validity("x").unwrap().unwrap();
     assert_eq!(bits.count(), values.iter().flatten().count());
 }
+
+#[test]
+fn a_frame_is_copied_to_where_nobody_writes_and_turned_into_a_message() {
+    let shared = SharedFrame::from_batch(&Arena::new(1 << 20), &batch()).unwrap();
+    let snapshot = shared.snapshot().unwrap();
+    let numpush_message::Body::Frame(frame) = &snapshot.body else {
+        panic!("a frame");
+    };
+    assert_eq!(frame.to_batch().unwrap(), batch());
+    let sealed = snapshot.buffers().filter(|buffer| !buffer.is_empty());
+    assert!(sealed.into_iter().all(|buffer| buffer.backing().is_some()));
+    let message = shared.into_message().unwrap();
+    let numpush_message::Body::Frame(frame) = &message.body else {
+        panic!("a frame");
+    };
+    assert_eq!(frame.to_batch().unwrap(), batch());
+}
