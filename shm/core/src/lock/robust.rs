@@ -32,6 +32,11 @@ pub(crate) struct Robust {
     since: AtomicU64,
 }
 
+/// How long a thread sleeps for a mutex before it looks whether the mutex is free. The kernel wakes one who sleeps. If that
+/// one is killed before it has the mutex, and a thread that knows of no sleepers had the mutex meanwhile, nobody wakes the
+/// others: seen when all but one of those who wanted a lock were killed at once.
+const LOOK: Duration = Duration::from_millis(100);
+
 // glibc's mutex has 48 bytes on aarch64, and 40 elsewhere.
 const _: () = assert!(
     size_of::<Robust>() == 64,
@@ -96,13 +101,15 @@ impl Robust {
 
     /// Takes it, waiting until `deadline` (of CLOCK_MONOTONIC) or forever; `None` if the deadline passed.
     pub(crate) fn lock(&self, deadline: Option<Duration>) -> Option<Acquired> {
-        let result = match deadline {
+        loop {
+            let look = now() + LOOK;
+            let until = deadline.map_or(look, |deadline| deadline.min(look));
             // SAFETY: invariants 1 and 2.
-            None => unsafe { libc::pthread_mutex_lock(self.mutex.get()) },
-            // SAFETY: invariants 1 and 2.
-            Some(deadline) => unsafe { lock_until(self.mutex.get(), deadline) },
-        };
-        self.taken(result)
+            let result = unsafe { lock_until(self.mutex.get(), until) };
+            if result != libc::ETIMEDOUT || deadline == Some(until) {
+                return self.taken(result);
+            }
+        }
     }
 
     /// What the C library's answer means, with the mutex made consistent if its holder died.
@@ -248,5 +255,23 @@ mod tests {
         assert_eq!(word & libc::FUTEX_TID_MASK, this_thread().tid);
         mutex.unlock();
         assert!(mutex.watch().is_none());
+    }
+
+    #[test]
+    fn a_sleeper_that_nobody_wakes_finds_the_mutex_free() {
+        let table = LockTable::create(1, 2).unwrap();
+        let mutex = &table.lock(0, 0).head.writer;
+        assert!(mutex.try_lock().is_some());
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| mutex.lock(None));
+            // It has marked the word, and sleeps or is about to.
+            while mutex.word().load() & libc::FUTEX_WAITERS == 0 {
+                std::thread::yield_now();
+            }
+            // As of a holder that lets go and is killed before its call to wake.
+            let word = mutex.word().load();
+            assert!(mutex.word().replace(word, 0));
+            assert_eq!(sleeper.join().unwrap(), Some(Acquired::Clean));
+        });
     }
 }
