@@ -22,8 +22,8 @@ use seats::SEAT_WORDS;
 
 /// A place where so many threads, of any processes, wait until all of them are there.
 ///
-/// Each thread [joins](Self::join) once, and then waits as often as it likes. A wait that nobody is late for takes some
-/// hundred nanoseconds: a thread looks for a while, and sleeps after that.
+/// Each thread [joins](Self::join) once, and then waits as often as it likes. A wait that nobody is late for makes no system
+/// call: a thread looks for a while, and sleeps after that.
 ///
 /// Nobody waits forever for a process that is dead. When a member dies, or leaves, and others wait for it, all of them get
 /// [`BarrierError::Broken`], which names it. The barrier is broken then until all members have left; those who join after
