@@ -32,7 +32,8 @@ use crate::object::share::{self, Share, ShareOffer, Shares};
 /// // With rayon: `quarters.iter().par_bridge()`, or a `Vec` of the parts.
 /// std::thread::scope(|scope| {
 ///     for mut part in &quarters {
-///         scope.spawn(move || part.write().map(|mut block| block.fill(part.number() as f64)));
+///         let number = part.number() as f64;
+///         scope.spawn(move || part.write().map(|mut block| block.fill(number)));
 ///     }
 /// });
 /// // This thread has the lock of the whole, and may have a part too.
