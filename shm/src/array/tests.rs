@@ -222,6 +222,34 @@ fn parts_are_written_at_the_same_time_and_are_the_whole() {
 }
 
 #[test]
+fn parts_may_go_to_any_thread() {
+    fn goes<T: Send + Sync>(_: &T) {}
+    let shared = SharedArray::<u64, Ix2>::zeros(&arena(), (5, 7)).unwrap();
+    let blocks = shared.partition_blocks([2, 9]).unwrap();
+    goes(&blocks.iter());
+    assert!(blocks.iter().all(|part| {
+        goes(&part);
+        part.shape()[1] == 1
+    }));
+    assert_eq!(
+        blocks.len(),
+        14,
+        "an axis of fewer elements has fewer blocks"
+    );
+    drop(blocks);
+    for wrong in [&[2][..], &[2, 0], &[2, 2, 2]] {
+        let error = shared.partition_blocks(wrong).unwrap_err();
+        assert!(matches!(error, Error::Blocks { .. }), "{error}");
+    }
+    let both = DoubleBufferedArray::<u64, Ix2>::zeros(&arena(), (5, 7)).unwrap();
+    let halves = both.partition(Axis(1), 2).unwrap();
+    goes(&halves.iter());
+    assert_eq!(halves.part(1).unwrap().halo(1), [0..5, 3..7]);
+    // A step that nobody has begun leaves nothing unfinished.
+    assert_eq!(halves.finish(), Ok(0));
+}
+
+#[test]
 fn a_commit_is_seen_whole_and_a_panic_changes_nothing() {
     let shared = DoubleBufferedArray::copy_of(&arena(), &array![1, 2, 3_i64]).unwrap();
     assert_eq!(shared.commit(|next| *next *= 2).unwrap(), 1);

@@ -44,6 +44,17 @@ use crate::object::share::{self, Share, ShareOffer, Shares};
 /// assert_eq!(shared.read()?[[99, 99]], 7.0);
 /// # Ok::<(), numpush_shm::Error>(())
 /// ```
+///
+/// It stays with its thread, because only the thread that took the lock can let go of it:
+///
+/// ```compile_fail
+/// # use ndarray::{Axis, Ix1};
+/// # use numpush_shm::{Arena, SharedArray};
+/// let shared = SharedArray::<f64, Ix1>::zeros(&Arena::shared(), 100)?;
+/// let halves = shared.partition(Axis(0), 2)?;
+/// std::thread::spawn(move || drop(halves));
+/// # Ok::<(), numpush_shm::Error>(())
+/// ```
 #[must_use = "dropped at once, it takes its parts back at once"]
 pub struct Partition<V> {
     // Dropped before the value: its drop works on the value's lock.
