@@ -3,9 +3,13 @@
 //! Victims read and write one array as fast as they can; the parent kills one after another, with SIGKILL, and starts
 //! the next. Every element of the array has the same value whenever its lock is free, so that a reader sees by itself
 //! whether a half-finished write got past the lock.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod forks;
+mod herd;
+mod names;
 mod outcome;
+mod owners;
 mod random;
 mod tasks;
 mod victim;
@@ -29,7 +33,7 @@ struct Args {
     #[arg(long, value_enum, default_value_t = Mode::InPlace)]
     mode: Mode,
     /// Victims at a time
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 8)]
     victims: usize,
     /// KiB of the array
     #[arg(long, default_value_t = 32)]
@@ -37,7 +41,8 @@ struct Args {
     /// Seed of everything random; printed, so that a run can be repeated as far as the scheduler lets it
     #[arg(long)]
     seed: Option<u64>,
-    /// Have the workers of a pool leave half of their part and say that it is done: the run has to fail
+    /// Plant a fault: whoever writes leaves half of the data and says that it is whole, and nobody removes the names of the
+    /// dead. The run has to fail
     #[arg(long)]
     plant: bool,
 }
@@ -52,12 +57,24 @@ enum Mode {
     Readers,
     /// Workers of a pool, each in its part
     Pool,
+    /// As in place, and each victim has a forked child that does the same
+    Forks,
+    /// As in place, and victims are stopped for a while, or until they are killed
+    Stops,
+    /// The owners of the arrays are killed, while the parent has the arrays open
+    Owners,
+    /// The makers of named memory are killed
+    Names,
 }
 
 #[expect(clippy::print_stdout, reason = "the report is what it is run for")]
 fn main() -> ExitCode {
     if let Some(role) = std::env::var_os(victim::VARIABLE) {
-        return victim::run(&role.to_string_lossy());
+        return match role.to_string_lossy().as_ref() {
+            "owners" => owners::victim(),
+            "names" => names::victim(),
+            role => victim::run(role),
+        };
     }
     tasks::serve();
     let args = Args::parse();
@@ -75,7 +92,9 @@ fn main() -> ExitCode {
     let random = Random::new(seed);
     let outcome = match mode {
         Mode::Pool => tasks::torture(kills, victims, kib, random, plant),
-        _ => victims::torture(kills, victims, kib, random, mode),
+        Mode::Owners => owners::torture(kills, victims, random, plant),
+        Mode::Names => names::torture(kills, victims, random, plant),
+        _ => victims::torture(kills, victims, kib, random, mode, plant),
     };
     let outcome = outcome.unwrap_or_else(|error| Outcome {
         stuck: 1,

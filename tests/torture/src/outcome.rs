@@ -38,6 +38,11 @@ impl Outcome {
         self.fault = self.fault.take().or(other.fault);
     }
 
+    /// True while a run goes on.
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.torn + self.lost + self.stuck == 0 && self.fault.is_none()
+    }
+
     pub(crate) fn is_good(&self) -> bool {
         let leaks = self.leaked_descriptors + self.leaked_bytes + self.leaked_names;
         self.torn + self.lost + self.stuck + leaks == 0 && self.fault.is_none()

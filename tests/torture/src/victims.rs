@@ -1,28 +1,21 @@
 //! The side of the killer.
 
-use std::io::Read;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ndarray::Ix1;
+use nix::sys::signal::Signal;
 use numpush::shm::{Arena, DoubleBufferedArray, Error, LockOptions, SharedArray};
 
 use crate::Mode;
+use crate::herd::{Victim, doomed, pause};
 use crate::outcome::{Inventory, Outcome};
 use crate::random::Random;
-use crate::victim::{Count, LOST, STUCK, TORN, VARIABLE};
+use crate::victim::{Count, LOST, STUCK, TORN};
 
-/// Longest life of a victim after it has begun to work.
-const LIFE_MICROS: u64 = 3000;
 const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Victim {
-    child: Child,
-    output: ChildStdout,
-}
 
 enum Shared {
     InPlace(SharedArray<u64, Ix1>),
@@ -36,6 +29,7 @@ pub(crate) fn torture(
     kib: usize,
     mut random: Random,
     mode: Mode,
+    plant: bool,
 ) -> Result<Outcome, Error> {
     let arena = Arena::new((kib << 11) + (8 << 20));
     let elements = kib << 7;
@@ -44,39 +38,104 @@ pub(crate) fn torture(
     } else {
         Shared::InPlace(SharedArray::zeros(&arena, elements)?)
     };
-    let role = match &shared {
-        Shared::InPlace(array) if mode == Mode::Readers => format!("readers {}", array.handle()?),
-        Shared::InPlace(array) => format!("in-place {}", array.handle()?),
-        Shared::Commit(array) => format!("commit {}", array.handle()?),
+    let handle = match &shared {
+        Shared::InPlace(array) => array.handle()?,
+        Shared::Commit(array) => array.handle()?,
     };
+    let word = match mode {
+        Mode::Readers => "readers",
+        Mode::Commit => "commit",
+        Mode::Forks => "forks",
+        Mode::Stops => "stops",
+        _ => "in-place",
+    };
+    let role = format!("{word} {handle}");
     let failed = |source| Error::Io {
         operation: "start a victim",
         source,
     };
     let inventory = Inventory::take();
     let mut outcome = Outcome::default();
-    let writer = Writer::start(&shared, mode);
+    let writer = Writer::start(&shared, mode, plant);
     let mut living = Vec::new();
     let mut newest = 0;
-    while outcome.kills < kills && outcome.torn + outcome.lost + outcome.stuck == 0 {
+    while outcome.kills < kills && outcome.found_nothing() {
         while living.len() < victims {
-            living.push(Victim::start(&role).map_err(failed)?);
+            living.push(Victim::start(&role, plant).map_err(failed)?);
         }
-        let chosen = usize::try_from(random.below(victims as u64)).unwrap_or(0);
-        let mut victim = living.swap_remove(chosen);
-        // Its first report says that it works.
-        let mut first = [0; Count::LEN];
-        let _ = victim.output.read_exact(&mut first);
-        pause(random.below(LIFE_MICROS));
-        newest = newest.max(victim.kill(&mut outcome));
+        for victim in &mut living {
+            victim.hear(Count::LEN);
+        }
+        let dying = doomed(&mut living, &mut random, kills - outcome.kills);
+        if mode == Mode::Stops {
+            stop(living.iter().chain(&dying), &mut random);
+        }
+        pause(&mut random);
+        for victim in &dying {
+            victim.signal(Signal::SIGKILL, random.below(2) == 0);
+        }
+        if mode == Mode::Stops {
+            living
+                .iter()
+                .for_each(|victim| victim.signal(Signal::SIGCONT, true));
+        }
+        for victim in dying {
+            outcome.kills += 1;
+            newest = newest.max(judge(victim, &mut outcome));
+        }
     }
     for victim in living {
-        let _ = victim.end(&mut outcome);
+        victim.signal(Signal::SIGKILL, true);
+        newest = newest.max(judge(victim, &mut outcome));
     }
     writer.end(&mut outcome);
     check(shared, newest, &mut outcome)?;
     inventory.settle(&arena, &mut outcome);
     Ok(outcome)
+}
+
+/// Stops a third of the victims, half of them for a moment only.
+fn stop<'a>(victims: impl Iterator<Item = &'a Victim>, random: &mut Random) {
+    for victim in victims {
+        if random.below(3) == 0 {
+            victim.signal(Signal::SIGSTOP, true);
+            if random.below(2) == 0 {
+                pause(random);
+                victim.signal(Signal::SIGCONT, true);
+            }
+        }
+    }
+}
+
+/// Notes what a victim that was killed had done and found. Returns the last commit that it has seen.
+fn judge(victim: Victim, outcome: &mut Outcome) -> u64 {
+    let (said, status) = victim.end();
+    let mut last = Count::parse(&[]);
+    for record in said.chunks_exact(Count::LEN) {
+        match Count::parse(record).finding() {
+            Some(code) => note(code, outcome),
+            None => last = Count::parse(record),
+        }
+    }
+    outcome.reads += last.reads;
+    outcome.writes += last.writes;
+    outcome.poisoned += last.poisoned;
+    outcome.dirty += last.dirty;
+    let code = status.and_then(|status| status.code());
+    if let Some(code) = code.and_then(|code| u8::try_from(code).ok()) {
+        note(code, outcome);
+    }
+    last.commits
+}
+
+/// Notes what a process ended with by itself.
+fn note(code: u8, outcome: &mut Outcome) {
+    match code {
+        TORN => outcome.torn += 1,
+        LOST => outcome.lost += 1,
+        STUCK => outcome.stuck += 1,
+        code => outcome.fault = Some(format!("a victim ended with code {code}")),
+    }
 }
 
 /// A thread of the parent that writes while readers are killed.
@@ -86,7 +145,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(shared: &Shared, mode: Mode) -> Self {
+    fn start(shared: &Shared, mode: Mode, plant: bool) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let thread = match shared {
             Shared::InPlace(array) if mode == Mode::Readers => {
@@ -95,7 +154,10 @@ impl Writer {
                     let options = LockOptions::new().timeout(PATIENCE);
                     let mut writes = 0;
                     while !done.load(Ordering::Relaxed) {
-                        *array.write_with(options)? += 1;
+                        let mut held = array.write_with(options)?;
+                        let len = held.len();
+                        let whole = if plant { len / 2 } else { len };
+                        held.iter_mut().take(whole).for_each(|value| *value += 1);
                         writes += 1;
                     }
                     Ok(writes)
@@ -143,57 +205,4 @@ fn check(shared: Shared, newest: u64, outcome: &mut Outcome) -> Result<(), Error
         }
     }
     Ok(())
-}
-
-impl Victim {
-    fn start(role: &str) -> std::io::Result<Self> {
-        let mut command = Command::new("/proc/self/exe");
-        let mut child = command
-            .env(VARIABLE, role)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
-        Ok(Self { child, output })
-    }
-
-    /// Kills it and returns the last commit it has seen.
-    fn kill(self, outcome: &mut Outcome) -> u64 {
-        outcome.kills += 1;
-        self.end(outcome)
-    }
-
-    fn end(mut self, outcome: &mut Outcome) -> u64 {
-        let _ = self.child.kill();
-        let mut said = Vec::new();
-        let _ = self.output.read_to_end(&mut said);
-        let whole = said.len() / Count::LEN * Count::LEN;
-        let last = Count::parse(&said[whole.saturating_sub(Count::LEN)..whole]);
-        outcome.reads += last.reads;
-        outcome.writes += last.writes;
-        outcome.poisoned += last.poisoned;
-        outcome.dirty += last.dirty;
-        match self
-            .child
-            .wait()
-            .ok()
-            .and_then(|status| status.code())
-            .and_then(|code| u8::try_from(code).ok())
-        {
-            Some(TORN) => outcome.torn += 1,
-            Some(LOST) => outcome.lost += 1,
-            Some(STUCK) => outcome.stuck += 1,
-            Some(code) => outcome.fault = Some(format!("a victim ended with code {code}")),
-            None => {}
-        }
-        last.commits
-    }
-}
-
-/// Microseconds are shorter than a sleep: waits in a loop, as a busy neighbour would.
-fn pause(micros: u64) {
-    let until = Instant::now() + Duration::from_micros(micros);
-    while Instant::now() < until {
-        std::thread::yield_now();
-    }
 }

@@ -45,13 +45,43 @@ fn workers_of_a_pool() {
 }
 
 #[test]
-fn a_task_that_lies_is_found() {
+fn victims_with_forked_children() {
+    survives("forks", "300");
+}
+
+#[test]
+fn victims_that_are_stopped() {
+    survives("stops", "300");
+}
+
+#[test]
+fn owners() {
+    survives("owners", "300");
+}
+
+#[test]
+fn makers_of_names() {
+    survives("names", "300");
+}
+
+/// A run whose victims lie fails, and says which count is wrong.
+fn is_found(mode: &str, what: &str) {
     let torture = env!("CARGO_BIN_EXE_numpush-torture");
     let output = Command::new(torture)
-        .args(["--mode", "pool", "--kills", "300", "--plant"])
+        .args(["--mode", mode, "--kills", "300", "--plant"])
         .output()
         .unwrap();
     let out = String::from_utf8_lossy(&output.stdout);
-    assert!(!output.status.success(), "{out}");
-    assert!(!out.contains("undetected torn 0,"), "{out}");
+    assert!(!output.status.success(), "{mode}: {out}");
+    assert!(!out.contains(&format!("{what} 0")), "{mode}: {out}");
+}
+
+#[test]
+fn a_fault_is_found_in_each_mode() {
+    for mode in [
+        "in-place", "commit", "readers", "pool", "forks", "stops", "owners",
+    ] {
+        is_found(mode, "undetected torn");
+    }
+    is_found("names", "names");
 }
