@@ -14,9 +14,12 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Axis, Ix1};
 use numpush::model::{BufferAllocator, Element};
-use numpush::shm::{Arena, Handle, Part, Pool, SharedArray, TaskOptions, Tasks};
+use numpush::shm::{
+    Arena, ArenaOptions, Handle, PageOptions, Part, Pool, SharedArray, TaskOptions, Tasks,
+};
 use numpush::{Array, Message};
 use numpush_benches::{is_test, median, quantile, time};
+use numpush_os::Memfd;
 
 const ROLE: &str = "NUMPUSH_BENCH_ROLE";
 const MIB: usize = 1 << 20;
@@ -61,7 +64,7 @@ fn main() {
         1000
     };
     let named = |name: &str| std::env::args().any(|argument| argument == name);
-    let sections: [(&str, &dyn Fn()); 8] = [
+    let sections: [(&str, &dyn Fn()); 9] = [
         ("allocation", &allocation),
         ("guards", &guards),
         ("death", &|| death(deaths)),
@@ -70,6 +73,7 @@ fn main() {
         ("arena", &into_an_arena),
         ("scaling", &scaling),
         ("stencil", &stencil),
+        ("zeros", &zeros),
     ];
     let all = !sections.iter().any(|(name, _)| named(name));
     for (_, section) in sections.iter().filter(|(name, _)| all || named(name)) {
@@ -364,6 +368,54 @@ fn into_an_arena() {
         "256 MiB over tcp to a warm arena",
         format!("{arena:.2} GB/s, {:.2} of the heap", arena / heap),
     );
+}
+
+/// Zeros of 1 GiB whose every page is touched, beside the kernel's own: a fresh memfd, fallocate(2) and mmap(2).
+fn zeros() {
+    const ROUNDS: usize = 7;
+    let touch = |bytes: &mut [u8]| {
+        let pages = bytes.chunks_mut(4096);
+        pages.for_each(|page| page[0] = std::hint::black_box(page[0]));
+    };
+    let kernel = |populate: bool| {
+        let started = Instant::now();
+        let mut memory = Memfd::new(GIB).unwrap();
+        if populate {
+            let mut memory = memory.lend().unwrap();
+            memory.populate().unwrap();
+            touch(&mut memory.write().unwrap());
+        } else {
+            touch(memory.as_mut_slice());
+        }
+        started.elapsed().as_secs_f64()
+    };
+    let ours = |populate: bool| {
+        let pages = PageOptions::new().populate(populate);
+        let options = ArenaOptions::new().budget(2 * GIB).keep(0).pages(pages);
+        let arena = Arena::with_options(options);
+        let started = Instant::now();
+        let array = SharedArray::<u8, Ix1>::zeros(&arena, GIB).unwrap();
+        touch(array.write().unwrap().as_slice_mut().unwrap());
+        started.elapsed().as_secs_f64()
+    };
+    for (name, populate) in [("touched", false), ("populated and touched", true)] {
+        // In turns, so that what else the machine does falls on both.
+        let (mut of_kernel, mut of_ours) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            of_kernel.push(kernel(populate));
+            of_ours.push(ours(populate));
+        }
+        let least = |seconds: Vec<f64>| seconds.into_iter().fold(f64::INFINITY, f64::min);
+        let (kernel, ours) = (least(of_kernel), least(of_ours));
+        row(
+            &format!("1 GiB of zeros, {name}: fallocate and mmap"),
+            format!("{:.0} ms", kernel * 1e3),
+        );
+        row(
+            &format!("1 GiB of zeros, {name}: SharedArray::zeros"),
+            format!("{:.0} ms, {:.2} of it", ours * 1e3, ours / kernel),
+        );
+    }
 }
 
 fn scaling() {
