@@ -64,7 +64,8 @@ pub use frame::{
     SharedFrame, StringColumn,
 };
 pub use graph::{
-    GraphIndex, GraphReadGuard, GraphWeight, GraphWriteGuard, SharedDynGraph, SharedGraph,
+    GraphIndex, GraphPartGuard, GraphPartView, GraphReadGuard, GraphWeight, GraphWriteGuard,
+    SharedDynGraph, SharedGraph,
 };
 pub use machine::{MachineMemory, MachineVersions, MemoryGroup, machine_memory, machine_versions};
 pub use mutex::{SharedMutex, SharedMutexGuard};

@@ -32,7 +32,7 @@ pub use memory::{
 };
 pub use named::{NamedError, NamedMemory, reap_names};
 pub use part_range::{block_range, part_range};
-pub use partition::{DividedRun, StepViews};
+pub use partition::{BytesBeside, DividedRun, StepViews};
 pub use view::{
     PartGuard, ReadGuard, WriteGuard, commit_guard, part_guard, read_guard, write_guard,
 };

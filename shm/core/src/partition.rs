@@ -23,6 +23,10 @@ pub struct DividedRun<'a> {
     pub rows: usize,
 }
 
+/// The geometry of bytes that are not divided: all may read them, and nobody writes. No array has this shape: it would not
+/// fit an address space.
+const UNDIVIDED: [usize; 3] = [usize::MAX; 3];
+
 impl MemoryRange<Locked> {
     /// The same part of several runs of bytes, divided along axis 0, to write.
     ///
@@ -67,6 +71,29 @@ impl MemoryRange<Locked> {
         Ok(found)
     }
 
+    /// As [`Self::part_bytes_mut`], and all bytes of `read`, which are divided for nobody.
+    ///
+    /// # Errors
+    /// [`RangeInUse`] if this process knows bytes divided in another way, or bytes of `read` divided at all.
+    ///
+    /// # Panics
+    /// As [`Self::part_bytes_mut`]; and if the lock held is not that of `read`.
+    pub fn part_bytes_beside<'a>(
+        all: &[DividedRun<'a>],
+        read: &[&'a Self],
+        part: &'a mut PartHold,
+    ) -> Result<BytesBeside<'a>, RangeInUse> {
+        let mut undivided = Vec::with_capacity(read.len());
+        for bytes in read {
+            let first = bytes.part_pointer(part, &UNDIVIDED)?;
+            let len = bytes.range().len();
+            // SAFETY: inside the mapped bytes. Nobody writes them before the parts are taken back, for which `part` has to be
+            // dropped (`PartHold`, 2): whoever works on a part writes bytes that are divided, and these are not.
+            undivided.push(unsafe { std::slice::from_raw_parts(first.as_ptr(), len) });
+        }
+        Ok((Self::part_bytes_mut(all, part)?, undivided))
+    }
+
     /// A part of the bytes as a block of an array in C order, to write.
     ///
     /// # Errors
@@ -88,6 +115,9 @@ impl MemoryRange<Locked> {
         Ok(unsafe { block_view(first, shape, part.id()) })
     }
 }
+
+/// The bytes that a part writes, of several runs, and those that it reads.
+pub type BytesBeside<'a> = (Vec<&'a mut [u8]>, Vec<&'a [u8]>);
 
 /// The last commit, and a part of the next one.
 pub type StepViews<'a, T, D> = (ArrayView<'a, T, D>, ArrayViewMut<'a, T, D>);
@@ -136,10 +166,11 @@ fn assert_divides(id: PartId, axes: usize) {
 mod tests {
     use std::rc::Rc;
 
+    use super::DividedRun;
     use crate::lock::{
         DividedHold, DividedPart, Division, LockError, LockOptions, OwnedLock, PartId,
     };
-    use crate::memory::{PageOptions, SharedPages};
+    use crate::memory::{MemoryRange, PageOptions, SharedPages};
     use ndarray::{Dim, Ix2};
 
     fn parts(count: usize) -> Vec<DividedPart> {
@@ -202,6 +233,41 @@ mod tests {
         let numbers: &[u64] = bytemuck::cast_slice(guarded.bytes(&held));
         assert_eq!(numbers[..10], [1, 1, 1, 2, 2, 1, 1, 1, 2, 2]);
         assert_eq!(numbers[10..], [3, 3, 3, 4, 4, 3, 3, 3, 4, 4]);
+    }
+
+    #[test]
+    fn bytes_that_a_part_reads_are_divided_for_nobody() {
+        let pages = SharedPages::new(4096, PageOptions::default()).unwrap();
+        let whole = OwnedLock::new().unwrap();
+        let join = |range| pages.join_locked(range, whole.lock()).unwrap();
+        let (written, read) = (join(0..64), join(64..128));
+        let division = Division::new([(0, 2)], 1).unwrap();
+        let options = LockOptions::default();
+        let divided = whole.lock().divide(division, parts(2), options).unwrap();
+        let shares = shares(&divided);
+        let run = |bytes| DividedRun {
+            bytes,
+            items: 8,
+            rows: 1,
+        };
+        let hold = |at: usize| {
+            let (id, lock) = &shares[at];
+            whole.lock().hold_part(*id, lock, options).unwrap()
+        };
+        let (mut first, mut second) = (hold(0), hold(1));
+        let views = |part| MemoryRange::part_bytes_beside(&[run(&written)], &[&read], part);
+        let (mine, all) = views(&mut first).unwrap();
+        assert_eq!((mine[0].len(), all[0].len()), (32, 64));
+        // Another part may read it too, and none may write it, nor read what is written.
+        assert!(views(&mut second).is_ok());
+        assert!(MemoryRange::part_bytes_mut(&[run(&read)], &mut second).is_err());
+        assert!(MemoryRange::part_bytes_beside(&[], &[&written], &mut second).is_err());
+        drop((first, second, divided));
+        // The next division is another one.
+        let divided = whole.lock().divide(division, parts(2), options).unwrap();
+        let (id, lock) = &self::shares(&divided)[0];
+        let mut part = whole.lock().hold_part(*id, lock, options).unwrap();
+        assert!(MemoryRange::part_bytes_mut(&[run(&read)], &mut part).is_ok());
     }
 
     #[test]

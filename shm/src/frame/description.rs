@@ -192,6 +192,15 @@ impl ColumnDescription {
         }
     }
 
+    /// Checks that the values are strings, or of a dictionary: nobody writes those in place.
+    pub(super) fn check_text(&self) -> Result<(), Error> {
+        match self.format()? {
+            ColumnType::Utf8 | ColumnType::LargeUtf8 => Ok(()),
+            _ if self.data.dictionary.is_some() => Ok(()),
+            format => Err(self.fault(format!("is of Arrow type {format}, not of strings"))),
+        }
+    }
+
     fn fault(&self, fault: String) -> Error {
         Error::Column {
             name: self.name.clone(),
@@ -281,6 +290,15 @@ impl DataDescription {
                 .dictionary
                 .as_ref()
                 .is_none_or(|dictionary| dictionary.values.fits(len))
+    }
+
+    /// The spans of all buffers, those of the dictionary included.
+    pub(super) fn all_spans(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = self.spans.iter().flatten().copied().collect();
+        if let Some(dictionary) = &self.dictionary {
+            all.extend(dictionary.values.all_spans());
+        }
+        all
     }
 
     fn renumber(&mut self, old: &mut Vec<usize>) {

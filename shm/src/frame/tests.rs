@@ -303,6 +303,37 @@ fn truth_values_are_bits_and_are_written_too() {
 }
 
 #[test]
+fn a_part_reads_text_beside_the_columns_it_writes() {
+    const ROWS: usize = 1000;
+    let text: ArrayRef = Arc::new(StringArray::from_iter_values(
+        (0..ROWS).map(|row| "x".repeat(row % 7)),
+    ));
+    let len: ArrayRef = Arc::new(Float64Array::from(vec![0.0; ROWS]));
+    let batch = RecordBatch::try_from_iter([("text", text), ("len", len)]).unwrap();
+    let shared = SharedFrame::from_batch(&arena(), &batch).unwrap();
+    let parts = shared.partition(2).unwrap();
+    std::thread::scope(|scope| {
+        for mut part in &parts {
+            scope.spawn(move || {
+                let range = part.range();
+                let mut guard = part.write().unwrap();
+                assert!(guard.strings_and_columns::<f64, 0>("len", []).is_err());
+                let (text, [mut len]) = guard.strings_and_columns("text", ["len"]).unwrap();
+                assert_eq!(text.len(), ROWS);
+                for (at, row) in range.enumerate() {
+                    len.set(at, Some(text.get(row).unwrap().len() as f64))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    drop(parts);
+    let guard = shared.read().unwrap();
+    let len = guard.values::<f64>("len").unwrap();
+    assert!((0..ROWS).all(|row| len[row] == (row % 7) as f64));
+}
+
+#[test]
 fn a_part_writes_several_columns_at_once() {
     let shared = SharedFrame::from_batch(&arena(), &batch()).unwrap();
     let parts = shared.partition(1).unwrap();

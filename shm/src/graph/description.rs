@@ -18,6 +18,9 @@ pub(super) const INDICES: usize = 1;
 /// The span of the edges' weights.
 pub(super) const WEIGHTS: usize = 2;
 
+/// The three of them.
+pub(super) const EDGES: std::ops::RangeInclusive<usize> = INDPTR..=WEIGHTS;
+
 /// The description of a graph as processes send it to each other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct GraphDescription {
@@ -122,6 +125,12 @@ impl GraphDescription {
             return Err(column_error(name, format!("is not of {wanted}")));
         }
         Ok(column.span)
+    }
+
+    /// The spans of all columns of nodes, or of edges.
+    pub(super) fn spans_of(&self, of: Of) -> impl Iterator<Item = usize> {
+        let wanted = self.columns.iter().filter(move |column| column.of == of);
+        wanted.map(|column| column.span)
     }
 
     fn find(&self, of: Of, name: &str) -> Option<&ColumnDescription> {

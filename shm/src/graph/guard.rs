@@ -7,6 +7,7 @@ use numpush_shm_core::{LockError, LockOptions, Poison, ReadHold, WriteHold};
 use crate::elements::{elements, elements_mut};
 use crate::error::Error;
 use crate::graph::description::{GraphDescription, INDICES, INDPTR, Of, TypedGraph, WEIGHTS};
+use crate::graph::edges::edges_of;
 use crate::graph::element::{GraphIndex, GraphWeight};
 use crate::object::{Object, Spans};
 
@@ -72,15 +73,7 @@ impl<'a, I: GraphIndex, W: GraphWeight> GraphReadGuard<'a, I, W> {
 
     /// The edges that leave `node`: where they go, their weight, and their number. None for a node that does not exist.
     pub fn edges_of(&self, node: usize) -> impl Iterator<Item = (usize, W, usize)> {
-        let at = |node: usize| self.indptr().get(node).map(|&at| at.to_usize());
-        let edges = at(node)
-            .zip(at(node + 1))
-            .map_or(0..0, |(start, end)| start..end);
-        let (indices, weights) = (self.indices(), self.weights());
-        edges.filter_map(|edge| {
-            let to = indices.get(edge)?.to_usize();
-            Some((to, *weights.get(edge)?, edge))
-        })
+        edges_of(self.indptr(), self.indices(), self.weights(), node)
     }
 
     /// An attribute of all nodes.

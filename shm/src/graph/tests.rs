@@ -196,3 +196,55 @@ fn a_node_that_does_not_exist_is_never_visited() {
     };
     assert_eq!(order, [0, 1, 2]);
 }
+
+#[test]
+fn parts_write_attributes_of_their_nodes_beside_the_edges() {
+    const NODES: usize = 20;
+    let arena = Arena::new(1 << 20);
+    // A ring, each edge with its own number as an attribute.
+    let edges: Vec<(u64, u64, f64)> = (0..NODES as u64)
+        .map(|node| (node, (node + 1) % NODES as u64, 1.5))
+        .collect();
+    let mut graph = SharedGraph::<u64, f64>::from_edges(&arena, NODES, &edges).unwrap();
+    graph
+        .add_node_column(&arena, "to", &[0_u64; NODES])
+        .unwrap();
+    graph
+        .add_node_column(&arena, "by", &[0_u64; NODES])
+        .unwrap();
+    let numbers: Vec<u32> = (0..NODES as u32).collect();
+    graph.add_edge_column(&arena, "number", &numbers).unwrap();
+    assert!(graph.partition(0).is_err());
+    // Grains of eight nodes.
+    let parts = graph.partition(16).unwrap();
+    assert_eq!(parts.len(), 3);
+    std::thread::scope(|scope| {
+        for mut part in &parts {
+            scope.spawn(move || {
+                let (range, number) = (part.range(), part.number() as u64);
+                let mut guard = part.write().unwrap();
+                let (graph, [to, by]) = guard.columns::<u64, 2>(["to", "by"]).unwrap();
+                assert_eq!((graph.weights().len(), to.len()), (NODES, range.len()));
+                assert_eq!(graph.edge_column::<u32>("number").unwrap()[7], 7);
+                for (at, node) in range.enumerate() {
+                    let (target, weight, edge) = graph.edges_of(node).next().unwrap();
+                    assert_eq!((weight, edge), (1.5, node));
+                    to[at] = target as u64;
+                }
+                by.fill(number + 1);
+                assert_eq!(graph.edges_of(NODES).count(), 0);
+                assert!(guard.columns::<f32, 1>(["to"]).is_err());
+                assert!(guard.columns::<u64, 1>(["number"]).is_err());
+            });
+        }
+    });
+    // What the parts read is not written, and nobody reads the nodes of all.
+    let busy = std::thread::scope(|scope| scope.spawn(|| graph.try_read().is_err()).join());
+    assert!(busy.unwrap());
+    drop(parts);
+    let guard = graph.read().unwrap();
+    let to = guard.node_column::<u64>("to").unwrap();
+    assert!((0..NODES).all(|node| to[node] == (node as u64 + 1) % NODES as u64));
+    let by = guard.node_column::<u64>("by").unwrap();
+    assert_eq!((by[7], by[8], by[19]), (1, 2, 3));
+}
