@@ -31,6 +31,9 @@ pub struct GraphPartView<'a, I = u64, W = f64> {
     elements: PhantomData<fn() -> (I, W)>,
 }
 
+/// The edges of the whole graph, and attributes of a part's nodes.
+type PartViews<'a, I, W, T, const N: usize> = (GraphPartView<'a, I, W>, [&'a mut [T]; N]);
+
 impl<'a, I: GraphIndex, W: GraphWeight> GraphPartGuard<'a, I, W> {
     pub(super) fn new(graph: &'a SharedGraph<I, W>, part: PartHold) -> Self {
         Self {
@@ -58,7 +61,7 @@ impl<'a, I: GraphIndex, W: GraphWeight> GraphPartGuard<'a, I, W> {
     pub fn columns<T: Element + Pod, const N: usize>(
         &mut self,
         names: [&str; N],
-    ) -> Result<(GraphPartView<'_, I, W>, [&mut [T]; N]), Error> {
+    ) -> Result<PartViews<'_, I, W, T, N>, Error> {
         let spans = self.spans.locked();
         let mut written = Vec::with_capacity(N);
         for name in names {

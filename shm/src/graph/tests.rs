@@ -212,7 +212,7 @@ fn parts_write_attributes_of_their_nodes_beside_the_edges() {
     graph
         .add_node_column(&arena, "by", &[0_u64; NODES])
         .unwrap();
-    let numbers: Vec<u32> = (0..NODES as u32).collect();
+    let numbers: Vec<u32> = (0..).take(NODES).collect();
     graph.add_edge_column(&arena, "number", &numbers).unwrap();
     assert!(graph.partition(0).is_err());
     // Grains of eight nodes.
