@@ -96,11 +96,14 @@ pub(crate) struct Inventory {
 
 impl Inventory {
     pub(crate) fn take() -> Self {
-        let count =
-            |path: &str| std::fs::read_dir(path).map_or(0, |entries| entries.count() as u64);
+        let entries = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten();
+        // Other programs come and go there too.
+        let ours = format!("np.torture-{}-", std::process::id());
+        let is_ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(&ours);
+        let names = entries("/dev/shm").filter(|entry| is_ours(&entry.file_name()));
         Self {
-            descriptors: count("/proc/self/fd"),
-            names: count("/dev/shm"),
+            descriptors: entries("/proc/self/fd").count() as u64,
+            names: names.count() as u64,
         }
     }
 
