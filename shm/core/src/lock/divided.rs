@@ -232,14 +232,16 @@ impl Drop for DividedHold {
         let Held::Write(held) = &mut self.held else {
             return;
         };
+        let is_dirty = |part: &&DividedPart| part.lock.lock().raw().is_dirty();
         let unfinished = |part: &DividedPart| {
+            // It looks at every thread that may use the lock.
             let poison = part.lock.lock().state().poison?;
             Some(Poison {
                 dirty: part.bytes.clone(),
                 ..poison
             })
         };
-        let mut all = self.parts.iter().filter_map(unfinished);
+        let mut all = self.parts.iter().filter(is_dirty).filter_map(unfinished);
         if let Some(first) = all.next() {
             // One range for all of them: from the first dirty byte to the last.
             let dirty = all.fold(first.dirty.clone(), |sum, one| {

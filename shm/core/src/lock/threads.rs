@@ -1,5 +1,6 @@
 //! How many threads may use the locks that this process makes.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::unistd::{SysconfVar, sysconf};
@@ -61,8 +62,12 @@ pub(super) fn lock_threads() -> usize {
 }
 
 fn default_threads() -> usize {
-    let processors = sysconf(SysconfVar::_NPROCESSORS_CONF).ok().flatten();
-    let processors = processors.and_then(|count| usize::try_from(count).ok());
-    let threads = processors.map_or(MAX_LOCK_THREADS, |count| count.saturating_mul(16));
-    threads.clamp(256, MAX_LOCK_THREADS)
+    // The C library reads a file to count processors.
+    static DEFAULT: OnceLock<usize> = OnceLock::new();
+    *DEFAULT.get_or_init(|| {
+        let processors = sysconf(SysconfVar::_NPROCESSORS_CONF).ok().flatten();
+        let processors = processors.and_then(|count| usize::try_from(count).ok());
+        let threads = processors.map_or(MAX_LOCK_THREADS, |count| count.saturating_mul(16));
+        threads.clamp(256, MAX_LOCK_THREADS)
+    })
 }
