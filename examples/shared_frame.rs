@@ -64,6 +64,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .starmap(gain, parts.iter().map(|part| (part,)))?
         .into_iter()
         .collect();
+    // The frame is locked as long as it is divided.
+    drop(parts);
     println!(
         "{workers} workers set the gain of {} flights",
         changed?.iter().sum::<usize>()
