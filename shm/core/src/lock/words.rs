@@ -49,7 +49,7 @@ pub(super) struct State {
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub(super) struct DivisionWords {
-    /// The division of what this lock guards: see [`Division`](super::Division).
+    /// The division of what this lock guards: see [`Division`].
     pub(super) dealt: [AtomicU64; 3],
     /// If the lock is one of a part: device, inode and index of the lock of the whole, its epoch, and the part's number.
     pub(super) part_of: [AtomicU64; 5],

@@ -14,7 +14,8 @@ use crate::pool::worker::{Cause, Phase, Sent};
 
 /// SIGKILL: somebody else ended the worker, which says nothing about the program.
 const KILLED: i32 = 9;
-/// Most workers in a row that are killed before they serve. After that the pool waits for [`RETRY`].
+/// Most workers in a row that are killed before they serve. After that the pool waits before it tries
+/// again.
 const MAX_STILLBORN: u32 = 16;
 
 impl Workers {
