@@ -24,6 +24,7 @@ mod parent_only;
 mod poll;
 mod populate;
 mod process;
+mod retry;
 mod room;
 mod seal;
 mod socket;
@@ -49,13 +50,14 @@ pub use group::GroupMemory;
 pub use identity::FileId;
 pub use loan::{LentBytesMut, LentMemory, PeerBytes, PeerMapping};
 pub use mapping::{FileMapping, SealedMapping};
-pub use memory::{Memfd, allocate, retry, size_to_allocate};
+pub use memory::{Memfd, allocate, size_to_allocate};
 pub use parent_only::ParentOnly;
 pub use poll::{Ready, wait};
 pub use populate::{PAGE, is_supported, page_size};
 pub use process::{
     Usage, available_memory, file_system_room, memory_limit, peak_memory, total_memory, usage,
 };
+pub use retry::retry;
 pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
 pub use socket::{
     Ancillary, end_writing, keep_alive, receive, receive_with_descriptor, send,

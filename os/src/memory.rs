@@ -9,6 +9,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use crate::failpoint::failpoint;
 use crate::loan::LentMemory;
 use crate::mapping::SealedMapping;
+use crate::retry::retry;
 use crate::room::has_room;
 use crate::seal::{NO_RESIZE, add_seals};
 
@@ -111,19 +112,6 @@ pub fn size_to_allocate(len: usize) -> io::Result<i64> {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-/// Makes a call again for as long as a signal interrupts it.
-///
-/// # Errors
-/// What the call reports otherwise.
-pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //! [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html), file sealing.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::unistd::Whence;
 
 use crate::failpoint::failpoint;
+use crate::retry::retry;
 
 /// The seals that keep memory from changing its size.
 pub const NO_RESIZE: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
@@ -47,15 +49,41 @@ pub fn sealed_len(memory: impl AsFd, wanted: SealFlag) -> io::Result<usize> {
             "the memory lacks the seals that keep it from shrinking or changing",
         ));
     }
-    failpoint("fstat")?;
-    let status = nix::sys::stat::fstat(&memory)?;
+    let len = file_len(memory.as_fd())?;
     // The first touch of a page that was never allocated takes memory, and is a SIGBUS if there is none.
-    if status.st_blocks.saturating_mul(512) < status.st_size {
+    if has_holes(memory.as_fd(), len)? {
         return Err(refused(
             "the memory has holes, which would be allocated by reading them",
         ));
     }
-    file_len(memory)
+    Ok(len)
+}
+
+/// True if a page of memory of `len` bytes, sealed against changes of size, is not allocated. For a descriptor that is not
+/// open for writing also if a page was never written.
+fn has_holes(memory: BorrowedFd<'_>, len: usize) -> io::Result<bool> {
+    let end = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    // Pages past the end count as blocks too (FALLOC_FL_KEEP_SIZE of fallocate(2)), and would make up for holes. To set the
+    // length to what it is frees them, and the seals let nobody make new ones.
+    failpoint("ftruncate")?;
+    match retry(|| Ok(nix::unistd::ftruncate(memory, end)?)) {
+        Ok(()) => {
+            failpoint("fstat")?;
+            let status = nix::sys::stat::fstat(memory)?;
+            Ok(status.st_blocks.saturating_mul(512) < end)
+        }
+        // Not open for writing. Blocks that are allocated and not yet written look like holes here.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            failpoint("lseek")?;
+            let at = nix::unistd::lseek(memory, 0, Whence::SeekCur)?;
+            // ENXIO: there is no byte to begin from.
+            let hole = nix::unistd::lseek(memory, 0, Whence::SeekHole).unwrap_or(0);
+            // Its owner reads on where it was.
+            nix::unistd::lseek(memory, at, Whence::SeekSet)?;
+            Ok(hole < end)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The length in bytes of memory that only its maker can write, and only by mappings it has already: the seals are SHRINK,
@@ -90,5 +118,47 @@ mod tests {
             io::ErrorKind::PermissionDenied
         );
         assert!(!is_sealed(&sparse));
+    }
+
+    /// Memory of 64 pages of which `from` on are allocated, and as many more past its end.
+    fn pages_past_the_end(from: i64) -> std::os::fd::OwnedFd {
+        use nix::fcntl::{FallocateFlags, fallocate};
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        const LEN: i64 = 64 * 4096;
+        let memory = memfd_create(c"t", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        nix::unistd::ftruncate(&memory, LEN).unwrap();
+        fallocate(&memory, FallocateFlags::empty(), from, LEN - from).unwrap();
+        fallocate(&memory, FallocateFlags::FALLOC_FL_KEEP_SIZE, LEN, LEN).unwrap();
+        add_seals(&memory, NO_RESIZE | FUTURE_WRITE | SealFlag::F_SEAL_WRITE).unwrap();
+        memory
+    }
+
+    #[test]
+    fn pages_past_the_end_make_up_for_no_hole() {
+        let holes = pages_past_the_end(32 * 4096);
+        assert!(nix::sys::stat::fstat(&holes).unwrap().st_blocks * 512 > 64 * 4096);
+        let error = lent_len(&holes).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(!is_sealed(&holes));
+        assert!(is_sealed(pages_past_the_end(0)), "they do no harm either");
+    }
+
+    #[test]
+    fn holes_are_found_through_a_descriptor_for_reading() {
+        let reading = |memory: std::os::fd::OwnedFd| {
+            use std::os::fd::AsRawFd;
+            std::fs::File::open(format!("/proc/self/fd/{}", memory.as_raw_fd())).unwrap()
+        };
+        assert!(!is_sealed(reading(pages_past_the_end(32 * 4096))));
+        let mut whole = crate::Memfd::new(8192).unwrap();
+        whole.as_mut_slice().fill(1);
+        let (whole, _mapping) = whole.seal().unwrap();
+        assert!(is_sealed(reading(
+            std::sync::Arc::into_inner(whole).unwrap()
+        )));
+        let nothing = crate::Memfd::new(0).unwrap().seal().unwrap().0;
+        assert!(is_sealed(reading(
+            std::sync::Arc::into_inner(nothing).unwrap()
+        )));
     }
 }
