@@ -382,8 +382,8 @@ fn zeros() {
         let mut memory = Memfd::new(GIB).unwrap();
         if populate {
             let mut memory = memory.lend().unwrap();
-            memory.populate().unwrap();
-            touch(&mut memory.write().unwrap());
+            memory.populate(0..GIB).unwrap();
+            touch(&mut memory.write(0..GIB).unwrap());
         } else {
             touch(memory.as_mut_slice());
         }

@@ -30,6 +30,7 @@ mod seal;
 mod socket;
 mod sync;
 mod transfer;
+mod turns;
 mod version;
 mod worker;
 

@@ -3,21 +3,19 @@
 //! Between processes the turns are a promise of the sender. Within a process they are counted, because both sides may live
 //! in it: what is borrowed here is not written here.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
 
 use crate::credentials::SameUser;
 use crate::failpoint::failpoint;
-use crate::fork::GlobalMutex;
 use crate::identity::FileId;
 use crate::populate::{PAGE, is_supported};
 use crate::seal::{FUTURE_WRITE, add_seals, lent_len};
+use crate::turns::Turns;
 
 /// Memory of this process that others map to read. Nobody else can map it for writing any more.
 #[derive(Debug)]
@@ -27,11 +25,12 @@ pub struct LentMemory {
     turns: Arc<Turns>,
 }
 
-/// The bytes of a [`LentMemory`], to write. Meanwhile nobody in this process borrows them.
+/// Bytes of a [`LentMemory`], to write. Meanwhile nobody in this process borrows them.
 #[derive(Debug)]
 pub struct LentBytesMut<'a> {
     bytes: &'a mut [u8],
     turns: &'a Turns,
+    range: Range<usize>,
 }
 
 /// Memory that cannot shrink and that only its maker, a process of the same user, can write.
@@ -43,7 +42,7 @@ pub struct PeerMapping {
     turns: Arc<Turns>,
 }
 
-/// Bytes of a [`PeerMapping`]. A [`LentMemory`] of this process over the same memory is not written while they live.
+/// Bytes of a [`PeerMapping`]. A [`LentMemory`] of this process over the same memory does not write them while they live.
 #[derive(Debug)]
 pub struct PeerBytes {
     peer: Arc<PeerMapping>,
@@ -79,34 +78,43 @@ impl LentMemory {
 
     /// True while this process itself borrows some of the bytes.
     pub fn is_borrowed(&self) -> bool {
-        self.turns.0.load(Ordering::Acquire) != 0
+        self.turns.is_used()
     }
 
-    /// The bytes, to write. That no other process borrows them now is for the caller to know: it is who lent them.
+    /// The bytes of `range`, to write. That no other process borrows them now is for the caller to know: it is who lent
+    /// them.
     ///
     /// # Errors
-    /// [`io::ErrorKind::ResourceBusy`] while this process itself borrows them.
-    pub fn write(&mut self) -> io::Result<LentBytesMut<'_>> {
-        self.turns.begin_writing()?;
+    /// [`io::ErrorKind::InvalidInput`] if the memory ends before; [`io::ErrorKind::ResourceBusy`] while this process
+    /// itself borrows some of them.
+    pub fn write(&mut self, range: Range<usize>) -> io::Result<LentBytesMut<'_>> {
+        let bytes = self.mapping.get_mut(range.clone());
+        let bytes = bytes.ok_or(io::ErrorKind::InvalidInput)?;
+        self.turns.begin_writing(&range)?;
         Ok(LentBytesMut {
-            bytes: &mut self.mapping,
+            bytes,
             turns: &self.turns,
+            range,
         })
     }
 
-    /// Maps every page now instead of at its first touch;
+    /// Maps the pages of `range` now instead of at their first touch;
     /// [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html), MADV_POPULATE_WRITE. Before Linux 5.14 this
     /// touches them.
     ///
     /// # Errors
     /// What madvise(2) reports, [`io::ErrorKind::OutOfMemory`] instead of a fault; as [`Self::write`].
-    pub fn populate(&mut self) -> io::Result<()> {
+    pub fn populate(&mut self, range: Range<usize>) -> io::Result<()> {
+        if self.mapping.get(range.clone()).is_none() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let advise = || {
             failpoint("madvise")?;
-            self.mapping.advise(Advice::PopulateWrite)
+            self.mapping
+                .advise_range(Advice::PopulateWrite, range.start, range.len())
         };
         if !is_supported(advise)? {
-            let mut bytes = self.write()?;
+            let mut bytes = self.write(range)?;
             for page in bytes.chunks_mut(PAGE) {
                 page[0] = std::hint::black_box(page[0]);
             }
@@ -131,7 +139,7 @@ impl DerefMut for LentBytesMut<'_> {
 
 impl Drop for LentBytesMut<'_> {
     fn drop(&mut self) {
-        self.turns.end_writing();
+        self.turns.end_writing(&self.range);
     }
 }
 
@@ -175,7 +183,7 @@ impl PeerMapping {
         if self.mapping.get(range.clone()).is_none() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.turns.begin_reading()?;
+        self.turns.begin_reading(&range)?;
         Ok(PeerBytes {
             peer: Arc::clone(self),
             range,
@@ -210,56 +218,7 @@ impl AsRef<[u8]> for PeerBytes {
 
 impl Drop for PeerBytes {
     fn drop(&mut self) {
-        self.peer.turns.end_reading();
-    }
-}
-
-/// Who in this process borrows a memory: as many as the number says, or one who writes.
-#[derive(Debug)]
-struct Turns(AtomicUsize);
-
-const WRITING: usize = usize::MAX;
-
-/// One for each memory that this process lends or has mapped as a peer's.
-static ALL: GlobalMutex<BTreeMap<FileId, Weak<Turns>>> = GlobalMutex::new(BTreeMap::new());
-
-impl Turns {
-    fn of(memory: FileId) -> Arc<Self> {
-        let mut all = ALL.lock();
-        if let Some(turns) = all.get(&memory).and_then(Weak::upgrade) {
-            return turns;
-        }
-        all.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(Self(AtomicUsize::new(0)));
-        all.insert(memory, Arc::downgrade(&turns));
-        turns
-    }
-
-    fn begin_writing(&self) -> io::Result<()> {
-        let idle = self
-            .0
-            .compare_exchange(0, WRITING, Ordering::Acquire, Ordering::Relaxed);
-        idle.map(drop)
-            .map_err(|_| io::ErrorKind::ResourceBusy.into())
-    }
-
-    fn end_writing(&self) {
-        self.0.store(0, Ordering::Release);
-    }
-
-    fn begin_reading(&self) -> io::Result<()> {
-        // The last number before `WRITING` is left out, or one more reader would look like a writer.
-        let more = |readers| (readers < WRITING - 1).then(|| readers + 1);
-        let counted = self
-            .0
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, more);
-        counted
-            .map(drop)
-            .map_err(|_| io::ErrorKind::ResourceBusy.into())
-    }
-
-    fn end_reading(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        self.peer.turns.end_reading(&self.range);
     }
 }
 
@@ -287,7 +246,7 @@ mod tests {
     #[test]
     fn a_peer_sees_what_the_owner_wrote() {
         let mut memory = Memfd::new(10).unwrap().lend().unwrap();
-        memory.write().unwrap().fill(7);
+        memory.write(0..10).unwrap().fill(7);
         let peer = PeerMapping::new(memory.descriptor(), &same_user()).unwrap();
         peer.populate().unwrap();
         assert_eq!(peer.lend(0..10).unwrap().as_ref(), [7; 10]);
@@ -301,10 +260,11 @@ mod tests {
         let again = PeerMapping::new(memory.descriptor(), &same_user()).unwrap();
         let (one, two) = (peer.lend(0..5).unwrap(), again.lend(0..5).unwrap());
         drop(one);
-        let refused = memory.write().unwrap_err();
+        let refused = memory.write(4..6).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+        memory.write(5..10).unwrap().fill(7);
         drop(two);
-        let writing = memory.write().unwrap();
+        let writing = memory.write(0..10).unwrap();
         assert!(peer.lend(0..1).is_err());
         drop(writing);
         assert!(peer.lend(0..1).is_ok());

@@ -128,9 +128,9 @@ impl Lender {
                 });
                 held.push(buffer.clone().into_owned_or_copy());
             } else if let Some(slot) = slot.and_then(|index: usize| self.slots.get_mut(index))
-                && let Ok(mut bytes) = slot.memory.write()
+                && let Ok(mut bytes) = slot.memory.write(at..at + buffer.len())
             {
-                bytes[at..at + buffer.len()].copy_from_slice(buffer);
+                bytes.copy_from_slice(buffer);
                 references.push(Reference {
                     segment: slot.segment,
                     offset: at as u64,
@@ -222,7 +222,8 @@ impl Lender {
         });
         let memory = Memfd::new(len).and_then(Memfd::lend);
         let mut memory = memory.map_err(|_| PathReason::NoSegment)?;
-        memory.populate().map_err(|_| PathReason::NoSegment)?;
+        let len = memory.len();
+        memory.populate(0..len).map_err(|_| PathReason::NoSegment)?;
         self.slots.push(Slot {
             memory,
             segment: self.next_segment,

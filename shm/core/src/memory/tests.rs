@@ -50,7 +50,7 @@ fn memory_that_is_lent_for_writing_is_not_attached() {
     let sent = memory.descriptor().try_clone().unwrap();
     let error = SharedPages::attach(sent).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    memory.write().unwrap().fill(1);
+    memory.write(0..8192).unwrap().fill(1);
     // Not even with the seals of shared pages.
     add_seals(memory.descriptor(), SEALS).unwrap();
     let sent = memory.descriptor().try_clone().unwrap();
