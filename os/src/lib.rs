@@ -26,6 +26,7 @@ mod populate;
 mod process;
 mod retry;
 mod room;
+mod runs;
 mod seal;
 mod socket;
 mod sync;
@@ -59,6 +60,7 @@ pub use process::{
     Usage, available_memory, file_system_room, memory_limit, peak_memory, total_memory, usage,
 };
 pub use retry::retry;
+pub use runs::FreeRuns;
 pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
 pub use socket::{
     Ancillary, end_writing, keep_alive, receive, receive_with_descriptor, send,

@@ -1,7 +1,7 @@
 //! Where shared values live: memory that is used again and again.
 
 mod allocation;
-mod free;
+mod fresh;
 mod frozen;
 mod growth;
 mod options;
@@ -18,7 +18,7 @@ use numpush_shm_core::{MemoryRange, Owned, SharedPages, forks};
 
 use allocation::ArenaBufferMut;
 pub(crate) use allocation::{Allocation, Reservation};
-use free::Stale;
+use fresh::Stale;
 pub(crate) use frozen::freeze;
 pub use options::ArenaOptions;
 pub(crate) use returning::Returning;

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 
 use numpush_message::AllocError;
-use numpush_os::ForkMutex;
+use numpush_os::{ForkMutex, FreeRuns};
 use numpush_shm_core::{SharedPages, forks};
 
-use super::free::{FreeRuns, Fresh, Stale};
+use super::fresh::{Fresh, Stale};
 use super::growth::Growth;
 use super::options::ArenaOptions;
 
