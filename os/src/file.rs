@@ -47,20 +47,39 @@ pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     file.read_exact_at(bytes, offset)
 }
 
-/// Makes a file without a name in `folder`; open(2), O_TMPFILE.
+/// Makes a file without a name in `folder`, with the permissions `mode` less those that the umask takes; open(2), O_TMPFILE.
 ///
 /// The file goes away with its last descriptor unless [`commit_file`] names it.
 ///
 /// # Errors
-/// EOPNOTSUPP on file systems without unnamed files (NFS, overlays of old kernels); what open(2) reports.
-pub fn create_unnamed(folder: &Path) -> io::Result<File> {
+/// EOPNOTSUPP on file systems without unnamed files (NFS, overlays of old kernels); [`io::ErrorKind::Unsupported`] without
+/// /proc, which [`commit_file`] needs; what open(2) reports.
+pub fn create_unnamed(folder: &Path, mode: u32) -> io::Result<File> {
     point("open")?;
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_TMPFILE)
-        .mode(0o644)
-        .open(folder)
+        .mode(mode)
+        .open(folder)?;
+    if Path::new(&name_in_proc(&file)).exists() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn name_in_proc(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Puts a file on the disk, bytes and length; fsync(2).
+///
+/// # Errors
+/// What fsync(2) reports.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    point("fsync")?;
+    file.sync_all()
 }
 
 /// Gives an unnamed file its name; linkat(2).
@@ -68,7 +87,7 @@ pub fn create_unnamed(folder: &Path) -> io::Result<File> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if there is such a name; what linkat(2) reports.
 pub fn commit_file(file: &File, path: &Path) -> io::Result<()> {
-    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let source = name_in_proc(file);
     point("linkat")?;
     nix::unistd::linkat(
         nix::fcntl::AT_FDCWD,

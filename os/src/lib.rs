@@ -13,6 +13,7 @@ mod credentials;
 mod events;
 mod failpoint;
 mod file;
+mod folder;
 mod fork;
 mod futex;
 mod group;
@@ -20,6 +21,7 @@ mod identity;
 mod loan;
 mod mapping;
 mod memory;
+mod owner_lock;
 mod parent_only;
 mod poll;
 mod populate;
@@ -44,8 +46,9 @@ pub use failpoint::failpoint;
 pub use failpoint::{Failed, fail_call, fail_nth, kill_nth, passed_points, stop_failing};
 pub use file::{
     LockedFile, commit_file, create_unnamed, is_immutable, lock_exclusive, lock_shared, read_at,
-    remove_name,
+    remove_name, sync_file,
 };
+pub use folder::{Distrust, Folder, is_removed};
 pub use fork::{ForkMutex, GlobalMutex, forks, watch_forks};
 pub use futex::{sleep_while, wake};
 pub use group::GroupMemory;
@@ -53,6 +56,7 @@ pub use identity::FileId;
 pub use loan::{LentBytesMut, LentMemory, PeerBytes, PeerMapping};
 pub use mapping::{FileMapping, SealedMapping};
 pub use memory::{Memfd, allocate, size_to_allocate};
+pub use owner_lock::{OwnerLock, is_locked};
 pub use parent_only::ParentOnly;
 pub use poll::{Ready, wait};
 pub use populate::{PAGE, is_supported, page_size};

@@ -36,6 +36,7 @@ pub struct Options {
     pub(crate) allowed_users: Vec<u32>,
     pub(crate) segment_budget: u64,
     pub(crate) acknowledge: Acknowledge,
+    pub(crate) sync: bool,
     allocator: Option<MakeAllocator>,
 }
 
@@ -55,6 +56,7 @@ impl Options {
             allowed_users: Vec::new(),
             segment_budget: 1 << 30,
             acknowledge: Acknowledge::OnReturn,
+            sync: false,
             allocator: None,
         }
     }
@@ -148,6 +150,13 @@ impl Options {
         }
     }
 
+    /// Whether files and their names are on the disk when a call returns, so that a power cut takes nothing back. Default:
+    /// no. The process may end at any time all the same.
+    #[must_use]
+    pub fn sync(self, sync: bool) -> Self {
+        Self { sync, ..self }
+    }
+
     /// Where received payloads lie: every connection allocates from a clone of `allocator`. Default: a
     /// [`HeapAllocator`] for each connection.
     #[must_use]
@@ -189,6 +198,7 @@ impl fmt::Debug for Options {
             .field("allowed_users", &self.allowed_users)
             .field("segment_budget", &self.segment_budget)
             .field("acknowledge", &self.acknowledge)
+            .field("sync", &self.sync)
             .finish_non_exhaustive()
     }
 }
@@ -274,6 +284,21 @@ impl Parameter {
         meaning: "CRC-32C over payloads (auto: between machines, and in a file)",
         parse: |value, options| {
             options.checksums = Switch::parse(value)?;
+            Some(())
+        },
+    };
+
+    #[cfg(feature = "file")]
+    pub(crate) const SYNC: Self = Self {
+        name: "sync",
+        values: "on|off",
+        meaning: "put files and their names on the disk before a call returns (off)",
+        parse: |value, options| {
+            options.sync = match value {
+                "on" => true,
+                "off" => false,
+                _ => return None,
+            };
             Some(())
         },
     };

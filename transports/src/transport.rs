@@ -134,7 +134,7 @@ impl Context<'_> {
         }
     }
 
-    #[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
+    #[cfg(any(feature = "tcp", feature = "unix", feature = "file", feature = "zmq"))]
     pub(crate) fn failed(&self) -> Error {
         Error::Failed {
             peer: self.peer.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -45,9 +46,21 @@ impl OutputFile {
     /// # Errors
     /// [`io::ErrorKind::IsADirectory`] for a folder; what open(2) returns for `path` or its folder.
     pub fn create(path: &Path) -> io::Result<Self> {
+        Self::create_with_mode(path, 0o666)
+    }
+
+    /// As [`create`](Self::create), but only this user can read a file that was not there before.
+    pub(super) fn create_private(path: &Path) -> io::Result<Self> {
+        Self::create_with_mode(path, 0o600)
+    }
+
+    /// Begins a file at `path`. One that was not there before has the permissions `mode`, less those that the umask takes.
+    fn create_with_mode(path: &Path, mode: u32) -> io::Result<Self> {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-            Ok(found) if found.is_file() => Self::replace(&fs::canonicalize(path)?, Some(&found)),
+            Ok(found) if found.is_file() => {
+                Self::replace(&fs::canonicalize(path)?, Some(&found), mode)
+            }
             Ok(_) => {
                 let file = OpenOptions::new().write(true).open(path)?;
                 Ok(Self {
@@ -56,26 +69,24 @@ impl OutputFile {
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self::replace(&follow(path)?, None)
+                Self::replace(&follow(path)?, None, mode)
             }
             Err(error) => Err(error),
         }
     }
 
     /// Begins a file that replaces the entry at `path`, even a link; `found` is the file that is there.
-    pub(super) fn replace(path: &Path, found: Option<&Metadata>) -> io::Result<Self> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or_else(|| Path::new("."));
-        let (file, target) = if let Ok(file) = os::create_unnamed(folder) {
+    fn replace(path: &Path, found: Option<&Metadata>, mode: u32) -> io::Result<Self> {
+        let (file, target) = if let Ok(file) = os::create_unnamed(folder_of(path), mode) {
             (file, Target::Unnamed(path.to_owned()))
         } else {
-            // File systems without unnamed files (NFS, FUSE) get a temporary name, which stays there if the writer is killed.
+            // File systems without unnamed files (NFS, FUSE), and machines without /proc, get a temporary name, which stays
+            // there if the writer is killed.
             let from = temporary(path);
             let file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
+                .mode(mode)
                 .open(&from)?;
             let to = path.to_owned();
             (file, Target::Renamed { from, to })
@@ -91,6 +102,22 @@ impl OutputFile {
     /// what is written is there at once.
     pub fn is_regular(&self) -> bool {
         !matches!(self.target, Target::InPlace)
+    }
+
+    /// As [`commit`](Self::commit), and the file and its name are on the disk on return: fsync(2) of the file before it gets
+    /// its name, and of its folder afterwards. For a device or a pipe it is [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// What fsync(2), linkat(2) and rename(2) return. If only the last fsync(2) fails, the file has its name, and a power cut may
+    /// take it back.
+    pub fn commit_to_disk(self) -> io::Result<()> {
+        let (Target::Unnamed(path) | Target::Renamed { to: path, .. }) = &self.target else {
+            return self.commit();
+        };
+        let folder = File::open(folder_of(path))?;
+        os::sync_file(&self.file)?;
+        self.commit()?;
+        os::sync_file(&folder)
     }
 
     /// Puts the file at its path.
@@ -143,6 +170,12 @@ impl Drop for OutputFile {
             let _ = fs::remove_file(from);
         }
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
 }
 
 /// The path that symbolic links at `path` lead to, where nothing is yet.

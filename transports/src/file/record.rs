@@ -34,20 +34,35 @@ use crate::transfer::{PathReason, Received, Transfer, TransferPath};
 /// # Errors
 /// [`Error::Message`]; [`Error::Io`] if the file system refuses, and nothing is left then.
 pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Transfer, Error> {
-    write_to(path, OutputFile::create, message, checksums)
+    write_to(
+        path,
+        OutputFile::create,
+        message,
+        checksums,
+        OutputFile::commit,
+    )
 }
 
-/// Writes `message` to a file at `path`, and follows no link there: others may write to the folder.
-pub(super) fn write_entry(
+/// As [`write`], for the endpoint `file:path`: only this user can read a file that was not there before. With `sync` the
+/// file is on the disk on return.
+pub(super) fn write_private(
     path: &Path,
     message: &Message<'_>,
     checksums: bool,
+    sync: bool,
 ) -> Result<Transfer, Error> {
     write_to(
         path,
-        |path| OutputFile::replace(path, None),
+        OutputFile::create_private,
         message,
         checksums,
+        |output| {
+            if sync {
+                output.commit_to_disk()
+            } else {
+                output.commit()
+            }
+        },
     )
 }
 
@@ -56,27 +71,53 @@ fn write_to(
     create: impl FnOnce(&Path) -> io::Result<OutputFile>,
     message: &Message<'_>,
     checksums: bool,
+    commit: impl FnOnce(OutputFile) -> io::Result<()>,
 ) -> Result<Transfer, Error> {
+    let name = path.display().to_string();
+    let failed = |error| Error::io(Operation::Write, &name)(error);
+    let mut encoder = encode(message, checksums)?;
+    let mut output = create(path).map_err(failed)?;
+    let mut transfer = new_transfer(message);
+    write_record(&mut output, &mut encoder, &mut transfer.system_calls)
+        .and_then(|()| commit(output))
+        .map_err(failed)?;
+    Ok(transfer)
+}
+
+/// Writes `message` to an open file, which is called `name` in errors.
+pub(super) fn write_into(
+    file: &mut File,
+    name: &str,
+    message: &Message<'_>,
+    checksums: bool,
+) -> Result<Transfer, Error> {
+    let mut encoder = encode(message, checksums)?;
+    let mut transfer = new_transfer(message);
+    write_record(file, &mut encoder, &mut transfer.system_calls)
+        .map_err(Error::io(Operation::Write, name))?;
+    Ok(transfer)
+}
+
+fn encode<'m>(message: &'m Message<'m>, checksums: bool) -> Result<Encoder<'m>, Error> {
     let flags = Flags {
         checksums,
         references: false,
     };
-    let mut encoder = Encoder::new(message, 0, flags).map_err(Error::Message)?;
-    let mut transfer = Transfer {
+    Encoder::new(message, 0, flags).map_err(Error::Message)
+}
+
+fn new_transfer(message: &Message<'_>) -> Transfer {
+    Transfer {
         bytes: message.payload_len(),
         copied: message.copied_bytes(),
         path: TransferPath::Write,
         reason: PathReason::OnlyWay,
         system_calls: 3,
-    };
-    create(path)
-        .and_then(|output| write_record(output, &mut encoder, &mut transfer.system_calls))
-        .map_err(Error::io(Operation::Write, &path.display().to_string()))?;
-    Ok(transfer)
+    }
 }
 
 fn write_record(
-    mut output: OutputFile,
+    output: &mut impl Write,
     encoder: &mut Encoder<'_>,
     system_calls: &mut u32,
 ) -> io::Result<()> {
@@ -84,6 +125,7 @@ fn write_record(
         let mut slices = Vec::with_capacity(8);
         encoder.gather(&mut slices, usize::MAX, |_| false);
         *system_calls += 1;
+        os::failpoint("writev")?;
         match output.write_vectored(&slices) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => encoder.advance(count),
@@ -91,7 +133,7 @@ fn write_record(
             Err(error) => return Err(error),
         }
     }
-    output.commit()
+    Ok(())
 }
 
 /// Reads the message in the file at `path`: mapped if the file cannot change, else into `allocator`.
@@ -120,9 +162,19 @@ pub fn read(
 ) -> Result<Received, Error> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(Error::io(Operation::Open, &name))?;
+    read_from(&file, &name, allocator, max_message)
+}
+
+/// As [`read`], from an open file, which is called `name` in errors.
+pub(super) fn read_from(
+    file: &File,
+    name: &str,
+    allocator: &mut dyn BufferAllocator,
+    max_message: u64,
+) -> Result<Received, Error> {
     let limits = Limits::default().with_payload(max_message);
     let invalid = |source| Error::InvalidMessage {
-        peer: name.clone(),
+        peer: name.to_owned(),
         source,
     };
     let mut transfer = Transfer {
@@ -131,7 +183,7 @@ pub fn read(
         system_calls: 3,
         ..Transfer::default()
     };
-    if let Some(mapped) = map_file(&file) {
+    if let Some(mapped) = map_file(file) {
         transfer.system_calls += 2;
         if let Ok(mapped) = allocator.adopt(mapped) {
             let message = Message::open(&mapped, &limits).map_err(invalid)?;
@@ -142,9 +194,9 @@ pub fn read(
         transfer.reason = PathReason::Allocator;
     }
     let message =
-        read_record(&file, allocator, limits, &mut transfer.system_calls).map_err(|fault| {
+        read_record(file, allocator, limits, &mut transfer.system_calls).map_err(|fault| {
             match fault {
-                Fault::Io(source) => Error::io(Operation::Read, &name)(source),
+                Fault::Io(source) => Error::io(Operation::Read, name)(source),
                 Fault::Decode(source) => invalid(source),
             }
         })?;

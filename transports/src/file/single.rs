@@ -69,7 +69,8 @@ impl Transport for Single {
             ));
         }
         let checksums = cx.options.checksums.or(true);
-        let transfer = record::write(&self.path, message, checksums)?;
+        let sync = cx.options.sync;
+        let transfer = record::write_private(&self.path, message, checksums, sync)?;
         self.written = true;
         Ok(transfer)
     }
