@@ -39,6 +39,15 @@ pub trait BufferAllocator: Send {
     /// [`AllocError`] if there is no room. Nothing has been read of the payload then.
     fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError>;
 
+    /// Returns a region that is to have `len` bytes, for a length that a peer claims: a claim alone should cost nothing.
+    /// Its bytes become writable as [`BufferMut::ensure`] asks for them. Default: as [`Self::allocate`], all at once.
+    ///
+    /// # Errors
+    /// [`AllocError`] if there is no room.
+    fn claim(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
+        self.allocate(len)
+    }
+
     /// Takes memory that somebody else has filled, instead of a copy: a mapped file, memory of the peer's, a frame of
     /// another library. Default: refuses, so that every payload lies in regions of this allocator.
     ///
@@ -51,11 +60,34 @@ pub trait BufferAllocator: Send {
 }
 
 /// Writable bytes that become a [`Buffer`] once they are filled.
+///
+/// ```
+/// use numpush_message::{AllocError, BufferAllocator, HeapAllocator};
+///
+/// // A peer claims a gigabyte and sends a thousand bytes of it.
+/// let mut region = HeapAllocator::new().claim(1 << 30)?;
+/// region.ensure(1000)?;
+/// region.as_mut_slice()[..1000].fill(7);
+/// # Ok::<_, AllocError>(())
+/// ```
 pub trait BufferMut: Send {
-    /// All bytes of the region, for writing.
+    /// Makes at least the first `len` bytes writable, and more of them where that saves calls. What was written stays.
+    /// Default: does nothing, for regions whose bytes are all writable from the start.
+    ///
+    /// # Errors
+    /// [`AllocError`] if there is no room for them now. The region stays as it is: ask again.
+    fn ensure(&mut self, len: usize) -> Result<(), AllocError> {
+        let _ = len;
+        Ok(())
+    }
+
+    /// The bytes that are writable: all of the region, or as many as [`Self::ensure`] has made so.
     fn as_mut_slice(&mut self) -> &mut [u8];
 
     /// Ends the writing. Clones and slices of the buffer keep the region alive.
+    ///
+    /// # Panics
+    /// May panic if [`Self::ensure`] has not made all bytes writable.
     fn freeze(self: Box<Self>) -> Buffer<'static>;
 }
 
@@ -77,6 +109,14 @@ pub enum AllocError {
         /// The number of the system's error, errno(3).
         code: i32,
     },
+    /// More than the allocator has even when it is empty: no later call can succeed.
+    #[error("{len} bytes are more than the {max} that there is room for at most")]
+    TooLarge {
+        /// Bytes that were asked for.
+        len: usize,
+        /// Most bytes that the allocator hands out.
+        max: usize,
+    },
     /// The allocator's own budget is used up.
     #[error("{len} bytes are over the budget of {budget}, of which {used} are in use")]
     Budget {
@@ -87,4 +127,11 @@ pub enum AllocError {
         /// Most bytes the allocator hands out.
         budget: usize,
     },
+}
+
+impl AllocError {
+    /// True if the same bytes will never be had, however long one waits.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::TooLarge { .. })
+    }
 }

@@ -27,8 +27,8 @@ pub use lock::{
     set_lock_threads,
 };
 pub use memory::{
-    Atomic, AtomicElement, Double, HUGE_PAGE, HugePages, Locked, MemoryRange, NodePolicy, Owned,
-    PageOptions, RangeInUse, SharedPages, when_unmapped,
+    Atomic, AtomicElement, Double, GrowingPages, HUGE_PAGE, HugePages, Locked, MemoryRange,
+    NodePolicy, Owned, PageOptions, RangeInUse, SharedPages, when_unmapped,
 };
 pub use named::{NamedError, NamedMemory, reap_names};
 pub use part_range::{block_range, part_range};

@@ -69,7 +69,7 @@ fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-fn refused(len: usize, error: &io::Error) -> AllocError {
+pub(super) fn refused(len: usize, error: &io::Error) -> AllocError {
     match error.raw_os_error() {
         Some(code) if !is_shortage(error) => AllocError::System { len, code },
         _ => AllocError::NoMemory { len },

@@ -3,6 +3,7 @@
 mod allocation;
 mod fresh;
 mod frozen;
+mod growing;
 mod growth;
 mod options;
 mod returning;
@@ -13,16 +14,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use numpush_message::{ALIGNMENT, AllocError, Buffer, BufferAllocator, BufferMut};
-use numpush_os::GlobalMutex;
-use numpush_shm_core::{MemoryRange, Owned, SharedPages, forks};
+use numpush_os::{GlobalMutex, page_size};
+use numpush_shm_core::{HugePages, MemoryRange, Owned, SharedPages, forks};
 
 use allocation::ArenaBufferMut;
 pub(crate) use allocation::{Allocation, Reservation};
 use fresh::Stale;
 pub(crate) use frozen::freeze;
+use growing::{AT_ONCE, GrowingBuffer};
 pub use options::ArenaOptions;
 pub(crate) use returning::Returning;
-use state::{Inner, Taken};
+use state::{Inner, Taken, check_size};
 
 use crate::error::Error;
 
@@ -144,15 +146,27 @@ impl Arena {
 
     /// Takes `len` bytes. Those of the ranges returned may hold an earlier value; all others are zero.
     fn take(&self, len: usize) -> Result<(Allocation, Stale), AllocError> {
-        let rounded = len
-            .max(1)
-            .checked_next_multiple_of(ALIGNMENT)
-            .ok_or(AllocError::NoMemory { len })?;
+        let rounded = self.rounded(len)?;
+        let taken = returning::retry(|| self.inner.take(rounded))?;
+        Ok(self.allocation(taken, len))
+    }
+
+    /// What `len` bytes take of the arena.
+    fn rounded(&self, len: usize) -> Result<usize, AllocError> {
+        let rounded = len.max(1).checked_next_multiple_of(ALIGNMENT);
+        rounded.ok_or(AllocError::TooLarge {
+            len,
+            max: self.inner.options.budget,
+        })
+    }
+
+    /// The first `len` of the bytes that were taken, and which of them may hold an earlier value.
+    fn allocation(&self, taken: Taken, len: usize) -> (Allocation, Stale) {
         let Taken {
             pages,
             range,
             stale,
-        } = returning::retry(|| self.inner.take(rounded))?;
+        } = taken;
         let start = range.start;
         let home = Reservation {
             arena: Arc::clone(&self.inner),
@@ -173,7 +187,7 @@ impl Arena {
         };
         let home = Arc::new(home);
         let stale = stale.into_iter().map(within).collect();
-        Ok((Allocation { claimed, home }, stale))
+        (Allocation { claimed, home }, stale)
     }
 
     /// Copies `bytes` into the arena. Returns the copy, and where it goes back to.
@@ -198,6 +212,29 @@ impl Arena {
 impl BufferAllocator for Arena {
     fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
         Ok(Box::new(ArenaBufferMut::new(self.reserve(len)?)))
+    }
+
+    /// Memory that is there already, or that comes as the bytes do: a claim takes nothing of the system and of the budget.
+    /// Huge pages that were set aside, and up to 16 MiB, are taken at once.
+    fn claim(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
+        let options = &self.inner.options;
+        if len <= AT_ONCE || options.pages.huge == HugePages::Reserved {
+            return self.allocate(len);
+        }
+        let rounded = self.rounded(len)?;
+        check_size(rounded, options)?;
+        if let Some(warm) = self.inner.take_warm(rounded) {
+            let (allocation, _) = self.allocation(warm, len);
+            return Ok(Box::new(ArenaBufferMut::new(allocation)));
+        }
+        let whole_pages = rounded.next_multiple_of(page_size());
+        let size = if whole_pages <= options.budget {
+            whole_pages
+        } else {
+            rounded
+        };
+        let growing = GrowingBuffer::new(&self.inner, len, size, options.pages)?;
+        Ok(Box::new(growing))
     }
 
     /// Takes nothing but its own memory: workers see nothing else.

@@ -1,9 +1,10 @@
 //! The chunks of an arena: which are there, what is free in them, and when they go back to the system.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 
-use numpush_message::AllocError;
+use numpush_message::{ALIGNMENT, AllocError};
 use numpush_os::{ForkMutex, FreeRuns};
 use numpush_shm_core::{SharedPages, forks};
 
@@ -29,6 +30,15 @@ pub(super) struct State {
     /// A thread makes a chunk for many values now.
     pub(super) growing_shared: bool,
     pub(super) chunks: Vec<Chunk>,
+    /// Regions that grow, by their number.
+    claims: BTreeMap<u64, Claimed>,
+    last_claim: u64,
+}
+
+/// A region that grows: what it has of the budget, and what it is to have.
+struct Claimed {
+    held: usize,
+    size: usize,
 }
 
 pub(super) struct Chunk {
@@ -102,6 +112,21 @@ impl Inner {
         state.take(len).ok_or(AllocError::NoMemory { len })
     }
 
+    /// Takes `len` bytes that are there already, if there are any.
+    pub(super) fn take_warm(&self, len: usize) -> Option<Taken> {
+        self.state().take(len)
+    }
+
+    /// Lets a region that grows have `held` bytes of the budget.
+    pub(super) fn grant(&self, number: u64, held: usize) -> Result<(), AllocError> {
+        let mut unused = Vec::new();
+        let mut state = self.state();
+        let result = state.grant(number, held, &self.options, &mut unused);
+        drop(state);
+        drop(unused);
+        result
+    }
+
     /// Takes the bytes back.
     pub(super) fn give(&self, pages: &Arc<SharedPages>, range: &Range<usize>) {
         let mut state = self.state();
@@ -126,6 +151,8 @@ impl State {
             growing: 0,
             growing_shared: false,
             chunks: Vec::new(),
+            claims: BTreeMap::new(),
+            last_claim: 0,
         }
     }
 
@@ -155,6 +182,7 @@ impl State {
             used: self.used,
             budget: options.budget,
         };
+        check_size(len, options)?;
         let total = self.used.checked_add(len);
         if total.is_none_or(|total| total > options.budget) {
             return Err(over);
@@ -170,6 +198,81 @@ impl State {
             None if self.growing == 0 => Err(over),
             _ => Ok(Plan::Wait),
         }
+    }
+
+    /// Notes a region that is to have `size` bytes, and has none.
+    pub(super) fn claim(&mut self, size: usize) -> u64 {
+        self.last_claim += 1;
+        self.claims
+            .insert(self.last_claim, Claimed { held: 0, size });
+        self.last_claim
+    }
+
+    /// Lets a region have `held` bytes.
+    ///
+    /// It gets them only if all that it still lacks would fit. So of several regions that are not whole the one that grew
+    /// last can always be finished, and after it the others: none waits for bytes that another half keeps.
+    fn grant(
+        &mut self,
+        number: u64,
+        held: usize,
+        options: &ArenaOptions,
+        unused: &mut Vec<Chunk>,
+    ) -> Result<(), AllocError> {
+        let claimed = self.claims.get(&number);
+        // A forked process has none of its parent's.
+        let claimed = claimed.ok_or(AllocError::NoMemory { len: held })?;
+        let lacks = claimed.size - claimed.held;
+        let has_room = |state: &Self| {
+            let taken = state.reserved + state.growing;
+            lacks <= options.budget.saturating_sub(taken)
+        };
+        if !has_room(self) {
+            unused.extend(self.remove_unused(0));
+        }
+        if !has_room(self) {
+            return Err(AllocError::Budget {
+                len: lacks,
+                used: self.used,
+                budget: options.budget,
+            });
+        }
+        self.set_held(number, held);
+        Ok(())
+    }
+
+    /// Sets what a region has of the budget, to less than it had without a question.
+    pub(super) fn set_held(&mut self, number: u64, held: usize) {
+        if let Some(claimed) = self.claims.get_mut(&number) {
+            let before = std::mem::replace(&mut claimed.held, held);
+            self.used = self.used - before + held;
+            self.reserved = self.reserved - before + held;
+        }
+    }
+
+    /// Ends a claim, whose bytes go back to the system or are a chunk now.
+    pub(super) fn end_claim(&mut self, number: u64) {
+        self.set_held(number, 0);
+        self.claims.remove(&number);
+    }
+
+    /// Makes a chunk of a region that is whole, and returns where its `len` bytes lie in it.
+    pub(super) fn finish_claim(
+        &mut self,
+        number: u64,
+        pages: &Arc<SharedPages>,
+        len: usize,
+    ) -> Range<usize> {
+        self.end_claim(number);
+        self.add(Arc::clone(pages));
+        let range = 0..len.max(1).next_multiple_of(ALIGNMENT);
+        if let Some(chunk) = self.chunks.last_mut() {
+            // The only free run begins at zero.
+            chunk.free.take(range.len());
+            chunk.fresh.take(range.clone());
+        }
+        self.used += range.len();
+        range
     }
 
     fn begin(&mut self, growth: &Growth) {
@@ -225,4 +328,13 @@ impl State {
         self.reserved = reserved;
         unused
     }
+}
+
+/// Refuses what would not fit into an arena with nothing in it.
+pub(super) fn check_size(len: usize, options: &ArenaOptions) -> Result<(), AllocError> {
+    let max = options.budget;
+    if len > max {
+        return Err(AllocError::TooLarge { len, max });
+    }
+    Ok(())
 }

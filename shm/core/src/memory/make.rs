@@ -39,29 +39,9 @@ impl SharedPages {
     }
 
     /// Takes `len` bytes of the shape that `options` ask for, from the pages that `kind` names.
-    ///
-    /// Pages are shaped when they are allocated, so the mapping and its advice come first. The kernel takes a node from
-    /// the advice for every allocation, and huge pages only for those of the mapping.
     fn shaped(len: usize, kind: MFdFlags, options: PageOptions) -> io::Result<Self> {
         let size = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        failpoint("memfd_create")?;
-        let descriptor = memfd_create("numpush-pages", flags | kind)?;
-        retry(|| {
-            failpoint("ftruncate")?;
-            Ok(nix::unistd::ftruncate(&descriptor, size)?)
-        })?;
-        add_seals(&descriptor, SEALS)?;
-        // SAFETY: just made with `len` bytes, sealed, and mapped nowhere. They are allocated below, before anybody
-        // gets the mapping.
-        let mut pages = unsafe { Self::map(descriptor, len, Some(forks())) }?;
-        if let Some(binding) = Binding::of(options.node)? {
-            pages.bind(&binding)?;
-        }
-        if options.huge != HugePages::System {
-            // A kernel without them says EINVAL, and the pages are small.
-            let _ = pages.advise(Advice::HugePage);
-        }
+        let mut pages = Self::sparse(len, kind, options)?;
         let populates = options.populate || options.huge != HugePages::System;
         // Populating allocates too. Like fallocate, it fails where a touch would be a signal.
         if !populates || !pages.populate()? {
@@ -77,6 +57,33 @@ impl SharedPages {
         }
         if options.populate && !pages.populate()? {
             pages.touch();
+        }
+        Ok(pages)
+    }
+
+    /// Prepares `len` bytes of the shape that `options` ask for, of which no page is allocated yet.
+    ///
+    /// Pages are shaped when they are allocated, so the mapping and its advice come first. The kernel takes a node from
+    /// the advice for every allocation, and huge pages only for those of the mapping.
+    pub(super) fn sparse(len: usize, kind: MFdFlags, options: PageOptions) -> io::Result<Self> {
+        let size = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        failpoint("memfd_create")?;
+        let descriptor = memfd_create("numpush-pages", flags | kind)?;
+        retry(|| {
+            failpoint("ftruncate")?;
+            Ok(nix::unistd::ftruncate(&descriptor, size)?)
+        })?;
+        add_seals(&descriptor, SEALS)?;
+        // SAFETY: just made with `len` bytes, sealed, and mapped nowhere. The callers allocate them before anybody gets
+        // the mapping, or get at those only that they have allocated.
+        let pages = unsafe { Self::map(descriptor, len, Some(forks())) }?;
+        if let Some(binding) = Binding::of(options.node)? {
+            pages.bind(&binding)?;
+        }
+        if options.huge != HugePages::System {
+            // A kernel without them says EINVAL, and the pages are small.
+            let _ = pages.advise(Advice::HugePage);
         }
         Ok(pages)
     }

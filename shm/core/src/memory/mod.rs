@@ -3,6 +3,7 @@
 mod atomics;
 mod double;
 mod element;
+mod growing;
 mod locked;
 mod make;
 mod nodes;
@@ -21,6 +22,7 @@ use nix::fcntl::SealFlag;
 use numpush_os::{FileId, GlobalMutex, NO_RESIZE, sealed_len};
 
 pub use element::AtomicElement;
+pub use growing::GrowingPages;
 pub use options::{HugePages, NodePolicy, PageOptions};
 pub use pages::SharedPages;
 pub use range::{Atomic, Double, Locked, MemoryRange, Owned};

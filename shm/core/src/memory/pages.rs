@@ -20,7 +20,8 @@ use super::register::Register;
 ///
 /// # Invariants
 /// 1. `mapping` is mapped for reading and writing while `self` lives.
-/// 2. The memory cannot shrink, and each of its pages is allocated.
+/// 2. The memory cannot shrink, and each of its pages is allocated, but for those that [`GrowingPages`](super::GrowingPages)
+///    lends to nobody.
 /// 3. References into it are only made by `bytes`, `bytes_mut` and `atomics`, whose callers have a
 ///    [`MemoryRange`](super::MemoryRange).
 #[derive(Debug)]
