@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use numpush_message::{DecodeError, EncodeError};
+use numpush_message::{AllocError, DecodeError, EncodeError};
 
 use crate::endpoint::{EndpointError, Scheme};
 
@@ -87,6 +87,18 @@ pub enum Error {
         peer: String,
         /// What is wrong with the bytes.
         source: DecodeError,
+    },
+    /// There is no room here for the payload of a message. The peer is not to blame and nothing is lost: the message
+    /// waits, and what the peer sends after it too. Make room, and call again.
+    ///
+    /// Not so if the allocator would never have the room ([`AllocError::is_permanent`]): the peer is told, and the
+    /// connection ends.
+    #[error("no room for a message of {peer}")]
+    NoRoom {
+        /// The peer.
+        peer: String,
+        /// How much was asked for, and how much there is.
+        source: AllocError,
     },
     /// The peer sent a record that is not allowed at this point.
     #[error("{peer} broke the protocol: {fault}")]
@@ -238,6 +250,8 @@ pub enum Refusal {
     User,
     /// It has too many connections.
     Busy,
+    /// It has no place for a message, and never will have.
+    NoRoom,
     /// A reason this version does not know.
     Unknown(u32),
 }
@@ -249,6 +263,7 @@ impl fmt::Display for Refusal {
             Self::TooLarge => f.write_str("the message is larger than it accepts"),
             Self::User => f.write_str("our user may not connect"),
             Self::Busy => f.write_str("it has too many connections"),
+            Self::NoRoom => f.write_str("it has no place for a message of this size"),
             Self::Unknown(code) => write!(f, "reason {code}"),
         }
     }
@@ -267,13 +282,14 @@ impl Error {
 
     /// True if the connection can still be used after this error.
     pub fn is_recoverable(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Timeout { .. }
-                | Self::TooLarge { .. }
-                | Self::Message(_)
-                | Self::Unsupported { .. }
-        )
+            | Self::TooLarge { .. }
+            | Self::Message(_)
+            | Self::Unsupported { .. } => true,
+            Self::NoRoom { source, .. } => !source.is_permanent(),
+            _ => false,
+        }
     }
 
     pub(crate) fn io(operation: Operation, endpoint: &str) -> impl FnOnce(io::Error) -> Self {

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, Weak};
 
 use numpush_message::{Buffer, DecodeError, Encoder, Flags, Header, Limits, Message};
 
@@ -16,7 +16,7 @@ use numpush_os::lock;
 
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
-use crate::error::{Error, Operation};
+use crate::error::{Error, Operation, Refusal};
 use crate::options::{Options, Parameter};
 use crate::transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};
 use crate::transport::{AcceptContext, Acceptor, Bound, Context, Established, Factory, Transport};
@@ -47,11 +47,15 @@ impl Factory for Inproc {
             peer_max: queue.max_message,
             out: Arc::clone(&there),
             back: Arc::clone(&back),
+            pending: None,
+            waits: false,
         };
         let theirs = Queues {
             peer_max: options.max_message,
             out: back,
             back: there,
+            pending: None,
+            waits: true,
         };
         lock(&queue.arrived).push_back(theirs);
         queue.change.notify_one();
@@ -97,7 +101,8 @@ impl Acceptor for InprocAcceptor {
     fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error> {
         let mut arrived = lock(&self.queue.arrived);
         loop {
-            if let Some(queues) = arrived.pop_front() {
+            if let Some(mut queues) = arrived.pop_front() {
+                queues.waits = false;
                 return Ok(Established::new(queues, cx.address.to_owned()));
             }
             if cx.deadline.has_passed() {
@@ -121,9 +126,15 @@ struct QueueState {
     bytes: u64,
     /// The sender has closed.
     closed: bool,
+    /// The receiver has no place for a message, and never will have.
+    refused: bool,
+    /// The receiver is dropped, and has not received all that was sent.
+    lost: bool,
     /// The sender, or the receiver, is dropped.
     sender_gone: bool,
     receiver_gone: bool,
+    /// Threads that wait for a change. A wake-up is a system call, even where nobody waits.
+    waiting: u32,
 }
 
 /// One side of a connection.
@@ -131,27 +142,57 @@ struct Queues {
     peer_max: u64,
     out: Arc<MessageQueue>,
     back: Arc<MessageQueue>,
+    /// A message that was taken out of `back`, and for which the allocator had no room.
+    pending: Option<Received>,
+    /// Nobody has accepted this side yet: it waits at a listener.
+    waits: bool,
 }
 
 impl MessageQueue {
-    /// Waits until `done` returns a result.
+    /// Waits until `done` returns a result. Wakes nobody: see [`Self::unlock`].
     fn wait_for<T>(
         &self,
         operation: Operation,
         cx: &Context<'_>,
         mut done: impl FnMut(&mut QueueState) -> Option<Result<T, Error>>,
-    ) -> Result<T, Error> {
+    ) -> Result<(T, MutexGuard<'_, QueueState>), Error> {
         let mut state = lock(&self.state);
         loop {
             if let Some(result) = done(&mut state) {
-                self.change.notify_all();
-                return result;
+                return result.map(|value| (value, state));
             }
             if cx.deadline.has_passed() {
                 return Err(cx.timeout(operation));
             }
+            state.waiting += 1;
             state = cx.deadline.wait(&self.change, state);
+            state.waiting -= 1;
         }
+    }
+
+    /// Ends a change, and wakes whoever waits for one, when the lock is free: it would wait for that otherwise.
+    fn unlock(&self, state: MutexGuard<'_, QueueState>) {
+        let wakes = state.waiting > 0;
+        drop(state);
+        if wakes {
+            self.change.notify_all();
+        }
+    }
+}
+
+impl QueueState {
+    fn push(&mut self, received: Received) {
+        self.bytes += received.transfer.bytes;
+        self.messages.push_back(received);
+    }
+
+    /// Why nothing more can be sent, if nothing can.
+    fn end_of_sending(&self, cx: &Context<'_>) -> Option<Error> {
+        if self.refused {
+            let (peer, reason) = (cx.peer.to_owned(), Refusal::NoRoom);
+            return Some(Error::Refused { peer, reason });
+        }
+        self.receiver_gone.then(|| cx.disconnected(0))
     }
 }
 
@@ -189,15 +230,7 @@ impl Transport for Queues {
             path: TransferPath::Handover,
             reason,
         };
-        let window = cx.options.window;
-        self.out.wait_for(Operation::Send, cx, |state| {
-            if state.receiver_gone {
-                return Some(Err(cx.disconnected(0)));
-            }
-            (state.messages.is_empty() || state.bytes.saturating_add(bytes) <= window)
-                .then_some(Ok(()))
-        })?;
-        let received = Received {
+        let owned = || Received {
             message: message.clone().into_owned_or_copy(),
             transfer: Transfer {
                 copied: 0,
@@ -205,15 +238,79 @@ impl Transport for Queues {
                 ..transfer
             },
         };
-        let mut state = lock(&self.out.state);
-        state.messages.push_back(received);
-        state.bytes += bytes;
-        self.out.change.notify_all();
+        // What is borrowed is copied once there is room for it, and outside the lock: nobody else takes the room.
+        let mut ready = (borrowed == 0).then(owned);
+        let window = cx.options.window;
+        let ((), mut state) = self.out.wait_for(Operation::Send, cx, |state| {
+            if let Some(error) = state.end_of_sending(cx) {
+                return Some(Err(error));
+            }
+            let has_room = state.messages.is_empty() || state.bytes.saturating_add(bytes) <= window;
+            has_room.then(|| {
+                ready.take().into_iter().for_each(|it| state.push(it));
+                Ok(())
+            })
+        })?;
+        if borrowed > 0 {
+            drop(state);
+            let received = owned();
+            state = lock(&self.out.state);
+            if let Some(error) = state.end_of_sending(cx) {
+                return Err(error);
+            }
+            state.push(received);
+        }
+        self.out.unlock(state);
         Ok(transfer)
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        let received = self.back.wait_for(Operation::Recv, cx, |state| {
+        let received = match self.pending.take() {
+            Some(received) => received,
+            None => self.next_message(cx)?,
+        };
+        let mut takes = |buffer: &Buffer<'static>| cx.allocator.adopt(buffer.clone()).is_ok();
+        if received.message.buffers().all(&mut takes) {
+            return Ok(received);
+        }
+        match copy_into(&received, cx) {
+            Err(Error::NoRoom { peer, source }) => {
+                self.pending = Some(received);
+                if source.is_permanent() {
+                    let mut state = lock(&self.back.state);
+                    state.refused = true;
+                    self.back.unlock(state);
+                }
+                Err(Error::NoRoom { peer, source })
+            }
+            result => result,
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let waited = self.out.wait_for(Operation::Flush, cx, |state| {
+            if state.messages.is_empty() && !state.lost && !state.refused {
+                Some(Ok(()))
+            } else {
+                state.end_of_sending(cx).map(Err)
+            }
+        });
+        waited.map(|_| ())
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.flush(cx)?;
+        let mut state = lock(&self.out.state);
+        state.closed = true;
+        self.out.unlock(state);
+        Ok(())
+    }
+}
+
+impl Queues {
+    /// Takes the next message out.
+    fn next_message(&self, cx: &Context<'_>) -> Result<Received, Error> {
+        let (received, state) = self.back.wait_for(Operation::Recv, cx, |state| {
             if let Some(received) = state.messages.pop_front() {
                 state.bytes -= received.transfer.bytes;
                 return Some(Ok(received));
@@ -223,38 +320,15 @@ impl Transport for Queues {
             }
             state.sender_gone.then(|| Err(cx.disconnected(0)))
         })?;
-        let mut takes = |buffer: &Buffer<'static>| cx.allocator.adopt(buffer.clone()).is_ok();
-        if received.message.buffers().all(&mut takes) {
-            return Ok(received);
-        }
-        copy_into(received, cx)
-    }
-
-    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.out.wait_for(Operation::Flush, cx, |state| {
-            if state.messages.is_empty() {
-                Some(Ok(()))
-            } else {
-                state.receiver_gone.then(|| Err(cx.disconnected(0)))
-            }
-        })
-    }
-
-    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.flush(cx)?;
-        lock(&self.out.state).closed = true;
-        self.out.change.notify_all();
-        Ok(())
+        self.back.unlock(state);
+        Ok(received)
     }
 }
 
 /// The same message in buffers that the allocator takes.
-fn copy_into(received: Received, cx: &mut Context<'_>) -> Result<Received, Error> {
-    let Received {
-        message,
-        mut transfer,
-    } = received;
-    let encoder = Encoder::new(&message, 0, Flags::default()).map_err(Error::Message)?;
+fn copy_into(received: &Received, cx: &mut Context<'_>) -> Result<Received, Error> {
+    let (message, mut transfer) = (&received.message, received.transfer);
+    let encoder = Encoder::new(message, 0, Flags::default()).map_err(Error::Message)?;
     let mut copy = || -> Result<_, DecodeError> {
         let limits = Limits::default().with_payload(u64::MAX);
         let (_, header) = Header::parse(encoder.head(), &limits)?;
@@ -280,17 +354,18 @@ fn copy_into(received: Received, cx: &mut Context<'_>) -> Result<Received, Error
 }
 
 impl Drop for Queues {
-    /// What was sent can still be received; a connection that is dropped in good order has closed.
+    /// What was sent can still be received; a connection that is dropped in good order has closed. One that nobody has
+    /// accepted has not: nobody has read what came for it.
     fn drop(&mut self) {
         let mut state = lock(&self.out.state);
-        state.closed |= !std::thread::panicking();
+        state.closed |= !self.waits && !std::thread::panicking();
         state.sender_gone = true;
-        drop(state);
-        self.out.change.notify_all();
+        self.out.unlock(state);
         let mut state = lock(&self.back.state);
         state.receiver_gone = true;
-        state.messages.clear();
-        drop(state);
-        self.back.change.notify_all();
+        state.lost = self.pending.is_some() || !state.messages.is_empty();
+        // Dropped below: to give memory back may take long, and the sender waits for the lock.
+        let _unread = std::mem::take(&mut state.messages);
+        self.back.unlock(state);
     }
 }

@@ -41,7 +41,8 @@ pub(crate) trait Transport: Send {
     /// Receives the next message.
     ///
     /// Fails with [`Error::Closed`] after the last message, [`Error::Timeout`], [`Error::Disconnected`] if the peer is
-    /// gone without closing, [`Error::InvalidMessage`] if it sent something that is no message.
+    /// gone without closing, [`Error::InvalidMessage`] if it sent something that is no message, [`Error::NoRoom`] if the
+    /// allocator has no room now: the message is then returned by a later call.
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error>;
 
     /// Waits until the peer has acknowledged every message sent.
@@ -141,10 +142,12 @@ impl Context<'_> {
         }
     }
 
+    /// The error of bytes that could not be read: the peer's fault, but for a want of room here.
     pub(crate) fn invalid(&self, source: DecodeError) -> Error {
-        Error::InvalidMessage {
-            peer: self.peer.to_owned(),
-            source,
+        let peer = self.peer.to_owned();
+        match source {
+            DecodeError::Alloc(source) => Error::NoRoom { peer, source },
+            source => Error::InvalidMessage { peer, source },
         }
     }
 }

@@ -68,6 +68,7 @@ impl Refusal {
             Self::TooLarge => 2,
             Self::User => 3,
             Self::Busy => 4,
+            Self::NoRoom => 8,
             Self::Unknown(code) => code,
         }
     }
@@ -78,6 +79,7 @@ impl Refusal {
             2 => Self::TooLarge,
             3 => Self::User,
             4 => Self::Busy,
+            8 => Self::NoRoom,
             code => Self::Unknown(code),
         }
     }
