@@ -84,6 +84,10 @@ pub(super) fn encode(
     Ok((frames, copied))
 }
 
+/// A frame of this many bytes is taken where it lies. A smaller one may be a slice of a read buffer of any size, which a
+/// program that keeps the message would keep too.
+const IN_PLACE: usize = 64 << 10;
+
 /// The message that the frames are, in place where `allocator` takes them.
 pub(super) fn decode(
     frames: &[Bytes],
@@ -113,7 +117,8 @@ pub(super) fn decode(
     let mut buffers = Vec::with_capacity(rest.len());
     for frame in rest {
         // The library puts frames anywhere; elements of 16 bytes, the largest, must be aligned.
-        if frame.as_ptr().align_offset(16) == 0
+        if frame.len() >= IN_PLACE
+            && frame.as_ptr().align_offset(16) == 0
             && let Ok(buffer) = allocator.adopt(frame.clone().into())
         {
             buffers.push(buffer);
@@ -148,6 +153,27 @@ mod tests {
         assert!(decode(&frames, &mut HeapAllocator::new(), 10).is_err());
         assert!(decode(&frames[..1], &mut HeapAllocator::new(), 1000).is_err());
         assert!(decode(&[], &mut HeapAllocator::new(), 1000).is_err());
+    }
+
+    #[test]
+    fn a_small_frame_does_not_keep_the_buffer_it_lies_in() {
+        let lies_in = |len: usize| {
+            let message = Message::new(Buffer::from(vec![7; len]));
+            let encoder = Encoder::new(&message, 1, Flags::default()).unwrap();
+            let head = PREAMBLE_LEN + encoder.preamble().header_len as usize;
+            let buffer = Bytes::from(vec![7; 4 * IN_PLACE]);
+            let start = buffer.as_ptr().align_offset(16);
+            let frames = [
+                Bytes::copy_from_slice(&encoder.head()[..head]),
+                buffer.slice(start..start + len),
+            ];
+            let received = decode(&frames, &mut HeapAllocator::new(), 1 << 20).unwrap();
+            assert_eq!(received.message, message);
+            drop(frames);
+            !buffer.is_unique()
+        };
+        assert!(!lies_in(IN_PLACE - 1));
+        assert!(lies_in(IN_PLACE));
     }
 
     #[test]

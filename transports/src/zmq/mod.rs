@@ -155,6 +155,8 @@ struct Peers {
     path: Option<PathBuf>,
     queue: Arc<Queue>,
     sent: u32,
+    /// The frames of a message that came, and for which the allocator had no room.
+    pending: Option<Vec<Bytes>>,
 }
 
 impl Peers {
@@ -178,6 +180,7 @@ impl Peers {
             path: None,
             queue: Arc::default(),
             sent: 0,
+            pending: None,
         })
     }
 
@@ -218,6 +221,20 @@ impl Peers {
             transport: self.pattern.name(),
             operation,
             reason,
+        }
+    }
+
+    /// Waits for the frames of the next message.
+    fn next_frames(&mut self, cx: &Context<'_>) -> Result<Vec<Bytes>, Error> {
+        let Some(socket) = &mut self.socket else {
+            return Err(cx.failed());
+        };
+        let attempt = async { until(cx.deadline, socket.recv()).await };
+        match self.runtime.block_on(attempt) {
+            None => Err(cx.timeout(Operation::Recv)),
+            Some(None) => Err(self.unsupported(Operation::Recv, "it only sends")),
+            Some(Some(Err(error))) => Err(zmq_error(Operation::Recv, cx.peer)(error)),
+            Some(Some(Ok(message))) => Ok(message.into_vec()),
         }
     }
 
@@ -316,20 +333,18 @@ impl Transport for Peers {
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        let Some(socket) = &mut self.socket else {
-            return Err(cx.failed());
+        let frames = match self.pending.take() {
+            Some(frames) => frames,
+            None => self.next_frames(cx)?,
         };
-        let attempt = async { until(cx.deadline, socket.recv()).await };
-        match self.runtime.block_on(attempt) {
-            None => Err(cx.timeout(Operation::Recv)),
-            Some(None) => Err(self.unsupported(Operation::Recv, "it only sends")),
-            Some(Some(Err(error))) => Err(zmq_error(Operation::Recv, cx.peer)(error)),
-            Some(Some(Ok(message))) => {
-                let (frames, max) = (message.into_vec(), cx.options.max_message);
-                let received = frames::decode(&frames, &mut *cx.allocator, max);
-                received.map_err(|source| cx.invalid(source))
-            }
+        let received = frames::decode(&frames, &mut *cx.allocator, cx.options.max_message);
+        let received = received.map_err(|source| cx.invalid(source));
+        if let Err(Error::NoRoom { source, .. }) = &received
+            && !source.is_permanent()
+        {
+            self.pending = Some(frames);
         }
+        received
     }
 
     fn flush(&mut self, _: &mut Context<'_>) -> Result<(), Error> {
