@@ -11,9 +11,7 @@ use numpush_message::{
 };
 
 fn record(message: &Message<'_>) -> Vec<u8> {
-    Encoder::new(message, 1, Flags::default())
-        .unwrap()
-        .copy_rest()
+    Encoder::new(message, Flags::default()).unwrap().copy_rest()
 }
 
 fn decode(record: &[u8], heap: &mut HeapAllocator) -> Message<'static> {
@@ -51,9 +49,7 @@ fn main() {
     ] {
         let bytes = record(&message);
         let encode = time(31, count, || {
-            drop(black_box(
-                Encoder::new(&message, 1, Flags::default()).unwrap(),
-            ))
+            drop(black_box(Encoder::new(&message, Flags::default()).unwrap()))
         });
         let decode = time(31, count, || drop(black_box(decode(&bytes, &mut heap))));
         println!(

@@ -42,8 +42,8 @@ pub(crate) fn message(case: &Case) -> Result<Message<'static>, BenchError> {
 
 /// The message's record in sealed memory.
 pub(crate) fn record(message: &Message<'_>) -> Result<Buffer<'static>, BenchError> {
-    let mut encoder = Encoder::new(message, 0, Flags::default()).map_err(numpush::Error::from)?;
-    let len = usize::try_from(encoder.record_len()).map_err(bench_error)?;
+    let mut encoder = Encoder::new(message, Flags::default()).map_err(numpush::Error::from)?;
+    let len = usize::try_from(encoder.charge()).map_err(bench_error)?;
     let mut segment = SealedBufferMut::new(len).map_err(numpush::Error::from)?;
     let mut at = 0;
     while let Some(next) = encoder.next() {

@@ -38,7 +38,7 @@ def head(array):
     entries = text("bufs") + b"\x91" + number(array.nbytes) + text("dtype") + text(array.dtype.str) + text("shape") + shape
     header = b"\x83" + entries
     payload = -(-array.nbytes // 64) * 64
-    preamble = struct.pack("<4sBBHIIQI", b"\x93NPM", 1, 2, 0, len(header), 1, payload, 0)
+    preamble = struct.pack("<4sBBHIIQ36x", b"\x93NPM", 1, 2, 0, len(header), 1, payload)
     return preamble + struct.pack("<I", crc32c(preamble + header)) + header
 
 

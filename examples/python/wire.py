@@ -8,7 +8,7 @@ import struct
 import msgpack
 import numpy
 
-PREAMBLE = struct.Struct("<4sBBHIIQII")
+PREAMBLE = struct.Struct("<4sBBHIIQQQQI8sI")
 MAGIC = b"\x93NPM"
 KINDS = {1: "bytes", 2: "array", 3: "frame"}
 MIB = 1 << 20
@@ -53,17 +53,19 @@ def canonical(header):
 
 def decode(data):
     """The message in `data` as a dict: kind, attrs, and what the kind has."""
-    check(len(data) >= 32, "no preamble")
-    magic, version, kind, flags, header_len, count, payload_len, number, crc = PREAMBLE.unpack_from(data)
+    check(len(data) >= 64, "no preamble")
+    magic, version, kind, flags, header_len, count, payload_len, number, *_, crc = PREAMBLE.unpack_from(data)
     check(magic == MAGIC and version == 1 and kind in KINDS, "foreign magic, version or kind")
-    check(flags in (0, 1), "flags of a file are 0 or 1")
-    raw = bytes(data[32 : 32 + header_len])
-    check(len(raw) == header_len and crc32c(data[:28] + raw) == crc, "header checksum")
+    check(flags & 0xFE == 0, "flags of a file are 0 or 1; the upper eight do not matter")
+    flags &= 1
+    raw = bytes(data[64 : 64 + header_len])
+    check(len(raw) == header_len and crc32c(data[:60] + raw) == crc, "header checksum")
     header = msgpack.unpackb(raw, strict_map_key=True, raw=False)
     check(canonical(header) == raw, "header is not canonical")
     check(list(header) == sorted(header, key=str.encode), "keys do not rise")
-    start = padded(32 + header_len)
-    check(not any(data[32 + header_len : start]), "padding behind the header")
+    header = {key: value for key, value in header.items() if not "A" <= key[:1] <= "Z"}
+    start = padded(64 + header_len)
+    check(not any(data[64 + header_len : start]), "padding behind the header")
     end = start + payload_len
     check(len(data) == end + (4 * -(-payload_len // MIB) if flags else 0), "length of the record")
     payload = data[start:end]
@@ -190,8 +192,8 @@ def encode(kind, header, buffers, checksums=False, number=0):
     raw = canonical(dict(sorted(header.items())))
     payload = b"".join(bytes(b).ljust(padded(len(b)), b"\0") for b in buffers)
     code = {name: code for code, name in KINDS.items()}[kind]
-    fields = (MAGIC, 1, code, int(checksums), len(raw), len(buffers), len(payload), number)
-    first = PREAMBLE.pack(*fields, 0)[:28]
+    fields = (MAGIC, 1, code, int(checksums), len(raw), len(buffers), len(payload), number, 0, 0, 0, b"")
+    first = PREAMBLE.pack(*fields, 0)[:60]
     record = first + struct.pack("<I", crc32c(first + raw)) + raw
     record = record.ljust(padded(len(record)), b"\0") + payload
     if checksums:

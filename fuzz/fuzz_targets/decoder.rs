@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use numpush_message::{
     AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, HeapAllocator, Limits, Message,
-    Preamble, Record,
+    PREAMBLE_LEN, Preamble, Record,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -43,12 +43,12 @@ fn decode(bytes: &[u8], piece: usize) -> (Vec<Message<'static>>, Option<DecodeEr
 fuzz_target!(|input: (u8, Vec<u8>)| {
     let (piece, mut bytes) = input;
     // Mend the checksum of the first record, or nothing after it would ever be reached.
-    if let Some(first) = bytes.first_chunk::<32>()
+    if let Some(first) = bytes.first_chunk::<PREAMBLE_LEN>()
         && let Ok(preamble) = Preamble::decode(first)
-        && let Some(header) = bytes.get(32..32 + preamble.header_len as usize)
+        && let Some(header) = bytes.get(PREAMBLE_LEN..PREAMBLE_LEN + preamble.header_len as usize)
     {
         let mended = preamble.encode(header);
-        bytes[..32].copy_from_slice(&mended);
+        bytes[..PREAMBLE_LEN].copy_from_slice(&mended);
     }
     let (whole, error) = decode(&bytes, usize::MAX);
     let (pieces, error_in_pieces) = decode(&bytes, usize::from(piece) + 1);

@@ -2,18 +2,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use numpush_message::{Flags, Header, Limits, Preamble, RecordKind};
+use numpush_message::{Header, Limits, Preamble, RecordKind};
 
 fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     let (kind, buffers, payload, header) = input;
     let kind = [RecordKind::Bytes, RecordKind::Array, RecordKind::Frame][usize::from(kind) % 3];
     let preamble = Preamble {
-        kind,
-        flags: Flags::default(),
         header_len: header.len() as u32,
         buffers: buffers.into(),
-        payload_len: u64::from(payload) * 64,
-        id: 1,
+        ..Preamble::control(kind, 1, u64::from(payload) * 64)
     };
     let mut record = Vec::from(preamble.encode(header));
     record.extend_from_slice(header);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use numpush::wire::{DecodeError, Flags, Preamble, RecordKind};
+use numpush::wire::{DecodeError, Encoder, Flags, Preamble, RecordKind, Reference, Stamp};
 use numpush::{Error, Message};
 use numpush_tests::{Peer, TempPath, again, bytes, say, under};
 
@@ -16,19 +16,13 @@ use crate::raw::{hello, raw_unix, tcp};
 /// A message by reference, as `unix` sends it, and a segment for it to refer to.
 fn referring(segment: u32, offset: u64) -> Vec<u8> {
     let message = bytes(100_000, 1);
-    let encoder = numpush::wire::Encoder::new(
-        &message,
-        1,
-        Flags {
-            checksums: false,
-            references: true,
-        },
-    )
-    .unwrap();
-    let mut record = Vec::from(encoder.head());
-    record.extend_from_slice(&u64::from(segment).to_le_bytes());
-    record.extend_from_slice(&offset.to_le_bytes());
-    record
+    let mut encoder = Encoder::new(&message, Flags::default()).unwrap();
+    encoder.stamp(Stamp {
+        id: 1,
+        ..Stamp::default()
+    });
+    let reference = Reference { segment, offset };
+    encoder.by_reference(&[reference]).copy_rest()
 }
 
 fn announce(raw: &UnixStream, descriptor: &OwnedFd) {
@@ -108,7 +102,9 @@ fn surplus_descriptors_do_not_stay() {
         let mut raw = UnixStream::connect(&place.0).unwrap();
         raw.write_all(&hello(true)).unwrap();
         // One with a record that has no use for it.
-        let ack = Preamble::control(RecordKind::Ack, 1, 0).encode(&[]);
+        let ack = Preamble::control(RecordKind::Ack, 0, 0)
+            .with_ack(1)
+            .encode(&[]);
         let _ = numpush_os::send_with_descriptor(&raw, &[IoSlice::new(&ack)], &descriptor, true);
         let mut rest = Vec::new();
         let _ = raw.read_to_end(&mut rest);

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use numpush::transfer::Operation;
-use numpush::wire::{DecodeError, Preamble, RecordKind};
+use numpush::wire::{DecodeError, Hello, Preamble, RecordKind};
 use numpush::{Error, Listener};
 use numpush_tests::{TempPath, bytes};
 
@@ -62,10 +62,10 @@ fn a_foreign_server_is_named_too() {
 #[test]
 fn another_version_is_refused_by_name() {
     let (mut listener, address) = tcp();
-    let mut newer = hello(false);
-    newer[4] = 9;
+    let mut newer = Hello::new(1 << 30);
+    newer.versions = 9..=9;
     let mut raw = TcpStream::connect(address).unwrap();
-    raw.write_all(&newer).unwrap();
+    raw.write_all(&newer.encode()).unwrap();
     let error = listener
         .accept_for(numpush_tests::PATIENCE)
         .map(drop)
@@ -82,7 +82,7 @@ fn another_version_is_refused_by_name() {
     ));
     let mut answer = Vec::new();
     raw.read_to_end(&mut answer).unwrap();
-    let refusal = Preamble::decode(answer[32..64].try_into().unwrap()).unwrap();
+    let refusal = Preamble::decode(answer.last_chunk().unwrap()).unwrap();
     assert_eq!(refusal.kind, RecordKind::Refuse, "the peer is told");
 }
 
@@ -124,7 +124,7 @@ fn another_user_is_refused() {
     let place = TempPath::new("user");
     let act = |path: &std::path::Path| {
         let script = "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
-                      s.sendall(bytes.fromhex(sys.argv[2])); s.recv(64)";
+                      s.sendall(bytes.fromhex(sys.argv[2])); s.recv(128)";
         let hello: String = hello(true)
             .iter()
             .map(|byte| format!("{byte:02x}"))

@@ -4,12 +4,14 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-use numpush::wire::{Flags, Preamble, RecordKind};
+use numpush::wire::{Encoder, Flags, Hello, Stamp};
 use numpush::{Connection, Error, Listener, Message};
 use numpush_tests::TempPath;
 
-pub(crate) fn hello(segments: bool) -> [u8; 32] {
-    Preamble::control(RecordKind::Hello, u32::from(segments) * 2, 1 << 30).encode(&[])
+pub(crate) fn hello(segments: bool) -> Vec<u8> {
+    let mut hello = Hello::new(1 << 30);
+    hello.segments = u32::from(segments) * 64;
+    hello.encode()
 }
 
 pub(crate) fn tcp() -> (Listener, String) {
@@ -38,10 +40,13 @@ pub(crate) fn raw_unix() -> (UnixStream, Connection, Listener, TempPath) {
     (raw, link, listener, place)
 }
 
-pub(crate) fn record(message: &Message<'_>, id: u32) -> Vec<u8> {
-    numpush::wire::Encoder::new(message, id, Flags::default())
-        .unwrap()
-        .copy_rest()
+pub(crate) fn record(message: &Message<'_>, id: u64) -> Vec<u8> {
+    let mut encoder = Encoder::new(message, Flags::default()).unwrap();
+    encoder.stamp(Stamp {
+        id,
+        ..Stamp::default()
+    });
+    encoder.copy_rest()
 }
 
 /// What our link says to `sent`.

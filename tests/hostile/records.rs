@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use numpush::Error;
-use numpush::wire::{DecodeError, Flags, Preamble, Record, RecordKind};
+use numpush::wire::{DecodeError, Preamble, Record, RecordKind};
 use numpush_tests::bytes;
 
 use crate::raw::{answer_to, raw_tcp, record};
@@ -12,14 +12,10 @@ use crate::raw::{answer_to, raw_tcp, record};
 #[test]
 fn rubbish_after_a_good_handshake_is_named() {
     let preamble = |header_len, buffers, payload_len| {
-        let flags = Flags::default();
         Preamble {
-            kind: RecordKind::Array,
-            flags,
             header_len,
             buffers,
-            payload_len,
-            id: 1,
+            ..Preamble::control(RecordKind::Array, 1, payload_len)
         }
         .encode(&[])
     };
@@ -40,18 +36,18 @@ fn rubbish_after_a_good_handshake_is_named() {
         DecodeError::TooManyBuffers { .. }
     ));
     assert!(matches!(
-        decode(&[0; 64]),
+        decode(&[0; 128]),
         DecodeError::ForeignProtocol { .. }
     ));
     let good = record(&bytes(1000, 1), 1);
     let mut flipped = good.clone();
-    flipped[40] ^= 1;
+    flipped[70] ^= 1;
     assert!(matches!(
         decode(&flipped),
         DecodeError::HeaderChecksum { .. }
     ));
     let mut flags = good;
-    flags[6] = 0x80;
+    flags[6] = 0x08;
     assert!(matches!(decode(&flags), DecodeError::UnknownFlags { .. }));
     let wrong_number = record(&bytes(1000, 1), 7);
     assert!(
@@ -72,7 +68,11 @@ fn rubbish_after_a_good_handshake_is_named() {
 #[test]
 fn a_forged_acknowledgement_is_refused() {
     for id in [1, 77] {
-        let error = answer_to(&Preamble::control(RecordKind::Ack, id, 0).encode(&[]));
+        let error = answer_to(
+            &Preamble::control(RecordKind::Ack, 0, 0)
+                .with_ack(id)
+                .encode(&[]),
+        );
         assert!(
             matches!(error, Error::ProtocolViolation { .. }),
             "{id}: {error:?}"
@@ -91,7 +91,7 @@ fn a_forged_acknowledgement_is_refused() {
 #[test]
 fn a_connection_cut_in_mid_message_shows_nothing() {
     let record = record(&bytes(1 << 20, 1), 1);
-    for cut in [1, 31, 32, 60, 5000, record.len() - 1] {
+    for cut in [1, 63, 64, 100, 5000, record.len() - 1] {
         let (mut raw, mut link, _listener) = raw_tcp();
         raw.write_all(&record[..cut]).unwrap();
         drop(raw);
@@ -106,7 +106,7 @@ fn a_connection_cut_in_mid_message_shows_nothing() {
 #[test]
 fn a_header_that_does_not_go_on_is_given_up() {
     let (mut raw, mut link, _listener) = raw_tcp();
-    raw.write_all(&record(&bytes(1 << 20, 1), 1)[..40]).unwrap();
+    raw.write_all(&record(&bytes(1 << 20, 1), 1)[..80]).unwrap();
     let error = link.recv().unwrap_err();
     assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
 }
@@ -139,7 +139,7 @@ fn a_decoder_that_failed_stays_failed() {
     decoder.spare().unwrap().fill(7);
     let mut heap = numpush::model::HeapAllocator::new();
     assert!(matches!(
-        decoder.filled(32, &mut heap).map(|_: Option<Record>| ()),
+        decoder.filled(64, &mut heap).map(|_: Option<Record>| ()),
         Err(DecodeError::ForeignProtocol { .. })
     ));
     assert!(decoder.spare().is_err());

@@ -212,7 +212,7 @@ impl Transport for Queues {
         let bytes = message.payload_len();
         Context::check_size(bytes, self.peer_max, "the peer")?;
         // Every limit of the wire holds here too: a program must not break when its endpoint changes.
-        Encoder::new(message, 0, Flags::default()).map_err(Error::Message)?;
+        Encoder::new(message, Flags::default()).map_err(Error::Message)?;
         let buffers = message.buffers();
         let borrowed: u64 = buffers
             .filter(|buffer| buffer.is_borrowed())
@@ -328,7 +328,7 @@ impl Queues {
 /// The same message in buffers that the allocator takes.
 fn copy_into(received: &Received, cx: &mut Context<'_>) -> Result<Received, Error> {
     let (message, mut transfer) = (&received.message, received.transfer);
-    let encoder = Encoder::new(message, 0, Flags::default()).map_err(Error::Message)?;
+    let encoder = Encoder::new(message, Flags::default()).map_err(Error::Message)?;
     let mut copy = || -> Result<_, DecodeError> {
         let limits = Limits::default().with_payload(u64::MAX);
         let (_, header) = Header::parse(encoder.head(), &limits)?;

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use numpush_message::{
-    BufferAllocator, DecodeError, Header, Message, Preamble, Reference, Stability,
+    BufferAllocator, DecodeError, Header, Hello, Message, Preamble, Reference, Stability,
 };
 use numpush_os as os;
 
@@ -24,7 +24,7 @@ use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter, Switch};
-use crate::socket::{Hello, ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, Stream};
+use crate::socket::{ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, Stream};
 use crate::transfer::{PathReason, Transfer};
 use crate::transport::{Bound, Established, Factory};
 
@@ -98,11 +98,8 @@ fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(TcpMedium, Hello
     let seconds = Duration::from_secs;
     os::keep_alive(socket, seconds(15), seconds(5), 3, seconds(30))?;
     let same_host = is_same_host(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
-    let hello = Hello {
-        max_message: options.max_message,
-        checksums: options.checksums.or(!same_host),
-        segments: false,
-    };
+    let mut hello = Hello::new(options.max_message);
+    hello.checksums = options.checksums.or(!same_host);
     Ok((
         TcpMedium {
             same_host,
@@ -160,7 +157,7 @@ impl Medium for TcpMedium {
     const DESCRIPTORS: bool = false;
     const KEEPS_SENT: bool = false;
 
-    fn plan(&mut self, message: &Message<'_>, _: u32, _: bool) -> Plan {
+    fn plan(&mut self, message: &Message<'_>, _: u64, _: bool) -> Plan {
         let mut backings = message
             .buffers()
             .filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
@@ -185,11 +182,11 @@ impl Medium for TcpMedium {
         &mut self,
         record: &Preamble,
         _: Header,
-        _: &[Reference],
+        references: &[Reference],
         _: &mut dyn BufferAllocator,
     ) -> Result<(Message<'static>, Transfer), DecodeError> {
         // Our hello to a TCP peer offers no segments.
-        let segment = record.id;
+        let segment = references.first().map_or(0, |first| first.segment);
         Err(DecodeError::Reference {
             segment,
             offset: 0,
@@ -198,9 +195,9 @@ impl Medium for TcpMedium {
         })
     }
 
-    fn released(&mut self, _: u32) {}
+    fn released(&mut self, _: u64) {}
 
-    fn take_releases(&mut self) -> Vec<u32> {
+    fn take_releases(&mut self) -> Vec<u64> {
         Vec::new()
     }
 }

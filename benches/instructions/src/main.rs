@@ -73,7 +73,6 @@ fn encode(record: &[u8], count: u32) {
     for _ in 0..count {
         drop(black_box(Encoder::new(
             black_box(&message),
-            1,
             Flags::default(),
         )));
     }

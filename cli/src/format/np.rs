@@ -71,6 +71,8 @@ fn next(
         match record {
             None => {}
             Some(Record::Message(_, message)) => return Ok(Some(message)),
+            // Of a kind of a later version, which may be passed over.
+            Some(Record::Skipped(_)) => {}
             Some(_) => return Err(Failure::data(path, "holds a record that is no message")),
         }
     }
@@ -87,12 +89,9 @@ pub(super) fn write(
     message: &Message<'_>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let flags = Flags {
-        checksums: true,
-        references: false,
-    };
+    let flags = Flags::with_checksums(true);
     let mut encoder =
-        Encoder::new(message, 0, flags).map_err(Failure::file(path, "cannot be written"))?;
+        Encoder::new(message, flags).map_err(Failure::file(path, "cannot be written"))?;
     while encoder.next().is_some() {
         let mut slices: Vec<IoSlice<'_>> = Vec::new();
         encoder.gather(&mut slices, usize::MAX, |_| false);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use numpush::wire::{DecodeError, Header, Limits};
+use numpush::wire::{DecodeError, Header, Limits, PREAMBLE_LEN};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
@@ -79,9 +79,8 @@ fn of_record(path: &Path, file: &mut File) -> Result<(Value, u64), Failure> {
         match Header::parse(&bytes, &limits) {
             Ok((preamble, contents)) => {
                 let mut facts = of_header(&contents.body);
-                let header = 32 + u64::from(preamble.header_len);
+                let header = PREAMBLE_LEN as u64 + u64::from(preamble.header_len);
                 let mut at = header.next_multiple_of(64);
-                let end = at.saturating_add(preamble.payload_len);
                 let mut buffers = Vec::new();
                 for &len in &contents.buffer_lens {
                     buffers.push(json!({ "offset": at, "bytes": len }));
@@ -95,12 +94,7 @@ fn of_record(path: &Path, file: &mut File) -> Result<(Value, u64), Failure> {
                     facts.insert("attributes".into(), json!(contents.attributes));
                     facts.insert("buffers".into(), buffers.into());
                 }
-                let sums = if preamble.flags.checksums {
-                    4 * preamble.payload_len.div_ceil(1 << 20)
-                } else {
-                    0
-                };
-                return Ok((facts, end.saturating_add(sums)));
+                return Ok((facts, preamble.charge()));
             }
             Err(DecodeError::Truncated { missing }) => {
                 let before = bytes.len();

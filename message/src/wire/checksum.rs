@@ -10,9 +10,30 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     narrow(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes))
 }
 
+/// CRC-32C of bytes that come in pieces.
+pub(crate) struct Sum(Digest);
+
+impl Sum {
+    pub(crate) fn new() -> Self {
+        Self(Digest::new(CrcAlgorithm::Crc32Iscsi))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(&self) -> u32 {
+        narrow(self.0.finalize())
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 /// Checksums of a payload that arrives in pieces of any size.
 pub(crate) struct Chunks {
-    digest: Digest,
+    digest: Sum,
     in_chunk: usize,
     sums: Vec<u32>,
 }
@@ -20,7 +41,7 @@ pub(crate) struct Chunks {
 impl Chunks {
     pub(crate) fn new() -> Self {
         Self {
-            digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
+            digest: Sum::new(),
             in_chunk: 0,
             sums: Vec::new(),
         }
@@ -63,7 +84,7 @@ impl Chunks {
     }
 
     fn end_chunk(&mut self) {
-        self.sums.push(narrow(self.digest.finalize()));
+        self.sums.push(self.digest.finish());
         self.digest.reset();
         self.in_chunk = 0;
     }

@@ -5,20 +5,23 @@ use crate::model::{Buffer, Message};
 use crate::wire::checksum::Chunks;
 use crate::wire::error::EncodeError;
 use crate::wire::header;
+use crate::wire::kind::{Flags, RecordKind};
 use crate::wire::layout::{CHECKSUM_CHUNK, PADDING, gap};
 use crate::wire::limits::Limits;
-use crate::wire::preamble::{Flags, PREAMBLE_LEN, Preamble, RecordKind};
+use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
+use crate::wire::record::Reference;
 
 /// A message on its way out: returns the bytes that come next, and learns how many of them were written.
 ///
-/// It owns the head (preamble, header, padding) and borrows the buffers. The caller writes any prefix of what
-/// [`Self::next`] returns or [`Self::gather`] lists, by any means, and reports it to [`Self::advance`].
+/// It owns the head (preamble, header, padding) and borrows the buffers, until [`Self::into_owned`]. The caller writes any
+/// prefix of what [`Self::next`] returns or [`Self::gather`] lists, by any means, and reports it to [`Self::advance`].
+/// What a session adds, the number of the message above all, comes by [`Self::stamp`] before the first byte goes.
 ///
 /// ```
 /// use numpush_message::{Array, Element, Encoder, Flags, Limits, Message};
 ///
 /// let message = Message::from(Array::new(u8::SCALAR, &[5], vec![7; 5].into())?);
-/// let mut encoder = Encoder::new(&message, 0, Flags::default())?;
+/// let mut encoder = Encoder::new(&message, Flags::default())?;
 /// let mut written = Vec::new();
 /// while let Some(next) = encoder.next() {
 ///     // A socket that takes 40 bytes at a time.
@@ -32,12 +35,44 @@ use crate::wire::preamble::{Flags, PREAMBLE_LEN, Preamble, RecordKind};
 pub struct Encoder<'m> {
     preamble: Preamble,
     head: Vec<u8>,
-    buffers: Vec<&'m Buffer<'m>>,
+    buffers: Vec<Held<'m>>,
     trailer: Vec<u8>,
     checksums: Option<Chunks>,
     /// 0 is the head, then each buffer and its padding, then the trailer.
     part: usize,
     at: usize,
+}
+
+/// A buffer of the message, or of the encoder alone.
+enum Held<'m> {
+    Borrowed(&'m Buffer<'m>),
+    Owned(Buffer<'m>),
+}
+
+impl<'m> Held<'m> {
+    fn get(&self) -> &Buffer<'m> {
+        match self {
+            Self::Borrowed(buffer) => buffer,
+            Self::Owned(buffer) => buffer,
+        }
+    }
+}
+
+/// What a session writes into the preamble of a message.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a field more is another preamble"
+)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Number of the message in its direction, from 1; 0 outside a session.
+    pub id: u64,
+    /// Number of the last message of the other direction that arrived; 0 if none did.
+    pub ack: u64,
+    /// Number of the peer's message that this one answers; 0 if it answers none.
+    pub reply_to: u64,
+    /// The caller's channel.
+    pub channel: u32,
 }
 
 /// writev(2) takes no more slices at once (`IOV_MAX` of Linux).
@@ -55,14 +90,14 @@ pub struct Payload<'e> {
 }
 
 impl<'m> Encoder<'m> {
-    /// Encodes the header of `message`; `id` is its number in the session.
+    /// Encodes the header of `message`, for a record outside a session.
     ///
     /// # Errors
     /// [`EncodeError`] if the message breaks a limit that every reader enforces.
-    pub fn new(message: &'m Message<'m>, id: u32, flags: Flags) -> Result<Self, EncodeError> {
+    pub fn new(message: &'m Message<'m>, flags: Flags) -> Result<Self, EncodeError> {
         check_names(message.attributes.keys()).map_err(EncodeError::Attribute)?;
-        let buffers: Vec<&Buffer<'m>> = message.buffers().collect();
-        let lens = buffers.iter().map(|buffer| buffer.len() as u64);
+        let buffers: Vec<_> = message.buffers().map(Held::Borrowed).collect();
+        let lens = message.buffers().map(|buffer| buffer.len() as u64);
         let payload_len = header::payload_len(lens).ok_or(EncodeError::PayloadOverflow)?;
         let (count, max) = (buffers.len(), Limits::BUFFERS);
         let buffer_count = u32::try_from(count).ok().filter(|&count| count <= max);
@@ -85,13 +120,14 @@ impl<'m> Encoder<'m> {
             header_len: header_len.ok_or(EncodeError::HeaderTooLong { len, max })?,
             buffers: buffer_count,
             payload_len,
-            id,
+            id: 0,
+            ack: 0,
+            reply_to: 0,
+            channel: 0,
         };
-        let (first, rest) = head.split_at_mut(PREAMBLE_LEN);
-        first.copy_from_slice(&preamble.encode(rest));
         head.resize(head.len() + gap(head.len()), 0);
         let checksums = flags.checksums.then(Chunks::new);
-        Ok(Self {
+        let mut encoder = Self {
             preamble,
             head,
             buffers,
@@ -99,26 +135,95 @@ impl<'m> Encoder<'m> {
             checksums,
             part: 0,
             at: 0,
-        })
+        };
+        encoder.write_preamble();
+        Ok(encoder)
     }
 
-    /// The same record with references in place of the payload, before any of it is written: only the preamble differs.
-    #[must_use]
-    pub fn by_reference(mut self) -> Self {
-        self.preamble.flags = Flags {
-            checksums: false,
-            references: true,
+    /// Sets what the session adds to the preamble. False if the first byte has gone, and nothing is changed then.
+    pub fn stamp(&mut self, stamp: Stamp) -> bool {
+        if self.is_begun() {
+            return false;
+        }
+        let Stamp {
+            id,
+            ack,
+            reply_to,
+            channel,
+        } = stamp;
+        self.preamble = Preamble {
+            id,
+            ack,
+            reply_to,
+            channel,
+            ..self.preamble
         };
-        self.checksums = None;
+        self.write_preamble();
+        true
+    }
+
+    /// True if [`Self::advance`] was told of a byte.
+    pub fn is_begun(&self) -> bool {
+        self.part > 0 || self.at > 0
+    }
+
+    /// Writes the preamble and its sum to the front of the head.
+    fn write_preamble(&mut self) {
         let end = PREAMBLE_LEN + self.preamble.header_len as usize;
         let first = self.preamble.encode(&self.head[PREAMBLE_LEN..end]);
         self.head[..PREAMBLE_LEN].copy_from_slice(&first);
+    }
+
+    /// The same record without borrows, as far as it has been written: shared buffers stay where they are, borrowed ones
+    /// that are not yet written are copied to the heap. Returns also how many bytes were copied.
+    pub fn into_owned(self) -> (Encoder<'static>, u64) {
+        let mut copied = 0;
+        let own = |(index, held): (usize, Held<'m>)| {
+            // Its bytes are part 2 * index + 1. What has gone is of no more use, but for its length.
+            let is_written = self.part > 2 * index + 2;
+            let buffer = match held {
+                _ if is_written => Buffer::default(),
+                Held::Borrowed(buffer) => buffer.clone(),
+                Held::Owned(buffer) => buffer,
+            };
+            if buffer.is_borrowed() {
+                copied += buffer.len() as u64;
+            }
+            Held::Owned(buffer.into_owned_or_copy())
+        };
+        let buffers = self.buffers.into_iter().enumerate().map(own).collect();
+        let encoder = Encoder {
+            preamble: self.preamble,
+            head: self.head,
+            buffers,
+            trailer: self.trailer,
+            checksums: self.checksums,
+            part: self.part,
+            at: self.at,
+        };
+        (encoder, copied)
+    }
+
+    /// The same record with `references` in place of the payload, one for each buffer, before any of it is written. It
+    /// holds no buffers.
+    #[must_use]
+    pub fn by_reference(mut self, references: &[Reference]) -> Self {
+        self.preamble.flags = Flags {
+            references: true,
+            ..Flags::default()
+        };
+        self.checksums = None;
+        self.buffers.clear();
+        self.write_preamble();
+        for reference in references {
+            self.head.extend_from_slice(&reference.encode());
+        }
         self
     }
 
     /// Copies what has not been written yet, to the end of the record.
     pub fn copy_rest(mut self) -> Vec<u8> {
-        let mut record = Vec::with_capacity(usize::try_from(self.record_len()).unwrap_or(0));
+        let mut record = Vec::with_capacity(usize::try_from(self.charge()).unwrap_or(0));
         while let Some(next) = self.next() {
             let count = next.bytes.len();
             record.extend_from_slice(next.bytes);
@@ -132,19 +237,19 @@ impl<'m> Encoder<'m> {
         &self.preamble
     }
 
-    /// Preamble, header and padding.
+    /// Preamble, header and padding, and the references if there are any.
     pub fn head(&self) -> &[u8] {
         &self.head
     }
 
     /// The buffers, in order.
-    pub fn buffers(&self) -> &[&'m Buffer<'m>] {
-        &self.buffers
+    pub fn buffers(&self) -> impl ExactSizeIterator<Item = &Buffer<'m>> {
+        self.buffers.iter().map(Held::get)
     }
 
-    /// Bytes of the whole record.
-    pub fn record_len(&self) -> u64 {
-        self.head.len() as u64 + self.preamble.payload_len + self.preamble.trailer_len()
+    /// Bytes of the whole record: what it takes of the receiver's credit.
+    pub fn charge(&self) -> u64 {
+        self.preamble.charge()
     }
 
     /// The bytes that come next; `None` when all are written.
@@ -247,9 +352,9 @@ impl<'m> Encoder<'m> {
         1 + 2 * self.buffers.len()
     }
 
-    fn buffer_of(&self, part: usize) -> Option<&'m Buffer<'m>> {
+    fn buffer_of(&self, part: usize) -> Option<&Buffer<'m>> {
         if part % 2 == 1 {
-            self.buffers.get(part / 2).copied()
+            self.buffers.get(part / 2).map(Held::get)
         } else {
             None
         }
@@ -261,7 +366,7 @@ impl<'m> Encoder<'m> {
         match part {
             0 => Some(&self.head),
             part if part < end => {
-                let buffer: &[u8] = self.buffers[(part - 1) / 2];
+                let buffer: &[u8] = self.buffers[(part - 1) / 2].get();
                 Some(if part % 2 == 1 {
                     buffer
                 } else {

@@ -30,11 +30,17 @@ pub enum DecodeError {
         /// All flag bits.
         flags: u16,
     },
-    /// A control record that claims a header, buffers or flags.
-    #[error("control record {kind:#04x} with a header, buffers or flags")]
-    ControlWithBody {
+    /// A control record that claims buffers or flags.
+    #[error("control record {kind:#04x} with buffers or flags")]
+    ControlWithBuffers {
         /// The kind's byte.
         kind: u8,
+    },
+    /// Something that is sent only to those who have offered to take it.
+    #[error("{what}, which was not offered")]
+    NotOffered {
+        /// What it is.
+        what: &'static str,
     },
     /// The header claims more than it may.
     #[error("header of {len} bytes is longer than the limit of {max}")]

@@ -18,6 +18,9 @@ impl Limits {
     /// Longest header in bytes, whatever the number of buffers.
     pub const HEADER: usize = 8 << 20;
 
+    /// Longest body of a control record in bytes.
+    pub const CONTROL: usize = 4 << 10;
+
     /// Most buffers of a message: three for each column and three for its dictionary.
     pub const BUFFERS: u32 = 6 * 65_536 + 8;
 

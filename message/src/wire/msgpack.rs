@@ -1,4 +1,4 @@
-//! Msgpack: a reader that checks every length, and a writer of the shortest form.
+//! Msgpack: a reader that checks every length and takes the shortest form only, and a writer of that form.
 //!
 //! The reader allocates nothing for a claimed count. A count it returns is no larger than the bytes left; a text it returns
 //! is a slice of the header.
@@ -11,6 +11,9 @@ use rmp::encode;
 
 use crate::model::name::check_name;
 use crate::wire::error::DecodeError;
+
+/// How many arrays and maps may lie inside one another in a value that is skipped.
+pub(crate) const MAX_SKIP_DEPTH: usize = 8;
 
 pub(crate) struct Reader<'h> {
     rest: &'h [u8],
@@ -43,6 +46,16 @@ impl<'h> Reader<'h> {
         }
         match decode::read_str_from_slice(self.rest) {
             Ok((text, rest)) => {
+                let form = match text.len() {
+                    0..=0xff => 2,
+                    0x100..=0xffff => 3,
+                    _ => 5,
+                };
+                self.expect_consumed(rest, form + text.len())?;
+                // The forms of up to 31 bytes are one byte long, and were read above.
+                if text.len() <= 31 {
+                    return Err(DecodeError::NotCanonical);
+                }
                 self.rest = rest;
                 Ok(text)
             }
@@ -69,17 +82,73 @@ impl<'h> Reader<'h> {
             self.rest = rest;
             return Ok(value.into());
         }
-        decode::read_int(&mut self.rest).map_err(|_| DecodeError::Header {
+        let mut rest = self.rest;
+        let value = decode::read_int(&mut rest).map_err(|_| DecodeError::Header {
             field,
             expected: "an unsigned integer",
+        })?;
+        self.end_of_uint(value, rest)?;
+        Ok(value)
+    }
+
+    /// An unsigned integer of 32 bits.
+    pub(crate) fn uint32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        let value = self.uint(field)?;
+        u32::try_from(value).map_err(|_| DecodeError::OverLimit {
+            what: field,
+            value,
+            max: u32::MAX.into(),
         })
     }
 
     pub(crate) fn int(&mut self, field: &'static str) -> Result<i64, DecodeError> {
-        decode::read_int(&mut self.rest).map_err(|_| DecodeError::Header {
+        let mut rest = self.rest;
+        let value: i64 = decode::read_int(&mut rest).map_err(|_| DecodeError::Header {
             field,
             expected: "an integer",
-        })
+        })?;
+        match u64::try_from(value) {
+            Ok(value) => self.end_of_uint(value, rest)?,
+            Err(_) => {
+                let form = match value {
+                    -0x20.. => 1,
+                    -0x80.. => 2,
+                    -0x8000.. => 3,
+                    -0x8000_0000.. => 5,
+                    _ => 9,
+                };
+                self.expect_consumed(rest, form)?;
+                self.rest = rest;
+            }
+        }
+        Ok(value)
+    }
+
+    /// Goes on at `rest`, behind an unsigned integer, if that had the shortest form.
+    fn end_of_uint(&mut self, value: u64, rest: &'h [u8]) -> Result<(), DecodeError> {
+        let form = match value {
+            0..=0x7f => 1,
+            0x80..=0xff => 2,
+            0x100..=0xffff => 3,
+            0x1_0000..=0xffff_ffff => 5,
+            _ => 9,
+        };
+        // The signed forms may be as long.
+        if matches!(self.rest.first(), Some(0xd0..=0xd3)) {
+            return Err(DecodeError::NotCanonical);
+        }
+        self.expect_consumed(rest, form)?;
+        self.rest = rest;
+        Ok(())
+    }
+
+    /// Checks that what was read, up to `rest`, has `len` bytes.
+    fn expect_consumed(&self, rest: &[u8], len: usize) -> Result<(), DecodeError> {
+        if self.rest.len() - rest.len() == len {
+            Ok(())
+        } else {
+            Err(DecodeError::NotCanonical)
+        }
     }
 
     /// An unsigned integer that fits a `usize`.
@@ -97,36 +166,39 @@ impl<'h> Reader<'h> {
     }
 
     pub(crate) fn array(&mut self, field: &'static str) -> Result<usize, DecodeError> {
-        let count = decode::read_array_len(&mut self.rest);
-        self.count(
-            count.map_err(|_| DecodeError::Header {
-                field,
-                expected: "an array",
-            })?,
-            1,
+        let mut rest = self.rest;
+        let count = decode::read_array_len(&mut rest).map_err(|_| DecodeError::Header {
             field,
-        )
+            expected: "an array",
+        })?;
+        self.count(count, 1, rest, field)
     }
 
     pub(crate) fn map(&mut self, field: &'static str) -> Result<usize, DecodeError> {
-        let count = decode::read_map_len(&mut self.rest);
-        self.count(
-            count.map_err(|_| DecodeError::Header {
-                field,
-                expected: "a map",
-            })?,
-            2,
+        let mut rest = self.rest;
+        let count = decode::read_map_len(&mut rest).map_err(|_| DecodeError::Header {
             field,
-        )
+            expected: "a map",
+        })?;
+        self.count(count, 2, rest, field)
     }
 
-    /// Checks a count of items. Each item takes at least one byte, so a count over the bytes left cannot be true.
+    /// Goes on at `rest`, behind a count of items. Each item takes at least one byte, so a count over the bytes left
+    /// cannot be true.
     fn count(
-        &self,
+        &mut self,
         count: u32,
         bytes_each: usize,
+        rest: &'h [u8],
         field: &'static str,
     ) -> Result<usize, DecodeError> {
+        let form = match count {
+            0..=15 => 1,
+            16..=0xffff => 3,
+            _ => 5,
+        };
+        self.expect_consumed(rest, form)?;
+        self.rest = rest;
         let count = count as usize;
         if count > self.rest.len() / bytes_each {
             return Err(DecodeError::Header {
@@ -157,6 +229,53 @@ impl<'h> Reader<'h> {
         is_nil
     }
 
+    /// Reads a value of any kind that canonical headers have, and drops it: its maps have rising keys of text.
+    ///
+    /// `depth` is how many arrays and maps may lie inside one another.
+    pub(crate) fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
+        const FIELD: &str = "ancillary value";
+        let first = self.rest.first().map(|&byte| Marker::from_u8(byte));
+        let deeper = || {
+            depth.checked_sub(1).ok_or(DecodeError::OverLimit {
+                what: "depth of an ancillary value",
+                value: MAX_SKIP_DEPTH as u64 + 1,
+                max: MAX_SKIP_DEPTH as u64,
+            })
+        };
+        match first {
+            Some(Marker::Null) => {
+                self.nil();
+            }
+            Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32) => {
+                self.text(FIELD)?;
+            }
+            Some(Marker::FixArray(_) | Marker::Array16 | Marker::Array32) => {
+                let depth = deeper()?;
+                for _ in 0..self.array(FIELD)? {
+                    self.skip(depth)?;
+                }
+            }
+            Some(Marker::FixMap(_) | Marker::Map16 | Marker::Map32) => {
+                let depth = deeper()?;
+                let mut last = None;
+                for _ in 0..self.map(FIELD)? {
+                    let key = self.text(FIELD)?;
+                    if last.replace(key).is_some_and(|last| last >= key) {
+                        return Err(DecodeError::NotCanonical);
+                    }
+                    self.skip(depth)?;
+                }
+            }
+            Some(Marker::U64) => {
+                self.uint(FIELD)?;
+            }
+            _ => {
+                self.int(FIELD)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A map from text to text, its keys in rising order.
     pub(crate) fn text_map(
         &mut self,
@@ -172,6 +291,37 @@ impl<'h> Reader<'h> {
             map.insert(key, value);
         }
         Ok(map)
+    }
+}
+
+/// The keys of a map, which rise. Entries whose keys are ancillary, those that begin with an upper-case letter, are
+/// skipped.
+pub(crate) struct Keys<'h> {
+    left: usize,
+    last: Option<&'h str>,
+}
+
+impl<'h> Keys<'h> {
+    /// Begins a map.
+    pub(crate) fn begin(input: &mut Reader<'h>, field: &'static str) -> Result<Self, DecodeError> {
+        let left = input.map(field)?;
+        Ok(Self { left, last: None })
+    }
+
+    /// The next key, whose value follows; `None` at the end of the map.
+    pub(crate) fn next(&mut self, input: &mut Reader<'h>) -> Result<Option<&'h str>, DecodeError> {
+        while let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            let key = input.text("key")?;
+            if self.last.replace(key).is_some_and(|last| last >= key) {
+                return Err(DecodeError::NotCanonical);
+            }
+            if !key.starts_with(|first: char| first.is_ascii_uppercase()) {
+                return Ok(Some(key));
+            }
+            input.skip(MAX_SKIP_DEPTH)?;
+        }
+        Ok(None)
     }
 }
 

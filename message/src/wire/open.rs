@@ -53,9 +53,9 @@ impl Header {
         };
         let first = bytes.first_chunk().ok_or_else(|| missing(PREAMBLE_LEN))?;
         let preamble = Preamble::decode(first)?;
-        if !preamble.kind.is_message() {
+        if !preamble.kind.is_message() || preamble.kind.is_ancillary() {
             return Err(DecodeError::UnknownKind {
-                kind: preamble.kind as u8,
+                kind: preamble.kind.to_wire(),
             });
         }
         preamble.check(limits)?;

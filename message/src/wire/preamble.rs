@@ -1,10 +1,13 @@
-use crate::model::{Body, Message};
-use crate::wire::checksum::crc32c;
+use crate::wire::checksum::{Sum, crc32c};
 use crate::wire::error::DecodeError;
+use crate::wire::kind::{Flags, RecordKind};
 use crate::wire::limits::Limits;
 
 /// Bytes of the fixed part in front of every record.
-pub const PREAMBLE_LEN: usize = 32;
+pub const PREAMBLE_LEN: usize = 64;
+
+/// The checksum is the last field, and covers all before it.
+const SUM_AT: usize = PREAMBLE_LEN - 4;
 
 /// The first four bytes of every record.
 pub const MAGIC: [u8; 4] = *b"\x93NPM";
@@ -12,95 +15,10 @@ pub const MAGIC: [u8; 4] = *b"\x93NPM";
 /// Version of the wire format this crate reads and writes.
 pub const VERSION: u8 = 1;
 
-/// What a record is.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RecordKind {
-    /// Plain bytes: one buffer.
-    Bytes = 1,
-    /// An n-dimensional array: one buffer.
-    Array = 2,
-    /// A dataframe: the buffers of its columns.
-    Frame = 3,
-    /// First record in each direction of a session.
-    Hello = 0x80,
-    /// Every message up to `id` has arrived whole.
-    Ack = 0x81,
-    /// The peer sends nothing more.
-    Close = 0x82,
-    /// The peer will not go on; `id` is the reason's number.
-    Refuse = 0x83,
-    /// A memory descriptor comes with this record; `id` names it from now on.
-    Segment = 0x84,
-    /// The receiver has let go of every range it was given in message `id`.
-    Release = 0x85,
-}
-
-impl RecordKind {
-    fn from_wire(kind: u8) -> Result<Self, DecodeError> {
-        Ok(match kind {
-            1 => Self::Bytes,
-            2 => Self::Array,
-            3 => Self::Frame,
-            0x80 => Self::Hello,
-            0x81 => Self::Ack,
-            0x82 => Self::Close,
-            0x83 => Self::Refuse,
-            0x84 => Self::Segment,
-            0x85 => Self::Release,
-            kind => return Err(DecodeError::UnknownKind { kind }),
-        })
-    }
-
-    /// The kind of record that `message` is on the wire.
-    pub fn of(message: &Message<'_>) -> Self {
-        match message.body {
-            Body::Bytes(_) => Self::Bytes,
-            Body::Array(_) => Self::Array,
-            Body::Frame(_) => Self::Frame,
-        }
-    }
-
-    /// True for records that have a header and buffers.
-    pub fn is_message(self) -> bool {
-        matches!(self, Self::Bytes | Self::Array | Self::Frame)
-    }
-}
-
-/// How a message's payload travels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
-    /// A table of CRC-32C sums follows the payload.
-    pub checksums: bool,
-    /// In place of the payload comes a table of references into segments.
-    pub references: bool,
-}
-
-impl Flags {
-    const CHECKSUMS: u16 = 1;
-    const REFERENCES: u16 = 2;
-
-    fn to_wire(self) -> u16 {
-        (u16::from(self.checksums) * Self::CHECKSUMS)
-            | (u16::from(self.references) * Self::REFERENCES)
-    }
-
-    fn from_wire(flags: u16) -> Result<Self, DecodeError> {
-        let unknown = flags & !(Self::CHECKSUMS | Self::REFERENCES);
-        if unknown != 0 || flags == Self::CHECKSUMS | Self::REFERENCES {
-            return Err(DecodeError::UnknownFlags { flags });
-        }
-        Ok(Self {
-            checksums: flags & Self::CHECKSUMS != 0,
-            references: flags & Self::REFERENCES != 0,
-        })
-    }
-}
-
-/// The fixed 32 bytes in front of every record.
+/// The fixed 64 bytes in front of every record.
 ///
-/// A control record (any kind for which [`RecordKind::is_message`] is false) is a preamble and nothing more.
+/// A control record (any kind for which [`RecordKind::is_message`] is false) has a body of at most
+/// [`Limits::CONTROL`] bytes in place of a header, and no payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preamble {
     /// What the record is.
@@ -113,13 +31,19 @@ pub struct Preamble {
     pub buffers: u32,
     /// Bytes of all buffers and the padding after each; the argument of a control record.
     pub payload_len: u64,
-    /// Number of the message in its session, or what a control record names.
-    pub id: u32,
+    /// Number of the message in its direction, from 1, or what a control record names; 0 outside a session.
+    pub id: u64,
+    /// Number of the last message of the other direction that arrived; 0 if none did.
+    pub ack: u64,
+    /// Number of the peer's message that this one answers; 0 if it answers none.
+    pub reply_to: u64,
+    /// The caller's channel.
+    pub channel: u32,
 }
 
 impl Preamble {
-    /// A control record.
-    pub fn control(kind: RecordKind, id: u32, argument: u64) -> Self {
+    /// A control record without a body.
+    pub fn control(kind: RecordKind, id: u64, argument: u64) -> Self {
         Self {
             kind,
             flags: Flags::default(),
@@ -127,7 +51,17 @@ impl Preamble {
             buffers: 0,
             payload_len: argument,
             id,
+            ack: 0,
+            reply_to: 0,
+            channel: 0,
         }
+    }
+
+    /// Sets the number of the last message of the other direction that arrived. Default: 0, none.
+    #[must_use]
+    pub fn with_ack(mut self, ack: u64) -> Self {
+        self.ack = ack;
+        self
     }
 
     /// The preamble's bytes, with the checksum over them and `header`.
@@ -135,14 +69,17 @@ impl Preamble {
         let mut bytes = [0; PREAMBLE_LEN];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[4] = VERSION;
-        bytes[5] = self.kind as u8;
+        bytes[5] = self.kind.to_wire();
         bytes[6..8].copy_from_slice(&self.flags.to_wire().to_le_bytes());
         bytes[8..12].copy_from_slice(&self.header_len.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.buffers.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.payload_len.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.id.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.id.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.ack.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.reply_to.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.channel.to_le_bytes());
         let sum = sum(&bytes, header);
-        bytes[28..32].copy_from_slice(&sum.to_le_bytes());
+        bytes[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
@@ -150,7 +87,8 @@ impl Preamble {
     ///
     /// # Errors
     /// [`DecodeError::ForeignProtocol`], [`DecodeError::Version`], [`DecodeError::UnknownKind`],
-    /// [`DecodeError::UnknownFlags`].
+    /// [`DecodeError::UnknownFlags`]; for a control record also [`DecodeError::ControlWithBuffers`],
+    /// [`DecodeError::HeaderTooLong`], and [`DecodeError::HeaderChecksum`] if it has no body.
     pub fn decode(bytes: &[u8; PREAMBLE_LEN]) -> Result<Self, DecodeError> {
         if bytes[..4] != MAGIC {
             return Err(DecodeError::ForeignProtocol {
@@ -169,15 +107,24 @@ impl Preamble {
             header_len: u32::from_le_bytes(chunk(bytes, 8)),
             buffers: u32::from_le_bytes(chunk(bytes, 12)),
             payload_len: u64::from_le_bytes(chunk(bytes, 16)),
-            id: u32::from_le_bytes(chunk(bytes, 24)),
+            id: u64::from_le_bytes(chunk(bytes, 24)),
+            ack: u64::from_le_bytes(chunk(bytes, 32)),
+            reply_to: u64::from_le_bytes(chunk(bytes, 40)),
+            channel: u32::from_le_bytes(chunk(bytes, 48)),
         };
         if preamble.kind.is_message() {
             return Ok(preamble);
         }
-        if preamble.header_len != 0 || preamble.buffers != 0 || preamble.flags != Flags::default() {
-            return Err(DecodeError::ControlWithBody { kind: bytes[5] });
+        if preamble.buffers != 0 || preamble.flags != Flags::default() {
+            return Err(DecodeError::ControlWithBuffers { kind: bytes[5] });
         }
-        Self::check_sum(bytes, &[])?;
+        let (len, max) = (preamble.header_len.into(), Limits::CONTROL as u64);
+        if len > max {
+            return Err(DecodeError::HeaderTooLong { len, max });
+        }
+        if len == 0 {
+            Self::check_sum(bytes, &[])?;
+        }
         Ok(preamble)
     }
 
@@ -203,12 +150,12 @@ impl Preamble {
         Ok(())
     }
 
-    /// Checks the preamble's checksum, which covers its first 28 bytes and the header.
+    /// Checks the preamble's checksum, which covers its first 60 bytes and the header.
     ///
     /// # Errors
     /// [`DecodeError::HeaderChecksum`].
     pub fn check_sum(bytes: &[u8; PREAMBLE_LEN], header: &[u8]) -> Result<(), DecodeError> {
-        let claimed = u32::from_le_bytes(chunk(bytes, 28));
+        let claimed = u32::from_le_bytes(chunk(bytes, SUM_AT));
         let computed = sum(bytes, header);
         if claimed == computed {
             Ok(())
@@ -220,12 +167,44 @@ impl Preamble {
 
 fn sum(preamble: &[u8; PREAMBLE_LEN], header: &[u8]) -> u32 {
     if header.is_empty() {
-        return crc32c(&preamble[..28]);
+        return crc32c(&preamble[..SUM_AT]);
     }
-    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-    digest.update(&preamble[..28]);
-    digest.update(header);
-    u32::try_from(digest.finalize()).unwrap_or(0)
+    let mut sum = HeaderSum::new(preamble);
+    sum.update(header);
+    sum.finish()
+}
+
+/// The sum of a preamble and a header that comes in pieces.
+pub(crate) struct HeaderSum {
+    claimed: u32,
+    digest: Sum,
+}
+
+impl HeaderSum {
+    pub(crate) fn new(preamble: &[u8; PREAMBLE_LEN]) -> Self {
+        let mut digest = Sum::new();
+        digest.update(&preamble[..SUM_AT]);
+        let claimed = u32::from_le_bytes(chunk(preamble, SUM_AT));
+        Self { claimed, digest }
+    }
+
+    pub(crate) fn update(&mut self, header: &[u8]) {
+        self.digest.update(header);
+    }
+
+    fn finish(&self) -> u32 {
+        self.digest.finish()
+    }
+
+    /// Compares the sum with the one in the preamble.
+    pub(crate) fn check(&self) -> Result<(), DecodeError> {
+        let (claimed, computed) = (self.claimed, self.finish());
+        if claimed == computed {
+            Ok(())
+        } else {
+            Err(DecodeError::HeaderChecksum { claimed, computed })
+        }
+    }
 }
 
 fn chunk<const N: usize>(bytes: &[u8; PREAMBLE_LEN], at: usize) -> [u8; N] {
@@ -243,17 +222,16 @@ mod tests {
     use super::*;
 
     fn sample() -> Preamble {
-        let flags = Flags {
-            checksums: true,
-            references: false,
-        };
         Preamble {
             kind: RecordKind::Array,
-            flags,
+            flags: Flags::with_checksums(true),
             header_len: 3,
             buffers: 1,
             payload_len: 128,
             id: 7,
+            ack: 1 << 40,
+            reply_to: 5,
+            channel: 9,
         }
     }
 
@@ -274,6 +252,38 @@ mod tests {
                 Preamble::decode(&flipped).and_then(|_| Preamble::check_sum(&flipped, b"abc"));
             assert!(found.is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn bytes_of_later_versions_are_ignored_but_covered() {
+        let mut bytes = sample().encode(b"abc");
+        bytes[7] = 0x80;
+        bytes[52..60].fill(7);
+        assert!(Preamble::check_sum(&bytes, b"abc").is_err());
+        let sum = sum(&bytes, b"abc");
+        bytes[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Preamble::decode(&bytes), Ok(sample()));
+    }
+
+    #[test]
+    fn a_control_record_has_a_short_body_and_no_buffers() {
+        let control = |header_len, buffers| Preamble {
+            header_len,
+            buffers,
+            ..Preamble::control(RecordKind::Ping, 0, 7)
+        };
+        assert!(Preamble::decode(&control(4096, 0).encode(&[0; 4096])).is_ok());
+        assert!(matches!(
+            Preamble::decode(&control(4097, 0).encode(&[0; 4097])),
+            Err(DecodeError::HeaderTooLong {
+                len: 4097,
+                max: 4096
+            })
+        ));
+        assert!(matches!(
+            Preamble::decode(&control(0, 1).encode(&[])),
+            Err(DecodeError::ControlWithBuffers { kind: 0x86 })
+        ));
     }
 
     #[test]

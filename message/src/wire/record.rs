@@ -14,8 +14,11 @@ pub enum Record {
     Message(Preamble, Message<'static>),
     /// A message whose payload lies in segments; [`Header::resolve`] makes the message.
     Referenced(Preamble, Header, Vec<Reference>),
-    /// A control record.
-    Control(Preamble),
+    /// A control record and its body, which is empty for most kinds.
+    Control(Preamble, Vec<u8>),
+    /// A message of a kind that this version may drop, and has dropped. It has a number as any other. If it came by
+    /// reference, what it lent is to be released.
+    Skipped(Preamble),
 }
 
 /// Where a buffer lies: its length is in the header.
@@ -30,6 +33,14 @@ pub struct Reference {
 impl Reference {
     /// Bytes of one reference.
     pub const LEN: usize = 16;
+
+    /// The bytes of it.
+    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..4].copy_from_slice(&self.segment.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.offset.to_le_bytes());
+        bytes
+    }
 
     /// Reads [`Self::LEN`] bytes: the segment's number, four bytes of padding, the offset.
     pub(crate) fn decode(bytes: &[u8]) -> Self {
@@ -52,6 +63,19 @@ impl Message<'_> {
 }
 
 impl Preamble {
+    /// Bytes of the whole record if it is a message: what it takes of the receiver's credit. 0 for a control record.
+    pub fn charge(&self) -> u64 {
+        if !self.kind.is_message() {
+            return 0;
+        }
+        let head = (PREAMBLE_LEN as u64).saturating_add(self.head_len() as u64);
+        if self.flags.references {
+            return head;
+        }
+        head.saturating_add(self.payload_len)
+            .saturating_add(self.trailer_len())
+    }
+
     /// Zero bytes between the header and the payload: the payload begins at a multiple of 64 of the record.
     pub(crate) fn header_gap(&self) -> usize {
         gap(PREAMBLE_LEN.saturating_add(self.header_len as usize))
@@ -80,7 +104,7 @@ impl Preamble {
 
     /// Bytes of the record after its preamble.
     pub(crate) fn rest_len(&self) -> usize {
-        if self.flags.references {
+        if self.flags.references || !self.kind.is_message() {
             return self.head_len();
         }
         self.head_len()

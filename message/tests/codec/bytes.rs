@@ -1,17 +1,17 @@
 //! From messages to bytes and back, and what may happen to the bytes on the way.
 
 use numpush_message::{
-    DecodeError, Decoder, Encoder, Flags, HeapAllocator, Limits, Message, Preamble, Record,
-    RecordKind,
+    DecodeError, Decoder, Encoder, Flags, HeapAllocator, Limits, Message, PREAMBLE_LEN, Preamble,
+    Record, RecordKind, Stamp,
 };
 
 pub(crate) fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
-    let flags = Flags {
-        checksums,
-        references: false,
-    };
-    let encoder = Encoder::new(message, 1, flags).unwrap();
-    let len = encoder.record_len();
+    let mut encoder = Encoder::new(message, Flags::with_checksums(checksums)).unwrap();
+    assert!(encoder.stamp(Stamp {
+        id: 1,
+        ..Stamp::default()
+    }));
+    let len = encoder.charge();
     let bytes = encoder.copy_rest();
     assert_eq!(bytes.len() as u64, len);
     bytes
@@ -43,15 +43,10 @@ pub(crate) fn decode(
 
 /// A record with this header and payload, with the right checksum over whatever it says.
 pub(crate) fn forged(kind: RecordKind, header: &[u8], buffers: u32, payload: &[u8]) -> Vec<u8> {
-    let header_len = u32::try_from(header.len()).unwrap();
-    let flags = Flags::default();
     let preamble = Preamble {
-        kind,
-        flags,
-        header_len,
+        header_len: u32::try_from(header.len()).unwrap(),
         buffers,
-        payload_len: payload.len() as u64,
-        id: 1,
+        ..Preamble::control(kind, 1, payload.len() as u64)
     };
     let mut bytes = Vec::from(preamble.encode(header));
     bytes.extend_from_slice(header);
@@ -61,16 +56,16 @@ pub(crate) fn forged(kind: RecordKind, header: &[u8], buffers: u32, payload: &[u
 }
 
 pub(crate) fn mend(bytes: &mut [u8]) {
-    let Some(first) = bytes.first_chunk::<32>() else {
+    let Some(first) = bytes.first_chunk::<PREAMBLE_LEN>() else {
         return;
     };
     let Ok(preamble) = Preamble::decode(first) else {
         return;
     };
-    let end = 32 + preamble.header_len as usize;
-    if let Some(header) = bytes.get(32..end) {
+    let end = PREAMBLE_LEN + preamble.header_len as usize;
+    if let Some(header) = bytes.get(PREAMBLE_LEN..end) {
         let mended = preamble.encode(header);
-        bytes[..32].copy_from_slice(&mended);
+        bytes[..PREAMBLE_LEN].copy_from_slice(&mended);
     }
 }
 

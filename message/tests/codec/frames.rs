@@ -91,6 +91,6 @@ fn names_that_no_reader_takes_are_not_sent() {
     let error = named("x".repeat(2000)).unwrap_err().to_string();
     assert!(error.contains("2000"), "{error}");
     let message = array(3).with_attribute("x".repeat(1100), "1");
-    let error = Encoder::new(&message, 1, Flags::default()).map(drop);
+    let error = Encoder::new(&message, Flags::default()).map(drop);
     assert!(matches!(error, Err(EncodeError::Attribute(_))), "{error:?}");
 }

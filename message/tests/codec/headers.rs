@@ -1,8 +1,7 @@
 //! Headers in any other form, and claims that nothing is allocated for.
 
 use numpush_message::{
-    AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, Flags, Limits, Preamble,
-    RecordKind,
+    AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, Limits, Preamble, RecordKind,
 };
 
 use crate::bytes::{decode, forged};
@@ -148,14 +147,10 @@ fn claims_are_refused_before_anything_is_allocated_for_them() {
         }
     }
     let claim = |header_len, buffers, payload_len| {
-        let flags = Flags::default();
         let preamble = Preamble {
-            kind: RecordKind::Array,
-            flags,
             header_len,
             buffers,
-            payload_len,
-            id: 1,
+            ..Preamble::control(RecordKind::Array, 1, payload_len)
         };
         let mut decoder = Decoder::new(Limits::default());
         let bytes = preamble.encode(&[]);

@@ -9,5 +9,6 @@
 mod bytes;
 mod frames;
 mod headers;
+mod records;
 mod round_trip;
 mod samples;

@@ -66,9 +66,7 @@ fn an_empty_array_is_shared_wherever_it_was_received() {
     let mut arena = arena();
     let none: ArrayView2<'_, f64> = ArrayView2::from_shape((0, 3), &[]).unwrap();
     let sent = Message::from(Array::borrowed(&none).unwrap());
-    let record = Encoder::new(&sent, 0, Flags::default())
-        .unwrap()
-        .copy_rest();
+    let record = Encoder::new(&sent, Flags::default()).unwrap().copy_rest();
     let mut region = arena.allocate(record.len()).unwrap();
     region.as_mut_slice().copy_from_slice(&record);
     let received = Message::open(&region.freeze(), &Limits::default()).unwrap();

@@ -212,7 +212,7 @@ fn a_column_is_replaced_and_other_versions_keep_theirs() {
 fn a_landed_frame_is_shared_where_it_lies() {
     let frame = Frame::from_batch(&batch()).unwrap();
     let message = Message::from(frame);
-    let bytes = Encoder::new(&message, 0, Flags::default())
+    let bytes = Encoder::new(&message, Flags::default())
         .unwrap()
         .copy_rest();
     let mut arena = arena();

@@ -99,11 +99,8 @@ pub(super) fn write_into(
 }
 
 fn encode<'m>(message: &'m Message<'m>, checksums: bool) -> Result<Encoder<'m>, Error> {
-    let flags = Flags {
-        checksums,
-        references: false,
-    };
-    Encoder::new(message, 0, flags).map_err(Error::Message)
+    let flags = Flags::with_checksums(checksums);
+    Encoder::new(message, flags).map_err(Error::Message)
 }
 
 fn new_transfer(message: &Message<'_>) -> Transfer {
@@ -272,9 +269,9 @@ fn read_record(
                 }
                 return Ok(message);
             }
-            Some(Record::Control(record)) => {
+            Some(Record::Control(record, _) | Record::Skipped(record)) => {
                 return Err(Fault::Decode(DecodeError::UnknownKind {
-                    kind: record.kind as u8,
+                    kind: record.kind.to_wire(),
                 }));
             }
             Some(_) => return Err(Fault::Decode(DecodeError::UnknownFlags { flags: 2 })),

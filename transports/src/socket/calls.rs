@@ -66,11 +66,11 @@ impl<M: Medium> Drop for Stream<M> {
         if self.failed || self.outgoing.closed {
             return;
         }
-        // What the peer lent for an unfinished message is not released: a release acknowledges too.
         if !self.incoming.is_unfinished() {
             self.queue_control(true);
         }
-        self.outgoing.queue(RecordKind::Close, 0);
+        self.outgoing
+            .queue(RecordKind::Close, self.outgoing.next_id - 1);
         let until = Instant::now() + LINGER;
         let mut scratch = [0; 4096];
         while Instant::now() < until && !self.outgoing.control.is_empty() {

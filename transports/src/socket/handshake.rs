@@ -3,22 +3,28 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use numpush_message::PREAMBLE_LEN;
+use numpush_message::{Decoder, HeapAllocator, Hello, Limits, PREAMBLE_LEN};
 use numpush_os::{self as os, Ready};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::socket::allowance;
-use crate::socket::session::Hello;
+use crate::socket::session::hello_of;
 
 /// A peer's hello, as far as it has come.
-#[derive(Default)]
 pub(super) struct Handshake {
-    bytes: [u8; PREAMBLE_LEN],
-    filled: usize,
+    decoder: Decoder,
 }
 
 impl Handshake {
+    pub(super) fn new() -> Self {
+        // Nothing but control records is welcome, and they have no payload.
+        let limits = Limits::default().with_payload(0);
+        Self {
+            decoder: Decoder::new(limits),
+        }
+    }
+
     /// Waits for the whole of it.
     pub(super) fn wait(&mut self, socket: &OwnedFd, peer: &str) -> Result<Hello, Error> {
         let deadline = Deadline::after(allowance::ANSWER);
@@ -36,23 +42,31 @@ impl Handshake {
 
     /// Reads what is there. The first bytes identify a foreign protocol.
     pub(super) fn read(&mut self, socket: &OwnedFd, peer: &str) -> Result<Option<Hello>, Error> {
-        let missing = (PREAMBLE_LEN - self.filled) as u64;
+        let missing = match self.decoder.missing() {
+            _ if self.decoder.is_idle() => PREAMBLE_LEN as u64,
+            missing => missing,
+        };
         let gone = || Error::Disconnected {
             peer: peer.to_owned(),
             missing,
         };
-        let rest = self.bytes.get_mut(self.filled..).unwrap_or(&mut []);
-        match os::receive(socket, rest, false) {
-            Ok(0) => return Err(gone()),
-            Ok(count) => self.filled += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(_) => return Err(gone()),
+        let invalid = |source| Error::InvalidMessage {
+            peer: peer.to_owned(),
+            source,
+        };
+        loop {
+            let spare = self.decoder.spare().map_err(invalid)?;
+            let count = match os::receive(socket, spare, false) {
+                Ok(0) => return Err(gone()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(_) => return Err(gone()),
+            };
+            let mut heap = HeapAllocator::new();
+            if let Some(record) = self.decoder.filled(count, &mut heap).map_err(invalid)? {
+                return hello_of(&record, peer).map(Some);
+            }
         }
-        let known = self.filled.min(numpush_message::MAGIC.len());
-        if self.bytes[..known] != numpush_message::MAGIC[..known] || self.filled == PREAMBLE_LEN {
-            return Hello::decode(&self.bytes, peer).map(Some);
-        }
-        Ok(None)
     }
 }
 

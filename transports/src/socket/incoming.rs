@@ -16,7 +16,7 @@ pub(super) struct Incoming {
     pub(super) inbox: VecDeque<Received>,
     /// When the first byte of the record at hand came.
     pub(super) began: Option<Instant>,
-    next_id: u32,
+    next_id: u64,
     pub(super) system_calls: u32,
     /// The peer has reported that nothing more comes.
     pub(super) closed: bool,
@@ -27,16 +27,16 @@ pub(super) struct Incoming {
     window: u64,
     acknowledge: Acknowledge,
     /// Messages that recv has returned.
-    returned: u32,
+    returned: u64,
     /// Messages that recv had returned before the last call. With `Acknowledge::OnNextCall` only they are acknowledged.
-    finished: u32,
-    acknowledged: u32,
+    finished: u64,
+    acknowledged: u64,
 }
 
 /// Messages that came and are not acknowledged.
 struct PendingAck {
     /// Number of the last of them.
-    last: u32,
+    last: u64,
     count: u32,
     bytes: u64,
 }
@@ -65,7 +65,7 @@ impl Incoming {
         }
     }
 
-    /// Puts a whole message into the inbox. Messages are numbered from 1; numbers wrap.
+    /// Puts a whole message into the inbox. Messages are numbered from 1.
     pub(super) fn queue_message(
         &mut self,
         preamble: &Preamble,
@@ -75,7 +75,7 @@ impl Incoming {
         if preamble.id != self.next_id {
             return Err("a message is missing or came twice");
         }
-        self.next_id = self.next_id.wrapping_add(1);
+        self.next_id += 1;
         let transfer = Transfer {
             system_calls: std::mem::take(&mut self.system_calls),
             ..transfer
@@ -95,7 +95,7 @@ impl Incoming {
     /// The next message of the inbox.
     pub(super) fn take_message(&mut self) -> Option<Received> {
         let received = self.inbox.pop_front()?;
-        self.returned = self.returned.wrapping_add(1);
+        self.returned += 1;
         Some(received)
     }
 
@@ -124,7 +124,7 @@ impl Incoming {
     /// The number of the last message that came, to acknowledge it.
     ///
     /// While the inbox holds more than a window nothing is acknowledged, so that the peer pauses.
-    pub(super) fn take_ack(&mut self) -> Option<u32> {
+    pub(super) fn take_ack(&mut self) -> Option<u64> {
         let pending = self.unacknowledged.as_ref()?;
         let waiting = self.inbox.iter().map(|message| message.transfer.bytes);
         if waiting.sum::<u64>() > self.window {
@@ -167,11 +167,10 @@ mod tests {
 
     const WINDOW: u64 = 1 << 20;
 
-    fn arrive(incoming: &mut Incoming, id: u32, len: usize) -> Result<(), &'static str> {
+    fn arrive(incoming: &mut Incoming, id: u64, len: usize) -> Result<(), &'static str> {
         let message = Message::new(Buffer::from(vec![0; len]));
-        let preamble = *Encoder::new(&message, id, Flags::default())
-            .unwrap()
-            .preamble();
+        let mut preamble = *Encoder::new(&message, Flags::default()).unwrap().preamble();
+        preamble.id = id;
         let transfer = Transfer {
             bytes: preamble.payload_len,
             ..Transfer::default()
@@ -204,11 +203,11 @@ mod tests {
     #[test]
     fn small_messages_share_an_acknowledgement_and_a_large_one_does_not_wait() {
         let mut small = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnReturn);
-        for id in 1..PendingAck::MESSAGES {
+        for id in 1..PendingAck::MESSAGES.into() {
             arrive(&mut small, id, 64).unwrap();
             assert!(!small.owes_ack_now());
         }
-        arrive(&mut small, PendingAck::MESSAGES, 64).unwrap();
+        arrive(&mut small, PendingAck::MESSAGES.into(), 64).unwrap();
         assert!(small.owes_ack_now());
         let mut large = Incoming::new(u64::MAX, WINDOW, Acknowledge::OnReturn);
         arrive(&mut large, 1, 100_000).unwrap();

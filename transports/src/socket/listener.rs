@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use numpush_message::Hello;
 use numpush_os::{self as os, Ready};
 
 use crate::deadline::Deadline;
@@ -13,7 +14,7 @@ use crate::options::Options;
 use crate::socket::allowance;
 use crate::socket::handshake::Handshake;
 use crate::socket::medium::Medium;
-use crate::socket::session::{Hello, refuse};
+use crate::socket::session::refuse;
 use crate::socket::stream::Stream;
 use crate::transport::{AcceptContext, Acceptor, Established};
 
@@ -92,14 +93,14 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
                 return Err(error.handshake(peer));
             }
         };
-        // A fresh socket has room for 32 bytes; if not, the peer is gone, and the next read shows it.
+        // A fresh socket has room for a hello; if not, the peer is gone, and the next read shows it.
         let _ = os::send(&socket, &[IoSlice::new(&ours.encode())], false);
         self.pending.push_back(Pending {
             socket,
             medium,
             peer,
             ours,
-            handshake: Handshake::default(),
+            handshake: Handshake::new(),
             deadline: Deadline::after(allowance::HANDSHAKE),
         });
         if self.pending.len() > MAX_PENDING

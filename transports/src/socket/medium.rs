@@ -18,7 +18,7 @@ pub(crate) trait Medium: Send {
     const KEEPS_SENT: bool;
 
     /// Decides how the payload of message `id` goes, and prepares it.
-    fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan;
+    fn plan(&mut self, message: &Message<'_>, id: u64, checksums: bool) -> Plan;
 
     /// How long it pays to wait for a release before `message` is planned; `None` if there is nothing to wait for.
     fn release_wait(&self, _message: &Message<'_>) -> Option<Duration> {
@@ -38,10 +38,10 @@ pub(crate) trait Medium: Send {
     ) -> Result<(Message<'static>, Transfer), DecodeError>;
 
     /// The peer has let go of what message `id` lent it.
-    fn released(&mut self, id: u32);
+    fn released(&mut self, id: u64);
 
     /// Messages whose ranges we have let go of since the last call.
-    fn take_releases(&mut self) -> Vec<u32>;
+    fn take_releases(&mut self) -> Vec<u64>;
 }
 
 /// How a payload goes.

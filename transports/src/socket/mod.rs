@@ -25,5 +25,4 @@ pub(crate) use medium::SMALL;
 #[cfg(feature = "unix")]
 pub(crate) use medium::{Announcement, goes_by_file};
 pub(crate) use medium::{Medium, Plan};
-pub(crate) use session::Hello;
 pub(crate) use stream::Stream;

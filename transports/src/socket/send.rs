@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 
 use numpush_message::{
-    Backing, Buffer, Encoder, Flags, Message, PREAMBLE_LEN, Payload, RecordKind, Reference,
+    Backing, Buffer, Encoder, Flags, Message, PREAMBLE_LEN, Payload, RecordKind, Stamp,
 };
 use numpush_os::{self as os, Ready};
 
@@ -31,11 +31,12 @@ impl<M: Medium> Stream<M> {
         Context::check_size(bytes, self.peer_max, "the peer")?;
         let id = self.outgoing.next_id;
         // The header is encoded, and every limit checked, before anything is copied or promised.
-        let flags = Flags {
-            checksums: self.checksums,
-            references: false,
-        };
-        let mut encoder = Encoder::new(message, id, flags).map_err(Error::Message)?;
+        let flags = Flags::with_checksums(self.checksums);
+        let mut encoder = Encoder::new(message, flags).map_err(Error::Message)?;
+        encoder.stamp(Stamp {
+            id,
+            ..Stamp::default()
+        });
         self.make_room(bytes, cx)?;
         self.await_release(message, cx)?;
         self.queue_control(true);
@@ -63,7 +64,7 @@ impl<M: Medium> Stream<M> {
                 references,
                 copied,
             } => {
-                self.refer(&encoder.by_reference(), &announce, &references, cx)?;
+                self.refer(&encoder.by_reference(&references), &announce, cx)?;
                 transfer.copied += copied;
                 (transfer.path, transfer.reason) = if copied > 0 {
                     (TransferPath::SegmentCopy, PathReason::PlainMemory)
@@ -191,25 +192,18 @@ impl<M: Medium> Stream<M> {
         &mut self,
         encoder: &Encoder<'_>,
         announce: &[Announcement],
-        references: &[Reference],
         cx: &mut Context<'_>,
     ) -> Result<(), Error> {
         for announcement in announce {
             let Some(descriptor) = &announcement.descriptor else {
                 self.outgoing
-                    .queue(RecordKind::Segment, announcement.segment);
+                    .queue(RecordKind::Segment, announcement.segment.into());
                 continue;
             };
             self.write_all_control(cx)?;
             self.announce(announcement.segment, descriptor, cx)?;
         }
         self.outgoing.control.extend_from_slice(encoder.head());
-        for reference in references {
-            let Reference { segment, offset } = reference;
-            let control = &mut self.outgoing.control;
-            control.extend_from_slice(&u64::from(*segment).to_le_bytes());
-            control.extend_from_slice(&offset.to_le_bytes());
-        }
         self.write_all_control(cx)
     }
 
@@ -220,7 +214,7 @@ impl<M: Medium> Stream<M> {
         descriptor: &OwnedFd,
         cx: &mut Context<'_>,
     ) -> Result<(), Error> {
-        let record = control(RecordKind::Segment, segment, 0);
+        let record = control(RecordKind::Segment, segment.into(), 0);
         loop {
             self.outgoing.system_calls += 1;
             let slices = [IoSlice::new(&record)];
@@ -265,7 +259,8 @@ impl<M: Medium> Stream<M> {
         }
         self.flush_messages(Operation::Close, cx)?;
         self.queue_control(true);
-        self.outgoing.queue(RecordKind::Close, 0);
+        self.outgoing
+            .queue(RecordKind::Close, self.outgoing.next_id - 1);
         self.outgoing.closed = true;
         self.write_all_control(cx)
     }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use numpush_message::{DecodeError, Preamble, Record, RecordKind};
+use numpush_message::{DecodeError, Hello, Preamble, Record, RecordKind};
 use numpush_os::{self as os, Ready};
 
 use crate::deadline::Deadline;
@@ -14,7 +14,7 @@ use crate::socket::handshake::Handshake;
 use crate::socket::incoming::Incoming;
 use crate::socket::medium::Medium;
 use crate::socket::outgoing::Outgoing;
-use crate::socket::session::{Hello, refuse};
+use crate::socket::session::{ack, refuse};
 use crate::transfer::{PathReason, Transfer, TransferPath};
 use crate::transport::Context;
 
@@ -50,13 +50,9 @@ impl<M: Medium> Stream<M> {
     ) -> Result<Self, Error> {
         os::send(&socket, &[IoSlice::new(&hello.encode())], false)
             .map_err(Error::io(Operation::Handshake, peer))?;
-        let nothing_yet = Hello {
-            max_message: 0,
-            checksums: false,
-            segments: false,
-        };
+        let nothing_yet = Hello::new(0);
         let mut stream = Self::new(socket, medium, peer, (hello, nothing_yet), options)?;
-        stream.handshake = Some(Handshake::default());
+        stream.handshake = Some(Handshake::new());
         Ok(stream)
     }
 
@@ -73,7 +69,7 @@ impl<M: Medium> Stream<M> {
         Ok(Self {
             socket,
             medium,
-            peer_max: theirs.max_message,
+            peer_max: theirs.max,
             checksums: ours.checksums || theirs.checksums,
             incoming: Incoming::new(options.max_message, options.window, options.acknowledge),
             outgoing: Outgoing::new(),
@@ -92,7 +88,7 @@ impl<M: Medium> Stream<M> {
         };
         match handshake.wait(&self.socket, cx.peer) {
             Ok(theirs) => {
-                self.peer_max = theirs.max_message;
+                self.peer_max = theirs.max;
                 self.checksums |= theirs.checksums;
                 Ok(())
             }
@@ -223,7 +219,7 @@ impl<M: Medium> Stream<M> {
                 let (message, transfer) = resolved.map_err(|source| cx.invalid(source))?;
                 self.incoming.queue_message(&preamble, message, transfer)
             }
-            Record::Control(record) => return self.handle_control(record, descriptor, cx),
+            Record::Control(record, _) => return self.handle_control(record, descriptor, cx),
             _ => Err("a record of a kind we do not know"),
         };
         queued.map_err(|fault| violation(fault, cx))
@@ -236,11 +232,10 @@ impl<M: Medium> Stream<M> {
         cx: &Context<'_>,
     ) -> Result<(), Error> {
         let handled = match record.kind {
-            RecordKind::Ack => self.outgoing.acknowledged(record.id),
-            RecordKind::Release => {
+            RecordKind::Ack => self.outgoing.acknowledged(record.ack),
+            RecordKind::Release => self.outgoing.was_sent(record.id).map(|()| {
                 self.medium.released(record.id);
-                self.outgoing.acknowledged(record.id)
-            }
+            }),
             RecordKind::Close => {
                 self.incoming.closed = true;
                 Ok(())
@@ -248,7 +243,7 @@ impl<M: Medium> Stream<M> {
             RecordKind::Refuse => {
                 return Err(Error::Refused {
                     peer: cx.peer.to_owned(),
-                    reason: Refusal::from_wire(record.id),
+                    reason: Refusal::from_wire(u32::try_from(record.id).unwrap_or(u32::MAX)),
                 });
             }
             RecordKind::Segment => {
@@ -292,7 +287,7 @@ impl<M: Medium> Stream<M> {
             self.outgoing.queue(RecordKind::Release, id);
         }
         if due && let Some(last) = self.incoming.take_ack() {
-            self.outgoing.queue(RecordKind::Ack, last);
+            self.outgoing.control.extend_from_slice(&ack(last));
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Borrower {
     /// The peer is of our own user: its memory may be read in place though it could write it.
     trusted: Option<SameUser>,
     segments: HashMap<u32, Arc<Foreign>>,
-    returned: Arc<Mutex<Vec<u32>>>,
+    returned: Arc<Mutex<Vec<u64>>>,
 }
 
 enum Foreign {
@@ -30,7 +30,7 @@ enum Foreign {
 }
 
 /// Segments a peer may make us keep mapped.
-const MAX_SEGMENTS: usize = 256;
+pub(super) const MAX_SEGMENTS: u32 = 256;
 
 impl Borrower {
     pub(super) fn new(trusted: Option<SameUser>) -> Self {
@@ -46,15 +46,18 @@ impl Borrower {
         record: &Preamble,
         descriptor: Option<OwnedFd>,
     ) -> io::Result<()> {
+        let Ok(segment) = u32::try_from(record.id) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
         let Some(descriptor) = descriptor else {
-            self.segments.remove(&record.id);
+            self.segments.remove(&segment);
             return Ok(());
         };
-        if self.segments.len() >= MAX_SEGMENTS {
+        if self.segments.len() >= MAX_SEGMENTS as usize {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         let foreign = Foreign::new(descriptor, self.trusted)?;
-        self.segments.insert(record.id, Arc::new(foreign));
+        self.segments.insert(segment, Arc::new(foreign));
         Ok(())
     }
 
@@ -120,7 +123,7 @@ impl Borrower {
         Ok((header.resolve(buffers)?, transfer))
     }
 
-    pub(super) fn take_releases(&mut self) -> Vec<u32> {
+    pub(super) fn take_releases(&mut self) -> Vec<u64> {
         let mut returned = os::lock(&self.returned);
         std::mem::take(&mut *returned)
     }
@@ -215,8 +218,8 @@ impl AsRef<[u8]> for SealedBytes {
 
 /// What one message lends; returned when its last buffer is dropped, on any thread.
 struct Lease {
-    id: u32,
-    returned: Arc<Mutex<Vec<u32>>>,
+    id: u64,
+    returned: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Drop for Lease {

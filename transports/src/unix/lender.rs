@@ -22,7 +22,7 @@ pub(super) struct Lender {
     /// Other descriptors that the peer has mapped, by address; each is held, so that no other gets its address.
     known: HashMap<usize, Known>,
     /// What each message lends, by its number.
-    lent: HashMap<u32, Lent>,
+    lent: HashMap<u64, Lent>,
 }
 
 /// A segment for plain memory.
@@ -44,7 +44,7 @@ impl Slot {
 
 struct Known {
     segment: u32,
-    last_used: u32,
+    last_used: u64,
     _descriptor: Arc<OwnedFd>,
 }
 
@@ -95,7 +95,7 @@ impl Lender {
 
     /// Copies the plain buffers of message `id` into a segment, and refers to that and to the others' descriptors; or
     /// decides that the message is written.
-    pub(super) fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan {
+    pub(super) fn plan(&mut self, message: &Message<'_>, id: u64, checksums: bool) -> Plan {
         let buffers: Vec<_> = message.buffers().collect();
         let plain = plain_len(message.buffers());
         if checksums
@@ -159,7 +159,7 @@ impl Lender {
     }
 
     /// The peer has let go of what message `id` lent it.
-    pub(super) fn released(&mut self, id: u32) {
+    pub(super) fn released(&mut self, id: u64) {
         let Some(lent) = self.lent.remove(&id) else {
             return;
         };
@@ -238,7 +238,7 @@ impl Lender {
     fn introduce(
         &mut self,
         descriptor: &Arc<OwnedFd>,
-        id: u32,
+        id: u64,
         announce: &mut Vec<Announcement>,
     ) -> u32 {
         let address = Arc::as_ptr(descriptor).addr();
@@ -248,10 +248,7 @@ impl Lender {
         }
         if self.known.len() >= MAX_KNOWN {
             // The one not used for longest is forgotten; what is lent of it stays mapped at the peer.
-            let oldest = self
-                .known
-                .iter()
-                .max_by_key(|(_, known)| id.wrapping_sub(known.last_used));
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.last_used);
             if let Some(known) = oldest
                 .map(|(&address, _)| address)
                 .and_then(|oldest| self.known.remove(&oldest))
@@ -317,7 +314,7 @@ mod tests {
     }
 
     /// Segments announced and forgotten, and those referred to; `None` for a message that is written.
-    fn plan(lender: &mut Lender, len: usize, id: u32) -> Option<(Vec<u32>, Vec<u32>, Vec<u32>)> {
+    fn plan(lender: &mut Lender, len: usize, id: u64) -> Option<(Vec<u32>, Vec<u32>, Vec<u32>)> {
         match lender.plan(&plain(len), id, false) {
             Plan::Refer {
                 announce,

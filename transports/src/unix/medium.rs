@@ -36,7 +36,7 @@ impl Medium for Segments {
         self.lender.release_wait(message)
     }
 
-    fn plan(&mut self, message: &Message<'_>, id: u32, checksums: bool) -> Plan {
+    fn plan(&mut self, message: &Message<'_>, id: u64, checksums: bool) -> Plan {
         self.lender.plan(message, id, checksums)
     }
 
@@ -54,11 +54,11 @@ impl Medium for Segments {
         self.borrower.resolve(record, header, references, allocator)
     }
 
-    fn released(&mut self, id: u32) {
+    fn released(&mut self, id: u64) {
         self.lender.released(id);
     }
 
-    fn take_releases(&mut self) -> Vec<u32> {
+    fn take_releases(&mut self) -> Vec<u64> {
         self.borrower.take_releases()
     }
 }

@@ -23,13 +23,14 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 
+use numpush_message::Hello;
 use numpush_os as os;
 
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
-use crate::socket::{Hello, ListeningSocket, SocketAcceptor, Stream};
+use crate::socket::{ListeningSocket, SocketAcceptor, Stream};
 use crate::transport::{Bound, Established, Factory};
 use crate::unix::medium::Segments;
 
@@ -131,11 +132,9 @@ fn authenticate(
             allowed,
         });
     }
-    let hello = Hello {
-        max_message: options.max_message,
-        checksums: options.checksums.or(false),
-        segments: true,
-    };
+    let mut hello = Hello::new(options.max_message);
+    hello.checksums = options.checksums.or(false);
+    hello.segments = borrower::MAX_SEGMENTS;
     Ok((Segments::new(trusted, options.segment_budget), hello))
 }
 

@@ -66,15 +66,14 @@ impl Drop for Queued {
 /// The frames of a message, which count as queued, and how many bytes were copied to make them.
 pub(super) fn encode(
     message: &Message<'_>,
-    id: u32,
     queue: &Arc<Queue>,
 ) -> Result<(Vec<Bytes>, u64), EncodeError> {
-    let encoder = Encoder::new(message, id, Flags::default())?;
+    let encoder = Encoder::new(message, Flags::default())?;
     let len = PREAMBLE_LEN + encoder.preamble().header_len as usize;
     let head = encoder.head().get(..len).unwrap_or(&[]);
     let mut frames = vec![Bytes::copy_from_slice(head)];
     let mut copied = 0;
-    for &buffer in encoder.buffers() {
+    for buffer in encoder.buffers() {
         if buffer.is_borrowed() {
             copied += buffer.len() as u64;
         }
@@ -146,7 +145,7 @@ mod tests {
     fn a_message_comes_back_from_its_frames() {
         let queue = Arc::default();
         let message = Message::new(Buffer::from(vec![7; 100])).with_attribute("from", "here");
-        let (frames, copied) = encode(&message, 1, &queue).unwrap();
+        let (frames, copied) = encode(&message, &queue).unwrap();
         assert_eq!((frames.len(), copied), (2, 0));
         let received = decode(&frames, &mut HeapAllocator::new(), 1000).unwrap();
         assert_eq!(received.message, message);
@@ -159,7 +158,7 @@ mod tests {
     fn a_small_frame_does_not_keep_the_buffer_it_lies_in() {
         let lies_in = |len: usize| {
             let message = Message::new(Buffer::from(vec![7; len]));
-            let encoder = Encoder::new(&message, 1, Flags::default()).unwrap();
+            let encoder = Encoder::new(&message, Flags::default()).unwrap();
             let head = PREAMBLE_LEN + encoder.preamble().header_len as usize;
             let buffer = Bytes::from(vec![7; 4 * IN_PLACE]);
             let start = buffer.as_ptr().align_offset(16);
@@ -180,7 +179,7 @@ mod tests {
     fn frames_count_as_queued_until_they_are_dropped() {
         let queue = Arc::default();
         let message = Message::new(Buffer::from(vec![7; 100]));
-        let (frames, _) = encode(&message, 1, &queue).unwrap();
+        let (frames, _) = encode(&message, &queue).unwrap();
         let now = || Deadline::after(Duration::ZERO);
         assert!(!queue.drain(99, now()));
         assert!(queue.drain(100, now()));

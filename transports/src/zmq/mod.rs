@@ -154,7 +154,6 @@ struct Peers {
     /// An ipc path of ours, which the runtime does not always remove.
     path: Option<PathBuf>,
     queue: Arc<Queue>,
-    sent: u32,
     /// The frames of a message that came, and for which the allocator had no room.
     pending: Option<Vec<Bytes>>,
 }
@@ -179,7 +178,6 @@ impl Peers {
             pattern,
             path: None,
             queue: Arc::default(),
-            sent: 0,
             pending: None,
         })
     }
@@ -314,10 +312,9 @@ impl Transport for Peers {
         if !self.queue.drain(leave, cx.deadline) {
             return Err(cx.timeout(Operation::Send));
         }
-        let frames = frames::encode(message, self.sent, &self.queue);
+        let frames = frames::encode(message, &self.queue);
         let (frames, copied) = frames.map_err(Error::Message)?;
         self.hand_over(frames, cx)?;
-        self.sent = self.sent.wrapping_add(1);
         let reason = if copied > 0 {
             PathReason::Borrowed
         } else {

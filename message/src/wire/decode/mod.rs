@@ -1,5 +1,6 @@
 //! Records out of a stream of bytes, without I/O.
 
+mod other;
 mod stages;
 
 use crate::model::BufferAllocator;
@@ -19,7 +20,7 @@ use crate::wire::record::Record;
 /// };
 ///
 /// let sent = Message::from(Array::new(u8::SCALAR, &[5], vec![7; 5].into())?);
-/// let stream = Encoder::new(&sent, 0, Flags::default())?.copy_rest();
+/// let stream = Encoder::new(&sent, Flags::default())?.copy_rest();
 ///
 /// let mut decoder = Decoder::new(Limits::default());
 /// let mut heap = HeapAllocator::new();

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
-use crate::model::{ALIGNMENT, Buffer, BufferAllocator, BufferMut};
+use crate::model::{Buffer, BufferAllocator, BufferMut};
 use crate::wire::checksum::Chunks;
+use crate::wire::decode::other::{ControlStage, Progress, SkipStage};
 use crate::wire::error::DecodeError;
 use crate::wire::header::Header;
 use crate::wire::layout::{CHECKSUM_CHUNK, to_usize};
@@ -21,6 +22,8 @@ const HEADER_STEP: usize = 64 << 10;
 /// What the decoder waits for.
 pub(super) enum State {
     Preamble(PreambleStage),
+    Control(ControlStage),
+    Skip(SkipStage),
     Header(HeaderStage),
     Whole(WholeStage),
     Payload(PayloadStage),
@@ -39,6 +42,15 @@ pub(super) enum Step {
     Done(Record),
 }
 
+impl Step {
+    fn of<S>(progress: Progress<S>, state: impl FnOnce(S) -> State) -> Self {
+        match progress {
+            Progress::More(stage) => Self::Continue(state(stage)),
+            Progress::Done(record) => Self::Done(record),
+        }
+    }
+}
+
 /// The preamble.
 pub(super) struct PreambleStage {
     bytes: [u8; PREAMBLE_LEN],
@@ -53,8 +65,8 @@ pub(super) struct HeaderStage {
     filled: usize,
 }
 
-/// Header, padding, payload and checksums of a small record, in one region after room for the preamble: the payload
-/// is aligned in the region as it is in the record.
+/// Header, padding, payload and checksums of a small record, in one region: the payload is aligned in it as it is in the
+/// record.
 pub(super) struct WholeStage {
     first: [u8; PREAMBLE_LEN],
     preamble: Preamble,
@@ -105,6 +117,8 @@ impl State {
     pub(super) fn missing(&self) -> usize {
         let (len, filled) = match self {
             Self::Preamble(stage) => (PREAMBLE_LEN, stage.filled),
+            Self::Control(stage) => (stage.missing(), 0),
+            Self::Skip(stage) => (stage.missing(), 0),
             Self::Header(stage) => (stage.preamble.head_len(), stage.filled),
             Self::Whole(stage) => (stage.preamble.rest_len(), stage.filled),
             Self::Payload(stage) => (to_usize(stage.preamble.payload_len), stage.filled),
@@ -121,11 +135,10 @@ impl State {
     pub(super) fn spare(&mut self) -> Result<&mut [u8], DecodeError> {
         match self {
             Self::Preamble(stage) => Ok(&mut stage.bytes[stage.filled..]),
+            Self::Control(stage) => Ok(stage.spare()),
+            Self::Skip(stage) => Ok(stage.spare()),
             Self::Header(stage) => Ok(&mut stage.bytes[stage.filled..]),
-            Self::Whole(stage) => {
-                let at = PREAMBLE_LEN.saturating_add(stage.filled);
-                Ok(&mut stage.region.as_mut_slice()[at..])
-            }
+            Self::Whole(stage) => Ok(&mut stage.region.as_mut_slice()[stage.filled..]),
             Self::Payload(stage) => {
                 let rest = &mut stage.region.as_mut_slice()[stage.filled..];
                 // A quarter of a chunk is still in the second-level cache when it is summed.
@@ -149,6 +162,8 @@ impl State {
     ) -> Result<Step, DecodeError> {
         match self {
             Self::Preamble(stage) => stage.filled(count, limits, allocator),
+            Self::Control(stage) => Ok(Step::of(stage.filled(count)?, Self::Control)),
+            Self::Skip(stage) => Ok(Step::of(stage.filled(count)?, Self::Skip)),
             Self::Header(stage) => stage.filled(count, allocator),
             Self::Whole(stage) => stage.filled(count),
             Self::Payload(stage) => stage.filled(count),
@@ -167,32 +182,42 @@ impl PreambleStage {
     ) -> Result<Step, DecodeError> {
         self.filled = self.filled.saturating_add(count);
         if self.filled < PREAMBLE_LEN {
-            // A peer that speaks another protocol may never send 32 bytes. Its first bytes identify it.
-            if self.filled >= MAGIC.len() && !self.bytes.starts_with(&MAGIC) {
+            // A peer that speaks another protocol may never send 64 bytes. Its first bytes identify it.
+            let known = self.filled.min(MAGIC.len());
+            if self.bytes.get(..known) != MAGIC.get(..known) {
                 Preamble::decode(&self.bytes)?;
             }
             return Ok(Step::Continue(State::Preamble(self)));
         }
-        let preamble = Preamble::decode(&self.bytes)?;
+        let (first, preamble) = (self.bytes, Preamble::decode(&self.bytes)?);
         if !preamble.kind.is_message() {
-            return Ok(Step::Done(Record::Control(preamble)));
+            let stage = ControlStage::new(first, preamble);
+            return Ok(Step::of(stage.filled(0)?, State::Control));
         }
         preamble.check(limits)?;
-        let rest = preamble.rest_len();
-        if rest <= SMALL && !preamble.flags.references {
-            return Ok(Step::Continue(State::Whole(WholeStage {
-                first: self.bytes,
-                preamble,
-                region: allocator.allocate(PREAMBLE_LEN.saturating_add(rest))?,
-                filled: 0,
-            })));
+        if preamble.kind.is_ancillary() {
+            let stage = SkipStage::new(&first, preamble);
+            return Ok(Step::of(stage.filled(0)?, State::Skip));
         }
-        Ok(Step::Continue(State::Header(HeaderStage {
-            first: self.bytes,
+        let rest = preamble.rest_len();
+        // The next stage has something to wait for, unless nothing follows.
+        if rest <= SMALL && !preamble.flags.references {
+            let region = allocator.allocate(rest)?;
+            let stage = WholeStage {
+                first,
+                preamble,
+                region,
+                filled: 0,
+            };
+            return stage.filled(0);
+        }
+        let stage = HeaderStage {
+            first,
             preamble,
             bytes: vec![0; preamble.head_len().min(HEADER_STEP)],
             filled: 0,
-        })))
+        };
+        stage.filled(0, allocator)
     }
 }
 
@@ -243,12 +268,10 @@ impl WholeStage {
             return Ok(Step::Continue(State::Whole(self)));
         }
         let bytes = self.region.as_mut_slice();
-        let start = PREAMBLE_LEN.saturating_add(preamble.head_len());
+        let start = preamble.head_len();
         let (head, rest) = bytes.split_at(start);
         let (payload, table) = rest.split_at(to_usize(preamble.payload_len));
-        let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
-        let (header, padding) = head.split_at(end);
-        let header = header.get(PREAMBLE_LEN..).unwrap_or(&[]);
+        let (header, padding) = head.split_at(preamble.header_len as usize);
         Preamble::check_sum(&self.first, header)?;
         let header = Header::decode(&preamble, header)?;
         check_padding(padding, 0)?;
@@ -310,6 +333,8 @@ impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Preamble(_) => "Preamble",
+            Self::Control(_) => "Control",
+            Self::Skip(_) => "Skip",
             Self::Header(_) => "Header",
             Self::Whole(_) => "Whole",
             Self::Payload(_) => "Payload",
@@ -321,6 +346,3 @@ impl fmt::Debug for State {
             .finish()
     }
 }
-
-// The payload of a record that is read whole begins one alignment after the region at the latest.
-const _: () = assert!(PREAMBLE_LEN < ALIGNMENT);

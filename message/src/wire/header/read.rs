@@ -1,48 +1,52 @@
 //! The reader of headers: keys come in order, and every count is checked before it is used.
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+use std::str::FromStr;
 
 use crate::model::frame::check_column_names;
-use crate::model::{Array, Attributes, Dictionary, Field, Frame, RecordType, Scalar};
+use crate::model::{Array, Attributes, ColumnType, Dictionary, Field, Frame, RecordType, Scalar};
 use crate::wire::error::DecodeError;
 use crate::wire::header::keys;
 use crate::wire::header::parts::{
     ColumnHeader, DictionaryHeader, Header, HeaderBody, ValuesHeader,
 };
-use crate::wire::msgpack::Reader;
-use crate::wire::preamble::RecordKind;
+use crate::wire::kind::RecordKind;
+use crate::wire::msgpack::{Keys, Reader};
 
 /// Reads the header of a record of kind `kind`, without the checks that need the preamble.
 pub(super) fn read(kind: RecordKind, header: &[u8]) -> Result<Header, DecodeError> {
-    let input = Reader::new(header);
-    HeaderReader { input }.read(kind)
+    let mut input = Reader::new(header);
+    let keys = Keys::begin(&mut input, "header")?;
+    let next = None;
+    HeaderReader { input, keys, next }.read(kind)
 }
 
 struct HeaderReader<'h> {
     input: Reader<'h>,
+    keys: Keys<'h>,
+    /// A key that was read and whose value was not.
+    next: Option<&'h str>,
 }
 
-impl HeaderReader<'_> {
+impl<'h> HeaderReader<'h> {
     fn read(mut self, kind: RecordKind) -> Result<Header, DecodeError> {
-        let mut entries = self.input.map("header")?;
-        let mut key = self.key(&mut entries)?;
         let mut attributes = Attributes::new();
-        if key == keys::ATTRIBUTES {
-            attributes = self.input.text_map(keys::ATTRIBUTES)?;
-            key = self.key(&mut entries)?;
+        if self.optional(keys::ATTRIBUTES)? {
+            attributes = self.texts(keys::ATTRIBUTES)?;
         }
-        self.expect(key, keys::BUFFERS)?;
+        self.require(keys::BUFFERS)?;
         let count = self.input.array(keys::BUFFERS)?;
         let mut buffer_lens = Vec::with_capacity(count);
         for _ in 0..count {
             buffer_lens.push(self.input.len("buffer length")? as u64);
         }
         let body = match kind {
-            RecordKind::Array => self.array(&mut entries)?,
-            RecordKind::Frame => self.frame(&mut entries)?,
+            RecordKind::Array => self.array()?,
+            RecordKind::Frame => self.frame()?,
             _ => HeaderBody::Bytes,
         };
-        if entries != 0 || !self.input.is_at_end() {
+        if self.peek()?.is_some() || !self.input.is_at_end() {
             return Err(DecodeError::NotCanonical);
         }
         Ok(Header {
@@ -52,53 +56,77 @@ impl HeaderReader<'_> {
         })
     }
 
-    /// The next key of the header. An unknown key is an error where another key is expected.
-    fn key(&mut self, entries: &mut usize) -> Result<&'static str, DecodeError> {
-        *entries = entries.checked_sub(1).ok_or(DecodeError::Header {
-            field: "header",
-            expected: "more keys",
-        })?;
-        let key = self.input.text("header key")?;
-        let unknown = DecodeError::Header {
-            field: "header key",
-            expected: "a key of this version",
-        };
-        keys::ALL
-            .into_iter()
-            .find(|&name| name == key)
-            .ok_or(unknown)
+    /// The next key of the header.
+    fn peek(&mut self) -> Result<Option<&'h str>, DecodeError> {
+        if self.next.is_none() {
+            self.next = self.keys.next(&mut self.input)?;
+        }
+        Ok(self.next)
     }
 
-    fn expect(&self, key: &'static str, wanted: &'static str) -> Result<(), DecodeError> {
-        if key == wanted {
-            Ok(())
+    /// Takes the next key if it is `key`.
+    fn optional(&mut self, key: &'static str) -> Result<bool, DecodeError> {
+        let is_next = self.peek()? == Some(key);
+        if is_next {
+            self.next = None;
+        }
+        Ok(is_next)
+    }
+
+    /// Takes the next key, which is `wanted`. An unknown key is an error where another key is expected.
+    fn require(&mut self, wanted: &'static str) -> Result<(), DecodeError> {
+        if self.optional(wanted)? {
+            return Ok(());
+        }
+        let (field, expected) = match self.peek()? {
+            None => ("header", "more keys"),
+            Some(key) => match keys::ALL.into_iter().find(|&name| name == key) {
+                Some(known) => (known, wanted),
+                None => ("header key", "a key of this version"),
+            },
+        };
+        Err(DecodeError::Header { field, expected })
+    }
+
+    /// A map from text to text, which is left out if it is empty.
+    fn texts(&mut self, field: &'static str) -> Result<BTreeMap<String, String>, DecodeError> {
+        let map = self.input.text_map(field)?;
+        if map.is_empty() {
+            return Err(DecodeError::NotCanonical);
+        }
+        Ok(map)
+    }
+
+    /// A type in the text form that we write.
+    fn typed<T>(&mut self, field: &'static str) -> Result<T, DecodeError>
+    where
+        T: FromStr + Display,
+        DecodeError: From<T::Err>,
+    {
+        let text = self.input.text(field)?;
+        let value: T = text.parse()?;
+        if is_written_as(&value, text) {
+            Ok(value)
         } else {
-            Err(DecodeError::Header {
-                field: key,
-                expected: wanted,
-            })
+            Err(DecodeError::NotCanonical)
         }
     }
 
-    fn array(&mut self, entries: &mut usize) -> Result<HeaderBody, DecodeError> {
-        let key = self.key(entries)?;
-        self.expect(key, keys::DTYPE)?;
+    fn array(&mut self) -> Result<HeaderBody, DecodeError> {
+        self.require(keys::DTYPE)?;
         let dtype = if self.input.next_is_array() {
             self.record()?.into()
         } else {
-            self.input.text(keys::DTYPE)?.parse::<Scalar>()?.into()
+            self.typed::<Scalar>(keys::DTYPE)?.into()
         };
-        let key = self.key(entries)?;
-        self.expect(key, keys::SHAPE)?;
+        self.require(keys::SHAPE)?;
         let dimensions = self.dimensions(keys::SHAPE)?;
         let mut shape = Vec::with_capacity(dimensions);
         for _ in 0..dimensions {
             shape.push(self.input.len("dimension")?);
         }
         let mut strides = None;
-        if *entries > 0 {
-            let key = self.key(entries)?;
-            self.expect(key, keys::STRIDES)?;
+        if self.optional(keys::STRIDES)? {
             let mut steps = Vec::with_capacity(dimensions);
             for _ in 0..self.dimensions(keys::STRIDES)? {
                 let step = self.input.int("stride")?;
@@ -148,7 +176,7 @@ impl HeaderReader<'_> {
         for _ in 0..count {
             self.tuple("record field", 3)?;
             let name = self.input.name("field name")?.to_owned();
-            let scalar = self.input.text("field type")?.parse()?;
+            let scalar = self.typed::<Scalar>("field type")?;
             fields.push(Field::new(name, scalar, self.input.len("field offset")?));
         }
         Ok(RecordType::new(fields, size)?)
@@ -166,9 +194,8 @@ impl HeaderReader<'_> {
         }
     }
 
-    fn frame(&mut self, entries: &mut usize) -> Result<HeaderBody, DecodeError> {
-        let key = self.key(entries)?;
-        self.expect(key, keys::COLUMNS)?;
+    fn frame(&mut self) -> Result<HeaderBody, DecodeError> {
+        self.require(keys::COLUMNS)?;
         let count = self.input.array(keys::COLUMNS)?;
         if count > Frame::MAX_COLUMNS {
             let (value, max) = (count as u64, Frame::MAX_COLUMNS as u64);
@@ -183,13 +210,11 @@ impl HeaderReader<'_> {
         for _ in 0..count {
             columns.push(self.column()?);
         }
-        let mut key = self.key(entries)?;
         let mut metadata = BTreeMap::new();
-        if key == keys::METADATA {
-            metadata = self.input.text_map(keys::METADATA)?;
-            key = self.key(entries)?;
+        if self.optional(keys::METADATA)? {
+            metadata = self.texts(keys::METADATA)?;
         }
-        self.expect(key, keys::ROWS)?;
+        self.require(keys::ROWS)?;
         let rows = self.input.len(keys::ROWS)?;
         columns
             .iter_mut()
@@ -211,7 +236,7 @@ impl HeaderReader<'_> {
             });
         }
         let name = self.input.name("column name")?.to_owned();
-        let column_type = self.input.text("column type")?.parse()?;
+        let column_type = self.typed::<ColumnType>("column type")?;
         let nullable = self.flag("nullable")?;
         let null_count = self.input.len("null count")?;
         let dictionary = if items > 4 && !self.input.nil() {
@@ -219,10 +244,11 @@ impl HeaderReader<'_> {
         } else {
             None
         };
-        let metadata = if items > 5 {
-            self.input.text_map("column metadata")?
-        } else {
-            BTreeMap::new()
+        // Items at the end that say nothing are left out.
+        let metadata = match items {
+            6 => self.texts("column metadata")?,
+            5 if dictionary.is_none() => return Err(DecodeError::NotCanonical),
+            _ => BTreeMap::new(),
         };
         Ok(ColumnHeader {
             name,
@@ -255,7 +281,7 @@ impl HeaderReader<'_> {
         }
         let ordered = self.flag("ordered")?;
         let len = self.input.len("dictionary length")?;
-        let column_type = self.input.text("dictionary type")?.parse()?;
+        let column_type = self.typed::<ColumnType>("dictionary type")?;
         let null_count = self.input.len("null count")?;
         let inner = if items == 5 {
             Some(self.dictionary(depth + 1)?)
@@ -281,4 +307,17 @@ impl HeaderReader<'_> {
             }),
         }
     }
+}
+
+/// True if `value` is written as `text`, compared without a copy.
+fn is_written_as(value: &impl Display, text: &str) -> bool {
+    struct Rest<'t>(&'t str);
+    impl Write for Rest<'_> {
+        fn write_str(&mut self, part: &str) -> std::fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(std::fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut rest = Rest(text);
+    write!(rest, "{value}").is_ok() && rest.0.is_empty()
 }

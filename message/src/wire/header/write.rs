@@ -1,10 +1,11 @@
-//! The writer of headers, from a message or from a header that was read.
+//! The writer of headers.
 
 use std::collections::BTreeMap;
 
-use crate::model::{Attributes, Body, ColumnData, ColumnType, Dtype, Message, RecordType};
+use crate::model::{
+    Attributes, Body, ColumnData, ColumnType, Dictionary, Dtype, Message, RecordType,
+};
 use crate::wire::header::keys;
-use crate::wire::header::parts::{Header, HeaderBody, ValuesHeader};
 use crate::wire::msgpack::Writer;
 
 /// Appends the header of `message` to `out`.
@@ -33,91 +34,6 @@ pub(crate) fn write_message(message: &Message<'_>, out: Vec<u8>) -> Vec<u8> {
         }
     }
     header.out.finish()
-}
-
-/// The bytes of `header` in canonical form. `len` is their number if `header` was read from that form.
-pub(super) fn write_header(header: &Header, len: usize) -> Vec<u8> {
-    let mut out = HeaderWriter {
-        out: Writer::after(Vec::with_capacity(len)),
-        attributes: &header.attributes,
-    };
-    let (count, lens) = (header.buffer_lens.len(), header.buffer_lens.iter().copied());
-    match &header.body {
-        HeaderBody::Bytes => out.begin(1, count, lens),
-        HeaderBody::Array {
-            dtype,
-            shape,
-            strides,
-        } => {
-            out.begin(3 + usize::from(strides.is_some()), count, lens);
-            out.array(dtype, shape, strides.as_deref());
-        }
-        HeaderBody::Frame {
-            rows,
-            columns,
-            metadata,
-        } => {
-            out.begin(3 + usize::from(!metadata.is_empty()), count, lens);
-            out.columns(columns.len());
-            for column in columns {
-                out.column(
-                    &column.name,
-                    column.nullable,
-                    &column.metadata,
-                    &column.values,
-                );
-            }
-            out.rows(metadata, *rows);
-        }
-    }
-    out.out.finish()
-}
-
-/// What a header has about a column's values: both the values and a header that was read can answer.
-trait Described {
-    fn column_type(&self) -> &ColumnType;
-    fn len(&self) -> usize;
-    fn null_count(&self) -> usize;
-    /// Whether the dictionary is ordered, and its values.
-    fn dictionary(&self) -> Option<(bool, &Self)>;
-}
-
-impl Described for ColumnData<'_> {
-    fn column_type(&self) -> &ColumnType {
-        self.column_type()
-    }
-
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn null_count(&self) -> usize {
-        self.null_count()
-    }
-
-    fn dictionary(&self) -> Option<(bool, &Self)> {
-        let dictionary = self.dictionary()?;
-        Some((dictionary.is_ordered(), dictionary.values()))
-    }
-}
-
-impl Described for ValuesHeader {
-    fn column_type(&self) -> &ColumnType {
-        &self.column_type
-    }
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn null_count(&self) -> usize {
-        self.null_count
-    }
-
-    fn dictionary(&self) -> Option<(bool, &Self)> {
-        let dictionary = self.dictionary.as_ref()?;
-        Some((dictionary.ordered, &dictionary.values))
-    }
 }
 
 struct HeaderWriter<'m> {
@@ -187,7 +103,7 @@ impl HeaderWriter<'_> {
         name: &str,
         nullable: bool,
         metadata: &BTreeMap<String, String>,
-        values: &impl Described,
+        values: &ColumnData<'_>,
     ) {
         let dictionary = values.dictionary();
         let extras = if !metadata.is_empty() {
@@ -201,7 +117,7 @@ impl HeaderWriter<'_> {
         self.out.uint(nullable.into());
         self.out.len(values.null_count());
         match dictionary {
-            Some((ordered, values)) => self.dictionary(ordered, values),
+            Some(dictionary) => self.dictionary(dictionary),
             None if extras == 2 => self.out.nil(),
             None => {}
         }
@@ -211,15 +127,16 @@ impl HeaderWriter<'_> {
     }
 
     /// `[ordered, length, type, nulls]`, then its own dictionary if its values have one.
-    fn dictionary(&mut self, ordered: bool, values: &impl Described) {
+    fn dictionary(&mut self, dictionary: &Dictionary<'_>) {
+        let values = dictionary.values();
         let inner = values.dictionary();
         self.out.array(4 + usize::from(inner.is_some()));
-        self.out.uint(ordered.into());
+        self.out.uint(dictionary.is_ordered().into());
         self.out.len(values.len());
         self.column_type(values.column_type());
         self.out.len(values.null_count());
-        if let Some((ordered, values)) = inner {
-            self.dictionary(ordered, values);
+        if let Some(inner) = inner {
+            self.dictionary(inner);
         }
     }
 
