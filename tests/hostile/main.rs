@@ -6,6 +6,7 @@ mod files;
 mod handshake;
 mod raw;
 mod records;
+mod room;
 mod signals;
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";

@@ -292,6 +292,15 @@ impl Error {
         }
     }
 
+    /// The error of bytes that could not be read: the fault of whoever sent them, but for a want of room here.
+    pub(crate) fn invalid(peer: &str, source: DecodeError) -> Self {
+        let peer = peer.to_owned();
+        match source {
+            DecodeError::Alloc(source) => Self::NoRoom { peer, source },
+            source => Self::InvalidMessage { peer, source },
+        }
+    }
+
     pub(crate) fn io(operation: Operation, endpoint: &str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             operation,

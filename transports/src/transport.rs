@@ -144,10 +144,6 @@ impl Context<'_> {
 
     /// The error of bytes that could not be read: the peer's fault, but for a want of room here.
     pub(crate) fn invalid(&self, source: DecodeError) -> Error {
-        let peer = self.peer.to_owned();
-        match source {
-            DecodeError::Alloc(source) => Error::NoRoom { peer, source },
-            source => Error::InvalidMessage { peer, source },
-        }
+        Error::invalid(self.peer, source)
     }
 }

@@ -10,5 +10,6 @@ mod bytes;
 mod frames;
 mod headers;
 mod records;
+mod room;
 mod round_trip;
 mod samples;

@@ -151,7 +151,8 @@ fn write_record(
 /// ```
 ///
 /// # Errors
-/// [`Error::InvalidMessage`] if it is no message file, has more than one message, or was cut; [`Error::Io`].
+/// [`Error::InvalidMessage`] if it is no message file, has more than one message, or was cut; [`Error::NoRoom`] if
+/// the allocator has none; [`Error::Io`].
 pub fn read(
     path: &Path,
     allocator: &mut dyn BufferAllocator,

@@ -21,6 +21,10 @@ impl<M: Medium> Stream<M> {
             if self.incoming.closed {
                 return Err(cx.closed());
             }
+            if self.incoming.decoder.wants_room() {
+                self.read(false, cx)?;
+                continue;
+            }
             // Before a wait everything owed is sent: the peer may be waiting for it.
             if self.incoming.decoder.is_idle() {
                 let due = self.incoming.owes_ack() && !self.has_input(cx)?;

@@ -158,14 +158,18 @@ impl<M: Medium> Stream<M> {
 
     /// Waits for room in the socket, and takes in what the peer sends meanwhile.
     fn wait_to_write(&mut self, started: bool, cx: &mut Context<'_>) -> Result<(), Error> {
-        let want = if self.incoming.closed {
+        // Half a record cannot be left for a want of room in the other direction.
+        let want = if self.incoming.closed || self.incoming.decoder.wants_room() {
             Ready::WRITE
         } else {
             Ready::BOTH
         };
         let (ready, in_time) = self.wait(want, cx.deadline, cx)?;
         if ready.read && want.read {
-            self.read(false, cx)?;
+            match self.read(false, cx) {
+                Err(error @ Error::NoRoom { .. }) if error.is_recoverable() => {}
+                result => drop(result?),
+            }
         }
         if in_time {
             return Ok(());

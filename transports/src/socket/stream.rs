@@ -118,6 +118,7 @@ impl<M: Medium> Stream<M> {
                 Error::InvalidMessage { .. } | Error::ProtocolViolation { .. } => {
                     Some(Refusal::InvalidMessage)
                 }
+                Error::NoRoom { .. } => Some(Refusal::NoRoom),
                 _ => None,
             };
             if let Some(reason) = reason {
@@ -166,6 +167,11 @@ impl<M: Medium> Stream<M> {
     /// Reads once. True if bytes came; false if none were there, or none came in a tick.
     pub(super) fn read(&mut self, block: bool, cx: &mut Context<'_>) -> Result<bool, Error> {
         let incoming = &mut self.incoming;
+        if incoming.decoder.wants_room() {
+            let record = incoming.decoder.filled(0, &mut *cx.allocator);
+            let record = record.map_err(|source| cx.invalid(source))?;
+            return self.take_record(record, cx).map(|()| true);
+        }
         // Descriptors come with the first byte of a preamble, and a plain read would drop them.
         let take_descriptor = M::DESCRIPTORS && incoming.decoder.is_idle();
         let spare = incoming.decoder.spare();
@@ -192,11 +198,16 @@ impl<M: Medium> Stream<M> {
         }
         incoming.began.get_or_insert_with(Instant::now);
         let record = incoming.decoder.filled(count, &mut *cx.allocator);
-        if let Some(record) = record.map_err(|source| cx.invalid(source))? {
-            incoming.began = None;
-            self.handle_record(record, cx)?;
-        }
-        Ok(true)
+        let record = record.map_err(|source| cx.invalid(source))?;
+        self.take_record(record, cx).map(|()| true)
+    }
+
+    fn take_record(&mut self, record: Option<Record>, cx: &mut Context<'_>) -> Result<(), Error> {
+        let Some(record) = record else {
+            return Ok(());
+        };
+        self.incoming.began = None;
+        self.handle_record(record, cx)
     }
 
     /// A whole record has come: a message goes to the inbox, a control record is obeyed at once.
@@ -216,6 +227,8 @@ impl<M: Medium> Stream<M> {
                 let resolved =
                     self.medium
                         .resolve(&preamble, header, &references, &mut *cx.allocator);
+                // What the peer lends is given back by the attempt, so there is no second one.
+                self.failed = resolved.is_err();
                 let (message, transfer) = resolved.map_err(|source| cx.invalid(source))?;
                 self.incoming.queue_message(&preamble, message, transfer)
             }

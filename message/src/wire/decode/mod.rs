@@ -3,7 +3,7 @@
 mod other;
 mod stages;
 
-use crate::model::BufferAllocator;
+use crate::model::{AllocError, BufferAllocator};
 use crate::wire::decode::stages::{State, Step};
 use crate::wire::error::DecodeError;
 use crate::wire::limits::Limits;
@@ -39,11 +39,14 @@ use crate::wire::record::Record;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// After an error the decoder only returns errors: it does not know where the next record begins.
+/// After an error the decoder only returns errors: it does not know where the next record begins. A want of room is none of
+/// these: see [`Self::filled`].
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
     state: State,
+    /// Why there is no room for the next bytes, if there is none.
+    refused: Option<AllocError>,
 }
 
 impl Decoder {
@@ -55,6 +58,7 @@ impl Decoder {
         Self {
             limits,
             state: State::new(),
+            refused: None,
         }
     }
 
@@ -73,35 +77,53 @@ impl Decoder {
         self.state.missing() as u64
     }
 
+    /// True if there is no room for the next bytes: the allocator is asked again by [`Self::filled`] with a count of zero.
+    pub fn wants_room(&self) -> bool {
+        self.refused.is_some()
+    }
+
     /// Where the next bytes belong. It is never empty, and ends no later than the record.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`] after an earlier error.
+    /// [`DecodeError::Alloc`] while there is no room; [`DecodeError::Truncated`] after any other error.
     pub fn spare(&mut self) -> Result<&mut [u8], DecodeError> {
-        self.state.spare()
+        match &self.refused {
+            Some(refused) => Err(refused.clone().into()),
+            None => self.state.spare(),
+        }
     }
 
-    /// Reports that `count` bytes were written to the front of [`Self::spare`]; payloads go to memory of `allocator`.
-    /// Returns the record if these bytes complete it.
+    /// Reports that `count` bytes were written to the front of [`Self::spare`]; payloads go to memory of `allocator`, which
+    /// is asked for room for what comes next. Returns the record if these bytes complete it.
     ///
     /// # Errors
-    /// [`DecodeError`]: what is wrong with the bytes, or that the allocator has no room.
+    /// [`DecodeError`]: what is wrong with the bytes.
+    ///
+    /// [`DecodeError::Alloc`] if the allocator has no room for what comes next. The bytes are taken in and nothing is lost:
+    /// call again with a count of zero when there is room. What the peer sends meanwhile waits where it is.
     pub fn filled(
         &mut self,
         count: usize,
         allocator: &mut dyn BufferAllocator,
     ) -> Result<Option<Record>, DecodeError> {
-        // The state stays `Failed` if this returns early: nobody knows then where the next record begins.
-        let state = std::mem::replace(&mut self.state, State::Failed);
-        match state.filled(count, &self.limits, allocator)? {
-            Step::Continue(state) => {
-                self.state = state;
-                Ok(None)
+        let mut count = count;
+        loop {
+            // The state stays `Failed` if this returns early: nobody knows then where the next record begins.
+            let state = std::mem::replace(&mut self.state, State::Failed);
+            match state.filled(count, &self.limits)? {
+                Step::Continue(state) => self.state = state,
+                Step::Done(record) => {
+                    self.state = State::new();
+                    self.refused = None;
+                    return Ok(Some(record));
+                }
             }
-            Step::Done(record) => {
-                self.state = State::new();
-                Ok(Some(record))
+            let found = self.state.find_room(allocator);
+            self.refused = found.as_ref().err().cloned();
+            if !found? {
+                return Ok(None);
             }
+            count = 0;
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::model::{Buffer, BufferAllocator, BufferMut};
+use crate::model::{AllocError, Buffer, BufferAllocator, BufferMut};
 use crate::wire::checksum::Chunks;
 use crate::wire::decode::other::{ControlStage, Progress, SkipStage};
 use crate::wire::error::DecodeError;
@@ -25,6 +25,7 @@ pub(super) enum State {
     Control(ControlStage),
     Skip(SkipStage),
     Header(HeaderStage),
+    Room(RoomStage),
     Whole(WholeStage),
     Payload(PayloadStage),
     Trailer(TrailerStage),
@@ -63,6 +64,14 @@ pub(super) struct HeaderStage {
     preamble: Preamble,
     bytes: Vec<u8>,
     filled: usize,
+}
+
+/// Memory for the rest of a record, of which no byte has come.
+pub(super) enum RoomStage {
+    /// For all that follows the preamble.
+    Whole([u8; PREAMBLE_LEN], Preamble),
+    /// For the payload, after a header that was accepted.
+    Payload(Preamble, Header),
 }
 
 /// Header, padding, payload and checksums of a small record, in one region: the payload is aligned in it as it is in the
@@ -108,7 +117,8 @@ impl State {
 
     pub(super) fn payload_len(&self) -> Option<u64> {
         match self {
-            Self::Payload(PayloadStage { preamble, .. })
+            Self::Room(RoomStage::Payload(preamble, _))
+            | Self::Payload(PayloadStage { preamble, .. })
             | Self::Trailer(TrailerStage { preamble, .. }) => Some(preamble.payload_len),
             _ => None,
         }
@@ -120,6 +130,7 @@ impl State {
             Self::Control(stage) => (stage.missing(), 0),
             Self::Skip(stage) => (stage.missing(), 0),
             Self::Header(stage) => (stage.preamble.head_len(), stage.filled),
+            Self::Room(stage) => (stage.wanted(), 0),
             Self::Whole(stage) => (stage.preamble.rest_len(), stage.filled),
             Self::Payload(stage) => (to_usize(stage.preamble.payload_len), stage.filled),
             Self::Trailer(stage) => (stage.table.len(), stage.filled),
@@ -149,22 +160,42 @@ impl State {
                 Ok(&mut rest[..step])
             }
             Self::Trailer(stage) => Ok(&mut stage.table[stage.filled..]),
-            Self::Failed => Err(DecodeError::Truncated { missing: 0 }),
+            Self::Room(_) | Self::Failed => Err(DecodeError::Truncated { missing: 0 }),
+        }
+    }
+
+    /// Makes room for the next bytes. True if the stage is another one now, which may need no more bytes.
+    pub(super) fn find_room(
+        &mut self,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<bool, AllocError> {
+        match self {
+            Self::Room(stage) => {
+                let region = stage.find(allocator)?;
+                *self = match std::mem::replace(self, Self::Failed) {
+                    Self::Room(stage) => stage.fill(region),
+                    state => state,
+                };
+                Ok(true)
+            }
+            Self::Payload(stage) => {
+                if stage.is_short() {
+                    stage.region.ensure(stage.filled.saturating_add(1))?;
+                }
+                Ok(false)
+            }
+            _ => Ok(false),
         }
     }
 
     /// Takes in `count` more bytes.
-    pub(super) fn filled(
-        self,
-        count: usize,
-        limits: &Limits,
-        allocator: &mut dyn BufferAllocator,
-    ) -> Result<Step, DecodeError> {
+    pub(super) fn filled(self, count: usize, limits: &Limits) -> Result<Step, DecodeError> {
         match self {
-            Self::Preamble(stage) => stage.filled(count, limits, allocator),
+            Self::Preamble(stage) => stage.filled(count, limits),
             Self::Control(stage) => Ok(Step::of(stage.filled(count)?, Self::Control)),
             Self::Skip(stage) => Ok(Step::of(stage.filled(count)?, Self::Skip)),
-            Self::Header(stage) => stage.filled(count, allocator),
+            Self::Header(stage) => stage.filled(count),
+            Self::Room(stage) => Ok(Step::Continue(Self::Room(stage))),
             Self::Whole(stage) => stage.filled(count),
             Self::Payload(stage) => stage.filled(count),
             Self::Trailer(stage) => stage.filled(count),
@@ -174,12 +205,7 @@ impl State {
 }
 
 impl PreambleStage {
-    fn filled(
-        mut self,
-        count: usize,
-        limits: &Limits,
-        allocator: &mut dyn BufferAllocator,
-    ) -> Result<Step, DecodeError> {
+    fn filled(mut self, count: usize, limits: &Limits) -> Result<Step, DecodeError> {
         self.filled = self.filled.saturating_add(count);
         if self.filled < PREAMBLE_LEN {
             // A peer that speaks another protocol may never send 64 bytes. Its first bytes identify it.
@@ -200,33 +226,23 @@ impl PreambleStage {
             return Ok(Step::of(stage.filled(0)?, State::Skip));
         }
         let rest = preamble.rest_len();
-        // The next stage has something to wait for, unless nothing follows.
         if rest <= SMALL && !preamble.flags.references {
-            let region = allocator.allocate(rest)?;
-            let stage = WholeStage {
-                first,
-                preamble,
-                region,
-                filled: 0,
-            };
-            return stage.filled(0);
+            let stage = RoomStage::Whole(first, preamble);
+            return Ok(Step::Continue(State::Room(stage)));
         }
+        // The header has something to wait for, unless nothing follows.
         let stage = HeaderStage {
             first,
             preamble,
             bytes: vec![0; preamble.head_len().min(HEADER_STEP)],
             filled: 0,
         };
-        stage.filled(0, allocator)
+        stage.filled(0)
     }
 }
 
 impl HeaderStage {
-    fn filled(
-        mut self,
-        count: usize,
-        allocator: &mut dyn BufferAllocator,
-    ) -> Result<Step, DecodeError> {
+    fn filled(mut self, count: usize) -> Result<Step, DecodeError> {
         self.filled = self.filled.saturating_add(count);
         let preamble = self.preamble;
         let len = preamble.head_len();
@@ -248,15 +264,49 @@ impl HeaderStage {
             return Ok(Step::Done(Record::Referenced(preamble, header, references)));
         }
         // The payload is allocated only after the header is accepted.
-        let stage = PayloadStage {
-            preamble,
-            header,
-            region: allocator.allocate(to_usize(preamble.payload_len))?,
-            filled: 0,
-            sums: preamble.flags.checksums.then(Chunks::new),
-        };
-        // Without payload there is nothing to wait for.
-        stage.filled(0)
+        let stage = RoomStage::Payload(preamble, header);
+        Ok(Step::Continue(State::Room(stage)))
+    }
+}
+
+impl RoomStage {
+    /// Bytes of the region.
+    fn wanted(&self) -> usize {
+        match self {
+            Self::Whole(_, preamble) => preamble.rest_len(),
+            Self::Payload(preamble, _) => to_usize(preamble.payload_len),
+        }
+    }
+
+    /// A region that has room for the first bytes. What a peer claims is not allocated on its word.
+    fn find(&self, allocator: &mut dyn BufferAllocator) -> Result<Box<dyn BufferMut>, AllocError> {
+        let len = self.wanted();
+        match self {
+            Self::Whole(..) => allocator.allocate(len),
+            Self::Payload(..) => {
+                let mut region = allocator.claim(len)?;
+                region.ensure(len.min(1))?;
+                Ok(region)
+            }
+        }
+    }
+
+    fn fill(self, region: Box<dyn BufferMut>) -> State {
+        match self {
+            Self::Whole(first, preamble) => State::Whole(WholeStage {
+                first,
+                preamble,
+                region,
+                filled: 0,
+            }),
+            Self::Payload(preamble, header) => State::Payload(PayloadStage {
+                preamble,
+                header,
+                region,
+                filled: 0,
+                sums: preamble.flags.checksums.then(Chunks::new),
+            }),
+        }
     }
 }
 
@@ -286,6 +336,12 @@ impl WholeStage {
 }
 
 impl PayloadStage {
+    /// True if there is no room for the next byte.
+    fn is_short(&mut self) -> bool {
+        self.region.as_mut_slice().len() <= self.filled
+            && (self.filled as u64) < self.preamble.payload_len
+    }
+
     fn filled(mut self, count: usize) -> Result<Step, DecodeError> {
         let end = self.filled.saturating_add(count);
         if let Some(sums) = &mut self.sums {
@@ -336,6 +392,7 @@ impl fmt::Debug for State {
             Self::Control(_) => "Control",
             Self::Skip(_) => "Skip",
             Self::Header(_) => "Header",
+            Self::Room(_) => "Room",
             Self::Whole(_) => "Whole",
             Self::Payload(_) => "Payload",
             Self::Trailer(_) => "Trailer",
