@@ -16,8 +16,16 @@ use crate::failpoint::point;
 pub struct Ancillary {
     /// The descriptor, if one came.
     pub descriptor: Option<OwnedFd>,
-    /// True if more descriptors came than one. The kernel has closed the others.
+    /// True if not all descriptors are here that came: more than one were sent, or this process has no place for it. The
+    /// kernel has closed the others.
     pub truncated: bool,
+}
+
+impl Ancillary {
+    /// True if a descriptor came for which this process has no place: it is gone for good.
+    pub fn is_lost(&self) -> bool {
+        self.truncated && self.descriptor.is_none()
+    }
 }
 
 /// Sends a prefix of `slices`; sendmsg(2). With `block` the call waits for room, at most as long as

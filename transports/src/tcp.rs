@@ -15,16 +15,14 @@ use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use numpush_message::{
-    BufferAllocator, DecodeError, Header, Hello, Message, Preamble, Reference, Stability,
-};
+use numpush_message::{Buffer, BufferAllocator, DecodeError, Hello, Message, Reference, Stability};
 use numpush_os as os;
 
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter, Switch};
-use crate::socket::{ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, Stream};
+use crate::socket::{ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, Stream, Terms, Way};
 use crate::transfer::{PathReason, Transfer};
 use crate::transport::{Bound, Established, Factory};
 
@@ -157,7 +155,7 @@ impl Medium for TcpMedium {
     const DESCRIPTORS: bool = false;
     const KEEPS_SENT: bool = false;
 
-    fn plan(&mut self, message: &Message<'_>, _: u64, _: bool) -> Plan {
+    fn plan(&mut self, message: &Message<'_>, _: Terms) -> Plan {
         let mut backings = message
             .buffers()
             .filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
@@ -165,37 +163,41 @@ impl Medium for TcpMedium {
         if backings
             .any(|(len, backing)| len as u64 >= SMALL && self.prefers_sendfile(backing.stability))
         {
-            return Plan::SendFile;
+            return Plan::new(Way::SendFile);
         }
-        Plan::Write(match largest {
+        Plan::new(Way::Write(match largest {
             None => PathReason::PlainMemory,
             Some(len) if len < SMALL => PathReason::Small,
             Some(_) => PathReason::SameHost,
-        })
+        }))
     }
 
-    fn accept_segment(&mut self, _: &Preamble, _: Option<OwnedFd>) -> io::Result<()> {
+    fn commit(&mut self, _: Plan, _: u64) {}
+
+    fn accept_segment(&mut self, _: u32, _: Option<OwnedFd>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     fn resolve(
         &mut self,
-        record: &Preamble,
-        _: Header,
+        _: u64,
+        lens: &[u64],
         references: &[Reference],
         _: &mut dyn BufferAllocator,
-    ) -> Result<(Message<'static>, Transfer), DecodeError> {
+    ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError> {
         // Our hello to a TCP peer offers no segments.
-        let segment = references.first().map_or(0, |first| first.segment);
+        let first = references.first();
         Err(DecodeError::Reference {
-            segment,
-            offset: 0,
-            len: record.payload_len,
+            segment: first.map_or(0, |reference| reference.segment),
+            offset: first.map_or(0, |reference| reference.offset),
+            len: lens.first().copied().unwrap_or(0),
             size: 0,
         })
     }
 
-    fn released(&mut self, _: u64) {}
+    fn released(&mut self, _: u64) -> Result<(), &'static str> {
+        Err("it releases memory, and none is lent to it")
+    }
 
     fn take_releases(&mut self) -> Vec<u64> {
         Vec::new()

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use numpush_message::{Buffer, BufferAllocator, DecodeError, Header, Message, Preamble, Reference};
+use numpush_message::{Buffer, BufferAllocator, DecodeError, Message, Reference};
 
 use crate::transfer::{PathReason, Transfer};
 
@@ -17,55 +17,111 @@ pub(crate) trait Medium: Send {
     /// True if the peer gets what was written even when this side closes with unread bytes.
     const KEEPS_SENT: bool;
 
-    /// Decides how the payload of message `id` goes, and prepares it.
-    fn plan(&mut self, message: &Message<'_>, id: u64, checksums: bool) -> Plan;
+    /// Decides how the payload of a message goes, and prepares it. One plan at a time: while an earlier one is neither
+    /// committed nor dropped, the message is to be written.
+    fn plan(&mut self, message: &Message<'_>, terms: Terms) -> Plan;
+
+    /// The plan's announcements and the record of message `id` were written, or will be before anything else.
+    fn commit(&mut self, plan: Plan, id: u64);
+
+    /// This announcement was written, whatever becomes of the rest of its plan.
+    fn announced(&mut self, _announcement: &Announcement) {}
+
+    /// Segments that the peer is to forget, whether or not a message follows. They count as told.
+    fn take_forgets(&mut self) -> Vec<u32> {
+        Vec::new()
+    }
 
     /// How long it pays to wait for a release before `message` is planned; `None` if there is nothing to wait for.
-    fn release_wait(&self, _message: &Message<'_>) -> Option<Duration> {
+    fn release_wait(&mut self, _message: &Message<'_>) -> Option<Duration> {
         None
     }
 
     /// Takes the descriptor that came with a segment record; a record without one means to forget the segment.
-    fn accept_segment(&mut self, record: &Preamble, descriptor: Option<OwnedFd>) -> io::Result<()>;
+    ///
+    /// Fails with [`io::ErrorKind::QuotaExceeded`] if there are more than we offered to keep, and with
+    /// [`io::ErrorKind::InvalidData`] if the number is wrong; else with what mapping reports.
+    fn accept_segment(&mut self, segment: u32, descriptor: Option<OwnedFd>) -> io::Result<()>;
 
-    /// The message whose buffers are where `references` point, and how it got here.
+    /// The buffers of message `id`, of these lengths, that lie where `references` point, and how they got here. After an
+    /// error nothing of the message is lent: it may be resolved again.
     fn resolve(
         &mut self,
-        record: &Preamble,
-        header: Header,
+        id: u64,
+        lens: &[u64],
         references: &[Reference],
         allocator: &mut dyn BufferAllocator,
-    ) -> Result<(Message<'static>, Transfer), DecodeError>;
+    ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError>;
 
-    /// The peer has let go of what message `id` lent it.
-    fn released(&mut self, id: u64);
+    /// The peer has let go of what message `id` lent it. Releases come in any order, and acknowledge nothing.
+    ///
+    /// Fails if no such message was sent.
+    fn released(&mut self, id: u64) -> Result<(), &'static str>;
 
     /// Messages whose ranges we have let go of since the last call.
     fn take_releases(&mut self) -> Vec<u64>;
 }
 
+/// What a plan must keep to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Segments that the peer keeps mapped at once, as its hello says. One that it was told to forget counts until all of
+    /// its messages are released.
+    pub(crate) segments: u32,
+    /// Descriptors that the peer holds at once. Each of its segments is one.
+    pub(crate) descriptors: u32,
+    /// The payload carries checksums.
+    pub(crate) checksums: bool,
+}
+
 /// How a payload goes.
+///
+/// It binds nobody before it is committed. A plan that is dropped is undone: what it took is free again, and the peer is
+/// taken to know of its announcements only those that were [written](Medium::announced).
+pub(crate) struct Plan {
+    pub(crate) way: Way,
+    /// To write first, in this order, whatever the way is.
+    pub(crate) announce: Vec<Announcement>,
+    /// What the medium keeps for the plan, until this is gone.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// As long as it lives, the medium keeps what it has taken for a plan.
+pub(crate) type Ticket = Arc<()>;
+
+/// The way of a payload.
 #[cfg_attr(
     not(all(feature = "tcp", feature = "unix")),
     expect(dead_code, reason = "only tcp sends files, and only unix refers")
 )]
-pub(crate) enum Plan {
+pub(crate) enum Way {
     /// By writing; the reason why.
     Write(PathReason),
     /// By sendfile for the buffers with a descriptor, by writing for the rest.
     SendFile,
-    /// By reference: segments to announce first, then a place for each buffer.
+    /// By reference: a place for each buffer.
     Refer {
-        announce: Vec<Announcement>,
         references: Vec<Reference>,
         copied: u64,
     },
 }
 
 /// A segment that the peer does not know yet, or, without a descriptor, one that it should forget.
+#[derive(Debug)]
 pub(crate) struct Announcement {
     pub(crate) segment: u32,
     pub(crate) descriptor: Option<Arc<OwnedFd>>,
+}
+
+impl Plan {
+    /// A plan that takes nothing.
+    pub(crate) fn new(way: Way) -> Self {
+        Self {
+            way,
+            announce: Vec::new(),
+            ticket: None,
+        }
+    }
 }
 
 /// Messages up to this size are acknowledged together, and buffers below it are not worth a call of their own.

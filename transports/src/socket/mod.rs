@@ -24,5 +24,5 @@ pub(crate) use listener::{ListeningSocket, SocketAcceptor};
 pub(crate) use medium::SMALL;
 #[cfg(feature = "unix")]
 pub(crate) use medium::{Announcement, goes_by_file};
-pub(crate) use medium::{Medium, Plan};
+pub(crate) use medium::{Medium, Plan, Terms, Ticket, Way};
 pub(crate) use stream::Stream;

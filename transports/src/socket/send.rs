@@ -10,7 +10,7 @@ use numpush_os::{self as os, Ready};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
-use crate::socket::medium::{Announcement, Medium, Plan, goes_by_file};
+use crate::socket::medium::{Announcement, Medium, SMALL, Way, goes_by_file};
 use crate::socket::session::control;
 use crate::socket::stream::{Stream, violation};
 use crate::transfer::{PathReason, Transfer, TransferPath};
@@ -41,39 +41,36 @@ impl<M: Medium> Stream<M> {
         self.await_release(message, cx)?;
         self.queue_control(true);
         self.outgoing.system_calls = 0;
-        let plan = self.medium.plan(message, id, self.checksums);
+        let plan = self.medium.plan(message, self.terms());
         let mut transfer = Transfer {
             bytes,
             copied: message.copied_bytes(),
             ..Transfer::default()
         };
         let mut held = Vec::new();
-        match plan {
-            Plan::Write(reason) => {
+        self.announce_all(&plan.announce, cx)?;
+        match &plan.way {
+            Way::Write(reason) => {
                 self.write(&mut encoder, false, cx)?;
-                (transfer.path, transfer.reason) = (TransferPath::Write, reason);
+                (transfer.path, transfer.reason) = (TransferPath::Write, *reason);
             }
-            Plan::SendFile => {
+            Way::SendFile => {
                 self.write(&mut encoder, true, cx)?;
                 (transfer.path, transfer.reason) =
                     (TransferPath::SendFile, PathReason::StableDescriptor);
                 held = backed(message);
             }
-            Plan::Refer {
-                announce,
-                references,
-                copied,
-            } => {
-                self.refer(&encoder.by_reference(&references), &announce, cx)?;
+            Way::Refer { references, copied } => {
+                self.refer(&encoder.by_reference(references), cx)?;
                 transfer.copied += copied;
-                (transfer.path, transfer.reason) = if copied > 0 {
+                (transfer.path, transfer.reason) = if *copied > 0 {
                     (TransferPath::SegmentCopy, PathReason::PlainMemory)
                 } else {
                     (TransferPath::Reference, PathReason::StableDescriptor)
                 };
-                held = backed(message);
             }
         }
+        self.medium.commit(plan, id);
         self.outgoing.message_sent(bytes, held);
         transfer.system_calls = self.outgoing.system_calls;
         Ok(transfer)
@@ -82,8 +79,16 @@ impl<M: Medium> Stream<M> {
     /// Waits until the window has room for `bytes`, or is empty.
     fn make_room(&mut self, bytes: u64, cx: &mut Context<'_>) -> Result<(), Error> {
         let window = cx.options.window;
-        // Acknowledgements of many small messages must not pile up unread in the socket.
-        while self.outgoing.in_flight() >= 64 && self.read(false, cx)? {}
+        // Acknowledgements of many messages must not pile up unread in the socket, nor releases of large ones while they hold
+        // memory: all that is there is read, or enough of it.
+        let holds_memory = M::DESCRIPTORS && bytes >= SMALL && self.outgoing.in_flight() > 0;
+        if holds_memory || self.outgoing.in_flight() >= 64 {
+            for _ in 0..1024 {
+                if !self.read(false, cx)? {
+                    break;
+                }
+            }
+        }
         self.read_until(Operation::Send, cx, |this| {
             this.outgoing.has_room(bytes, window)
         })
@@ -191,24 +196,44 @@ impl<M: Medium> Stream<M> {
         self.io_error(Operation::Send, error, cx)
     }
 
-    /// Writes announcements with their descriptors, then header and references.
-    fn refer(
+    /// Writes announcements with their descriptors. Each counts when it was written: the peer has it then, even if the
+    /// message does not follow.
+    fn announce_all(
         &mut self,
-        encoder: &Encoder<'_>,
         announce: &[Announcement],
         cx: &mut Context<'_>,
     ) -> Result<(), Error> {
         for announcement in announce {
-            let Some(descriptor) = &announcement.descriptor else {
+            if let Some(descriptor) = &announcement.descriptor {
+                self.write_all_control(cx)?;
+                self.announce(announcement.segment, descriptor, cx)?;
+            } else {
                 self.outgoing
                     .queue(RecordKind::Segment, announcement.segment.into());
-                continue;
-            };
-            self.write_all_control(cx)?;
-            self.announce(announcement.segment, descriptor, cx)?;
+            }
+            self.medium.announced(announcement);
         }
+        Ok(())
+    }
+
+    /// Writes header and references.
+    fn refer(&mut self, encoder: &Encoder<'_>, cx: &mut Context<'_>) -> Result<(), Error> {
+        let owed = self.outgoing.control.len();
         self.outgoing.control.extend_from_slice(encoder.head());
-        self.write_all_control(cx)
+        let len = self.outgoing.control.len() - owed;
+        self.write_control(cx)?;
+        while !self.outgoing.control.is_empty() {
+            let started = self.outgoing.control.len() < len;
+            let waited = self.wait_to_write(started, cx);
+            if !started && waited.is_err() {
+                // Nothing of the record has gone: it is taken back, and what is owed stays.
+                let owed = self.outgoing.control.len() - len;
+                self.outgoing.control.truncate(owed);
+            }
+            waited?;
+            self.write_control(cx)?;
+        }
+        Ok(())
     }
 
     /// Writes a segment record with its descriptor.
@@ -238,10 +263,11 @@ impl<M: Medium> Stream<M> {
         }
     }
 
+    /// Writes all control records. What is left after an error is written later.
     fn write_all_control(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         self.write_control(cx)?;
         while !self.outgoing.control.is_empty() {
-            self.wait_to_write(true, cx)?;
+            self.wait_to_write(false, cx)?;
             self.write_control(cx)?;
         }
         Ok(())

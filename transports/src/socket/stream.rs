@@ -12,7 +12,7 @@ use crate::error::{Error, Operation, Refusal};
 use crate::options::Options;
 use crate::socket::handshake::Handshake;
 use crate::socket::incoming::Incoming;
-use crate::socket::medium::Medium;
+use crate::socket::medium::{Medium, Terms};
 use crate::socket::outgoing::Outgoing;
 use crate::socket::session::{ack, refuse};
 use crate::transfer::{PathReason, Transfer, TransferPath};
@@ -23,6 +23,8 @@ pub(crate) struct Stream<M: Medium> {
     pub(super) socket: OwnedFd,
     pub(super) medium: M,
     pub(super) peer_max: u64,
+    /// What the peer takes of segments.
+    terms: Terms,
     pub(super) checksums: bool,
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
@@ -70,6 +72,7 @@ impl<M: Medium> Stream<M> {
             socket,
             medium,
             peer_max: theirs.max,
+            terms: terms_of(&theirs),
             checksums: ours.checksums || theirs.checksums,
             incoming: Incoming::new(options.max_message, options.window, options.acknowledge),
             outgoing: Outgoing::new(),
@@ -89,6 +92,7 @@ impl<M: Medium> Stream<M> {
         match handshake.wait(&self.socket, cx.peer) {
             Ok(theirs) => {
                 self.peer_max = theirs.max;
+                self.terms = terms_of(&theirs);
                 self.checksums |= theirs.checksums;
                 Ok(())
             }
@@ -189,8 +193,12 @@ impl<M: Medium> Stream<M> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(self.io_error(Operation::Recv, error, cx)),
         };
+        if ancillary.is_lost() {
+            let source = os::out_of_descriptors();
+            return Err(Error::io(Operation::Recv, cx.peer)(source));
+        }
         if ancillary.truncated {
-            let fault = "it sent more descriptors than a record has, or we are out of descriptors";
+            let fault = "it sent more descriptors than a record has";
             return Err(violation(fault, cx));
         }
         if ancillary.descriptor.is_some() {
@@ -224,12 +232,19 @@ impl<M: Medium> Stream<M> {
                 self.incoming.queue_message(&preamble, message, transfer)
             }
             Record::Referenced(preamble, header, references) => {
-                let resolved =
-                    self.medium
-                        .resolve(&preamble, header, &references, &mut *cx.allocator);
-                // What the peer lends is given back by the attempt, so there is no second one.
+                let (id, lens) = (preamble.id, &header.buffer_lens);
+                let resolved = self
+                    .medium
+                    .resolve(id, lens, &references, &mut *cx.allocator);
+                // The header is gone with the attempt, so there is no second one.
                 self.failed = resolved.is_err();
-                let (message, transfer) = resolved.map_err(|source| cx.invalid(source))?;
+                let (buffers, transfer) = resolved.map_err(|source| cx.invalid(source))?;
+                let message = header.resolve(buffers);
+                let message = message.map_err(|source| cx.invalid(source))?;
+                let transfer = Transfer {
+                    bytes: preamble.payload_len,
+                    ..transfer
+                };
                 self.incoming.queue_message(&preamble, message, transfer)
             }
             Record::Control(record, _) => return self.handle_control(record, descriptor, cx),
@@ -246,9 +261,7 @@ impl<M: Medium> Stream<M> {
     ) -> Result<(), Error> {
         let handled = match record.kind {
             RecordKind::Ack => self.outgoing.acknowledged(record.ack),
-            RecordKind::Release => self.outgoing.was_sent(record.id).map(|()| {
-                self.medium.released(record.id);
-            }),
+            RecordKind::Release => self.medium.released(record.id),
             RecordKind::Close => {
                 self.incoming.closed = true;
                 Ok(())
@@ -260,12 +273,23 @@ impl<M: Medium> Stream<M> {
                 });
             }
             RecordKind::Segment => {
-                let accepted = self.medium.accept_segment(&record, descriptor);
+                let Ok(segment) = u32::try_from(record.id) else {
+                    return Err(violation("the number of a segment has 32 bits", cx));
+                };
+                let accepted = self.medium.accept_segment(segment, descriptor);
                 return accepted.map_err(Error::io(Operation::Map, cx.peer));
             }
             _ => Err("a record that has no place here"),
         };
         handled.map_err(|fault| violation(fault, cx))
+    }
+
+    /// What a plan must keep to.
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            checksums: self.checksums,
+            ..self.terms
+        }
     }
 
     /// Takes in what has come, until `done` or the deadline of the call.
@@ -299,6 +323,9 @@ impl<M: Medium> Stream<M> {
         for id in self.medium.take_releases() {
             self.outgoing.queue(RecordKind::Release, id);
         }
+        for segment in self.medium.take_forgets() {
+            self.outgoing.queue(RecordKind::Segment, segment.into());
+        }
         if due && let Some(last) = self.incoming.take_ack() {
             self.outgoing.control.extend_from_slice(&ack(last));
         }
@@ -331,6 +358,14 @@ impl<M: Medium> Stream<M> {
             | io::ErrorKind::TimedOut => cx.disconnected(self.incoming.missing()),
             _ => Error::io(operation, cx.peer)(source),
         }
+    }
+}
+
+fn terms_of(theirs: &Hello) -> Terms {
+    Terms {
+        segments: theirs.segments,
+        descriptors: theirs.descriptors,
+        checksums: theirs.checksums,
     }
 }
 

@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
-use numpush_message::{
-    Backing, Buffer, BufferAllocator, DecodeError, Header, Message, Preamble, Reference, Stability,
-};
-use numpush_os::{self as os, PeerMapping, SameUser, SealedMapping};
+use numpush_message::{Backing, Buffer, BufferAllocator, DecodeError, Reference, Stability};
+use numpush_os::{self as os, ForkMutex, PeerMapping, SameUser, SealedMapping};
 
 use super::segment::to_usize;
 use crate::transfer::{PathReason, Transfer, TransferPath};
@@ -18,10 +17,15 @@ use crate::transfer::{PathReason, Transfer, TransferPath};
 pub(super) struct Borrower {
     /// The peer is of our own user: its memory may be read in place though it could write it.
     trusted: Option<SameUser>,
+    /// Segments that we keep mapped at most.
+    limit: usize,
     segments: HashMap<u32, Arc<Foreign>>,
-    returned: Arc<Mutex<Vec<u64>>>,
+    /// Those that the peer will not use again, and that its messages still lie in.
+    forgotten: Vec<Weak<Foreign>>,
+    returned: Arc<ForkMutex<Vec<u64>>>,
 }
 
+/// Memory of the peer, mapped until it is forgotten and the last buffer that lies in it is gone.
 enum Foreign {
     Sealed(Arc<OwnedFd>, Arc<SealedMapping>),
     Peer(Arc<OwnedFd>, Arc<PeerMapping>),
@@ -29,103 +33,146 @@ enum Foreign {
     Unmapped(std::fs::File, u64),
 }
 
-/// Segments a peer may make us keep mapped.
-pub(super) const MAX_SEGMENTS: u32 = 256;
+/// What a peer did wrong about its segments.
+#[derive(Debug, thiserror::Error)]
+enum SegmentFault {
+    #[error("segment {segment} is one more than the {limit} that this side offered to keep")]
+    TooMany { segment: u32, limit: usize },
+    #[error("segment {segment} was announced before, and is not forgotten")]
+    Twice { segment: u32 },
+    #[error("segment {segment} cannot be forgotten: it was never announced")]
+    Unknown { segment: u32 },
+    #[error("0 is no number of a segment")]
+    Zero,
+}
+
+impl From<SegmentFault> for io::Error {
+    fn from(fault: SegmentFault) -> Self {
+        let kind = match fault {
+            SegmentFault::TooMany { .. } => io::ErrorKind::QuotaExceeded,
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, fault)
+    }
+}
 
 impl Borrower {
-    pub(super) fn new(trusted: Option<SameUser>) -> Self {
+    /// A borrower that keeps `limit` segments mapped at most.
+    pub(super) fn new(trusted: Option<SameUser>, limit: usize) -> Self {
         Self {
             trusted,
+            limit,
             segments: HashMap::new(),
+            forgotten: Vec::new(),
             returned: Arc::default(),
         }
     }
 
+    /// Maps the segment that is announced, or forgets it if no descriptor came.
     pub(super) fn accept_segment(
         &mut self,
-        record: &Preamble,
+        segment: u32,
         descriptor: Option<OwnedFd>,
     ) -> io::Result<()> {
-        let Ok(segment) = u32::try_from(record.id) else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
         let Some(descriptor) = descriptor else {
-            self.segments.remove(&segment);
-            return Ok(());
+            return self.forget(segment);
         };
-        if self.segments.len() >= MAX_SEGMENTS as usize {
-            return Err(io::ErrorKind::QuotaExceeded.into());
+        if segment == 0 {
+            return Err(SegmentFault::Zero.into());
+        }
+        if self.segments.contains_key(&segment) {
+            return Err(SegmentFault::Twice { segment }.into());
+        }
+        self.forgotten.retain(|foreign| foreign.strong_count() > 0);
+        let limit = self.limit;
+        if self.segments.len() + self.forgotten.len() >= limit {
+            return Err(SegmentFault::TooMany { segment, limit }.into());
         }
         let foreign = Foreign::new(descriptor, self.trusted)?;
         self.segments.insert(segment, Arc::new(foreign));
         Ok(())
     }
 
+    fn forget(&mut self, segment: u32) -> io::Result<()> {
+        let forgotten = self.segments.remove(&segment);
+        let foreign = forgotten.ok_or(SegmentFault::Unknown { segment })?;
+        self.forgotten.push(Arc::downgrade(&foreign));
+        Ok(())
+    }
+
+    /// The buffers of message `id`. After an error nothing of it is borrowed.
     pub(super) fn resolve(
         &mut self,
-        record: &Preamble,
-        header: Header,
+        id: u64,
+        lens: &[u64],
         references: &[Reference],
         allocator: &mut dyn BufferAllocator,
-    ) -> Result<(Message<'static>, Transfer), DecodeError> {
+    ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError> {
         let lease = Arc::new(Lease {
-            id: record.id,
+            id,
             returned: Arc::clone(&self.returned),
+            is_void: AtomicBool::new(false),
         });
         let mut transfer = Transfer {
-            bytes: record.payload_len,
             path: TransferPath::Reference,
             reason: PathReason::StableDescriptor,
             ..Transfer::default()
         };
-        let mut buffers = Vec::with_capacity(references.len());
-        for (reference, &len) in references.iter().zip(&header.buffer_lens) {
-            let len = to_usize(len);
-            if len == 0 {
-                buffers.push(Buffer::default());
-                continue;
-            }
-            let foreign = self.segments.get(&reference.segment);
-            let size = foreign.map_or(0, |foreign| foreign.len());
-            let outside = DecodeError::Reference {
-                segment: reference.segment,
-                offset: reference.offset,
-                len: len as u64,
-                size,
-            };
-            let end = reference
-                .offset
-                .checked_add(len as u64)
-                .filter(|&end| end <= size);
-            let (Some(foreign), Some(_)) = (foreign, end) else {
-                return Err(outside);
-            };
-            if let Foreign::Unmapped(file, _) = &**foreign {
-                let mut region = allocator.allocate(len)?;
-                os::read_at(file, region.as_mut_slice(), reference.offset).map_err(|_| outside)?;
-                (transfer.path, transfer.reason) = (TransferPath::Read, PathReason::ForeignUser);
-                buffers.push(region.freeze());
-                continue;
-            }
-            let lent = foreign.lend(reference.offset, len, &lease);
-            match allocator.adopt(lent.map_err(|_| outside)?) {
-                Ok(buffer) => buffers.push(buffer),
-                Err(lent) => {
-                    let mut region = allocator.allocate(len)?;
-                    region.as_mut_slice().copy_from_slice(&lent);
-                    (transfer.path, transfer.reason) =
-                        (TransferPath::SegmentCopy, PathReason::Allocator);
-                    transfer.copied += len as u64;
-                    buffers.push(region.freeze());
-                }
-            }
+        let buffers: Result<Vec<_>, _> = references
+            .iter()
+            .zip(lens)
+            .map(|(reference, &len)| self.buffer(reference, len, &lease, allocator, &mut transfer))
+            .collect();
+        if buffers.is_err() {
+            lease.is_void.store(true, Ordering::Relaxed);
         }
-        Ok((header.resolve(buffers)?, transfer))
+        Ok((buffers?, transfer))
+    }
+
+    /// One buffer of a message.
+    fn buffer(
+        &self,
+        reference: &Reference,
+        len: u64,
+        lease: &Arc<Lease>,
+        allocator: &mut dyn BufferAllocator,
+        transfer: &mut Transfer,
+    ) -> Result<Buffer<'static>, DecodeError> {
+        if len == 0 {
+            return Ok(Buffer::default());
+        }
+        let &Reference { segment, offset } = reference;
+        let foreign = self.segments.get(&segment);
+        let size = foreign.map_or(0, |foreign| foreign.len());
+        let outside = DecodeError::Reference {
+            segment,
+            offset,
+            len,
+            size,
+        };
+        let end = offset.checked_add(len).filter(|&end| end <= size);
+        let (Some(foreign), Some(_)) = (foreign, end) else {
+            return Err(outside);
+        };
+        let len = to_usize(len);
+        if let Foreign::Unmapped(file, _) = &**foreign {
+            let mut region = allocator.allocate(len)?;
+            os::read_at(file, region.as_mut_slice(), offset).map_err(|_| outside)?;
+            (transfer.path, transfer.reason) = (TransferPath::Read, PathReason::ForeignUser);
+            return Ok(region.freeze());
+        }
+        let lent = foreign.lend(offset, len, lease).map_err(|_| outside)?;
+        allocator.adopt(lent).or_else(|lent| {
+            let mut region = allocator.allocate(len)?;
+            region.as_mut_slice().copy_from_slice(&lent);
+            (transfer.path, transfer.reason) = (TransferPath::SegmentCopy, PathReason::Allocator);
+            transfer.copied += len as u64;
+            Ok(region.freeze())
+        })
     }
 
     pub(super) fn take_releases(&mut self) -> Vec<u64> {
-        let mut returned = os::lock(&self.returned);
-        std::mem::take(&mut *returned)
+        std::mem::take(&mut *self.returned.lock())
     }
 }
 
@@ -164,24 +211,15 @@ impl Foreign {
         lease: &Arc<Lease>,
     ) -> io::Result<Buffer<'static>> {
         let range = to_usize(offset)..to_usize(offset) + len;
-        let lease = Arc::clone(lease);
         let (buffer, file, stability) = match &**self {
             Self::Sealed(file, mapping) => {
                 let mapping = Arc::clone(mapping);
-                let bytes = SealedBytes { mapping, range };
-                let buffer = Buffer::from_owner(Loan {
-                    bytes,
-                    _lease: lease,
-                });
-                (buffer, file, Stability::Sealed)
+                let loan = Loan::new(SealedBytes { mapping, range }, self, lease);
+                (Buffer::from_owner(loan), file, Stability::Sealed)
             }
             Self::Peer(file, mapping) => {
-                let bytes = mapping.lend(range)?;
-                let buffer = Buffer::from_owner(Loan {
-                    bytes,
-                    _lease: lease,
-                });
-                (buffer, file, Stability::Held)
+                let loan = Loan::new(mapping.lend(range)?, self, lease);
+                (Buffer::from_owner(loan), file, Stability::Held)
             }
             Self::Unmapped(..) => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -196,7 +234,18 @@ impl Foreign {
 struct Loan<B> {
     // Dropped first: the bytes are not borrowed any more when the peer learns that it may write them.
     bytes: B,
+    _foreign: Arc<Foreign>,
     _lease: Arc<Lease>,
+}
+
+impl<B> Loan<B> {
+    fn new(bytes: B, foreign: &Arc<Foreign>, lease: &Arc<Lease>) -> Self {
+        Self {
+            bytes,
+            _foreign: Arc::clone(foreign),
+            _lease: Arc::clone(lease),
+        }
+    }
 }
 
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Loan<B> {
@@ -219,11 +268,15 @@ impl AsRef<[u8]> for SealedBytes {
 /// What one message lends; returned when its last buffer is dropped, on any thread.
 struct Lease {
     id: u64,
-    returned: Arc<Mutex<Vec<u64>>>,
+    returned: Arc<ForkMutex<Vec<u64>>>,
+    /// The message could not be had, and lends nothing.
+    is_void: AtomicBool,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        os::lock(&self.returned).push(self.id);
+        if !*self.is_void.get_mut() {
+            self.returned.lock().push(self.id);
+        }
     }
 }

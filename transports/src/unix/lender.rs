@@ -1,409 +1,380 @@
-//! Our segments, and what the peer holds of them.
+//! What the peer may read of our memory, and until when.
+//!
+//! A plan takes what it needs here and changes nothing that the peer would have to know; its commit does. What is to be
+//! forgotten stays noted until it was told.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use numpush_message::{ALIGNMENT, Buffer, Message, Reference, Stability};
-use numpush_os::{LentMemory, Memfd};
+use numpush_message::{Buffer, Message, Reference, Stability};
 
-use super::segment::to_usize;
-use crate::socket::{Announcement, Plan, goes_by_file};
+use super::known::Known;
+use super::pool::{Pool, Run, SEGMENT_FROM, room};
+use crate::socket::{Announcement, Plan, Terms, Ticket, Way, goes_by_file};
 use crate::transfer::PathReason;
 
-/// Our segments and descriptors that the peer has mapped, and which of its messages still use them.
+/// Our segments and descriptors that the peer has mapped, and which messages still use them.
 pub(super) struct Lender {
-    /// Bytes that the slots may have in all.
-    budget: u64,
-    next_segment: u32,
     /// Segments of ours for plain memory.
-    slots: Vec<Slot>,
-    /// Other descriptors that the peer has mapped, by address; each is held, so that no other gets its address.
-    known: HashMap<usize, Known>,
+    pool: Pool,
+    /// Other memory, of the user.
+    known: Known,
+    /// Bytes that the other memory may have in all.
+    known_budget: u64,
+    /// The peer may map memory that its owner writes again: it could read more of it than a message shows.
+    shows_held: bool,
+    /// Number of the last segment.
+    last_segment: u32,
+    /// Segments that the peer has, and that are gone here.
+    forgets: Vec<u32>,
     /// What each message lends, by its number.
-    lent: HashMap<u64, Lent>,
+    lent: HashMap<u64, Loan>,
+    /// Number of the last message.
+    sent: u64,
+    /// The plan that is neither committed nor dropped, as far as we know.
+    pending: Option<Pending>,
 }
 
-/// A segment for plain memory.
-struct Slot {
-    memory: LentMemory,
-    segment: u32,
-    /// The peer has its descriptor.
-    announced: bool,
-    /// A message on its way, or at the peer, uses it.
-    lent: bool,
+struct Pending {
+    ticket: Weak<()>,
+    loan: Loan,
 }
 
-impl Slot {
-    /// True if nobody reads it: not the peer, by its word, and nobody in this process.
-    fn is_free(&self) -> bool {
-        !self.lent && !self.memory.is_borrowed()
-    }
-}
-
-struct Known {
-    segment: u32,
-    last_used: u64,
-    _descriptor: Arc<OwnedFd>,
-}
-
+/// What one message lends.
 #[derive(Default)]
-struct Lent {
-    slot: Option<u32>,
+struct Loan {
+    run: Option<Run>,
+    /// Memory of the user, each once.
+    known: Vec<u32>,
+    /// They keep that memory as it is.
     _held: Vec<Buffer<'static>>,
 }
 
-/// Most descriptors of the user's own that the peer is asked to keep mapped.
-const MAX_KNOWN: usize = 64;
+/// A message by reference.
+struct Referral {
+    references: Vec<Reference>,
+    copied: u64,
+    loan: Loan,
+}
 
 /// Segments up to this many bytes in all are made without a wait for others to come back: two that take turns let the
 /// sender fill one while the receiver reads the other.
 const PIPELINE: usize = 32 << 20;
 
-/// A segment is a multiple of this long, so that messages whose sizes vary a little can share it.
-const GRAIN: usize = 1 << 20;
+/// The peer may have so many bytes of the user's memory mapped for each of the segments' budget. They cost it page tables.
+const KNOWN_PER_BUDGET: u64 = 4;
 
-/// Plain messages from this size on are worth a segment; below, one write is faster.
-const SEGMENT_FROM: u64 = 64 << 10;
+/// Of the segments that the peer keeps, this part, and at most so many, are left for plain memory.
+const PLAIN_PART: usize = 4;
+const PLAIN_MOST: usize = 16;
 
 impl Lender {
-    pub(super) fn new(budget: u64) -> Self {
+    /// A lender to a peer that is of our user, or is not.
+    pub(super) fn new(budget: u64, same_user: bool) -> Self {
         Self {
-            budget,
-            next_segment: 1,
-            slots: Vec::new(),
-            known: HashMap::new(),
+            pool: Pool::new(budget),
+            known: Known::default(),
+            known_budget: budget.saturating_mul(KNOWN_PER_BUDGET),
+            shows_held: same_user,
+            last_segment: 0,
+            forgets: Vec::new(),
             lent: HashMap::new(),
+            sent: 0,
+            pending: None,
         }
     }
 
-    /// How long it pays to wait for a segment to come back before `message` is planned.
-    pub(super) fn release_wait(&self, message: &Message<'_>) -> Option<Duration> {
-        let plain = plain_len(message.buffers());
-        if plain < to_usize(SEGMENT_FROM) || self.has_free(plain) {
+    /// How long it pays to wait for memory to come back before `message` is planned.
+    pub(super) fn release_wait(&mut self, message: &Message<'_>) -> Option<Duration> {
+        self.settle();
+        let plain = self.plain_len(message);
+        if plain < SEGMENT_FROM || self.pool.taken() == 0 || self.pool.has(plain) {
             return None;
         }
-        let used = self
-            .slots
-            .iter()
-            .map(|slot| slot.memory.len())
-            .sum::<usize>();
-        // The first segment may come back sooner than a second one is made.
-        (used > 0 && used + plain > PIPELINE).then(|| Duration::from_nanos(plain as u64))
+        // It may come back sooner than more is made.
+        let more = self.pool.total() + plain > PIPELINE;
+        more.then(|| Duration::from_nanos(plain as u64))
     }
 
-    /// Copies the plain buffers of message `id` into a segment, and refers to that and to the others' descriptors; or
-    /// decides that the message is written.
-    pub(super) fn plan(&mut self, message: &Message<'_>, id: u64, checksums: bool) -> Plan {
-        let buffers: Vec<_> = message.buffers().collect();
-        let plain = plain_len(message.buffers());
-        if checksums
-            || (plain < to_usize(SEGMENT_FROM)
-                && !buffers.iter().any(|buffer| by_reference(buffer)))
-        {
-            return Plan::Write(if checksums {
-                PathReason::PlainMemory
-            } else {
-                PathReason::Small
-            });
+    /// Copies the plain buffers of a message into a segment, and refers to that and to the others' descriptors; or decides
+    /// that the message is written.
+    pub(super) fn plan(&mut self, message: &Message<'_>, terms: Terms) -> Plan {
+        self.settle();
+        if self.pending.is_some() {
+            return Plan::new(Way::Write(PathReason::SegmentsHeld));
         }
-        let mut announce = Vec::new();
-        let mut slot = None;
-        if plain > 0 {
-            match self.slot(plain, &mut announce) {
-                Ok(index) => slot = Some(index),
-                Err(reason) => return Plan::Write(reason),
+        self.sweep();
+        let (way, ticket, new) = match self.refer(message, terms) {
+            Err(reason) => (Way::Write(reason), None, Vec::new()),
+            Ok(referral) => self.promise(referral),
+        };
+        let forget = |&segment: &u32| Announcement {
+            segment,
+            descriptor: None,
+        };
+        Plan {
+            way,
+            announce: self.forgets.iter().map(forget).chain(new).collect(),
+            ticket,
+        }
+    }
+
+    /// Records that message `id` went as planned.
+    pub(super) fn commit(&mut self, plan: &Plan, id: u64) {
+        self.sent = id;
+        for announcement in &plan.announce {
+            self.announced(announcement);
+        }
+        let is_it = |pending: &mut Pending| {
+            let ticket = plan.ticket.as_ref().map(Arc::downgrade);
+            ticket.is_some_and(|ticket| ticket.ptr_eq(&pending.ticket))
+        };
+        if let Some(Pending { loan, .. }) = self.pending.take_if(is_it) {
+            for &segment in &loan.known {
+                self.known.lend(segment);
             }
+            self.lent.insert(id, loan);
         }
-        let mut references = Vec::with_capacity(buffers.len());
-        let (mut at, mut copied, mut held) = (0, 0, Vec::new());
-        for buffer in buffers {
-            let backing = buffer.backing().filter(|_| by_reference(buffer));
-            if let Some(backing) = backing {
-                let segment = self.introduce(&backing.file, id, &mut announce);
-                references.push(Reference {
-                    segment,
-                    offset: backing.offset,
-                });
-                held.push(buffer.clone().into_owned_or_copy());
-            } else if let Some(slot) = slot.and_then(|index: usize| self.slots.get_mut(index))
-                && let Ok(mut bytes) = slot.memory.write(at..at + buffer.len())
-            {
-                bytes.copy_from_slice(buffer);
-                references.push(Reference {
-                    segment: slot.segment,
-                    offset: at as u64,
-                });
-                at += room(buffer);
-                copied += buffer.len() as u64;
-            } else {
-                // No bytes, or a peer in this process that reads what was not lent to it: no segment has this number.
-                references.push(Reference {
-                    segment: 0,
-                    offset: 0,
-                });
-            }
+    }
+
+    /// Records that the peer was told of a segment, or to forget one.
+    pub(super) fn announced(&mut self, announcement: &Announcement) {
+        let segment = announcement.segment;
+        if announcement.descriptor.is_none() {
+            self.forgets.retain(|&owed| owed != segment);
+            return;
         }
-        let slot = slot.and_then(|index| self.slots.get_mut(index));
-        let slot = slot.map(|slot| {
-            slot.lent = true;
-            slot.segment
-        });
-        self.lent.insert(id, Lent { slot, _held: held });
-        Plan::Refer {
-            announce,
-            references,
-            copied,
+        self.pool.set_announced(segment);
+        self.known.set_announced(segment);
+    }
+
+    /// Segments that the peer is to forget. They count as told.
+    pub(super) fn take_forgets(&mut self) -> Vec<u32> {
+        self.settle();
+        if self.pending.is_some() {
+            return Vec::new();
         }
+        self.sweep();
+        std::mem::take(&mut self.forgets)
     }
 
     /// The peer has let go of what message `id` lent it.
-    pub(super) fn released(&mut self, id: u64) {
-        let Some(lent) = self.lent.remove(&id) else {
-            return;
-        };
-        if let Some(slot) = self
-            .slots
-            .iter_mut()
-            .find(|slot| Some(slot.segment) == lent.slot)
-        {
-            slot.lent = false;
+    pub(super) fn released(&mut self, id: u64) -> Result<(), &'static str> {
+        if id == 0 || id > self.sent {
+            return Err("it releases a message that was never sent");
+        }
+        if let Some(loan) = self.lent.remove(&id) {
+            for &segment in &loan.known {
+                self.known.release(segment);
+            }
+            self.undo(&loan);
+        }
+        Ok(())
+    }
+
+    /// Undoes a plan that was dropped.
+    fn settle(&mut self) {
+        let dropped = |pending: &mut Pending| pending.ticket.strong_count() == 0;
+        if let Some(Pending { loan, .. }) = self.pending.take_if(dropped) {
+            self.undo(&loan);
         }
     }
 
-    fn has_free(&self, len: usize) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| slot.is_free() && slot.memory.len() >= len)
+    fn undo(&mut self, loan: &Loan) {
+        if let Some(run) = &loan.run {
+            self.pool.give(run);
+        }
     }
 
-    /// A segment with room for `len` bytes that is not lent: one there is, or a new one within the budget.
-    fn slot(&mut self, len: usize, announce: &mut Vec<Announcement>) -> Result<usize, PathReason> {
-        let free = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.is_free() && slot.memory.len() >= len);
-        let index = match free.min_by_key(|(_, slot)| slot.memory.len()) {
-            Some((index, _)) => index,
-            None => self.add_slot(len.next_multiple_of(GRAIN), announce)?,
+    /// Notes what the peer has for nothing.
+    fn sweep(&mut self) {
+        self.forgets.extend(self.known.sweep());
+        self.forgets.extend(self.pool.shrink());
+    }
+
+    /// Keeps what a referral has taken, until its plan is gone.
+    fn promise(&mut self, referral: Referral) -> (Way, Option<Ticket>, Vec<Announcement>) {
+        let ticket = Ticket::default();
+        let Referral {
+            references,
+            copied,
+            loan,
+        } = referral;
+        let own = loan.run.iter().map(|run| run.segment);
+        let own = own.filter_map(|segment| Some((segment, self.pool.unannounced(segment)?)));
+        let known = loan.known.iter();
+        let known = known.filter_map(|&segment| Some((segment, self.known.unannounced(segment)?)));
+        let new = own
+            .chain(known)
+            .map(|(segment, descriptor)| Announcement {
+                segment,
+                descriptor: Some(descriptor),
+            })
+            .collect();
+        self.pending = Some(Pending {
+            ticket: Arc::downgrade(&ticket),
+            loan,
+        });
+        (Way::Refer { references, copied }, Some(ticket), new)
+    }
+
+    /// Takes what a message by reference needs, or says why it is written.
+    fn refer(&mut self, message: &Message<'_>, terms: Terms) -> Result<Referral, PathReason> {
+        if terms.checksums {
+            return Err(PathReason::PlainMemory);
+        }
+        let limit = terms.segments.min(terms.descriptors);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if limit == 0 {
+            return Err(PathReason::OnlyWay);
+        }
+        if message.payload_len() < SEGMENT_FROM as u64 {
+            return Err(PathReason::Small);
+        }
+        let places: Vec<Option<u32>> = message
+            .buffers()
+            .map(|buffer| self.segment_of(buffer))
+            .collect();
+        let by_reference = message.buffers().zip(&places);
+        let by_reference = by_reference.filter(|(_, place)| place.is_some());
+        let held = by_reference.map(|(buffer, _)| buffer.clone().into_owned_or_copy());
+        let mut loan = Loan {
+            run: None,
+            known: places.iter().flatten().copied().collect(),
+            _held: held.collect(),
         };
-        if let Some(slot) = self.slots.get_mut(index).filter(|slot| !slot.announced) {
-            slot.announced = true;
-            let descriptor = Some(Arc::clone(slot.memory.descriptor()));
-            announce.push(Announcement {
-                segment: slot.segment,
-                descriptor,
+        loan.known.sort_unstable();
+        loan.known.dedup();
+        let buffers = message.buffers().zip(&places);
+        let plain = || {
+            let plain = buffers.clone().filter(|(_, place)| place.is_none());
+            plain.map(|(buffer, _)| buffer)
+        };
+        let len = plain().map(room).sum();
+        if len > 0 {
+            loan.run = self.pool.take(len);
+        }
+        if let Err(reason) = self.make_room(&mut loan, len, limit) {
+            self.undo(&loan);
+            return Err(reason);
+        }
+        if let Some(run) = &loan.run
+            && let Err(error) = self.pool.fill(run, plain())
+        {
+            self.undo(&loan);
+            return Err(match error.kind() {
+                // A peer in this process reads what it has released.
+                std::io::ErrorKind::ResourceBusy => PathReason::SegmentsHeld,
+                _ => PathReason::NoSegment,
             });
         }
-        Ok(index)
+        let mut at = loan.run.as_ref().map_or(0, |run| run.range.start as u64);
+        let reference = |(buffer, place): (&Buffer<'_>, &Option<u32>)| {
+            let (segment, offset) = match (place, buffer.backing(), &loan.run) {
+                (Some(segment), Some(backing), _) => (*segment, backing.offset),
+                (None, _, Some(run)) if !buffer.is_empty() => {
+                    let offset = at;
+                    at += room(buffer) as u64;
+                    (run.segment, offset)
+                }
+                // No bytes: no segment has this number.
+                _ => (0, 0),
+            };
+            Reference { segment, offset }
+        };
+        let references = buffers.clone().map(reference).collect();
+        let copied = plain().map(|buffer| buffer.len() as u64).sum();
+        Ok(Referral {
+            references,
+            copied,
+            loan,
+        })
     }
 
-    fn add_slot(
-        &mut self,
-        len: usize,
-        announce: &mut Vec<Announcement>,
-    ) -> Result<usize, PathReason> {
-        let lent = self.slots.iter().filter(|slot| slot.lent);
-        let used: usize = lent.map(|slot| slot.memory.len()).sum();
-        if (used + len) as u64 > self.budget {
+    /// Sees to it that the peer can have all segments of a message, and that there is one for its `len` plain bytes. What
+    /// the message itself uses is not forgotten.
+    fn make_room(&mut self, loan: &mut Loan, len: usize, limit: usize) -> Result<(), PathReason> {
+        let makes_one = len > 0 && loan.run.is_none();
+        if makes_one {
+            self.forgets.extend(self.pool.make_room(len));
+        }
+        let own = loan.run.as_ref().map(|run| run.segment);
+        let is_new = |segment: u32| self.pool.unannounced(segment).is_some();
+        let new_own = usize::from(makes_one || own.is_some_and(is_new));
+        let known = loan.known.iter();
+        let new_known = known
+            .filter(|&&segment| self.known.unannounced(segment).is_some())
+            .count();
+        let (own, known) = (
+            self.pool.announced() + new_own,
+            self.known.announced() + new_known,
+        );
+        let left_for_plain = (limit / PLAIN_PART).min(PLAIN_MOST);
+        let over = (own + known).saturating_sub(limit);
+        let known_over = known.saturating_sub(limit - left_for_plain);
+        let (idle, unused) = (self.known.count_idle(&loan.known), self.pool.unused());
+        if idle < known_over || idle + unused < over {
             return Err(PathReason::SegmentsHeld);
         }
-        // Free segments that were too small are removed: one of the right size replaces them.
-        self.slots.retain(|slot| {
-            if !slot.lent {
-                announce.push(Announcement {
-                    segment: slot.segment,
-                    descriptor: None,
-                });
-            }
-            slot.lent
-        });
-        let memory = Memfd::new(len).and_then(Memfd::lend);
-        let mut memory = memory.map_err(|_| PathReason::NoSegment)?;
-        let len = memory.len();
-        memory.populate(0..len).map_err(|_| PathReason::NoSegment)?;
-        self.slots.push(Slot {
-            memory,
-            segment: self.next_segment,
-            announced: false,
-            lent: false,
-        });
-        self.next_segment += 1;
-        Ok(self.slots.len() - 1)
+        let over_budget = self.known.over(self.known_budget, &loan.known);
+        let evicted = over.max(known_over).max(over_budget).min(idle);
+        self.forgets.extend(self.known.evict(evicted, &loan.known));
+        let rest = over.saturating_sub(evicted);
+        self.forgets.extend(self.pool.remove_unused(rest));
+        if makes_one {
+            let number = self.new_number();
+            self.pool.grow(number, len)?;
+            loan.run = self.pool.take(len);
+        }
+        Ok(())
     }
 
-    /// The segment number of a descriptor, announced if the peer does not know it.
-    fn introduce(
-        &mut self,
-        descriptor: &Arc<OwnedFd>,
-        id: u64,
-        announce: &mut Vec<Announcement>,
-    ) -> u32 {
-        let address = Arc::as_ptr(descriptor).addr();
-        if let Some(known) = self.known.get_mut(&address) {
-            known.last_used = id;
-            return known.segment;
+    /// The number of the user's memory that a buffer lies in, if the peer may map that.
+    fn segment_of(&mut self, buffer: &Buffer<'_>) -> Option<u32> {
+        let backing = buffer.backing().filter(|_| self.by_reference(buffer))?;
+        if !self.known.contains_memory(backing) {
+            let number = self.new_number();
+            self.known.add(backing, number);
         }
-        if self.known.len() >= MAX_KNOWN {
-            // The one not used for longest is forgotten; what is lent of it stays mapped at the peer.
-            let oldest = self.known.iter().min_by_key(|(_, known)| known.last_used);
-            if let Some(known) = oldest
-                .map(|(&address, _)| address)
-                .and_then(|oldest| self.known.remove(&oldest))
-            {
-                announce.push(Announcement {
-                    segment: known.segment,
-                    descriptor: None,
-                });
+        self.known.segment(backing, buffer.len())
+    }
+
+    /// A number that no segment of ours has at the peer.
+    fn new_number(&mut self) -> u32 {
+        loop {
+            self.last_segment = self.last_segment.wrapping_add(1).max(1);
+            let number = self.last_segment;
+            let is_used = self.pool.contains(number)
+                || self.known.contains(number)
+                || self.forgets.contains(&number);
+            if !is_used {
+                return number;
             }
         }
-        let segment = self.next_segment;
-        self.next_segment += 1;
-        self.known.insert(
-            address,
-            Known {
-                segment,
-                last_used: id,
-                _descriptor: Arc::clone(descriptor),
-            },
-        );
-        announce.push(Announcement {
-            segment,
-            descriptor: Some(Arc::clone(descriptor)),
-        });
-        segment
     }
-}
 
-/// Buffers in memory that has a descriptor go as references to it.
-fn by_reference(buffer: &Buffer<'_>) -> bool {
-    goes_by_file(buffer) && is_memory(buffer) && !buffer.is_borrowed()
-}
+    /// Bytes that have to be copied into a segment.
+    fn plain_len(&self, message: &Message<'_>) -> usize {
+        let plain = message
+            .buffers()
+            .filter(|buffer| !self.by_reference(buffer));
+        plain.map(room).sum()
+    }
 
-/// Bytes that have to be copied into a segment.
-fn plain_len<'m>(buffers: impl Iterator<Item = &'m Buffer<'m>>) -> usize {
-    buffers
-        .filter(|buffer| !by_reference(buffer))
-        .map(|buffer| room(buffer))
-        .sum()
-}
-
-/// A file cannot be mapped by the peer: it could shrink.
-fn is_memory(buffer: &Buffer<'_>) -> bool {
-    buffer
-        .backing()
-        .is_some_and(|backing| backing.stability != Stability::File)
-}
-
-/// Bytes a buffer takes in a segment.
-fn room(buffer: &Buffer<'_>) -> usize {
-    buffer.len().next_multiple_of(ALIGNMENT)
+    /// True for buffers in memory that has a descriptor. A file cannot be mapped by the peer: it could shrink.
+    fn by_reference(&self, buffer: &Buffer<'_>) -> bool {
+        let stability = buffer.backing().map(|backing| backing.stability);
+        let may_be_mapped = match stability {
+            Some(Stability::Sealed) => true,
+            Some(Stability::Held) => self.shows_held,
+            _ => false,
+        };
+        may_be_mapped && goes_by_file(buffer) && !buffer.is_borrowed()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::unix::segment::SealedBufferMut;
-
-    const MIB: usize = 1 << 20;
-
-    fn plain(len: usize) -> Message<'static> {
-        Message::new(Buffer::from(vec![7; len]))
-    }
-
-    /// Segments announced and forgotten, and those referred to; `None` for a message that is written.
-    fn plan(lender: &mut Lender, len: usize, id: u64) -> Option<(Vec<u32>, Vec<u32>, Vec<u32>)> {
-        match lender.plan(&plain(len), id, false) {
-            Plan::Refer {
-                announce,
-                references,
-                ..
-            } => {
-                let (new, old): (Vec<_>, Vec<_>) = announce
-                    .iter()
-                    .partition(|announcement| announcement.descriptor.is_some());
-                let numbers =
-                    |list: Vec<&Announcement>| list.iter().map(|one| one.segment).collect();
-                let used = references.iter().map(|one| one.segment).collect();
-                Some((numbers(new), numbers(old), used))
-            }
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_segment_that_came_back_is_used_again_without_an_announcement() {
-        let mut lender = Lender::new(u64::MAX);
-        let (new, _, used) = plan(&mut lender, MIB, 1).unwrap();
-        assert_eq!((new, used), (vec![1], vec![1]));
-        lender.released(1);
-        let (new, _, used) = plan(&mut lender, MIB / 2, 2).unwrap();
-        assert_eq!((new, used), (vec![], vec![1]));
-    }
-
-    #[test]
-    fn a_segment_that_is_lent_is_left_alone() {
-        let mut lender = Lender::new(u64::MAX);
-        plan(&mut lender, MIB, 1).unwrap();
-        let (new, old, used) = plan(&mut lender, MIB, 2).unwrap();
-        assert_eq!((new, old, used), (vec![2], vec![], vec![2]));
-        lender.released(7);
-        assert!(!lender.has_free(1), "an unknown message returns nothing");
-    }
-
-    #[test]
-    fn a_larger_segment_replaces_a_free_one() {
-        let mut lender = Lender::new(4 * MIB as u64);
-        plan(&mut lender, MIB, 1).unwrap();
-        lender.released(1);
-        let (new, old, used) = plan(&mut lender, 4 * MIB, 2).unwrap();
-        assert_eq!((new, old, used), (vec![2], vec![1], vec![2]));
-    }
-
-    #[test]
-    fn over_the_budget_a_message_is_written_and_no_segment_is_forgotten() {
-        let mut lender = Lender::new(2 * MIB as u64);
-        plan(&mut lender, MIB, 1).unwrap();
-        plan(&mut lender, MIB, 2).unwrap();
-        lender.released(1);
-        assert!(plan(&mut lender, 2 * MIB, 3).is_none());
-        // The peer still has the free segment, and was sent no word to forget it.
-        let (new, old, used) = plan(&mut lender, MIB, 4).unwrap();
-        assert_eq!((new, old, used), (vec![], vec![], vec![1]));
-    }
-
-    #[test]
-    fn small_messages_and_checksums_are_written() {
-        let mut lender = Lender::new(u64::MAX);
-        assert!(plan(&mut lender, 1000, 1).is_none());
-        let checked = lender.plan(&plain(MIB), 2, true);
-        assert!(matches!(checked, Plan::Write(PathReason::PlainMemory)));
-    }
-
-    #[test]
-    fn a_descriptor_is_announced_once_and_nothing_is_copied() {
-        let mut lender = Lender::new(u64::MAX);
-        let sealed = Message::new(SealedBufferMut::new(MIB).unwrap().seal().unwrap());
-        for (id, announced) in [(1, 1), (2, 0)] {
-            let Plan::Refer {
-                announce, copied, ..
-            } = lender.plan(&sealed, id, false)
-            else {
-                panic!("message {id} is written");
-            };
-            assert_eq!((announce.len(), copied), (announced, 0));
-        }
-    }
-
-    #[test]
-    fn a_wait_pays_only_while_segments_of_that_size_are_out() {
-        let mut lender = Lender::new(u64::MAX);
-        assert_eq!(lender.release_wait(&plain(PIPELINE)), None);
-        plan(&mut lender, PIPELINE, 1).unwrap();
-        assert!(lender.release_wait(&plain(PIPELINE)).is_some());
-        lender.released(1);
-        assert_eq!(lender.release_wait(&plain(PIPELINE)), None);
-    }
-}
+mod model;
+#[cfg(test)]
+mod tests;

@@ -12,10 +12,13 @@
 //! against writing, because it could change under us. Ordered, acknowledged, up to `max_message` bytes a message.
 
 mod borrower;
+mod known;
 mod lender;
 mod medium;
 mod path;
+mod pool;
 mod segment;
+mod share;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -134,8 +137,10 @@ fn authenticate(
     }
     let mut hello = Hello::new(options.max_message);
     hello.checksums = options.checksums.or(false);
-    hello.segments = borrower::MAX_SEGMENTS;
-    Ok((Segments::new(trusted, options.segment_budget), hello))
+    let segments = Segments::new(trusted, options.segment_budget);
+    hello.segments = segments.limit();
+    hello.descriptors = segments.limit();
+    Ok((segments, hello))
 }
 
 struct UnixSocket {
