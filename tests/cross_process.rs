@@ -135,6 +135,12 @@ fn a_killed_peer_is_noticed(endpoint: &str) {
         |listener: &mut numpush::Listener| listener.accept_for(numpush_tests::PATIENCE).unwrap();
     let mut bystander = numpush::connect(&address).unwrap();
     let mut beside = accept(&mut listener);
+    // What a wait opens for the next ones is open before they are counted.
+    let short = Duration::from_millis(100);
+    assert!(listener.accept_for(short).unwrap_err().is_timeout());
+    beside.set_timeouts(None, Some(short));
+    assert!(beside.recv().unwrap_err().is_timeout());
+    beside.set_timeouts(None, None);
     let before = open_descriptors();
     for _ in 0..5 {
         let mut peer = start("send-for-ever", &address);

@@ -36,6 +36,7 @@ mod sync;
 mod transfer;
 mod turns;
 mod version;
+mod watch;
 mod worker;
 
 pub use affinity::{bind_to_processors, processors};
@@ -75,6 +76,7 @@ pub use socket::{
 pub use sync::lock;
 pub use transfer::{send_file, splice};
 pub use version::{gnu_c_library, kernel_release};
+pub use watch::FolderWatch;
 pub use worker::{
     end_process, ignore_interrupt, is_hung_up, kill, take_standard_input, wait_for_hangup,
 };

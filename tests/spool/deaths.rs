@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use numpush::Error;
 use numpush_os::{kill_nth, passed_points};
@@ -12,8 +13,8 @@ use crate::{Place, accept, accept_now, drain, patient};
 
 const ROLE: &str = "NUMPUSH_TEST_SPOOL";
 const MESSAGES: u8 = 3;
-/// Bytes of a message. The seed is its first byte.
-const LEN: usize = 10_000;
+/// Bytes of a message, whose file is given back. The seed is its first byte.
+const LEN: usize = 1 << 20;
 
 /// The process that dies before its call after `before` others.
 #[test]
@@ -25,11 +26,14 @@ fn victim() {
         words.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
     kill_nth(before.parse().unwrap());
     match role {
-        "sender" => {
+        "sender" | "flusher" => {
             let mut connection = patient().connect(endpoint).unwrap();
             for seed in 1..=MESSAGES {
                 connection.send(&bytes(LEN, seed)).unwrap();
                 say("sent", seed);
+                if role == "flusher" {
+                    connection.flush().unwrap();
+                }
             }
         }
         "receiver" => {
@@ -62,12 +66,27 @@ fn run(role: &str, before: usize, place: &Place) -> Said {
     output.read_to_string(&mut text).unwrap();
     let lived = child.wait().unwrap().success();
     assert!(!text.contains("panicked"), "{role} {before}: {text}");
-    let word = if role == "sender" { "sent: " } else { "got: " };
+    let word = if role == "receiver" {
+        "got: "
+    } else {
+        "sent: "
+    };
     let count = text.lines().filter(|line| line.starts_with(word)).count();
     Said {
         count: u8::try_from(count).unwrap(),
         lived,
     }
+}
+
+/// What send returned has come; of the next one nobody knows.
+fn is_what_was_sent(got: &[u8], said: &Said, what: &str) {
+    let all: Vec<u8> = (1..=MESSAGES).collect();
+    let least = usize::from(said.count);
+    assert!(
+        got.len() >= least && got.len() <= least + 1,
+        "{what}: {got:?}"
+    );
+    assert_eq!(got, &all[..got.len()], "{what}");
 }
 
 /// Runs `check` after each death, until the victim has no such call.
@@ -94,14 +113,40 @@ fn a_sender_dies_before_every_call() {
             );
             got.extend(seeds);
         }
-        // What send returned has come; of the next one nobody knows.
-        let all: Vec<u8> = (1..=MESSAGES).collect();
-        let least = usize::from(said.count);
-        assert!(
-            got.len() >= least && got.len() <= least + 1,
-            "{what}: {got:?}"
-        );
-        assert_eq!(got, all[..got.len()], "{what}");
+        is_what_was_sent(&got, &said, &what);
+        drop(listener);
+        place.is_empty_after_a_sweep(&what);
+        said.lived
+    });
+}
+
+/// The sender writes over files that the receiver has given back.
+#[test]
+fn a_sender_dies_while_its_receiver_reads() {
+    every_call("flusher", |role, before| {
+        let place = Place::new("flusher-dies");
+        let what = format!("{role} {before}");
+        let ended = AtomicBool::new(false);
+        let mut listener = place.listen();
+        let (said, got) = std::thread::scope(|scope| {
+            let receiver = scope.spawn(|| {
+                let mut got = Vec::new();
+                loop {
+                    // Whatever it sent before its end is there when the end is seen.
+                    let last = ended.load(Ordering::SeqCst);
+                    while let Some(mut connection) = accept_now(&mut listener) {
+                        got.extend(drain(&mut connection).0);
+                    }
+                    if last {
+                        return got;
+                    }
+                }
+            });
+            let said = run(role, before, &place);
+            ended.store(true, Ordering::SeqCst);
+            (said, receiver.join().unwrap())
+        });
+        is_what_was_sent(&got, &said, &what);
         drop(listener);
         place.is_empty_after_a_sweep(&what);
         said.lived

@@ -1,5 +1,6 @@
 //! Several listeners and many senders in one folder.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -149,4 +150,50 @@ fn a_sender_that_unwinds_has_not_closed() {
     let (seeds, error) = drain(&mut accepted);
     assert_eq!(seeds, [1]);
     assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+}
+
+/// A large file goes back to its sender, which writes over it.
+#[test]
+fn files_are_given_back_and_written_over() {
+    let place = Place::new("recycled");
+    let mut listener = place.listen();
+    let mut connection = patient().connect(&place.endpoint()).unwrap();
+    let mut accepted = accept(&mut listener);
+    let link = place.path().join(&place.entries()[0]);
+    let inode = |name: &str| std::fs::metadata(link.join(name)).unwrap().ino();
+    connection.send(&bytes(4 << 20, 1)).unwrap();
+    let first = inode("c-1.np");
+    assert_eq!(accepted.recv().unwrap().message, bytes(4 << 20, 1));
+    assert_eq!(inode("c-1.free"), first);
+    // Smaller, larger, and too small to be worth it.
+    for (number, len) in [(2, 1 << 20), (3, 9 << 20), (4, 100)] {
+        connection.send(&bytes(len, number)).unwrap();
+        let is_same = inode(&format!("c-{number}.np")) == first;
+        assert_eq!(is_same, len >= 1 << 20, "message {number}");
+        assert_eq!(accepted.recv().unwrap().message, bytes(len, number));
+    }
+    drop((connection, accepted));
+    assert_eq!(place.entries(), [""; 0]);
+}
+
+/// A send that waits for room has written its message, which nobody gets if the wait ends.
+#[test]
+fn a_send_that_times_out_leaves_nothing() {
+    let place = Place::new("window");
+    let mut listener = place.listen();
+    let options = patient().window(1 << 20);
+    let mut connection = options.connect(&place.endpoint()).unwrap();
+    let mut accepted = accept(&mut listener);
+    connection.send(&bytes(1 << 20, 1)).unwrap();
+    let link = place.path().join(&place.entries()[0]);
+    let before = std::fs::read_dir(&link).unwrap().count();
+    for timeout in [0, 50] {
+        connection.set_timeouts(Some(Duration::from_millis(timeout)), None);
+        let error = connection.send(&bytes(1 << 20, 2)).unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        assert_eq!(std::fs::read_dir(&link).unwrap().count(), before);
+    }
+    assert_eq!(accepted.recv().unwrap().message, bytes(1 << 20, 1));
+    connection.send(&bytes(1 << 20, 3)).unwrap();
+    assert_eq!(accepted.recv().unwrap().message, bytes(1 << 20, 3));
 }

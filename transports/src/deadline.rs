@@ -69,7 +69,16 @@ impl Deadline {
 /// Polls `ready`, less and less often, until it returns a value. Returns `None` after the deadline.
 pub(crate) fn poll_until<T, E>(
     deadline: Deadline,
+    ready: impl FnMut() -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
+    poll_with(deadline, ready, std::thread::sleep)
+}
+
+/// As [`poll_until`]; `pause` may return before its time is over if something has changed.
+pub(crate) fn poll_with<T, E>(
+    deadline: Deadline,
     mut ready: impl FnMut() -> Result<Option<T>, E>,
+    mut pause: impl FnMut(Duration),
 ) -> Result<Option<T>, E> {
     let mut backoff = Backoff::new();
     loop {
@@ -77,7 +86,7 @@ pub(crate) fn poll_until<T, E>(
         if result.is_some() || deadline.has_passed() {
             return Ok(result);
         }
-        backoff.sleep();
+        pause(backoff.advance());
     }
 }
 

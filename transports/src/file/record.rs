@@ -1,7 +1,7 @@
 //! One message, one file.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ fn write_to(
     Ok(transfer)
 }
 
-/// Writes `message` to an open file, which is called `name` in errors.
+/// Writes `message` over an open file, which is called `name` in errors.
 pub(super) fn write_into(
     file: &mut File,
     name: &str,
@@ -94,8 +94,20 @@ pub(super) fn write_into(
     let mut encoder = encode(message, checksums)?;
     let mut transfer = new_transfer(message);
     write_record(file, &mut encoder, &mut transfer.system_calls)
+        .and_then(|()| {
+            let len = file.stream_position()?;
+            if file.metadata()?.len() > len {
+                file.set_len(len)?;
+            }
+            Ok(())
+        })
         .map_err(Error::io(Operation::Write, name))?;
     Ok(transfer)
+}
+
+/// True for a message of so many bytes of payload that the pages of its file are worth more than the calls to give it back.
+pub(super) fn is_worth_recycling(len: u64) -> bool {
+    len >= 1 << 20
 }
 
 fn encode<'m>(message: &'m Message<'m>, checksums: bool) -> Result<Encoder<'m>, Error> {

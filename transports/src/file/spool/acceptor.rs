@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use numpush_os::{self as os, Folder};
 
-use crate::deadline::poll_until;
+use crate::deadline::poll_with;
 use crate::error::{Error, Operation};
 use crate::file::spool::connection::Spool;
 use crate::file::spool::link::{Claim, Known, Link};
 use crate::file::spool::names::LINK;
+use crate::file::spool::wait::Waiter;
 use crate::transport::{AcceptContext, Acceptor, Established};
 
 pub(super) struct SpoolAcceptor {
@@ -18,6 +19,7 @@ pub(super) struct SpoolAcceptor {
     root: Arc<Folder>,
     sync: bool,
     known: Known,
+    waiter: Waiter,
 }
 
 impl SpoolAcceptor {
@@ -27,6 +29,7 @@ impl SpoolAcceptor {
             root,
             sync,
             known: Known::default(),
+            waiter: Waiter::default(),
         }
     }
 
@@ -75,8 +78,11 @@ impl SpoolAcceptor {
 
 impl Acceptor for SpoolAcceptor {
     fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error> {
-        let taken = poll_until(cx.deadline, || self.take())
-            .map_err(Error::io(Operation::Accept, cx.address))?;
+        let mut waiter = std::mem::take(&mut self.waiter);
+        let pause = |time| waiter.pause(&self.root, time);
+        let taken = poll_with(cx.deadline, || self.take(), pause);
+        self.waiter = waiter;
+        let taken = taken.map_err(Error::io(Operation::Accept, cx.address))?;
         let claim = taken.ok_or_else(|| cx.deadline.error(Operation::Accept, cx.address))?;
         os::lock(&self.known).insert(claim.link.name().to_owned());
         Ok(Spool::accepted(

@@ -1,18 +1,20 @@
 //! One side of a connection through a spool.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use numpush_message::Message;
 use numpush_os::{self as os, OwnerLock};
 
-use crate::deadline::poll_until;
+use crate::deadline::poll_with;
 use crate::error::{Error, Operation};
 use crate::file::record;
 use crate::file::spool::link::{Claim, Known, Link, Made};
 use crate::file::spool::names::{CONNECTOR, CONNECTOR_LOCK, LISTENER, Side};
+use crate::file::spool::outgoing::Outgoing;
+use crate::file::spool::wait::Waiter;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Established, Transport};
 
@@ -23,13 +25,9 @@ pub(super) struct Spool {
     /// The other side's lock file; `None` if it has left.
     peer: Option<File>,
     sync: bool,
-    sent: u64,
+    outgoing: Outgoing,
     received: u64,
-    /// Payload bytes of the messages sent that may still be there, oldest first.
-    in_flight: VecDeque<(u64, u64)>,
-    has_ended: bool,
-    /// A message may have its name or not.
-    has_failed: bool,
+    waiter: Waiter,
     /// The caller knows that the peer is gone.
     is_told: bool,
 }
@@ -83,27 +81,22 @@ impl Spool {
         sync: bool,
     ) -> Established {
         let name = format!("file:{}/link-{}", path.trim_end_matches('/'), link.name());
+        let ours = match role {
+            Role::Connector { .. } => &CONNECTOR,
+            Role::Listener { .. } => &LISTENER,
+        };
         let spool = Self {
+            outgoing: Outgoing::new(ours, Arc::clone(&link.folder), sync),
             link,
             role,
             lock: Some(lock),
             peer,
             sync,
-            sent: 0,
             received,
-            in_flight: VecDeque::new(),
-            has_ended: false,
-            has_failed: false,
+            waiter: Waiter::default(),
             is_told: false,
         };
         Established::new(spool, name)
-    }
-
-    fn ours(&self) -> &'static Side {
-        match self.role {
-            Role::Connector { .. } => &CONNECTOR,
-            Role::Listener { .. } => &LISTENER,
-        }
     }
 
     fn theirs(&self) -> &'static Side {
@@ -120,11 +113,11 @@ impl Spool {
         {
             *is_accepted = self.link.is_accepted()?;
             if !*is_accepted {
-                return os::is_removed(&self.link.folder);
+                return os::is_removed(&*self.link.folder);
             }
         }
         let is_locked = self.peer.as_ref().map_or(Ok(false), os::is_locked)?;
-        Ok(!is_locked || os::is_removed(&self.link.folder)?)
+        Ok(!is_locked || os::is_removed(&*self.link.folder)?)
     }
 
     /// Polls until `done`, the peer's end or the deadline.
@@ -135,7 +128,11 @@ impl Spool {
         mut done: impl FnMut(&mut Self) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut pulse = Instant::now() + PULSE;
-        let result = poll_until(cx.deadline, || {
+        let (mut waiter, folder) = (
+            std::mem::take(&mut self.waiter),
+            Arc::clone(&self.link.folder),
+        );
+        let look = || {
             if done(self)? {
                 return Ok(Some(()));
             }
@@ -149,8 +146,10 @@ impl Spool {
                 }
             }
             Ok(None)
-        })?;
-        result.ok_or_else(|| cx.timeout(operation))
+        };
+        let result = poll_with(cx.deadline, look, |time| waiter.pause(&folder, time));
+        self.waiter = waiter;
+        result?.ok_or_else(|| cx.timeout(operation))
     }
 
     /// The error that the peer is gone. Whoever gets it knows that its messages may not have been received.
@@ -159,27 +158,10 @@ impl Spool {
         cx.disconnected(0)
     }
 
-    /// Forgets the messages that the peer has removed, and returns how many bytes are still there.
-    fn still_there(&mut self, cx: &Context<'_>) -> Result<u64, Error> {
-        let ours = self.ours();
-        while let Some(&(number, _)) = self.in_flight.front() {
-            let name = ours.message(number);
-            let found = self.link.folder.find(&name);
-            if found
-                .map_err(Error::io(Operation::Wait, cx.peer))?
-                .is_some()
-            {
-                break;
-            }
-            self.in_flight.pop_front();
-        }
-        Ok(self.in_flight.iter().map(|(_, bytes)| bytes).sum())
-    }
-
     fn flush_messages(&mut self, operation: Operation, cx: &Context<'_>) -> Result<(), Error> {
         self.wait_for(operation, cx, |this| {
-            this.still_there(cx)?;
-            Ok(this.in_flight.is_empty())
+            let is_flushed = this.outgoing.is_flushed();
+            is_flushed.map_err(Error::io(operation, cx.peer))
         })
     }
 
@@ -220,59 +202,23 @@ impl Spool {
             &mut *cx.allocator,
             cx.options.max_message,
         )?;
-        // The file's removal reports to the sender that we have it; a mapping of ours keeps the bytes.
-        let folder = &self.link.folder;
-        folder
-            .remove(&name)
-            .and_then(|()| if self.sync { folder.sync() } else { Ok(()) })
+        self.acknowledge(next, received.transfer.bytes)
             .map_err(Error::io(Operation::Remove, &full_name))?;
         self.received = next;
         Ok(received)
     }
 
-    fn send_message(&mut self, message: &Message<'_>, cx: &Context<'_>) -> Result<Transfer, Error> {
-        let number = self.sent + 1;
-        let (draft, name) = (self.ours().draft(number), self.ours().message(number));
-        let full_name = format!("{}/{name}", cx.peer);
-        let failed = |error| Error::io(Operation::Write, &full_name)(error);
-        let folder = &self.link.folder;
-        let mut file = match folder.create(&draft) {
-            // Of a message that failed, and whose file could not be removed then.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => folder
-                .remove(&draft)
-                .and_then(|()| folder.create(&draft))
-                .map_err(failed)?,
-            file => file.map_err(failed)?,
-        };
-        let checksums = cx.options.checksums.or(false);
-        let written = record::write_into(&mut file, &full_name, message, checksums);
-        let synced = written.and_then(|transfer| {
-            if self.sync {
-                os::sync_file(&file).map_err(failed)?;
-            }
-            Ok(transfer)
-        });
-        let transfer = synced.inspect_err(|_| {
-            let _ = folder.remove(&draft);
-        })?;
-        // Whether a rename that fails was made is not known on a network file system.
-        self.has_failed = true;
-        folder.rename(&draft, &name).map_err(failed)?;
-        if self.sync {
-            folder.sync().map_err(failed)?;
+    /// Takes the name of a message that was read, with `len` bytes of payload, which reports to the sender that we have it. A large file goes back to the sender.
+    fn acknowledge(&self, number: u64, len: u64) -> io::Result<()> {
+        let (folder, theirs) = (&self.link.folder, self.theirs());
+        let name = theirs.message(number);
+        if record::is_worth_recycling(len) {
+            folder.rename(&name, &theirs.free(number))?;
+        } else {
+            folder.remove(&name)?;
         }
-        self.has_failed = false;
-        self.sent = number;
-        Ok(transfer)
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        if !self.has_ended {
-            let end = self.ours().end(self.sent + 1);
-            match self.link.folder.create(&end) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => self.has_ended = true,
-            }
+        if self.sync {
+            folder.sync()?;
         }
         Ok(())
     }
@@ -330,22 +276,31 @@ impl Transport for Spool {
     }
 
     fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
-        if self.has_failed {
+        if self.outgoing.has_failed() {
             return Err(cx.failed());
         }
         let (len, window) = (message.payload_len(), cx.options.window);
-        if self
-            .peer_is_gone()
-            .map_err(Error::io(Operation::Send, cx.peer))?
-        {
+        let failed = |error| Error::io(Operation::Send, cx.peer)(error);
+        if self.peer_is_gone().map_err(failed)? {
             return Err(self.tell(cx));
         }
-        self.wait_for(Operation::Send, cx, |this| {
-            let there = this.still_there(cx)?;
-            Ok(this.in_flight.is_empty() || there.saturating_add(len) <= window)
-        })?;
-        let transfer = self.send_message(message, cx)?;
-        self.in_flight.push_back((self.sent, len));
+        let has_room = self.outgoing.has_room(len, window).map_err(failed)?;
+        if !has_room && cx.deadline.has_passed() {
+            return Err(cx.timeout(Operation::Send));
+        }
+        // It is written while those before it are read.
+        let name = format!("{}/{}", cx.peer, self.outgoing.next_name());
+        let checksums = cx.options.checksums.or(false);
+        let transfer = self.outgoing.draft(message, checksums, &name)?;
+        if !has_room {
+            self.wait_for(Operation::Send, cx, |this| {
+                this.outgoing.has_room(len, window).map_err(failed)
+            })
+            .inspect_err(|_| self.outgoing.discard())?;
+        }
+        self.outgoing
+            .publish(len)
+            .map_err(Error::io(Operation::Write, &name))?;
         Ok(transfer)
     }
 
@@ -363,15 +318,17 @@ impl Transport for Spool {
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         self.flush_messages(Operation::Close, cx)?;
-        self.end().map_err(Error::io(Operation::Close, cx.peer))
+        self.outgoing
+            .end()
+            .map_err(Error::io(Operation::Close, cx.peer))
     }
 }
 
 impl Drop for Spool {
-    /// Reports that nothing more comes, unless the process unwinds or a message may be half there.
+    /// Reports that nothing more comes, unless the process unwinds.
     fn drop(&mut self) {
-        if !std::thread::panicking() && !self.has_failed {
-            let _ = self.end();
+        if !std::thread::panicking() {
+            let _ = self.outgoing.end();
         }
         // What cannot be done here, the next sweeper does.
         let _ = self.leave();

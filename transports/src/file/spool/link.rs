@@ -17,7 +17,7 @@ pub(super) struct Link {
     root: Arc<Folder>,
     /// Its name, without what says how far it is.
     name: String,
-    pub(super) folder: Folder,
+    pub(super) folder: Arc<Folder>,
 }
 
 /// A connection that was just made.
@@ -92,7 +92,7 @@ impl Link {
         let link = Self {
             root: Arc::clone(root),
             name: name.to_owned(),
-            folder,
+            folder: Arc::new(folder),
         };
         Ok(Made {
             link,
@@ -131,7 +131,7 @@ impl Link {
         let link = Self {
             root: Arc::clone(root),
             name: name.to_owned(),
-            folder,
+            folder: Arc::new(folder),
         };
         Ok(Some(Claim {
             link,

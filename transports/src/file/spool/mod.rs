@@ -2,12 +2,14 @@
 //!
 //! A connection is a folder of its own in it, with a lock file for each side: the kernel lets go of the lock of a process
 //! that ends. Messages are files `c-N.np` of the connector and `l-N.np` of the listener; the removal of one acknowledges
-//! it. `docs/design/0006-spool.md` is the protocol, and what a death at each step leaves.
+//! it, and a large one is given back to be written over. `docs/design/0006-spool.md` is the protocol, and what a death at each step leaves.
 
 mod acceptor;
 mod connection;
 mod link;
 mod names;
+mod outgoing;
+mod wait;
 
 use std::fs::DirBuilder;
 use std::io;

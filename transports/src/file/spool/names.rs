@@ -29,6 +29,11 @@ impl Side {
         format!("{}-{number}.np", self.letter)
     }
 
+    /// The file of message `number`, which was received, for this side to write over.
+    pub(super) fn free(&self, number: u64) -> String {
+        format!("{}-{number}.free", self.letter)
+    }
+
     /// This side has closed, and `number` would have been its next message.
     pub(super) fn end(&self, number: u64) -> String {
         format!("{}-{number}.end", self.letter)

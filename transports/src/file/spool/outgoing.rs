@@ -1,0 +1,167 @@
+//! The messages that one side of a connection sends.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use numpush_message::Message;
+use numpush_os::{self as os, Folder};
+
+use crate::error::{Error, Operation};
+use crate::file::record;
+use crate::file::spool::names::Side;
+use crate::transfer::Transfer;
+
+pub(super) struct Outgoing {
+    side: &'static Side,
+    folder: Arc<Folder>,
+    sync: bool,
+    sent: u64,
+    /// Payload bytes of the messages sent that may still be there, oldest first.
+    in_flight: VecDeque<(u64, u64)>,
+    bytes_in_flight: u64,
+    /// Messages that were received, and whose files were given back.
+    free: Vec<u64>,
+    has_ended: bool,
+    /// A message may have its name or not.
+    has_failed: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(side: &'static Side, folder: Arc<Folder>, sync: bool) -> Self {
+        Self {
+            side,
+            folder,
+            sync,
+            sent: 0,
+            in_flight: VecDeque::new(),
+            bytes_in_flight: 0,
+            free: Vec::new(),
+            has_ended: false,
+            has_failed: false,
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// The name of the next message.
+    pub(super) fn next_name(&self) -> String {
+        self.side.message(self.sent + 1)
+    }
+
+    /// Forgets the messages that the peer has received, and returns how many bytes are still there.
+    fn still_there(&mut self) -> io::Result<u64> {
+        while let Some(&(number, len)) = self.in_flight.front() {
+            if self.folder.find(&self.side.message(number))?.is_some() {
+                break;
+            }
+            if record::is_worth_recycling(len)
+                && self.folder.find(&self.side.free(number))?.is_some()
+            {
+                self.free.push(number);
+            }
+            self.in_flight.pop_front();
+            self.bytes_in_flight -= len;
+        }
+        Ok(self.bytes_in_flight)
+    }
+
+    /// True if the peer has received every message.
+    pub(super) fn is_flushed(&mut self) -> io::Result<bool> {
+        self.still_there()?;
+        Ok(self.in_flight.is_empty())
+    }
+
+    /// True if `len` more bytes may be there.
+    pub(super) fn has_room(&mut self, len: u64, window: u64) -> io::Result<bool> {
+        let there = self.still_there()?;
+        Ok(self.in_flight.is_empty() || there.saturating_add(len) <= window)
+    }
+
+    /// Writes the next message, which nobody sees yet. `name` is what it is called in errors.
+    pub(super) fn draft(
+        &mut self,
+        message: &Message<'_>,
+        checksums: bool,
+        name: &str,
+    ) -> Result<Transfer, Error> {
+        let failed = |error| Error::io(Operation::Write, name)(error);
+        let mut file = match self.recycle(message.payload_len()) {
+            Some(file) => file,
+            None => self.create().map_err(failed)?,
+        };
+        let written = record::write_into(&mut file, name, message, checksums);
+        let written = written.and_then(|transfer| {
+            if self.sync {
+                os::sync_file(&file).map_err(failed)?;
+            }
+            Ok(transfer)
+        });
+        written.inspect_err(|_| self.discard())
+    }
+
+    fn create(&self) -> io::Result<File> {
+        let draft = self.side.draft(self.sent + 1);
+        match self.folder.create(&draft) {
+            // Of a message that failed, and whose file could not be removed then.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.folder.remove(&draft)?;
+                self.folder.create(&draft)
+            }
+            file => file,
+        }
+    }
+
+    /// A file that was given back: to write over its pages takes a third of the time of new ones.
+    fn recycle(&mut self, len: u64) -> Option<File> {
+        if !record::is_worth_recycling(len) {
+            return None;
+        }
+        let (free, draft) = (
+            self.side.free(self.free.pop()?),
+            self.side.draft(self.sent + 1),
+        );
+        self.folder.rename(&free, &draft).ok()?;
+        self.folder.open_file(&draft, true).ok()
+    }
+
+    /// Removes a message that was written and is not to be sent.
+    pub(super) fn discard(&self) {
+        // What is not removed here goes with the connection.
+        let _ = self.folder.remove(&self.side.draft(self.sent + 1));
+    }
+
+    /// Gives the message that was written, of `len` bytes of payload, its name.
+    pub(super) fn publish(&mut self, len: u64) -> io::Result<()> {
+        let number = self.sent + 1;
+        // Whether a rename that fails was made is not known on a network file system.
+        self.has_failed = true;
+        self.folder
+            .rename(&self.side.draft(number), &self.side.message(number))?;
+        if self.sync {
+            self.folder.sync()?;
+        }
+        self.has_failed = false;
+        self.sent = number;
+        self.in_flight.push_back((number, len));
+        self.bytes_in_flight += len;
+        Ok(())
+    }
+
+    /// Reports that nothing more comes, unless a message may be half there.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if self.has_ended || self.has_failed {
+            return Ok(());
+        }
+        match self.folder.create(&self.side.end(self.sent + 1)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => {
+                self.has_ended = true;
+                Ok(())
+            }
+        }
+    }
+}
