@@ -1,4 +1,4 @@
-//! What the header costs: encode and decode of an array's, and of a frame's with 1,000 columns.
+//! What the header costs: encode and decode of an array's, and of a frame's with 1,000 columns; and to check a dictionary's codes.
 //!
 //! `cargo bench -p numpush-benches --bench codec`. Medians of batches; the payload is empty or tiny, so that only the header counts.
 
@@ -6,8 +6,8 @@ use std::hint::black_box;
 
 use numpush_benches::{is_test, time};
 use numpush_message::{
-    Array, Buffer, Column, ColumnData, ColumnType, Decoder, Element, Encoder, Flags, Frame,
-    HeapAllocator, Message, Record,
+    Array, Buffer, Column, ColumnData, ColumnType, Decoder, Dictionary, Element, Encoder, Flags,
+    Frame, HeapAllocator, Message, Record,
 };
 
 fn record(message: &Message<'_>) -> Vec<u8> {
@@ -37,10 +37,29 @@ fn frame(columns: usize) -> Message<'static> {
     Message::from(Frame::new((0..columns).map(column).collect()).unwrap())
 }
 
+/// A column of `rows` codes of 32 bits.
+fn codes(rows: u16) -> Frame<'static> {
+    let values = vec![Buffer::default(), vec![0; 100].into()];
+    let values = ColumnData::new(ColumnType::Uint8, 100, values).unwrap();
+    let codes: Vec<u8> = (0..rows)
+        .flat_map(|row| (row % 100).to_le_bytes().into_iter().chain([0, 0]))
+        .collect();
+    let codes = ColumnData::new(
+        ColumnType::Int32,
+        rows.into(),
+        vec![Buffer::default(), codes.into()],
+    );
+    let codes = codes.unwrap().with_dictionary(Dictionary::new(values));
+    Frame::new(vec![Column::new("codes", codes.unwrap()).unwrap()]).unwrap()
+}
+
 fn main() {
     if is_test() {
         return;
     }
+    let frame_of_codes = codes(50_000);
+    let validate = time(31, 100, || frame_of_codes.validate().unwrap());
+    println!("50,000 codes of a dictionary: {:.2} us", validate * 1e6);
     let mut heap = HeapAllocator::new();
     let array = Message::from(Array::new(f64::SCALAR, &[2, 4], vec![0; 64].into()).unwrap());
     for (name, message, count) in [

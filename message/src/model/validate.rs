@@ -98,6 +98,42 @@ fn check_codes(
 ) -> Result<(), ColumnError> {
     let codes: &[u8] = data.buffers().get(1).map_or(&[], |codes| codes);
     let entries = dictionary.values().len() as u64;
+    // As one pass over unsigned numbers, which the compiler makes a loop over vectors: a negative code is one from half of
+    // the range on.
+    let fine = match data.column_type() {
+        ColumnType::Int8 => below(codes, u8::from_le_bytes, entries.min(1 << 7)),
+        ColumnType::Uint8 => below(codes, u8::from_le_bytes, entries),
+        ColumnType::Int16 => below(codes, u16::from_le_bytes, entries.min(1 << 15)),
+        ColumnType::Uint16 => below(codes, u16::from_le_bytes, entries),
+        ColumnType::Int32 => below(codes, u32::from_le_bytes, entries.min(1 << 31)),
+        ColumnType::Uint32 => below(codes, u32::from_le_bytes, entries),
+        ColumnType::Int64 => below(codes, u64::from_le_bytes, entries.min(1 << 63)),
+        _ => below(codes, u64::from_le_bytes, entries),
+    };
+    if fine {
+        return Ok(());
+    }
+    find_wrong_code(data, codes, entries, validity)
+}
+
+/// True if every number is below `end`. Bytes that make no whole number are left out.
+fn below<T: Ord + Into<u64>, const N: usize>(
+    codes: &[u8],
+    number: fn([u8; N]) -> T,
+    end: u64,
+) -> bool {
+    let (codes, _) = codes.as_chunks::<N>();
+    let most = codes.iter().map(|code| number(*code)).max();
+    most.is_none_or(|most| most.into() < end)
+}
+
+/// Looks at each code: Arrow does not define those of null rows, which may be anything.
+fn find_wrong_code(
+    data: &ColumnData<'_>,
+    codes: &[u8],
+    entries: u64,
+    validity: &[u8],
+) -> Result<(), ColumnError> {
     let code_at: fn(&[u8]) -> i128 = match data.column_type() {
         ColumnType::Int8 => |b| fixed(b).map_or(-1, i8::from_le_bytes).into(),
         ColumnType::Uint8 => |b| fixed(b).map_or(0, u8::from_le_bytes).into(),
@@ -111,7 +147,6 @@ fn check_codes(
     let size = data.column_type().fixed_size().unwrap_or(1);
     for (row, bytes) in codes.chunks_exact(size).enumerate() {
         let code = code_at(bytes);
-        // Arrow does not define the code of a null row.
         let is_null = !validity.is_empty() && validity[row / 8] >> (row % 8) & 1 == 0;
         if !is_null && !(0..i128::from(entries)).contains(&code) {
             return Err(ColumnError::Code { row, code, entries });
@@ -122,4 +157,70 @@ fn check_codes(
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::buffer::Buffer;
+
+    /// Checks codes of a type against a dictionary of `entries` values; `validity` is empty for none null.
+    fn check(
+        codes: ColumnType,
+        entries: usize,
+        bytes: Vec<u8>,
+        validity: Vec<u8>,
+    ) -> Result<(), ColumnError> {
+        let values = vec![Buffer::default(), vec![0; entries].into()];
+        let values = ColumnData::new(ColumnType::Int8, entries, values)?;
+        let rows = bytes.len() / codes.fixed_size().unwrap_or(1);
+        let data = ColumnData::new(codes, rows, vec![validity.into(), bytes.into()])?;
+        contents(&data.with_dictionary(Dictionary::new(values))?)
+    }
+
+    #[test]
+    fn a_code_is_below_the_number_of_entries_whatever_its_type() {
+        use ColumnType as T;
+        let ok = |kind: T, entries, bytes: &[u8]| check(kind, entries, bytes.into(), vec![]);
+        let wrong = |row, code, entries| Err(ColumnError::Code { row, code, entries });
+        for kind in [T::Int8, T::Uint8] {
+            assert_eq!(ok(kind.clone(), 3, &[0, 1, 2, 2]), Ok(()));
+            assert_eq!(ok(kind.clone(), 3, &[0, 3, 4]), wrong(1, 3, 3));
+            assert_eq!(ok(kind.clone(), 0, &[0]), wrong(0, 0, 0));
+            assert_eq!(ok(kind, 0, &[]), Ok(()));
+        }
+        // As an unsigned number it would be below the number of entries.
+        assert_eq!(ok(T::Int8, 300, &[5, 255]), wrong(1, -1, 300));
+        assert_eq!(ok(T::Uint8, 300, &[5, 255]), Ok(()));
+        for (signed, unsigned, bytes) in [
+            (T::Int16, T::Uint16, &(-1_i16).to_le_bytes()[..]),
+            (T::Int32, T::Uint32, &(-1_i32).to_le_bytes()[..]),
+            (T::Int64, T::Uint64, &(-1_i64).to_le_bytes()[..]),
+        ] {
+            let size = bytes.len();
+            let mut three = vec![0; size];
+            three[0] = 3;
+            for kind in [&signed, &unsigned] {
+                assert_eq!(ok(kind.clone(), 4, &three), Ok(()));
+                assert_eq!(ok(kind.clone(), 3, &three), wrong(0, 3, 3));
+            }
+            assert_eq!(ok(signed, 70_000, bytes), wrong(0, -1, 70_000));
+            let most = (1_i128 << (8 * size)) - 1;
+            assert_eq!(ok(unsigned, 4, bytes), wrong(0, most, 4));
+        }
+    }
+
+    #[test]
+    fn the_code_of_a_null_row_may_be_anything() {
+        let check = |bytes: &[u8]| check(ColumnType::Int8, 2, bytes.into(), vec![0b101]);
+        assert_eq!(check(&[1, 99, 0]), Ok(()));
+        assert_eq!(
+            check(&[1, 99, 2]),
+            Err(ColumnError::Code {
+                row: 2,
+                code: 2,
+                entries: 2
+            })
+        );
+    }
 }
