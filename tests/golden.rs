@@ -11,6 +11,7 @@ use numpush::model::{
     Body, Column, ColumnData, ColumnType, Dictionary, Dtype, Field, HeapAllocator, RecordType,
     Scalar,
 };
+use numpush::wire::{Encoder, Flags, Hello, Part, Reference, Stamp};
 use numpush::{Array, Buffer, Frame, Message};
 use numpush_tests::{TempPath, python_with};
 
@@ -227,6 +228,45 @@ fn the_bytes_are_what_they_were() {
     );
 }
 
+/// Records that `file::write` does not write: a part, and buffers on pages of their own.
+#[test]
+fn the_bytes_of_other_records_are_what_they_were() {
+    let check = |name: &str, bytes: Vec<u8>| {
+        let golden = folder().join(format!("{name}.record"));
+        if std::env::var("NUMPUSH_GOLDEN").is_ok_and(|wish| wish == "write") {
+            std::fs::write(&golden, &bytes).unwrap();
+        }
+        assert!(std::fs::read(&golden).unwrap() == bytes, "{name}");
+    };
+    let part = Part {
+        offset: 1 << 20,
+        total: 5 << 20,
+        transfer: 3,
+    };
+    let bytes = Buffer::from(ramp(70));
+    let part = Encoder::part(part, &bytes, Flags::with_checksums(true)).unwrap();
+    check("part", part.copy_rest());
+    let frame = Message::from(frame()).with_attribute("name", "golden");
+    let aligned = Encoder::with_align(&frame, Flags::with_checksums(true), 256).unwrap();
+    check("aligned", aligned.copy_rest());
+    let mut stamped = Encoder::new(&frame, Flags::default()).unwrap();
+    stamped.stamp(Stamp {
+        id: 1 << 32,
+        ack: 2,
+        reply_to: 3,
+        channel: 4,
+    });
+    let reference = |segment| Reference {
+        segment,
+        offset: 64,
+    };
+    let references: Vec<_> = frame.buffers().map(|_| reference(7)).collect();
+    check("references", stamped.by_reference(&references).copy_rest());
+    let mut hello = Hello::new(1 << 30);
+    hello.name = "golden".into();
+    check("hello", hello.encode());
+}
+
 /// The example in Python sends without numpush, over ZeroMQ.
 #[test]
 fn a_python_program_without_numpush_sends_an_array() {
@@ -263,6 +303,10 @@ fn a_second_implementation_agrees() {
     std::fs::create_dir(&scratch.0).unwrap();
     for (name, message, checksums) in samples() {
         numpush::file::write(&scratch.0.join(format!("{name}.np")), &message, checksums).unwrap();
+    }
+    for name in ["aligned", "part", "references", "hello"] {
+        let file = format!("{name}.record");
+        std::fs::copy(folder().join(&file), scratch.0.join(&file)).unwrap();
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/golden.py");
     let output = Command::new(python)

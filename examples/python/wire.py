@@ -10,7 +10,7 @@ import numpy
 
 PREAMBLE = struct.Struct("<4sBBHIIQQQQI8sI")
 MAGIC = b"\x93NPM"
-KINDS = {1: "bytes", 2: "array", 3: "frame"}
+KINDS = {1: "bytes", 2: "array", 3: "frame", 4: "part"}
 MIB = 1 << 20
 
 
@@ -42,8 +42,15 @@ def crc32c(data):
     return crc ^ 0xFFFFFFFF
 
 
-def padded(length):
-    return -(-length // 64) * 64
+def padded(length, align=64):
+    return -(-length // align) * align
+
+
+def sums(seed, payload):
+    """What follows a payload: the checksum of each MiB, bound to its record and its place, and that of all these."""
+    chunks = [payload[i : i + MIB] for i in range(0, len(payload), MIB)]
+    table = b"".join(struct.pack("<I", crc32c(struct.pack("<IQ", seed, i) + bytes(c))) for i, c in enumerate(chunks))
+    return table + struct.pack("<I", crc32c(table)) if table else b""
 
 
 def canonical(header):
@@ -52,37 +59,57 @@ def canonical(header):
 
 
 def decode(data):
-    """The message in `data` as a dict: kind, attrs, and what the kind has."""
+    """The record in `data` as a dict: kind, attrs, and what the kind has."""
     check(len(data) >= 64, "no preamble")
-    magic, version, kind, flags, header_len, count, payload_len, number, *_, crc = PREAMBLE.unpack_from(data)
-    check(magic == MAGIC and version == 1 and kind in KINDS, "foreign magic, version or kind")
-    check(flags & 0xFE == 0, "flags of a file are 0 or 1; the upper eight do not matter")
-    flags &= 1
+    fields = PREAMBLE.unpack_from(data)
+    magic, version, kind, flags, header_len, count, payload_len, number, ack, reply_to, channel, _, crc = fields
+    check(magic == MAGIC and version == 1 and (kind in KINDS or kind >= 0x80), "foreign magic, version or kind")
+    flags &= 0xFF  # the upper eight do not matter
     raw = bytes(data[64 : 64 + header_len])
     check(len(raw) == header_len and crc32c(data[:60] + raw) == crc, "header checksum")
-    header = msgpack.unpackb(raw, strict_map_key=True, raw=False)
-    check(canonical(header) == raw, "header is not canonical")
-    check(list(header) == sorted(header, key=str.encode), "keys do not rise")
-    header = {key: value for key, value in header.items() if not "A" <= key[:1] <= "Z"}
     start = padded(64 + header_len)
     check(not any(data[64 + header_len : start]), "padding behind the header")
-    end = start + payload_len
-    check(len(data) == end + (4 * -(-payload_len // MIB) if flags else 0), "length of the record")
-    payload = data[start:end]
-    if flags:
-        sums = struct.unpack(f"<{(len(data) - end) // 4}I", data[end:])
-        check(all(crc32c(payload[i * MIB : (i + 1) * MIB]) == s for i, s in enumerate(sums)), "payload checksum")
+    header = msgpack.unpackb(raw, strict_map_key=True, raw=False) if raw else {}
+    check(not raw or canonical(header) == raw, "header is not canonical")
+    check(list(header) == sorted(header, key=str.encode), "keys do not rise")
+    header = {key: value for key, value in header.items() if not "A" <= key[:1] <= "Z"}
+    if kind >= 0x80:
+        check(flags == 0 and count == 0 and header_len <= 4096 and len(data) == start, "form of a control record")
+        return {"kind": kind, "body": header}
+    check(flags in (0, 1, 2), "flags 0 and 1 exclude each other, compressed payloads were not offered")
+    check(header.get("align", 128) in [1 << bit for bit in range(7, 22)], "alignment")
+    align = header.pop("align", 64)
     lengths = header.pop("bufs")
-    check(len(lengths) == count and sum(map(padded, lengths)) == payload_len, "buffer lengths")
-    buffers, at = [], 0
-    for length in lengths:
+    lead = -start % align
+    sizes = [padded(n, align) for n in lengths]
+    check(len(lengths) == count and lead + sum(sizes) == payload_len, "buffer lengths")
+    session = {"id": number, "ack": ack, "reply_to": reply_to, "channel": channel}
+    if flags == 2:
+        table = bytes(data[start : start + 16 * count])
+        sum_ = crc32c(struct.pack("<I", crc) + table)
+        check(data[start + 16 * count :] == struct.pack("<II", sum_, 0), "sum of references")
+        references = list(struct.iter_unpack("<I4xQ", table))
+        return {"kind": KINDS[kind], **session, "lengths": lengths, "references": references}
+    end = start + payload_len
+    table = 4 * -(-payload_len // MIB) + 4 if flags and payload_len else 0
+    check(len(data) == end + table, "length of the record")
+    payload = data[start:end]
+    check(not flags or sums(crc, payload) == data[end:], "payload checksum")
+    check(not any(payload[:lead]), "padding before the first buffer")
+    buffers, at = [], lead
+    for length, size in zip(lengths, sizes):
         buffers.append(payload[at : at + length])
-        check(not any(payload[at + length : at + padded(length)]), "padding behind a buffer")
-        at += padded(length)
-    message = {"kind": KINDS[kind], "id": number, "attrs": header.pop("attrs", {})}
+        check(not any(payload[at + length : at + size]), "padding behind a buffer")
+        at += size
+    message = {"kind": KINDS[kind], **session, "attrs": header.pop("attrs", {})}
     check(message["attrs"] or b"attrs" not in raw[:8], "empty attributes")
-    message.update({"bytes": plain, "array": array, "frame": frame}[KINDS[kind]](header, buffers))
+    message.update({"bytes": plain, "array": array, "frame": frame, "part": part}[KINDS[kind]](header, buffers))
     return message
+
+
+def part(header, buffers):
+    check(set(header) | {"total"} == {"offset", "total", "transfer"} and len(buffers) == 1, "keys of a part")
+    return {"total": 0, **header, "value": bytes(buffers[0])}
 
 
 def plain(header, buffers):
@@ -197,7 +224,7 @@ def encode(kind, header, buffers, checksums=False, number=0):
     record = first + struct.pack("<I", crc32c(first + raw)) + raw
     record = record.ljust(padded(len(record)), b"\0") + payload
     if checksums:
-        record += b"".join(struct.pack("<I", crc32c(payload[i : i + MIB])) for i in range(0, len(payload), MIB))
+        record += sums(crc32c(first + raw), payload)
     return record
 
 

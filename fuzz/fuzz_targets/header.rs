@@ -6,7 +6,13 @@ use numpush_message::{Header, Limits, Preamble, RecordKind};
 
 fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     let (kind, buffers, payload, header) = input;
-    let kind = [RecordKind::Bytes, RecordKind::Array, RecordKind::Frame][usize::from(kind) % 3];
+    let kinds = [
+        RecordKind::Bytes,
+        RecordKind::Array,
+        RecordKind::Frame,
+        RecordKind::Part,
+    ];
+    let kind = kinds[usize::from(kind) % 4];
     let preamble = Preamble {
         header_len: header.len() as u32,
         buffers: buffers.into(),

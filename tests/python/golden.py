@@ -61,6 +61,17 @@ assert values["when"][2] is None and frame["columns"]["when"]["type"] == "tsn:Am
 assert messages["frame-checksums"]["columns"]["text"]["values"] == values["text"]
 assert messages["no-columns"]["rows"] == 7
 
+aligned = wire.decode((folder / "aligned.record").read_bytes())
+assert [c["values"] for c in aligned["columns"].values()] == list(values.values())
+part = wire.decode((folder / "part.record").read_bytes())
+assert (part["offset"], part["total"], part["transfer"]) == (1 << 20, 5 << 20, 3)
+assert part["value"] == ramp(70, "u1").tobytes()
+lent = wire.decode((folder / "references.record").read_bytes())
+assert (lent["id"], lent["ack"], lent["reply_to"], lent["channel"]) == (1 << 32, 2, 3, 4)
+assert set(lent["references"]) == {(7, 64)} and len(lent["references"]) == len(lent["lengths"]) > 30
+hello = wire.decode((folder / "hello.record").read_bytes())
+assert hello == {"kind": 0x80, "body": {"max": 1 << 30, "name": "golden", "versions": [1, 1]}}
+
 fortran = numpy.asfortranarray(numpy.arange(12, dtype="<f8").reshape(3, 4))
 (folder / "python-fortran.out").write_bytes(wire.encode_array(fortran, {"from": "python"}, checksums=True))
 times = numpy.array(["2013-01-01", "2026-11-21"], dtype="<M8[ns]")

@@ -86,6 +86,30 @@ pub enum DecodeError {
         /// The sum of what came.
         computed: u32,
     },
+    /// The checksums or the references after a header were changed on the way.
+    #[error("checksum of the table is {computed:#010x}, the sender computed {claimed:#010x}")]
+    TableChecksum {
+        /// The sender's sum.
+        claimed: u32,
+        /// The sum of what came.
+        computed: u32,
+    },
+    /// A payload that is compressed, and whose codec was not offered.
+    #[error("the payload is compressed with {codec:?}, which was not offered")]
+    Codec {
+        /// The codec.
+        codec: String,
+    },
+    /// A part is no whole message.
+    #[error(
+        "bytes from {offset} on of message {transfer}: a part, and none was offered to be taken"
+    )]
+    Part {
+        /// Where in its record the part begins.
+        offset: u64,
+        /// Number of the message.
+        transfer: u64,
+    },
     /// The header is not msgpack of the shape its kind wants.
     #[error("header field {field}: expected {expected}")]
     Header {
@@ -205,6 +229,24 @@ pub enum EncodeError {
         count: usize,
         /// The limit.
         max: usize,
+    },
+    /// More attributes, or more metadata in one place, than any reader takes.
+    #[error("{count} {what} are more than the limit of {max}")]
+    TooManyEntries {
+        /// What they are.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// No power of two from 64 to 2 MiB.
+    #[error(
+        "buffers cannot begin at multiples of {align}: only at those of a power of two from 64 to 2 MiB"
+    )]
+    Align {
+        /// What was asked for.
+        align: usize,
     },
     /// The payload has more bytes than can be counted.
     #[error("the buffers have more bytes than can be counted")]

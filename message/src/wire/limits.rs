@@ -1,3 +1,5 @@
+use crate::wire::kind::RecordKind;
+
 /// What a decoder accepts. Every limit is checked before anything is allocated for the claim it bounds.
 ///
 /// ```
@@ -24,10 +26,18 @@ impl Limits {
     /// Most buffers of a message: three for each column and three for its dictionary.
     pub const BUFFERS: u32 = 6 * 65_536 + 8;
 
-    /// Longest header of a message with `buffers` buffers: 64 KiB, and 1 KiB more for each buffer, up to
-    /// [`Self::HEADER`]. The bytes are read into memory that grows as they arrive, never on the claim alone.
-    pub fn header(buffers: u32) -> u64 {
-        ((64 << 10) + (u64::from(buffers) << 10)).min(Self::HEADER as u64)
+    /// Most attributes of a message, and most entries of the metadata of a schema or a column.
+    pub const ENTRIES: usize = 1024;
+
+    /// Longest header of a message of kind `kind` with `buffers` buffers: 66 KiB; for frames, and for kinds that this
+    /// version does not know, 1 KiB more for each buffer, up to [`Self::HEADER`]. The bytes are read into memory that
+    /// grows as they arrive, never on the claim alone.
+    pub fn header(kind: RecordKind, buffers: u32) -> u64 {
+        let each = match kind {
+            RecordKind::Bytes | RecordKind::Array | RecordKind::Part => 0,
+            _ => u64::from(buffers) << 10,
+        };
+        ((66 << 10) + each).min(Self::HEADER as u64)
     }
 
     /// Sets the largest payload of one message in bytes.

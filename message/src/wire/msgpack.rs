@@ -11,10 +11,12 @@ use rmp::encode;
 
 use crate::model::name::check_name;
 use crate::wire::error::DecodeError;
+use crate::wire::limits::Limits;
 
 /// How many arrays and maps may lie inside one another in a value that is skipped.
 pub(crate) const MAX_SKIP_DEPTH: usize = 8;
 
+#[derive(Clone)]
 pub(crate) struct Reader<'h> {
     rest: &'h [u8],
 }
@@ -233,11 +235,11 @@ impl<'h> Reader<'h> {
     ///
     /// `depth` is how many arrays and maps may lie inside one another.
     pub(crate) fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
-        const FIELD: &str = "ancillary value";
+        const FIELD: &str = "value";
         let first = self.rest.first().map(|&byte| Marker::from_u8(byte));
         let deeper = || {
             depth.checked_sub(1).ok_or(DecodeError::OverLimit {
-                what: "depth of an ancillary value",
+                what: "depth of a value",
                 value: MAX_SKIP_DEPTH as u64 + 1,
                 max: MAX_SKIP_DEPTH as u64,
             })
@@ -281,8 +283,16 @@ impl<'h> Reader<'h> {
         &mut self,
         field: &'static str,
     ) -> Result<BTreeMap<String, String>, DecodeError> {
+        let (count, max) = (self.map(field)?, Limits::ENTRIES);
+        if count > max {
+            return Err(DecodeError::OverLimit {
+                what: field,
+                value: count as u64,
+                max: max as u64,
+            });
+        }
         let mut map = BTreeMap::new();
-        for _ in 0..self.map(field)? {
+        for _ in 0..count {
             let key = self.name(field)?.to_owned();
             if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
                 return Err(DecodeError::NotCanonical);

@@ -4,9 +4,9 @@ use crate::model::{Buffer, Message};
 use crate::wire::checksum::Chunks;
 use crate::wire::error::DecodeError;
 use crate::wire::header::Header;
-use crate::wire::layout::{gap, to_usize};
+use crate::wire::layout::to_usize;
 use crate::wire::limits::Limits;
-use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
+use crate::wire::preamble::{PREAMBLE_LEN, Preamble, written_sum};
 use crate::wire::record::check_padding;
 
 impl Message<'static> {
@@ -34,7 +34,7 @@ impl Message<'static> {
             return Err(missing);
         };
         if preamble.flags.checksums {
-            let mut sums = Chunks::new();
+            let mut sums = Chunks::new(bytes.first_chunk().map_or(0, written_sum));
             sums.update(payload);
             sums.verify(table)?;
         }
@@ -99,7 +99,9 @@ impl Header {
         start: usize,
     ) -> Result<Message<'static>, DecodeError> {
         let lens = std::mem::take(&mut self.buffer_lens);
-        let mut at = start;
+        let (first, gap) = (start.saturating_add(self.lead), |len| self.align.gap(len));
+        check_padding(bytes.get(start..first).unwrap_or(&[]), 0)?;
+        let mut at = first;
         // All padding is checked first, so that no buffer is built for a message that will be refused.
         for (index, &len) in lens.iter().enumerate() {
             let end = at.saturating_add(to_usize(len));
@@ -110,10 +112,11 @@ impl Header {
             check_padding(bytes.get(end..next).ok_or(missing)?, index)?;
             at = next;
         }
-        let mut at = start;
+        let (mut at, align) = (first, self.align);
         self.into_message(lens.iter().map(|&len| {
             let end = at.saturating_add(to_usize(len));
-            let range = std::mem::replace(&mut at, end.saturating_add(gap(to_usize(len))))..end;
+            let range =
+                std::mem::replace(&mut at, end.saturating_add(align.gap(to_usize(len))))..end;
             bytes.slice(range)
         }))
     }

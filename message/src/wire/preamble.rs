@@ -131,7 +131,8 @@ impl Preamble {
     /// Checks what the preamble claims, before anything is allocated for it.
     ///
     /// # Errors
-    /// [`DecodeError::TooManyBuffers`], [`DecodeError::HeaderTooLong`], [`DecodeError::PayloadTooLong`].
+    /// [`DecodeError::TooManyBuffers`], [`DecodeError::BufferCount`], [`DecodeError::HeaderTooLong`],
+    /// [`DecodeError::PayloadTooLong`].
     pub fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
         if self.buffers > Limits::BUFFERS {
             return Err(DecodeError::TooManyBuffers {
@@ -139,7 +140,18 @@ impl Preamble {
                 max: Limits::BUFFERS,
             });
         }
-        let (len, max) = (self.header_len.into(), Limits::header(self.buffers));
+        let has_one = matches!(
+            self.kind,
+            RecordKind::Bytes | RecordKind::Array | RecordKind::Part
+        );
+        if has_one && self.buffers != 1 {
+            return Err(DecodeError::BufferCount {
+                found: self.buffers as usize,
+                expected: 1,
+            });
+        }
+        let max = Limits::header(self.kind, self.buffers);
+        let len = self.header_len.into();
         if len > max {
             return Err(DecodeError::HeaderTooLong { len, max });
         }
@@ -155,7 +167,7 @@ impl Preamble {
     /// # Errors
     /// [`DecodeError::HeaderChecksum`].
     pub fn check_sum(bytes: &[u8; PREAMBLE_LEN], header: &[u8]) -> Result<(), DecodeError> {
-        let claimed = u32::from_le_bytes(chunk(bytes, SUM_AT));
+        let claimed = written_sum(bytes);
         let computed = sum(bytes, header);
         if claimed == computed {
             Ok(())
@@ -163,6 +175,11 @@ impl Preamble {
             Err(DecodeError::HeaderChecksum { claimed, computed })
         }
     }
+}
+
+/// The checksum of a preamble, as it was written.
+pub(crate) fn written_sum(preamble: &[u8; PREAMBLE_LEN]) -> u32 {
+    u32::from_le_bytes(chunk(preamble, SUM_AT))
 }
 
 fn sum(preamble: &[u8; PREAMBLE_LEN], header: &[u8]) -> u32 {
@@ -184,7 +201,7 @@ impl HeaderSum {
     pub(crate) fn new(preamble: &[u8; PREAMBLE_LEN]) -> Self {
         let mut digest = Sum::new();
         digest.update(&preamble[..SUM_AT]);
-        let claimed = u32::from_le_bytes(chunk(preamble, SUM_AT));
+        let claimed = written_sum(preamble);
         Self { claimed, digest }
     }
 

@@ -1,9 +1,10 @@
 //! A record and where its parts lie: preamble, header, padding, then payload and checksums, or references.
 
 use crate::model::Message;
+use crate::wire::checksum::reference_sum;
 use crate::wire::error::DecodeError;
 use crate::wire::header::{self, Header};
-use crate::wire::layout::{checksum_table_len, gap, to_usize};
+use crate::wire::layout::{Align, checksum_table_len, gap, to_usize};
 use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
 
 /// A whole record.
@@ -34,6 +35,23 @@ impl Reference {
     /// Bytes of one reference.
     pub const LEN: usize = 16;
 
+    /// Bytes after the last reference: the checksum of them all, and four bytes of padding.
+    pub(crate) const SUM_LEN: usize = 8;
+
+    /// The references of the record whose preamble has the checksum `record`, from their table and its sum.
+    pub(crate) fn decode_table(record: u32, table: &[u8]) -> Result<Vec<Self>, DecodeError> {
+        let Some((references, sum)) = table.split_last_chunk::<{ Self::SUM_LEN }>() else {
+            return Err(DecodeError::Truncated { missing: 0 });
+        };
+        let (claimed, computed) = (u64::from_le_bytes(*sum), reference_sum(record, references));
+        if claimed != u64::from(computed) {
+            let claimed = u32::from_le_bytes([sum[0], sum[1], sum[2], sum[3]]);
+            return Err(DecodeError::TableChecksum { claimed, computed });
+        }
+        let references = references.chunks_exact(Self::LEN);
+        Ok(references.map(Self::decode).collect())
+    }
+
     /// The bytes of it.
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
@@ -43,7 +61,7 @@ impl Reference {
     }
 
     /// Reads [`Self::LEN`] bytes: the segment's number, four bytes of padding, the offset.
-    pub(crate) fn decode(bytes: &[u8]) -> Self {
+    fn decode(bytes: &[u8]) -> Self {
         let segment = bytes
             .first_chunk()
             .map_or(0, |first| u32::from_le_bytes(*first));
@@ -58,7 +76,7 @@ impl Message<'_> {
     /// Bytes of all buffers and the padding after each, as they travel.
     pub fn payload_len(&self) -> u64 {
         let lens = self.buffers().map(|buffer| buffer.len() as u64);
-        header::payload_len(lens).unwrap_or(u64::MAX)
+        header::payload_len(lens, 0, Align::DEFAULT).unwrap_or(u64::MAX)
     }
 }
 
@@ -84,13 +102,14 @@ impl Preamble {
     /// Bytes between the preamble and the payload: the header, its padding, and the references if there are any.
     pub(crate) fn head_len(&self) -> usize {
         let references = if self.flags.references {
-            self.buffers as usize
+            let table = (self.buffers as usize).saturating_mul(Reference::LEN);
+            table.saturating_add(Reference::SUM_LEN)
         } else {
             0
         };
         (self.header_len as usize)
             .saturating_add(self.header_gap())
-            .saturating_add(references.saturating_mul(Reference::LEN))
+            .saturating_add(references)
     }
 
     /// Bytes of the checksums after the payload.

@@ -146,17 +146,20 @@ fn claims_are_refused_before_anything_is_allocated_for_them() {
             panic!("{len} bytes were asked for on the strength of a claim");
         }
     }
-    let claim = |header_len, buffers, payload_len| {
+    let claim_of = |kind, header_len, buffers, payload_len| {
         let preamble = Preamble {
             header_len,
             buffers,
-            ..Preamble::control(RecordKind::Array, 1, payload_len)
+            ..Preamble::control(kind, 1, payload_len)
         };
         let mut decoder = Decoder::new(Limits::default());
         let bytes = preamble.encode(&[]);
         decoder.spare().unwrap().copy_from_slice(&bytes);
         let result = decoder.filled(bytes.len(), &mut Never).map(|_| ());
         result.map(|()| decoder.spare().unwrap().len())
+    };
+    let claim = |header_len, buffers, payload_len| {
+        claim_of(RecordKind::Array, header_len, buffers, payload_len)
     };
     assert!(matches!(
         claim(100, 1, 1 << 40),
@@ -174,9 +177,20 @@ fn claims_are_refused_before_anything_is_allocated_for_them() {
         claim(100, u32::MAX, 64),
         Err(DecodeError::TooManyBuffers { .. })
     ));
-    let most = u32::try_from(Limits::header(3000)).unwrap();
+    // A header of attributes that claims buffers to be long: F20 allows what its kind needs.
+    for kind in [RecordKind::Bytes, RecordKind::Array, RecordKind::Part] {
+        assert!(matches!(
+            claim_of(kind, 7_800_000, 8000, 64),
+            Err(DecodeError::BufferCount { expected: 1, .. })
+        ));
+        assert!(matches!(
+            claim_of(kind, 7_800_000, 1, 64),
+            Err(DecodeError::HeaderTooLong { max: 67_584, .. })
+        ));
+    }
+    let most = u32::try_from(Limits::header(RecordKind::Frame, 3000)).unwrap();
     assert_eq!(
-        claim(most, 3000, 1 << 29),
+        claim_of(RecordKind::Frame, most, 3000, 1 << 29),
         Ok(64 << 10),
         "a header is read in steps of 64 KiB"
     );

@@ -9,6 +9,8 @@
 mod bytes;
 mod frames;
 mod headers;
+mod limits;
+mod offers;
 mod records;
 mod room;
 mod round_trip;

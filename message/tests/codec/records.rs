@@ -120,7 +120,7 @@ fn messages_of_later_versions_are_passed_over_whole() {
 #[test]
 fn an_empty_header_is_a_fault_at_once() {
     for kind in [RecordKind::Bytes, RecordKind::Array, RecordKind::Frame] {
-        let (_, error) = records(&forged(kind, &[], 0, &[]), usize::MAX);
+        let (_, error) = records(&forged(kind, &[], 1, &[]), usize::MAX);
         assert!(
             matches!(error, Some(DecodeError::Header { .. })),
             "{error:?}"

@@ -8,9 +8,9 @@ use crate::wire::checksum::Chunks;
 use crate::wire::decode::other::{ControlStage, Progress, SkipStage};
 use crate::wire::error::DecodeError;
 use crate::wire::header::Header;
-use crate::wire::layout::{CHECKSUM_CHUNK, to_usize};
+use crate::wire::layout::{SUM_STEP, to_usize};
 use crate::wire::limits::Limits;
-use crate::wire::preamble::{MAGIC, PREAMBLE_LEN, Preamble};
+use crate::wire::preamble::{MAGIC, PREAMBLE_LEN, Preamble, written_sum};
 use crate::wire::record::{Record, Reference, check_padding};
 
 /// Records with at most this many bytes after their preamble are read whole.
@@ -70,8 +70,8 @@ pub(super) struct HeaderStage {
 pub(super) enum RoomStage {
     /// For all that follows the preamble.
     Whole([u8; PREAMBLE_LEN], Preamble),
-    /// For the payload, after a header that was accepted.
-    Payload(Preamble, Header),
+    /// For the payload, after a header that was accepted; and the checksum of the preamble.
+    Payload(Preamble, Header, u32),
 }
 
 /// Header, padding, payload and checksums of a small record, in one region: the payload is aligned in it as it is in the
@@ -117,7 +117,7 @@ impl State {
 
     pub(super) fn payload_len(&self) -> Option<u64> {
         match self {
-            Self::Room(RoomStage::Payload(preamble, _))
+            Self::Room(RoomStage::Payload(preamble, ..))
             | Self::Payload(PayloadStage { preamble, .. })
             | Self::Trailer(TrailerStage { preamble, .. }) => Some(preamble.payload_len),
             _ => None,
@@ -152,9 +152,8 @@ impl State {
             Self::Whole(stage) => Ok(&mut stage.region.as_mut_slice()[stage.filled..]),
             Self::Payload(stage) => {
                 let rest = &mut stage.region.as_mut_slice()[stage.filled..];
-                // A quarter of a chunk is still in the second-level cache when it is summed.
                 let step = match stage.sums {
-                    Some(_) => rest.len().min(CHECKSUM_CHUNK / 4),
+                    Some(_) => rest.len().min(SUM_STEP),
                     None => rest.len(),
                 };
                 Ok(&mut rest[..step])
@@ -256,15 +255,15 @@ impl HeaderStage {
         let (bytes, rest) = self.bytes.split_at(preamble.header_len as usize);
         Preamble::check_sum(&self.first, bytes)?;
         let header = Header::decode(&preamble, bytes)?;
+        header.check_whole()?;
         let (padding, table) = rest.split_at(preamble.header_gap());
         check_padding(padding, 0)?;
         if preamble.flags.references {
-            let references = table.chunks_exact(Reference::LEN);
-            let references = references.map(Reference::decode).collect();
+            let references = Reference::decode_table(written_sum(&self.first), table)?;
             return Ok(Step::Done(Record::Referenced(preamble, header, references)));
         }
         // The payload is allocated only after the header is accepted.
-        let stage = RoomStage::Payload(preamble, header);
+        let stage = RoomStage::Payload(preamble, header, written_sum(&self.first));
         Ok(Step::Continue(State::Room(stage)))
     }
 }
@@ -274,7 +273,7 @@ impl RoomStage {
     fn wanted(&self) -> usize {
         match self {
             Self::Whole(_, preamble) => preamble.rest_len(),
-            Self::Payload(preamble, _) => to_usize(preamble.payload_len),
+            Self::Payload(preamble, ..) => to_usize(preamble.payload_len),
         }
     }
 
@@ -299,12 +298,12 @@ impl RoomStage {
                 region,
                 filled: 0,
             }),
-            Self::Payload(preamble, header) => State::Payload(PayloadStage {
+            Self::Payload(preamble, header, sum) => State::Payload(PayloadStage {
                 preamble,
                 header,
                 region,
                 filled: 0,
-                sums: preamble.flags.checksums.then(Chunks::new),
+                sums: preamble.flags.checksums.then(|| Chunks::new(sum)),
             }),
         }
     }
@@ -326,7 +325,7 @@ impl WholeStage {
         let header = Header::decode(&preamble, header)?;
         check_padding(padding, 0)?;
         if preamble.flags.checksums {
-            let mut sums = Chunks::new();
+            let mut sums = Chunks::new(written_sum(&self.first));
             sums.update(payload);
             sums.verify(table)?;
         }

@@ -4,32 +4,37 @@ use crate::model::shape;
 use crate::model::{Array, Body, Buffer, Column, ColumnData, ColumnError, Dictionary, Frame};
 use crate::model::{FrameError, Message};
 use crate::wire::error::DecodeError;
-use crate::wire::header::parts::{Header, HeaderBody, ValuesHeader};
+use crate::wire::header::parts::{Header, HeaderBody, Part, ValuesHeader};
 use crate::wire::header::read;
-use crate::wire::kind::RecordKind;
-use crate::wire::layout::align_up;
-use crate::wire::preamble::Preamble;
+use crate::wire::layout::Align;
+use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
 
 impl Header {
     /// Reads a header and checks all of it that can be checked without the payload.
     pub(crate) fn decode(preamble: &Preamble, bytes: &[u8]) -> Result<Self, DecodeError> {
-        if preamble.kind == RecordKind::Part {
-            let what = "a part of a message";
-            return Err(DecodeError::NotOffered { what });
-        }
-        if preamble.flags.compressed {
-            let what = "a compressed payload";
-            return Err(DecodeError::NotOffered { what });
-        }
-        let header = read::read(preamble.kind, bytes)?;
+        let mut header = read::read(preamble, bytes)?;
+        let head = PREAMBLE_LEN
+            .saturating_add(bytes.len())
+            .saturating_add(preamble.header_gap());
+        header.lead = header.align.lead(head);
         header.check_lens(preamble)?;
         Ok(header)
+    }
+
+    /// Fails if the header is that of a part, before its bytes are waited for.
+    pub(crate) fn check_whole(&self) -> Result<(), DecodeError> {
+        match self.body {
+            HeaderBody::Part(Part {
+                offset, transfer, ..
+            }) => Err(DecodeError::Part { offset, transfer }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that the buffers and their padding fill the payload, and that the body has this many buffers.
     fn check_lens(&self, preamble: &Preamble) -> Result<(), DecodeError> {
         let claimed = preamble.payload_len;
-        let sum = payload_len(self.buffer_lens.iter().copied());
+        let sum = payload_len(self.buffer_lens.iter().copied(), self.lead, self.align);
         if sum != Some(claimed) {
             return Err(DecodeError::PayloadLength {
                 sum: sum.unwrap_or(u64::MAX),
@@ -37,7 +42,7 @@ impl Header {
             });
         }
         let expected = match &self.body {
-            HeaderBody::Bytes | HeaderBody::Array { .. } => 1,
+            HeaderBody::Bytes | HeaderBody::Array { .. } | HeaderBody::Part(_) => 1,
             HeaderBody::Frame { columns, .. } => columns
                 .iter()
                 .map(|column| column.values.count_buffers())
@@ -48,6 +53,16 @@ impl Header {
                 found: self.buffer_lens.len(),
                 expected,
             });
+        }
+        if let HeaderBody::Part(Part { offset, total, .. }) = self.body {
+            let end = offset.checked_add(self.buffer_lens[0]);
+            if end.is_none_or(|end| total != 0 && end > total) {
+                return Err(DecodeError::OverLimit {
+                    what: "end of a part",
+                    value: end.unwrap_or(u64::MAX),
+                    max: total,
+                });
+            }
         }
         if let HeaderBody::Array {
             dtype,
@@ -71,8 +86,10 @@ impl Header {
         self,
         mut buffers: impl Iterator<Item = Buffer<'static>>,
     ) -> Result<Message<'static>, DecodeError> {
+        self.check_whole()?;
         let body: Body<'static> = match self.body {
-            HeaderBody::Bytes => buffers.next().unwrap_or_default().into(),
+            // A part was refused above.
+            HeaderBody::Bytes | HeaderBody::Part(_) => buffers.next().unwrap_or_default().into(),
             HeaderBody::Array {
                 dtype,
                 shape,
@@ -105,9 +122,14 @@ impl Header {
     }
 }
 
-/// Bytes of buffers with the lengths `lens` and of the padding after each; `None` if they cannot be counted.
-pub(crate) fn payload_len(mut lens: impl Iterator<Item = u64>) -> Option<u64> {
-    lens.try_fold(0_u64, |sum, len| sum.checked_add(align_up(len)?))
+/// Bytes of buffers with the lengths `lens`, of the padding after each, and of `lead` bytes before them; `None` if they
+/// cannot be counted.
+pub(crate) fn payload_len(
+    mut lens: impl Iterator<Item = u64>,
+    lead: usize,
+    align: Align,
+) -> Option<u64> {
+    lens.try_fold(lead as u64, |sum, len| sum.checked_add(align.up(len)?))
 }
 
 fn values(

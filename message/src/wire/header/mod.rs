@@ -7,5 +7,5 @@ mod read;
 mod write;
 
 pub(crate) use check::payload_len;
-pub use parts::{ColumnHeader, DictionaryHeader, Header, HeaderBody, ValuesHeader};
-pub(crate) use write::write_message;
+pub use parts::{ColumnHeader, DictionaryHeader, Header, HeaderBody, Part, ValuesHeader};
+pub(crate) use write::{write_message, write_part};

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Attributes, ColumnType, Dtype};
+use crate::wire::layout::Align;
 
 /// Everything about a message except its payload. [`Decoder`](crate::wire::Decoder) reads it first.
 #[non_exhaustive]
@@ -12,6 +13,10 @@ pub struct Header {
     pub buffer_lens: Vec<u64>,
     /// The user's attributes.
     pub attributes: Attributes,
+    /// Every buffer begins at a multiple of it.
+    pub(crate) align: Align,
+    /// Zero bytes before the first buffer in the payload.
+    pub(crate) lead: usize,
 }
 
 /// What a message is, without its payload.
@@ -29,6 +34,8 @@ pub enum HeaderBody {
         /// Bytes from one element to the next along each axis; `None` for C order.
         strides: Option<Vec<isize>>,
     },
+    /// A piece of the record of a message.
+    Part(Part),
     /// A dataframe.
     Frame {
         /// Number of rows.
@@ -38,6 +45,18 @@ pub enum HeaderBody {
         /// The schema's metadata.
         metadata: BTreeMap<String, String>,
     },
+}
+
+/// Which piece of a record a part is.
+#[expect(clippy::exhaustive_structs, reason = "a part has these three numbers")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where in the record it begins, from its first byte.
+    pub offset: u64,
+    /// Bytes of the record without its checksums; 0 if they are not known yet.
+    pub total: u64,
+    /// Number of the message.
+    pub transfer: u64,
 }
 
 /// What a column is, without its buffers.

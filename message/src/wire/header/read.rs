@@ -9,17 +9,20 @@ use crate::model::{Array, Attributes, ColumnType, Dictionary, Field, Frame, Reco
 use crate::wire::error::DecodeError;
 use crate::wire::header::keys;
 use crate::wire::header::parts::{
-    ColumnHeader, DictionaryHeader, Header, HeaderBody, ValuesHeader,
+    ColumnHeader, DictionaryHeader, Header, HeaderBody, Part, ValuesHeader,
 };
 use crate::wire::kind::RecordKind;
+use crate::wire::layout::Align;
 use crate::wire::msgpack::{Keys, Reader};
+use crate::wire::preamble::Preamble;
 
-/// Reads the header of a record of kind `kind`, without the checks that need the preamble.
-pub(super) fn read(kind: RecordKind, header: &[u8]) -> Result<Header, DecodeError> {
+/// Reads the header of the record of `preamble`, without the checks that need more of the preamble than its kind and the
+/// number of its buffers.
+pub(super) fn read(preamble: &Preamble, header: &[u8]) -> Result<Header, DecodeError> {
     let mut input = Reader::new(header);
     let keys = Keys::begin(&mut input, "header")?;
     let next = None;
-    HeaderReader { input, keys, next }.read(kind)
+    HeaderReader { input, keys, next }.read(preamble)
 }
 
 struct HeaderReader<'h> {
@@ -30,30 +33,120 @@ struct HeaderReader<'h> {
 }
 
 impl<'h> HeaderReader<'h> {
-    fn read(mut self, kind: RecordKind) -> Result<Header, DecodeError> {
-        let mut attributes = Attributes::new();
+    fn read(mut self, preamble: &Preamble) -> Result<Header, DecodeError> {
+        let align = self.align()?;
+        let mut texts = None;
         if self.optional(keys::ATTRIBUTES)? {
-            attributes = self.texts(keys::ATTRIBUTES)?;
+            // They are kept only if the preamble tells the truth about the buffers.
+            texts = Some(self.input.clone());
+            self.input.skip(1)?;
         }
-        self.require(keys::BUFFERS)?;
-        let count = self.input.array(keys::BUFFERS)?;
-        let mut buffer_lens = Vec::with_capacity(count);
-        for _ in 0..count {
-            buffer_lens.push(self.input.len("buffer length")? as u64);
+        let buffer_lens = self.lens(preamble.buffers as usize)?;
+        let attributes = match texts {
+            Some(texts) => texts_of(&mut { texts }, keys::ATTRIBUTES)?,
+            None => Attributes::new(),
+        };
+        let codec = self.codec()?;
+        if preamble.flags.compressed != codec.is_some() {
+            let (field, expected) = (keys::CODEC, "the flag of a compressed payload, and a codec");
+            return Err(DecodeError::Header { field, expected });
         }
-        let body = match kind {
-            RecordKind::Array => self.array()?,
-            RecordKind::Frame => self.frame()?,
-            _ => HeaderBody::Bytes,
+        let body = match preamble.kind {
+            RecordKind::Array => self.array(codec)?,
+            RecordKind::Frame => self.frame(codec)?,
+            RecordKind::Part => self.part(codec)?,
+            _ => {
+                self.raw(codec)?;
+                HeaderBody::Bytes
+            }
         };
         if self.peek()?.is_some() || !self.input.is_at_end() {
             return Err(DecodeError::NotCanonical);
+        }
+        // The codec is offered by nobody; what it packs was read all the same, so that the first fault is named.
+        if let Some(Codec { name, .. }) = codec {
+            let codec = name.to_owned();
+            return Err(DecodeError::Codec { codec });
         }
         Ok(Header {
             body,
             buffer_lens,
             attributes,
+            align,
+            lead: 0,
         })
+    }
+
+    fn align(&mut self) -> Result<Align, DecodeError> {
+        if !self.optional(keys::ALIGN)? {
+            return Ok(Align::DEFAULT);
+        }
+        let given = Align::new(self.input.len(keys::ALIGN)?);
+        given
+            .filter(|&align| align != Align::DEFAULT)
+            .ok_or(DecodeError::Header {
+                field: keys::ALIGN,
+                expected: "a power of two from 128 to 2 MiB",
+            })
+    }
+
+    /// The length of each of the `expected` buffers.
+    fn lens(&mut self, expected: usize) -> Result<Vec<u64>, DecodeError> {
+        self.require(keys::BUFFERS)?;
+        let found = self.input.array(keys::BUFFERS)?;
+        if found != expected {
+            return Err(DecodeError::BufferCount { found, expected });
+        }
+        let lens = (0..found).map(|_| self.input.len("buffer length").map(|len| len as u64));
+        lens.collect()
+    }
+
+    fn codec(&mut self) -> Result<Option<Codec<'h>>, DecodeError> {
+        const MAX: usize = 32;
+        if !self.optional(keys::CODEC)? {
+            return Ok(None);
+        }
+        let name = self.input.name(keys::CODEC)?;
+        if name.is_empty() || name.len() > MAX {
+            return Err(DecodeError::OverLimit {
+                what: "length of a codec's name",
+                value: name.len() as u64,
+                max: MAX as u64,
+            });
+        }
+        Ok(Some(Codec { name }))
+    }
+
+    /// The length of each buffer before it was compressed.
+    fn raw(&mut self, codec: Option<Codec<'_>>) -> Result<(), DecodeError> {
+        if codec.is_none() {
+            return Ok(());
+        }
+        self.require(keys::RAW)?;
+        for _ in 0..self.input.array(keys::RAW)? {
+            self.input.len("raw length")?;
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, codec: Option<Codec<'_>>) -> Result<HeaderBody, DecodeError> {
+        self.require(keys::OFFSET)?;
+        let offset = self.input.uint(keys::OFFSET)?;
+        self.raw(codec)?;
+        let mut total = 0;
+        if self.optional(keys::TOTAL)? {
+            total = self.input.uint(keys::TOTAL)?;
+            if total == 0 {
+                return Err(DecodeError::NotCanonical);
+            }
+        }
+        self.require(keys::TRANSFER)?;
+        let transfer = self.input.uint(keys::TRANSFER)?;
+        Ok(HeaderBody::Part(Part {
+            offset,
+            total,
+            transfer,
+        }))
     }
 
     /// The next key of the header.
@@ -88,15 +181,6 @@ impl<'h> HeaderReader<'h> {
         Err(DecodeError::Header { field, expected })
     }
 
-    /// A map from text to text, which is left out if it is empty.
-    fn texts(&mut self, field: &'static str) -> Result<BTreeMap<String, String>, DecodeError> {
-        let map = self.input.text_map(field)?;
-        if map.is_empty() {
-            return Err(DecodeError::NotCanonical);
-        }
-        Ok(map)
-    }
-
     /// A type in the text form that we write.
     fn typed<T>(&mut self, field: &'static str) -> Result<T, DecodeError>
     where
@@ -112,13 +196,14 @@ impl<'h> HeaderReader<'h> {
         }
     }
 
-    fn array(&mut self) -> Result<HeaderBody, DecodeError> {
+    fn array(&mut self, codec: Option<Codec<'_>>) -> Result<HeaderBody, DecodeError> {
         self.require(keys::DTYPE)?;
         let dtype = if self.input.next_is_array() {
             self.record()?.into()
         } else {
             self.typed::<Scalar>(keys::DTYPE)?.into()
         };
+        self.raw(codec)?;
         self.require(keys::SHAPE)?;
         let dimensions = self.dimensions(keys::SHAPE)?;
         let mut shape = Vec::with_capacity(dimensions);
@@ -194,7 +279,15 @@ impl<'h> HeaderReader<'h> {
         }
     }
 
-    fn frame(&mut self) -> Result<HeaderBody, DecodeError> {
+    fn frame(&mut self, codec: Option<Codec<'_>>) -> Result<HeaderBody, DecodeError> {
+        if matches!(self.peek()?, Some(keys::RAW | keys::ROWS)) {
+            // Its columns are those of a schema that was sent before.
+            self.raw(codec)?;
+            self.require(keys::ROWS)?;
+            self.input.len(keys::ROWS)?;
+            self.require(keys::SCHEMA)?;
+            return Err(self.schema());
+        }
         self.require(keys::COLUMNS)?;
         let count = self.input.array(keys::COLUMNS)?;
         if count > Frame::MAX_COLUMNS {
@@ -212,10 +305,14 @@ impl<'h> HeaderReader<'h> {
         }
         let mut metadata = BTreeMap::new();
         if self.optional(keys::METADATA)? {
-            metadata = self.texts(keys::METADATA)?;
+            metadata = texts_of(&mut self.input, keys::METADATA)?;
         }
+        self.raw(codec)?;
         self.require(keys::ROWS)?;
         let rows = self.input.len(keys::ROWS)?;
+        if self.optional(keys::SCHEMA)? {
+            return Err(self.schema());
+        }
         columns
             .iter_mut()
             .for_each(|column: &mut ColumnHeader| column.values.len = rows);
@@ -227,16 +324,37 @@ impl<'h> HeaderReader<'h> {
         })
     }
 
+    /// The number of a schema, which nobody offers to keep.
+    fn schema(&mut self) -> DecodeError {
+        match self.input.uint(keys::SCHEMA) {
+            Ok(0) => DecodeError::Header {
+                field: keys::SCHEMA,
+                expected: "a number from 1 on",
+            },
+            Ok(_) => DecodeError::NotOffered {
+                what: "the number of a schema",
+            },
+            Err(error) => error,
+        }
+    }
+
     fn column(&mut self) -> Result<ColumnHeader, DecodeError> {
         let items = self.input.array("column")?;
-        if !(4..=6).contains(&items) {
+        if !(4..=8).contains(&items) {
             return Err(DecodeError::Header {
                 field: "column",
-                expected: "4 to 6 items",
+                expected: "4 to 8 items",
             });
         }
         let name = self.input.name("column name")?.to_owned();
         let column_type = self.typed::<ColumnType>("column type")?;
+        // Types that have children or views are refused by name above.
+        if items > 6 {
+            return Err(DecodeError::Header {
+                field: "column",
+                expected: "no children and no variadic buffers: its type has none",
+            });
+        }
         let nullable = self.flag("nullable")?;
         let null_count = self.input.len("null count")?;
         let dictionary = if items > 4 && !self.input.nil() {
@@ -246,7 +364,7 @@ impl<'h> HeaderReader<'h> {
         };
         // Items at the end that say nothing are left out.
         let metadata = match items {
-            6 => self.texts("column metadata")?,
+            6 => texts_of(&mut self.input, "column metadata")?,
             5 if dictionary.is_none() => return Err(DecodeError::NotCanonical),
             _ => BTreeMap::new(),
         };
@@ -307,6 +425,24 @@ impl<'h> HeaderReader<'h> {
             }),
         }
     }
+}
+
+/// How a payload is compressed.
+#[derive(Clone, Copy)]
+struct Codec<'h> {
+    name: &'h str,
+}
+
+/// A map from text to text, which is left out if it is empty.
+fn texts_of(
+    input: &mut Reader<'_>,
+    field: &'static str,
+) -> Result<BTreeMap<String, String>, DecodeError> {
+    let map = input.text_map(field)?;
+    if map.is_empty() {
+        return Err(DecodeError::NotCanonical);
+    }
+    Ok(map)
 }
 
 /// True if `value` is written as `text`, compared without a copy.

@@ -6,12 +6,15 @@ use crate::model::{
     Attributes, Body, ColumnData, ColumnType, Dictionary, Dtype, Message, RecordType,
 };
 use crate::wire::header::keys;
+use crate::wire::header::parts::Part;
+use crate::wire::layout::Align;
 use crate::wire::msgpack::Writer;
 
 /// Appends the header of `message` to `out`.
-pub(crate) fn write_message(message: &Message<'_>, out: Vec<u8>) -> Vec<u8> {
+pub(crate) fn write_message(message: &Message<'_>, align: Align, out: Vec<u8>) -> Vec<u8> {
     let mut header = HeaderWriter {
         out: Writer::after(out),
+        align,
         attributes: &message.attributes,
     };
     let lens = message.buffers().map(|buffer| buffer.len() as u64);
@@ -36,8 +39,27 @@ pub(crate) fn write_message(message: &Message<'_>, out: Vec<u8>) -> Vec<u8> {
     header.out.finish()
 }
 
+/// Appends the header of a part with `len` bytes to `out`.
+pub(crate) fn write_part(part: Part, len: usize, out: Vec<u8>) -> Vec<u8> {
+    let mut out = Writer::after(out);
+    out.map(3 + usize::from(part.total != 0));
+    out.text(keys::BUFFERS);
+    out.array(1);
+    out.len(len);
+    out.text(keys::OFFSET);
+    out.uint(part.offset);
+    if part.total != 0 {
+        out.text(keys::TOTAL);
+        out.uint(part.total);
+    }
+    out.text(keys::TRANSFER);
+    out.uint(part.transfer);
+    out.finish()
+}
+
 struct HeaderWriter<'m> {
     out: Writer,
+    align: Align,
     attributes: &'m Attributes,
 }
 
@@ -45,7 +67,13 @@ impl HeaderWriter<'_> {
     /// The map's length and the keys every kind has; `entries` counts `bufs` and what follows.
     fn begin(&mut self, entries: usize, buffers: usize, lens: impl Iterator<Item = u64>) {
         let has_attributes = !self.attributes.is_empty();
-        self.out.map(entries + usize::from(has_attributes));
+        let has_align = self.align != Align::DEFAULT;
+        self.out
+            .map(entries + usize::from(has_attributes) + usize::from(has_align));
+        if has_align {
+            self.out.text(keys::ALIGN);
+            self.out.len(self.align.bytes());
+        }
         if has_attributes {
             self.out.text(keys::ATTRIBUTES);
             self.out.text_map(self.attributes);
