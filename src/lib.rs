@@ -17,7 +17,7 @@ pub mod transfer {
 /// One message, one file: what the `file:` transport does, without a connection.
 #[cfg(feature = "file")]
 pub mod file {
-    pub use numpush_transports::file::{OutputFile, map, read, write};
+    pub use numpush_transports::file::{OutputFile, map, read, snapshot, write};
 }
 
 /// Memory that is passed to other processes without a copy.

@@ -31,6 +31,7 @@ mod retry;
 mod room;
 mod runs;
 mod seal;
+mod snapshot;
 mod socket;
 mod sync;
 mod transfer;
@@ -69,6 +70,7 @@ pub use process::{
 pub use retry::retry;
 pub use runs::FreeRuns;
 pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
+pub use snapshot::{CopyFile, FileSnapshot};
 pub use socket::{
     Ancillary, end_writing, keep_alive, receive, receive_with_descriptor, send,
     send_with_descriptor, set_receive_tick, set_send_tick, unacknowledged,

@@ -7,7 +7,7 @@ mod npy;
 mod npz;
 mod table;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use numpush::{Buffer, Frame, Message};
@@ -32,7 +32,7 @@ pub(crate) fn read(
     let format = Format::of(path, named)?;
     if matches!(format, Format::Npy | Format::Np)
         && !is_standard(path)
-        && let Ok(Some(file)) = numpush::file::map(path)
+        && let Some(file) = mapped(path)?
         && let Some(message) = of_mapped(path, format, &file)?
     {
         return Ok(Box::new(std::iter::once(Ok(message))));
@@ -54,6 +54,23 @@ pub(crate) fn read(
                 .map_err(Failure::file(&owned, "cannot be sent"))
         }),
     })
+}
+
+/// The bytes of a file, mapped: the file itself if nobody can change it, or a copy that nobody can. `None` if it is better
+/// read, or cannot be opened: reading it reports why.
+fn mapped(path: &Path) -> Result<Option<Buffer<'static>>, Failure> {
+    if let Ok(Some(file)) = numpush::file::map(path) {
+        return Ok(Some(file));
+    }
+    match numpush::file::snapshot(path) {
+        Ok(copy) => Ok(copy),
+        Err(error) if error.kind() == ErrorKind::StorageFull => {
+            let what =
+                "is larger than memory, and there is no room for a copy beside it or in $TMPDIR";
+            Err(Failure::file(path, what)(error))
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 fn of_mapped(

@@ -27,7 +27,7 @@ use crate::options::{Options, Parameter};
 use crate::transport::{Bound, Established, Factory};
 
 pub use output::OutputFile;
-pub use record::{map, read, write};
+pub use record::{map, read, snapshot, write};
 
 /// The factory of this transport.
 pub(crate) struct Files;
