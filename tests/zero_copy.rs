@@ -71,6 +71,9 @@ fn main() {
     ]);
 }
 
+/// What a read that looks for the next header may take of the payload behind it.
+const READ_AHEAD: u64 = 16 << 10;
+
 fn tcp_lands_in_place() {
     let (mut tx, mut rx, _listener) = pair("tcp://127.0.0.1:0");
     let message = bytes(SIZE, 1);
@@ -89,9 +92,11 @@ fn tcp_lands_in_place() {
             });
         });
         let received = received.unwrap();
-        assert_eq!(
-            (received.transfer.copied, received.transfer.path),
-            (0, TransferPath::Read)
+        assert_eq!(received.transfer.path, TransferPath::Read);
+        assert!(
+            received.transfer.copied <= READ_AHEAD,
+            "only what was read with the header is copied: {:?}",
+            received.transfer
         );
         landed.push(received.message.as_array().unwrap().data().as_ptr().addr());
         // The first region is asked for twice: once to learn whether it can be had, once zeroed.

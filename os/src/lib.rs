@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "system calls: the crates above forbid it")]
 
 mod affinity;
+mod bell;
 mod connect;
 mod credentials;
 mod events;
@@ -41,6 +42,7 @@ mod watch;
 mod worker;
 
 pub use affinity::{bind_to_processors, processors};
+pub use bell::Bell;
 pub use connect::connect_abstract;
 pub use credentials::{Credentials, SameUser, peer_credentials, user};
 pub use events::{Event, Events};

@@ -186,8 +186,7 @@ fn time_value(time: Duration) -> TimeVal {
 
 /// Makes a TCP socket notice that its peer is gone; tcp(7).
 ///
-/// The kernel probes a silent peer after `idle`, then every `interval`, `count` times. Data may stay unacknowledged for
-/// `unacknowledged`.
+/// The kernel probes a silent peer after `idle`, then every `interval`, `count` times.
 ///
 /// # Errors
 /// What setsockopt(2) reports.
@@ -196,16 +195,13 @@ pub fn keep_alive(
     idle: Duration,
     interval: Duration,
     count: u32,
-    unacknowledged: Duration,
 ) -> io::Result<()> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-    let millis = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
     point("setsockopt")?;
     setsockopt(&socket, sockopt::KeepAlive, &true)?;
     setsockopt(&socket, sockopt::TcpKeepIdle, &seconds(idle))?;
     setsockopt(&socket, sockopt::TcpKeepInterval, &seconds(interval))?;
-    setsockopt(&socket, sockopt::TcpKeepCount, &count)?;
-    Ok(setsockopt(&socket, sockopt::TcpUserTimeout, &millis)?)
+    Ok(setsockopt(&socket, sockopt::TcpKeepCount, &count)?)
 }
 
 /// Reports to the peer that nothing more comes; shutdown(2), SHUT_WR.

@@ -26,7 +26,7 @@ fn referring(segment: u32, offset: u64) -> Vec<u8> {
 }
 
 fn announce(raw: &UnixStream, descriptor: &OwnedFd) {
-    let record = Preamble::control(RecordKind::Segment, 1, 0).encode(&[]);
+    let record = Preamble::control(RecordKind::Segment, 1, 1).encode(&[]);
     numpush_os::send_with_descriptor(raw, &[IoSlice::new(&record)], descriptor, true).unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use numpush::transfer::Operation;
-use numpush::wire::{DecodeError, Hello, Preamble, RecordKind};
+use numpush::wire::{Hello, Preamble, RecordKind};
 use numpush::{Error, Listener};
 use numpush_tests::{TempPath, bytes};
 
@@ -75,8 +75,9 @@ fn another_version_is_refused_by_name() {
     };
     assert!(matches!(
         *source,
-        Error::InvalidMessage {
-            source: DecodeError::Version { theirs: 9, ours: 1 },
+        Error::Version {
+            theirs: (9, 9),
+            ours: (1, 1),
             ..
         }
     ));

@@ -78,7 +78,7 @@ fn a_forged_acknowledgement_is_refused() {
             "{id}: {error:?}"
         );
     }
-    let segment = Preamble::control(RecordKind::Segment, 1, 0).encode(&[]);
+    let segment = Preamble::control(RecordKind::Segment, 1, 1).encode(&[]);
     let (mut raw, mut link, _listener) = raw_tcp();
     raw.write_all(&segment).unwrap();
     assert!(

@@ -1,15 +1,21 @@
 //! One side of a connection: what every transport does alike.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use numpush_message::{BufferAllocator, Message};
+use numpush_os::Ready;
+use numpush_session::Tag;
 
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Operation};
+use crate::halves::{Canceller, RecvHalf, SendHalf};
 use crate::options::Options;
+use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
-use crate::transport::{Context, Established, Transport};
+use crate::transport::{Context, Duplex, Established, Transport};
 
 /// A two-way connection that moves messages; what it can do depends on its transport, see [`Self::capabilities`].
 ///
@@ -57,9 +63,56 @@ impl Connection {
     /// for as long as the send timeout; [`Error::Disconnected`] if it is gone; [`Error::Unsupported`] on a medium that
     /// only receives.
     pub fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
+        self.send_tagged(message, Tag::default())
+    }
+
+    /// Sends a message on a channel, or as the answer to one of the peer's; else as [`Self::send`].
+    ///
+    /// ```
+    /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+    /// use numpush::{Buffer, Message};
+    ///
+    /// let mut listener = numpush::listen("tcp://127.0.0.1:0")?;
+    /// let mut client = numpush::connect(&listener.address())?;
+    /// let mut server = listener.accept()?;
+    /// let question = client.send(&Message::new(Buffer::copy_of(b"question")))?;
+    ///
+    /// let received = server.recv()?;
+    /// server.send_tagged(&Message::new(Buffer::copy_of(b"answer")), received.reply_tag())?;
+    /// assert_eq!(client.recv()?.reply_to, question.id);
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_tagged(&mut self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
         Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
         let (transport, mut cx) = self.call(self.options.send_timeout);
+        cx.tag = tag;
         transport.send(message, &mut cx)
+    }
+
+    /// Sends a message if it can begin now. What the socket does not take at once is kept, without the caller's memory, and
+    /// goes with later calls: [`Self::wants`] says when.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if the peer must take other messages first; else as [`Self::send`].
+    pub fn try_send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
+        Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
+        if let Some(duplex) = self.transport.duplex() {
+            return duplex.try_send(message, Tag::default());
+        }
+        let (transport, mut cx) = self.call(Some(Duration::ZERO));
+        transport.send(message, &mut cx)
+    }
+
+    /// Receives a message if one is here.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if none is; else as [`Self::recv`].
+    pub fn try_recv(&mut self) -> Result<Received, Error> {
+        let (transport, mut cx) = self.call(Some(Duration::ZERO));
+        transport.recv(&mut cx)
     }
 
     /// Receives the next message.
@@ -90,6 +143,78 @@ impl Connection {
     pub fn close(mut self) -> Result<(), Error> {
         let (transport, mut cx) = self.call(self.options.send_timeout);
         transport.close(&mut cx)
+    }
+
+    /// Closes this direction as [`Self::close`] does, and leaves the other one open: what the peer still sends can be
+    /// received.
+    ///
+    /// # Errors
+    /// As [`Self::close`].
+    pub fn close_sending(&mut self) -> Result<(), Error> {
+        let (transport, mut cx) = self.call(self.options.send_timeout);
+        transport.close(&mut cx)
+    }
+
+    /// Takes the connection apart into its two directions, for two threads.
+    ///
+    /// ```
+    /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+    /// use numpush::{Buffer, Message};
+    ///
+    /// let mut listener = numpush::listen("tcp://127.0.0.1:0")?;
+    /// let (mut tx, mut rx) = numpush::connect(&listener.address())?.split()?;
+    /// let mut echo = listener.accept()?;
+    /// let answers = std::thread::spawn(move || rx.recv());
+    /// tx.send(&Message::new(Buffer::copy_of(b"there and back")))?;
+    /// let message = echo.recv()?.message;
+    /// echo.send(&message)?;
+    /// assert_eq!(answers.join().unwrap()?.message, message);
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the medium has no two independent directions; [`Error::Io`] if descriptors are short.
+    pub fn split(self) -> Result<(SendHalf, RecvHalf), Error> {
+        let duplex = self.shared(Operation::Split)?;
+        duplex.share()?;
+        Ok((
+            SendHalf::new(Arc::clone(&duplex), self.options.clone(), self.peer.clone()),
+            RecvHalf::new(duplex, self.options, self.peer),
+        ))
+    }
+
+    /// A handle with which another thread ends a call of this connection that waits.
+    ///
+    /// # Errors
+    /// As [`Self::split`].
+    pub fn canceller(&self) -> Result<Canceller, Error> {
+        let duplex = self.shared(Operation::Cancel)?;
+        duplex.share()?;
+        Ok(Canceller::new(duplex))
+    }
+
+    /// The socket, to wait for it together with others; `None` where the medium has none. [`Self::wants`] says for what.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.transport.descriptor()
+    }
+
+    /// What to wait for at [`Self::descriptor`] before [`Self::try_recv`] or [`Self::try_send`] can do more: input, and room
+    /// for output while something of this side is not written. A message that [`Self::has_input`] speaks of needs no wait.
+    pub fn wants(&self) -> Ready {
+        let duplex = self.transport.duplex();
+        duplex.map_or_else(Ready::default, |duplex| duplex.wants())
+    }
+
+    /// True if [`Self::try_recv`] may return a message though nothing is to be read at the descriptor.
+    pub fn has_input(&self) -> bool {
+        let duplex = self.transport.duplex();
+        duplex.is_some_and(|duplex| duplex.has_input())
+    }
+
+    /// What waits on this connection, in both directions; zeros where the medium does not count.
+    pub fn status(&self) -> Status {
+        let duplex = self.transport.duplex();
+        duplex.map_or_else(Status::default, |duplex| duplex.status())
     }
 
     /// The messages that come, until the peer closes.
@@ -137,11 +262,20 @@ impl Connection {
         &self.peer
     }
 
+    fn shared(&self, operation: Operation) -> Result<Arc<dyn Duplex>, Error> {
+        self.transport.duplex().ok_or(Error::Unsupported {
+            transport: "this transport",
+            operation,
+            reason: "only tcp and unix connections have two independent directions",
+        })
+    }
+
     fn call(&mut self, timeout: Option<Duration>) -> (&mut dyn Transport, Context<'_>) {
         let cx = Context {
             options: &self.options,
             allocator: &mut *self.allocator,
             peer: &self.peer,
+            tag: Tag::default(),
             deadline: Deadline::after(timeout),
         };
         (&mut *self.transport, cx)

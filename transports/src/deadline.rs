@@ -21,6 +21,12 @@ impl Deadline {
         Self { at, timeout }
     }
 
+    /// The end of a wait that does not wait.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
+    pub(crate) fn now() -> Self {
+        Self::after(Duration::ZERO)
+    }
+
     /// When the wait ends; `None` for never.
     pub(crate) fn instant(self) -> Option<Instant> {
         self.at
@@ -128,6 +134,7 @@ impl Backoff {
         Self { next: Self::FIRST }
     }
 
+    #[cfg(any(feature = "unix", feature = "zmq"))]
     pub(crate) fn sleep(&mut self) {
         std::thread::sleep(self.advance());
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use numpush_message::{AllocError, DecodeError, EncodeError};
+use numpush_session::Refusal;
 
 use crate::endpoint::{EndpointError, Scheme};
 
@@ -57,6 +58,51 @@ pub enum Error {
         peer: String,
         /// The timeout.
         after: Duration,
+    },
+    /// The call ended in the middle of a message. Nothing is lost: what is left of it is kept, without the caller's memory,
+    /// and goes with the next calls. Sent again it would arrive twice.
+    #[error("{peer}: message {id} is not written whole yet; the next calls go on with it")]
+    Unfinished {
+        /// The peer.
+        peer: String,
+        /// Number of the message.
+        id: u64,
+        /// What ended the call.
+        source: Box<Self>,
+    },
+    /// Another thread cancelled the call. Nothing is lost: call again.
+    #[error("the call was cancelled while it waited for {peer}")]
+    Cancelled {
+        /// The peer.
+        peer: String,
+    },
+    /// The header of the message is longer than the peer takes. Nothing was sent.
+    #[error("header of {len} bytes is over the {limit} bytes that the peer accepts")]
+    HeaderTooLong {
+        /// Bytes of the header.
+        len: u64,
+        /// Bytes that the peer takes.
+        limit: u64,
+    },
+    /// The peer sent more than it had credit for.
+    #[error("{peer} sent a record of {charge} bytes with {left} bytes of credit left")]
+    OverCredit {
+        /// The peer.
+        peer: String,
+        /// Bytes of the record.
+        charge: u64,
+        /// Credit that was left.
+        left: u64,
+    },
+    /// The two sides have no version of the format in common.
+    #[error("{peer} speaks versions {} to {} of the format, and this side {} to {}", theirs.0, theirs.1, ours.0, ours.1)]
+    Version {
+        /// The peer.
+        peer: String,
+        /// Lowest and highest version of the peer.
+        theirs: (u8, u8),
+        /// Lowest and highest version of this side.
+        ours: (u8, u8),
     },
     /// A record began and did not end in time.
     #[error("{peer} began a message and did not finish it within {after:?}")]
@@ -180,6 +226,10 @@ pub enum Operation {
     Flush,
     /// Closing a connection.
     Close,
+    /// Taking a connection apart into its directions.
+    Split,
+    /// Ending a call from another thread.
+    Cancel,
     /// Waiting for a socket.
     Wait,
     /// Mapping memory of the peer.
@@ -207,6 +257,8 @@ impl Operation {
             Self::Recv => "recv",
             Self::Flush => "flush",
             Self::Close => "close",
+            Self::Split => "split",
+            Self::Cancel => "cancel",
             Self::Wait => "wait",
             Self::Map => "map",
             Self::Open => "open",
@@ -238,37 +290,6 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Why a peer refuses to go on.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It has another version, or took what we sent for no message.
-    InvalidMessage,
-    /// A message was larger than it accepts.
-    TooLarge,
-    /// Our user may not connect.
-    User,
-    /// It has too many connections.
-    Busy,
-    /// It has no place for a message, and never will have.
-    NoRoom,
-    /// A reason this version does not know.
-    Unknown(u32),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InvalidMessage => f.write_str("it does not understand what we sent"),
-            Self::TooLarge => f.write_str("the message is larger than it accepts"),
-            Self::User => f.write_str("our user may not connect"),
-            Self::Busy => f.write_str("it has too many connections"),
-            Self::NoRoom => f.write_str("it has no place for a message of this size"),
-            Self::Unknown(code) => write!(f, "reason {code}"),
-        }
-    }
-}
-
 impl Error {
     /// True if the peer has sent its last message and closed: the good end of a connection.
     pub fn is_closed(&self) -> bool {
@@ -286,6 +307,9 @@ impl Error {
             Self::Timeout { .. }
             | Self::TooLarge { .. }
             | Self::Message(_)
+            | Self::Unfinished { .. }
+            | Self::Cancelled { .. }
+            | Self::HeaderTooLong { .. }
             | Self::Unsupported { .. } => true,
             Self::NoRoom { source, .. } => !source.is_permanent(),
             _ => false,

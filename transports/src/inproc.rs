@@ -11,12 +11,13 @@ use std::io;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, Weak};
 
 use numpush_message::{Buffer, DecodeError, Encoder, Flags, Header, Limits, Message};
+use numpush_session::Refusal;
 
 use numpush_os::lock;
 
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
-use crate::error::{Error, Operation, Refusal};
+use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
 use crate::transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};
 use crate::transport::{AcceptContext, Acceptor, Bound, Context, Established, Factory, Transport};
@@ -224,19 +225,20 @@ impl Transport for Queues {
             PathReason::OnlyWay
         };
         let transfer = Transfer {
+            id: 0,
             bytes,
             copied: message.copied_bytes() + borrowed,
             system_calls: 0,
             path: TransferPath::Handover,
             reason,
         };
-        let owned = || Received {
-            message: message.clone().into_owned_or_copy(),
-            transfer: Transfer {
+        let owned = || {
+            let transfer = Transfer {
                 copied: 0,
                 reason: PathReason::OnlyWay,
                 ..transfer
-            },
+            };
+            Received::new(message.clone().into_owned_or_copy(), transfer)
         };
         // What is borrowed is copied once there is room for it, and outside the lock: nobody else takes the room.
         let mut ready = (borrowed == 0).then(owned);
@@ -350,7 +352,7 @@ fn copy_into(received: &Received, cx: &mut Context<'_>) -> Result<Received, Erro
     };
     let message = copy().map_err(|source| cx.invalid(source))?;
     transfer.reason = PathReason::Allocator;
-    Ok(Received { message, transfer })
+    Ok(Received::new(message, transfer))
 }
 
 impl Drop for Queues {

@@ -12,9 +12,11 @@ mod connection;
 mod deadline;
 mod endpoint;
 mod error;
+mod halves;
 mod listener;
 mod options;
 mod registry;
+mod status;
 mod transfer;
 mod transport;
 
@@ -32,8 +34,12 @@ mod zmq;
 
 pub use connection::{Connection, Messages};
 pub use endpoint::{Endpoint, EndpointError, Scheme};
-pub use error::{Error, Operation, Refusal};
+pub use error::{Error, Operation};
+pub use halves::{Canceller, RecvHalf, SendHalf};
 pub use listener::{Incoming, Listener};
-pub use options::{Acknowledge, Options, Parameter, Switch};
+pub use numpush_os::Ready;
+pub use numpush_session::{Acknowledge, Refusal, Tag};
+pub use options::{Options, Parameter, Switch};
 pub use registry::{connect, listen};
+pub use status::Status;
 pub use transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(any(feature = "tcp", feature = "unix"))]
+use numpush_message::Hello;
 use numpush_message::{BufferAllocator, HeapAllocator};
+use numpush_session::Acknowledge;
 
 /// How connections and listeners behave. The defaults suit most.
 ///
@@ -37,6 +40,8 @@ pub struct Options {
     pub(crate) segment_budget: u64,
     pub(crate) acknowledge: Acknowledge,
     pub(crate) sync: bool,
+    pub(crate) credit: u64,
+    pub(crate) patience: Duration,
     allocator: Option<MakeAllocator>,
 }
 
@@ -57,6 +62,8 @@ impl Options {
             segment_budget: 1 << 30,
             acknowledge: Acknowledge::OnReturn,
             sync: false,
+            credit: 256 << 20,
+            patience: Duration::from_secs(30),
             allocator: None,
         }
     }
@@ -157,6 +164,23 @@ impl Options {
         Self { sync, ..self }
     }
 
+    /// Bytes of records that the peer may send before this side receives them, over tcp and unix; one message may always
+    /// come. Default: 256 MiB. It bounds what a peer can make this side hold while it does something else than `recv`.
+    #[must_use]
+    pub fn credit(self, bytes: u64) -> Self {
+        Self {
+            credit: bytes,
+            ..self
+        }
+    }
+
+    /// Longest silence of the peer in the middle of a message, over tcp and unix. Default: 30 s. Only time counts that this
+    /// side spends waiting for it. A payload may also take no longer than this and a second for each 64 KiB.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Where received payloads lie: every connection allocates from a clone of `allocator`. Default: a
     /// [`HeapAllocator`] for each connection.
     #[must_use]
@@ -168,6 +192,15 @@ impl Options {
             allocator: Some(Arc::new(move || Box::new(allocator.clone()))),
             ..self
         }
+    }
+
+    /// What a connection with these options tells its peer first.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
+    pub(crate) fn hello(&self, checksums: bool) -> Hello {
+        let mut hello = Hello::new(self.max_message);
+        hello.checksums = checksums;
+        hello.credit = self.credit;
+        hello
     }
 
     /// The allocator of one more connection.
@@ -199,20 +232,10 @@ impl fmt::Debug for Options {
             .field("segment_budget", &self.segment_budget)
             .field("acknowledge", &self.acknowledge)
             .field("sync", &self.sync)
+            .field("credit", &self.credit)
+            .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
-}
-
-/// When a received message is acknowledged. The sender's flush and close wait for that.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Acknowledge {
-    /// When recv returns it, or before: the sender knows that this process has it.
-    #[default]
-    OnReturn,
-    /// At the next call of recv, flush or close: the sender knows that this process is done with it. A connection that is
-    /// dropped instead leaves the message unacknowledged.
-    OnNextCall,
 }
 
 /// A setting that is on, off, or as the connection finds best.

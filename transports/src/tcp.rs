@@ -22,7 +22,10 @@ use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter, Switch};
-use crate::socket::{ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, Stream, Terms, Way};
+use crate::socket::{
+    Borrow, Lend, Link, ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, SocketTransport,
+    Terms, Way,
+};
 use crate::transfer::{PathReason, Transfer};
 use crate::transport::{Bound, Established, Factory};
 
@@ -60,8 +63,8 @@ impl Factory for Tcp {
         let peer = format!("tcp://{peer}");
         let set_up = set_up(&socket, options);
         let (medium, hello) = set_up.map_err(Error::io(Operation::SetUp, &peer))?;
-        let stream = Stream::open(socket.into(), medium, &peer, hello, options)?;
-        Ok(Established::new(stream, peer))
+        let link = Link::new(socket.into(), medium, peer.clone(), hello, options);
+        Ok(Established::new(SocketTransport::open(link), peer))
     }
 
     /// Listens on an address of this machine; port 0 takes a free port.
@@ -92,12 +95,12 @@ fn connect_any(address: &str, timeout: Duration) -> io::Result<TcpStream> {
 
 fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(TcpMedium, Hello)> {
     socket.set_nodelay(true)?;
-    // Probes after 15 s, every 5 s, 3 times; data unacknowledged for 30 s end the connection too.
+    // Probes after 15 s, every 5 s, 3 times. TCP_USER_TIMEOUT would also end a connection whose peer computes for long with a
+    // full receive buffer: Linux applies it to probes of a closed window, although the peer's kernel answers each of them.
     let seconds = Duration::from_secs;
-    os::keep_alive(socket, seconds(15), seconds(5), 3, seconds(30))?;
+    os::keep_alive(socket, seconds(15), seconds(5), 3)?;
     let same_host = is_same_host(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
-    let mut hello = Hello::new(options.max_message);
-    hello.checksums = options.checksums.or(!same_host);
+    let hello = options.hello(options.checksums.or(!same_host));
     Ok((
         TcpMedium {
             same_host,
@@ -155,6 +158,15 @@ impl Medium for TcpMedium {
     const DESCRIPTORS: bool = false;
     const KEEPS_SENT: bool = false;
 
+    type Lender = Self;
+    type Borrower = NoSegments;
+
+    fn split(self) -> (Self, NoSegments) {
+        (self, NoSegments)
+    }
+}
+
+impl Lend for TcpMedium {
     fn plan(&mut self, message: &Message<'_>, _: Terms) -> Plan {
         let mut backings = message
             .buffers()
@@ -174,6 +186,15 @@ impl Medium for TcpMedium {
 
     fn commit(&mut self, _: Plan, _: u64) {}
 
+    fn released(&mut self, _: u64) -> Result<(), &'static str> {
+        Err("it releases memory, and none is lent to it")
+    }
+}
+
+/// The incoming half: our hello to a TCP peer offers no segments.
+pub(crate) struct NoSegments;
+
+impl Borrow for NoSegments {
     fn accept_segment(&mut self, _: u32, _: Option<OwnedFd>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -185,7 +206,6 @@ impl Medium for TcpMedium {
         references: &[Reference],
         _: &mut dyn BufferAllocator,
     ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError> {
-        // Our hello to a TCP peer offers no segments.
         let first = references.first();
         Err(DecodeError::Reference {
             segment: first.map_or(0, |reference| reference.segment),
@@ -193,13 +213,5 @@ impl Medium for TcpMedium {
             len: lens.first().copied().unwrap_or(0),
             size: 0,
         })
-    }
-
-    fn released(&mut self, _: u64) -> Result<(), &'static str> {
-        Err("it releases memory, and none is lent to it")
-    }
-
-    fn take_releases(&mut self) -> Vec<u64> {
-        Vec::new()
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use numpush_message::Message;
+use numpush_session::{Receipt, Tag};
 
 /// What moving one message cost on this side.
 ///
@@ -24,6 +25,8 @@ use numpush_message::Message;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfer {
+    /// Number of the message in its direction, from 1; 0 where the medium does not number them.
+    pub id: u64,
     /// Payload bytes: the buffers and the padding between them.
     pub bytes: u64,
     /// Payload bytes that our own code copied in user space, building the message included. The kernel's copies at a
@@ -133,6 +136,7 @@ impl PathReason {
 impl fmt::Display for Transfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            id: _,
             bytes,
             copied,
             system_calls,
@@ -155,6 +159,56 @@ pub struct Received {
     pub message: Message<'static>,
     /// What it cost.
     pub transfer: Transfer,
+    /// Its number among the messages of its sender, from 1; 0 where the medium does not number them.
+    pub id: u64,
+    /// Number of the message of ours that it answers; 0 for none.
+    pub reply_to: u64,
+    /// The sender's channel; 0 unless it has set one.
+    pub channel: u32,
+    pub(crate) confirmation: Option<Confirmation>,
+}
+
+impl Received {
+    pub(crate) fn new(message: Message<'static>, transfer: Transfer) -> Self {
+        Self {
+            message,
+            transfer,
+            id: 0,
+            reply_to: 0,
+            channel: 0,
+            confirmation: None,
+        }
+    }
+
+    /// Records that the program is done with the message, so that it is acknowledged; returns the message. With
+    /// [`Acknowledge::OnConfirm`](crate::Acknowledge::OnConfirm) nothing is acknowledged before this; else it changes nothing.
+    pub fn confirm(self) -> Message<'static> {
+        if let Some(confirmation) = self.confirmation {
+            let ack = confirmation.receipt.confirm();
+            (confirmation.tell)(ack);
+        }
+        self.message
+    }
+
+    /// The tag of an answer to this message: same channel, and its number.
+    pub fn reply_tag(&self) -> Tag {
+        Tag {
+            reply_to: self.id,
+            channel: self.channel,
+        }
+    }
+}
+
+/// The right to confirm a message, and how the connection hears of it.
+pub(crate) struct Confirmation {
+    pub(crate) receipt: Receipt,
+    pub(crate) tell: Box<dyn FnOnce(u64) + Send + Sync>,
+}
+
+impl fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.receipt.fmt(f)
+    }
 }
 
 /// What a medium can do.

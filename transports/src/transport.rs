@@ -1,11 +1,17 @@
 //! What a transport is: a factory in the table of `registry`, and what it returns.
 
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
 use numpush_message::{BufferAllocator, DecodeError, Message};
+use numpush_os::Ready;
+use numpush_session::Tag;
 
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
+use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
 
 /// One mechanism.
@@ -52,6 +58,49 @@ pub(crate) trait Transport: Send {
 
     /// Waits as [`Self::flush`] does where it can, then reports to the peer that nothing more comes.
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error>;
+
+    /// The descriptor to wait for, if the medium has one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The connection as several threads can use it, where the medium has two independent directions.
+    fn duplex(&self) -> Option<Arc<dyn Duplex>> {
+        None
+    }
+}
+
+/// A connection that several threads can use at once: each direction by one.
+pub(crate) trait Duplex: Send + Sync {
+    /// As [`Transport::send`].
+    fn send(&self, message: &Message<'_>, tag: Tag, deadline: Deadline) -> Result<Transfer, Error>;
+
+    /// Takes a message if it can begin now; what the socket does not take at once is kept and goes with later calls.
+    fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error>;
+
+    /// As [`Transport::recv`].
+    fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error>;
+
+    /// As [`Transport::flush`].
+    fn flush(&self, deadline: Deadline) -> Result<(), Error>;
+
+    /// As [`Transport::close`]: this side sends no more, and can still receive.
+    fn close_sending(&self, deadline: Deadline) -> Result<(), Error>;
+
+    /// Prepares the connection for more than one thread.
+    fn share(&self) -> Result<(), Error>;
+
+    /// Ends the call at hand, or else the next one.
+    fn cancel(&self);
+
+    /// What to wait for at the socket before the next call.
+    fn wants(&self) -> Ready;
+
+    /// True if a message may be received without a read.
+    fn has_input(&self) -> bool;
+
+    /// What waits.
+    fn status(&self) -> Status;
 }
 
 /// A place where connections arrive.
@@ -99,6 +148,8 @@ pub(crate) struct Context<'c> {
     /// Where received payloads go.
     pub(crate) allocator: &'c mut dyn BufferAllocator,
     pub(crate) peer: &'c str,
+    /// What a message carries besides its contents, where the medium can carry it.
+    pub(crate) tag: Tag,
     /// When this call must have returned.
     pub(crate) deadline: Deadline,
 }
@@ -135,7 +186,7 @@ impl Context<'_> {
         }
     }
 
-    #[cfg(any(feature = "tcp", feature = "unix", feature = "file", feature = "zmq"))]
+    #[cfg(any(feature = "file", feature = "zmq"))]
     pub(crate) fn failed(&self) -> Error {
         Error::Failed {
             peer: self.peer.to_owned(),

@@ -309,6 +309,12 @@ impl<'m> Encoder<'m> {
         self.preamble.charge()
     }
 
+    /// Bytes that are not written yet, without the checksums.
+    pub fn rest_len(&self) -> u64 {
+        let parts = (self.part..).map_while(|part| self.bytes_of(part));
+        parts.map(|bytes| bytes.len() as u64).sum::<u64>() - self.at as u64
+    }
+
     /// The bytes that come next; `None` when all are written.
     pub fn next(&self) -> Option<Payload<'_>> {
         let bytes = self.bytes_of(self.part)?;

@@ -22,6 +22,18 @@ pub enum Record {
     Skipped(Preamble),
 }
 
+impl Record {
+    /// The preamble that it began with.
+    pub fn preamble(&self) -> &Preamble {
+        match self {
+            Self::Message(preamble, ..)
+            | Self::Referenced(preamble, ..)
+            | Self::Control(preamble, ..)
+            | Self::Skipped(preamble) => preamble,
+        }
+    }
+}
+
 /// Where a buffer lies: its length is in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {

@@ -117,6 +117,7 @@ fn encode<'m>(message: &'m Message<'m>, checksums: bool) -> Result<Encoder<'m>, 
 
 fn new_transfer(message: &Message<'_>) -> Transfer {
     Transfer {
+        id: 0,
         bytes: message.payload_len(),
         copied: message.copied_bytes(),
         path: TransferPath::Write,
@@ -188,6 +189,7 @@ pub(super) fn read_from(
         source,
     };
     let mut transfer = Transfer {
+        id: 0,
         path: TransferPath::Read,
         reason: PathReason::NotImmutable,
         system_calls: 3,
@@ -199,7 +201,7 @@ pub(super) fn read_from(
             let message = Message::open(&mapped, &limits).map_err(invalid)?;
             transfer.bytes = message.payload_len();
             (transfer.path, transfer.reason) = (TransferPath::Map, PathReason::Immutable);
-            return Ok(Received { message, transfer });
+            return Ok(Received::new(message, transfer));
         }
         transfer.reason = PathReason::Allocator;
     }
@@ -211,7 +213,7 @@ pub(super) fn read_from(
             }
         })?;
     transfer.bytes = message.payload_len();
-    Ok(Received { message, transfer })
+    Ok(Received::new(message, transfer))
 }
 
 /// Maps the file at `path`, if nobody can change it: it is sealed, immutable, or protected by fs-verity. Other files

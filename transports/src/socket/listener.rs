@@ -3,19 +3,20 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::Hello;
+use numpush_message::{Hello, Preamble, RecordKind};
 use numpush_os::{self as os, Ready};
+use numpush_session::Refusal;
 
 use crate::deadline::Deadline;
-use crate::error::{Error, Operation, Refusal};
+use crate::error::{Error, Operation};
 use crate::options::Options;
-use crate::socket::allowance;
-use crate::socket::handshake::Handshake;
+use crate::socket::link::Link;
 use crate::socket::medium::Medium;
-use crate::socket::session::refuse;
-use crate::socket::stream::Stream;
+use crate::socket::read::Found;
+use crate::socket::transport::SocketTransport;
 use crate::transport::{AcceptContext, Acceptor, Established};
 
 /// A listening socket of some kind.
@@ -46,14 +47,13 @@ pub(crate) struct SocketAcceptor<S: ListeningSocket> {
 }
 
 /// A connection whose handshake is under way.
-struct Pending<M> {
-    socket: OwnedFd,
-    medium: M,
-    peer: String,
-    ours: Hello,
-    handshake: Handshake,
+struct Pending<M: Medium> {
+    link: Arc<Link<M>>,
     deadline: Deadline,
 }
+
+/// How long a peer that has connected may take to send its hello.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Handshakes that may be under way at once; the oldest is given up for a new one.
 const MAX_PENDING: usize = 128;
@@ -93,50 +93,43 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
                 return Err(error.handshake(peer));
             }
         };
+        let link = Link::new(socket, medium, peer, ours, &self.options);
         // A fresh socket has room for a hello; if not, the peer is gone, and the next read shows it.
-        let _ = os::send(&socket, &[IoSlice::new(&ours.encode())], false);
+        link.pay_all();
         self.pending.push_back(Pending {
-            socket,
-            medium,
-            peer,
-            ours,
-            handshake: Handshake::new(),
-            deadline: Deadline::after(allowance::HANDSHAKE),
+            link,
+            deadline: Deadline::after(HANDSHAKE),
         });
         if self.pending.len() > MAX_PENDING
             && let Some(oldest) = self.pending.pop_front()
         {
-            send_refusal(&oldest.socket, Refusal::Busy);
+            oldest.link.refuse(Refusal::Busy);
         }
         Ok(())
     }
 
-    /// Reads the hello of one pending peer; returns its connection if the hello is complete.
+    /// Reads what one pending peer has sent; returns its connection if its hello is complete.
     fn continue_handshake(&mut self, index: usize) -> Result<Option<Established>, Error> {
-        let Some(pending) = self.pending.get_mut(index) else {
+        let Some(pending) = self.pending.get(index) else {
             return Ok(None);
         };
-        let result = match pending.handshake.read(&pending.socket, &pending.peer) {
-            Ok(None) if !pending.deadline.has_passed() => return Ok(None),
-            Ok(None) => Err(pending.deadline.error(Operation::Handshake, &pending.peer)),
-            Ok(Some(theirs)) => Ok(theirs),
-            Err(error) => Err(error),
+        let result = match pending.link.greet() {
+            Ok(false) if !pending.deadline.has_passed() => return Ok(None),
+            Ok(false) => {
+                let peer = &pending.link.peer;
+                Err(pending.deadline.error(Operation::Handshake, peer))
+            }
+            result => result,
         };
         let Some(done) = self.pending.remove(index) else {
             return Ok(None);
         };
-        let theirs = match result {
-            Ok(theirs) => theirs,
-            Err(error) => {
-                if matches!(error, Error::InvalidMessage { .. }) {
-                    send_refusal(&done.socket, Refusal::InvalidMessage);
-                }
-                return Err(error.handshake(done.peer));
-            }
-        };
-        let hellos = (done.ours, theirs);
-        let stream = Stream::new(done.socket, done.medium, &done.peer, hellos, &self.options)?;
-        Ok(Some(Established::new(stream, done.peer)))
+        let peer = done.link.peer.clone();
+        match result {
+            Ok(_) => Ok(Some(Established::new(SocketTransport(done.link), peer))),
+            Err(error @ Error::Handshake { .. }) => Err(error),
+            Err(error) => Err(error.handshake(peer)),
+        }
     }
 
     /// What is ready, the listening socket last; the pending handshakes keep their places.
@@ -151,7 +144,7 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
         let mut wanted: Vec<_> = self
             .pending
             .iter()
-            .map(|one| (one.socket.as_fd(), Ready::READ))
+            .map(|one| (one.link.socket.as_fd(), Ready::READ))
             .collect();
         wanted.push((self.listening.descriptor(), listening));
         let ready = os::wait(&wanted, until).map_err(Error::io(Operation::Wait, cx.address));
@@ -190,10 +183,47 @@ impl<S: ListeningSocket> Acceptor for SocketAcceptor<S> {
 
 /// Reports to a peer why it is refused, if its socket has room for that.
 fn send_refusal(socket: &OwnedFd, reason: Refusal) {
-    let _ = os::send(socket, &[IoSlice::new(&refuse(reason))], false);
+    let record = Preamble::control(RecordKind::Refuse, reason.to_wire(), 0).encode(&[]);
+    let _ = os::send(socket, &[IoSlice::new(&record)], false);
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     // EMFILE and ENFILE have no kind of their own.
     matches!(error.raw_os_error(), Some(23 | 24)) || error.kind() == io::ErrorKind::OutOfMemory
+}
+
+impl<M: Medium> Link<M> {
+    /// Reads until the peer's hello is here. Returns false if it is not.
+    fn greet(&self) -> Result<bool, Error> {
+        let mut receiving = self.receiving();
+        loop {
+            if receiving.session.has_hello() {
+                return Ok(true);
+            }
+            if let Some(end) = &receiving.end {
+                return Err(Error::ended(end, &self.peer));
+            }
+            if self.obey_next(&mut receiving)? {
+                continue;
+            }
+            if self.read(&mut receiving, false)? == Found::Nothing {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Reports to the peer why it is refused, if its socket has room for that.
+    fn refuse(&self, reason: Refusal) {
+        let mut sending = self.sending();
+        sending.session.refuse(reason);
+        let _ = sending.drain(&self.socket);
+    }
+}
+
+impl Error {
+    /// This error, which ended the handshake with `peer`.
+    pub(super) fn handshake(self, peer: String) -> Self {
+        let source = Box::new(self);
+        Self::Handshake { peer, source }
+    }
 }

@@ -9,23 +9,28 @@ use numpush_message::{Buffer, BufferAllocator, DecodeError, Message, Reference};
 
 use crate::transfer::{PathReason, Transfer};
 
-/// What a medium adds to plain bytes.
-pub(crate) trait Medium: Send {
+/// What a medium adds to plain bytes: one half lends our memory, the other reads the peer's.
+pub(crate) trait Medium: Send + 'static {
     /// True if descriptors may come with a record.
     const DESCRIPTORS: bool;
 
     /// True if the peer gets what was written even when this side closes with unread bytes.
     const KEEPS_SENT: bool;
 
+    type Lender: Lend;
+    type Borrower: Borrow;
+
+    fn split(self) -> (Self::Lender, Self::Borrower);
+}
+
+/// The outgoing half of a medium.
+pub(crate) trait Lend: Send {
     /// Decides how the payload of a message goes, and prepares it. One plan at a time: while an earlier one is neither
     /// committed nor dropped, the message is to be written.
     fn plan(&mut self, message: &Message<'_>, terms: Terms) -> Plan;
 
     /// The plan's announcements and the record of message `id` were written, or will be before anything else.
     fn commit(&mut self, plan: Plan, id: u64);
-
-    /// This announcement was written, whatever becomes of the rest of its plan.
-    fn announced(&mut self, _announcement: &Announcement) {}
 
     /// Segments that the peer is to forget, whether or not a message follows. They count as told.
     fn take_forgets(&mut self) -> Vec<u32> {
@@ -37,6 +42,14 @@ pub(crate) trait Medium: Send {
         None
     }
 
+    /// The peer has let go of what message `id` lent it. Releases come in any order, and acknowledge nothing.
+    ///
+    /// Fails if no such message was sent.
+    fn released(&mut self, id: u64) -> Result<(), &'static str>;
+}
+
+/// The incoming half of a medium.
+pub(crate) trait Borrow: Send {
     /// Takes the descriptor that came with a segment record; a record without one means to forget the segment.
     ///
     /// Fails with [`io::ErrorKind::QuotaExceeded`] if there are more than we offered to keep, and with
@@ -53,13 +66,10 @@ pub(crate) trait Medium: Send {
         allocator: &mut dyn BufferAllocator,
     ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError>;
 
-    /// The peer has let go of what message `id` lent it. Releases come in any order, and acknowledge nothing.
-    ///
-    /// Fails if no such message was sent.
-    fn released(&mut self, id: u64) -> Result<(), &'static str>;
-
     /// Messages whose ranges we have let go of since the last call.
-    fn take_releases(&mut self) -> Vec<u64>;
+    fn take_releases(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
 }
 
 /// What a plan must keep to.
@@ -77,12 +87,13 @@ pub(crate) struct Terms {
 /// How a payload goes.
 ///
 /// It binds nobody before it is committed. A plan that is dropped is undone: what it took is free again, and the peer is
-/// taken to know of its announcements only those that were [written](Medium::announced).
+/// taken to know of none of its announcements.
 pub(crate) struct Plan {
     pub(crate) way: Way,
     /// To write first, in this order, whatever the way is.
     pub(crate) announce: Vec<Announcement>,
     /// What the medium keeps for the plan, until this is gone.
+    #[cfg_attr(not(feature = "unix"), expect(dead_code, reason = "only unix lends"))]
     pub(crate) ticket: Option<Ticket>,
 }
 

@@ -1,28 +1,29 @@
-//! Messages over a byte stream: what tcp and unix share.
+//! Sessions over a stream socket: what tcp and unix share.
 //!
-//! The thread that calls drives the connection; there is no other. While it waits to write it reads, so that two peers
-//! that send to each other at once both go on; messages that arrive meanwhile wait in the inbox.
-//!
-//! [`stream`] holds the connection's state and moves records; [`send`] and [`receive`] are its two directions; `calls`
-//! is the [`Transport`](crate::transport::Transport) over them. The rules of acknowledgement are in [`outgoing`] and
-//! [`incoming`], without a socket.
+//! The rules are in the crate `numpush-session`, without a socket. [`link`] has the two directions of a connection, each
+//! behind a lock of its own; [`read`] and [`write`] move bytes, [`send`], [`recv`] and [`finish`] are the calls, and [`wait`]
+//! is where they wait. The thread that calls drives the connection. While it waits to write it reads, so that two peers that
+//! send to each other at once both go on; messages that arrive meanwhile wait in the inbox, up to the credit that the peer
+//! has. Acknowledgements that no call would write go by the [`janitor`], one thread a process.
 
-mod allowance;
-mod calls;
-mod handshake;
-mod incoming;
+mod ending;
+mod finish;
+mod janitor;
+mod link;
 mod listener;
 mod medium;
-mod outgoing;
-mod receive;
+mod read;
+mod recv;
 mod send;
-mod session;
-mod stream;
+mod transport;
+mod wait;
+mod write;
 
+pub(crate) use link::Link;
 pub(crate) use listener::{ListeningSocket, SocketAcceptor};
 #[cfg(feature = "tcp")]
 pub(crate) use medium::SMALL;
 #[cfg(feature = "unix")]
-pub(crate) use medium::{Announcement, goes_by_file};
-pub(crate) use medium::{Medium, Plan, Terms, Ticket, Way};
-pub(crate) use stream::Stream;
+pub(crate) use medium::{Announcement, Ticket, goes_by_file};
+pub(crate) use medium::{Borrow, Lend, Medium, Plan, Terms, Way};
+pub(crate) use transport::SocketTransport;

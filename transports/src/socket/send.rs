@@ -1,315 +1,430 @@
-//! Sending: how a message is written, and the waits for room.
+//! Sending a message, and the waits for room.
 
-use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
-use numpush_message::{
-    Backing, Buffer, Encoder, Flags, Message, PREAMBLE_LEN, Payload, RecordKind, Stamp,
-};
-use numpush_os::{self as os, Ready};
+use numpush_message::{Buffer, Encoder, Flags, Message, Preamble};
+use numpush_os::Ready;
+use numpush_session::{Blocked, Tag};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
-use crate::socket::medium::{Announcement, Medium, SMALL, Way, goes_by_file};
-use crate::socket::session::control;
-use crate::socket::stream::{Stream, violation};
+use crate::socket::ending::{is_hang_up, socket_error};
+use crate::socket::link::{Link, Sending, Side};
+use crate::socket::medium::{Lend, Medium, SMALL, Way};
+use crate::socket::write::Progress;
 use crate::transfer::{PathReason, Transfer, TransferPath};
-use crate::transport::Context;
 
-/// Bytes of one write. In one call of 256 MiB the sender sleeps in the kernel for long stretches; in steps of some MiB
-/// it kept pace with the receiver, at no measurable cost in calls.
-const WRITE_STEP: usize = 4 << 20;
+/// How long a call may wait, and what it does with a message that the socket does not take in that time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) deadline: Deadline,
+    /// The rest of a message is kept and goes with later calls, and that is no error.
+    pub(super) keeps_rest: bool,
+}
 
-impl<M: Medium> Stream<M> {
-    /// Writes a message as its medium plans it, once the window has room for it.
+/// A thread that waits for another one, or for memory, looks this often.
+const TICK: Duration = Duration::from_millis(10);
+
+/// With so many messages on their way the peer's acknowledgements are read now and then, so that they do not pile up.
+const READ_EVERY: usize = 64;
+
+impl<M: Medium> Link<M> {
+    /// Writes a message as its medium plans it, once there is credit and room for it.
     pub(super) fn send_message(
-        &mut self,
+        &self,
         message: &Message<'_>,
-        cx: &mut Context<'_>,
+        tag: Tag,
+        terms: Terms,
     ) -> Result<Transfer, Error> {
-        let bytes = message.payload_len();
-        Context::check_size(bytes, self.peer_max, "the peer")?;
-        let id = self.outgoing.next_id;
-        // The header is encoded, and every limit checked, before anything is copied or promised.
-        let flags = Flags::with_checksums(self.checksums);
-        let mut encoder = Encoder::new(message, flags).map_err(Error::Message)?;
-        encoder.stamp(Stamp {
-            id,
-            ..Stamp::default()
-        });
-        self.make_room(bytes, cx)?;
-        self.await_release(message, cx)?;
-        self.queue_control(true);
-        self.outgoing.system_calls = 0;
-        let plan = self.medium.plan(message, self.terms());
-        let mut transfer = Transfer {
-            bytes,
-            copied: message.copied_bytes(),
-            ..Transfer::default()
+        let checksums = self.await_hello(Operation::Send, terms.deadline)?;
+        let flags = Flags {
+            checksums,
+            ..Flags::default()
         };
-        let mut held = Vec::new();
-        self.announce_all(&plan.announce, cx)?;
-        match &plan.way {
-            Way::Write(reason) => {
-                self.write(&mut encoder, false, cx)?;
-                (transfer.path, transfer.reason) = (TransferPath::Write, *reason);
+        // The header is encoded, and every limit checked, before anything is copied or promised.
+        let mut encoder = Encoder::new(message, flags).map_err(Error::Message)?;
+        // A message that can go by reference takes less credit than one that is written.
+        let mut charge = if M::DESCRIPTORS && !checksums && message.payload_len() >= SMALL {
+            let flags = Flags {
+                references: true,
+                ..Flags::default()
+            };
+            let preamble = *encoder.preamble();
+            Preamble { flags, ..preamble }.charge()
+        } else {
+            encoder.charge()
+        };
+        loop {
+            let mut sending = self.make_room(message, &encoder, charge, terms.deadline)?;
+            sending.system_calls = 0;
+            let medium_terms = sending.terms();
+            let plan = sending.lender.plan(message, medium_terms);
+            let start = Started::of(&plan.way);
+            if let Way::Refer { references, .. } = &plan.way {
+                encoder = encoder.by_reference(references);
             }
-            Way::SendFile => {
-                self.write(&mut encoder, true, cx)?;
-                (transfer.path, transfer.reason) =
-                    (TransferPath::SendFile, PathReason::StableDescriptor);
-                held = backed(message);
-            }
-            Way::Refer { references, copied } => {
-                self.refer(&encoder.by_reference(references), cx)?;
-                transfer.copied += copied;
-                (transfer.path, transfer.reason) = if *copied > 0 {
-                    (TransferPath::SegmentCopy, PathReason::PlainMemory)
-                } else {
-                    (TransferPath::Reference, PathReason::StableDescriptor)
-                };
-            }
-        }
-        self.medium.commit(plan, id);
-        self.outgoing.message_sent(bytes, held);
-        transfer.system_calls = self.outgoing.system_calls;
-        Ok(transfer)
-    }
-
-    /// Waits until the window has room for `bytes`, or is empty.
-    fn make_room(&mut self, bytes: u64, cx: &mut Context<'_>) -> Result<(), Error> {
-        let window = cx.options.window;
-        // Acknowledgements of many messages must not pile up unread in the socket, nor releases of large ones while they hold
-        // memory: all that is there is read, or enough of it.
-        let holds_memory = M::DESCRIPTORS && bytes >= SMALL && self.outgoing.in_flight() > 0;
-        if holds_memory || self.outgoing.in_flight() >= 64 {
-            for _ in 0..1024 {
-                if !self.read(false, cx)? {
-                    break;
+            let Ok(id) = sending.session.begin(&mut encoder, tag) else {
+                // It takes more credit than was thought.
+                charge = encoder.charge();
+                encoder = Encoder::new(message, flags).map_err(Error::Message)?;
+                continue;
+            };
+            for announcement in &plan.announce {
+                let segment = announcement.segment.into();
+                match &announcement.descriptor {
+                    Some(descriptor) => sending.session.announce(segment, Arc::clone(descriptor)),
+                    None => sending.session.forget(segment),
                 }
             }
+            sending.lender.commit(plan, id);
+            let transfer = Transfer {
+                id,
+                bytes: message.payload_len(),
+                copied: message.copied_bytes() + start.copied,
+                path: start.path,
+                reason: start.reason,
+                ..Transfer::default()
+            };
+            if start.refers {
+                // Head and references are owned, so the record joins the queue: nothing of it can be lost half-way.
+                let (record, _) = encoder.into_owned();
+                sending.session.keep(record, Vec::new());
+                return self.drain_out(sending, transfer, terms);
+            }
+            return self.write_out(sending, encoder, message, transfer, terms);
         }
-        self.read_until(Operation::Send, cx, |this| {
-            this.outgoing.has_room(bytes, window)
-        })
+    }
+
+    /// Waits for the peer's hello. Returns whether payloads carry checksums.
+    pub(super) fn await_hello(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<bool, Error> {
+        loop {
+            let sending = self.sending();
+            if sending.session.peer().is_some() {
+                return Ok(sending.session.has_checksums());
+            }
+            drop(sending);
+            self.wait_to_send(operation, deadline)?;
+        }
+    }
+
+    /// Waits until the message can begin, and returns the outgoing direction, locked.
+    fn make_room(
+        &self,
+        message: &Message<'_>,
+        encoder: &Encoder<'_>,
+        charge: u64,
+        deadline: Deadline,
+    ) -> Result<MutexGuard<'_, Sending<M>>, Error> {
+        let preamble = encoder.preamble();
+        let (payload, header) = (preamble.payload_len, preamble.header_len.into());
+        // Acknowledgements of many messages must not pile up unread in the socket, nor releases of large ones while they hold
+        // memory.
+        let in_flight = self.sending().session.status().in_flight;
+        let holds_memory = M::DESCRIPTORS && payload >= SMALL && in_flight > 0;
+        if holds_memory || in_flight > 0 && in_flight.is_multiple_of(READ_EVERY) {
+            self.take_in_or_hold(&mut Ready::BOTH.clone())?;
+        }
+        let (mut asked, mut waited) = (false, false);
+        loop {
+            let mut sending = self.sending();
+            let blocked = match sending.session.check(payload, header, charge) {
+                Ok(()) => {
+                    let Some(wait) = sending.lender.release_wait(message).filter(|_| !waited)
+                    else {
+                        return Ok(sending);
+                    };
+                    drop(sending);
+                    self.await_release(message, wait)?;
+                    waited = true;
+                    continue;
+                }
+                Err(blocked) => blocked,
+            };
+            if let Some(error) = Error::blocked(blocked, &self.peer) {
+                drop(sending);
+                return Err(self.explain(error));
+            }
+            if blocked == Blocked::Credit && !asked {
+                sending.session.ping(0);
+                asked = true;
+            }
+            drop(sending);
+            self.wait_to_send(Operation::Send, deadline)?;
+        }
     }
 
     /// Waits a little for the peer to return memory, where that is cheaper than to make more of it.
-    fn await_release(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<(), Error> {
-        let Some(wait) = self.medium.release_wait(message) else {
-            return Ok(());
-        };
+    fn await_release(&self, message: &Message<'_>, wait: Duration) -> Result<(), Error> {
         let until = Deadline::after(wait);
-        while self.medium.release_wait(message).is_some() && !until.has_passed() {
-            self.write_control(cx)?;
-            if self.wait(Ready::READ, until, cx)?.0.read {
-                self.read(false, cx)?;
+        while self.sending().lender.release_wait(message).is_some() && !until.has_passed() {
+            match self.wait_to_send(Operation::Send, until) {
+                Err(error) if error.is_timeout() => return Ok(()),
+                result => result?,
             }
         }
         Ok(())
     }
 
-    /// Writes a record, control records first. With `by_file`, buffers with a descriptor go by sendfile.
-    fn write(
-        &mut self,
-        encoder: &mut Encoder<'_>,
-        by_file: bool,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        let aside = |buffer: &Buffer<'_>| by_file && goes_by_file(buffer);
-        let mut block = true;
-        let mut started = false;
-        while let Some(next) = encoder.next() {
-            self.outgoing.system_calls += 1;
-            let backing = next
-                .buffer
-                .filter(|buffer| aside(buffer))
-                .and_then(|buffer| buffer.backing());
-            let result = match backing {
-                Some(backing) if self.outgoing.control.is_empty() => {
-                    send_file(&self.socket, backing, &next, self.checksums)
-                }
-                _ => {
-                    let mut slices = Vec::with_capacity(8);
-                    if !self.outgoing.control.is_empty() {
-                        slices.push(IoSlice::new(&self.outgoing.control));
-                    }
-                    encoder.gather(&mut slices, WRITE_STEP, aside);
-                    os::send(&self.socket, &slices, block)
-                }
-            };
-            let whole = encoder.next().map_or(0, |next| next.bytes.len());
-            match result {
-                Ok(0) => {
-                    let fault = "the file of a buffer was truncated while it was sent";
-                    return Err(violation(fault, cx));
-                }
-                Ok(count) => {
-                    let owed = count.min(self.outgoing.control.len());
-                    self.outgoing.control.drain(..owed);
-                    started = started || count > owed;
-                    encoder.advance(count - owed);
-                    block = block && count >= whole.min(1 << 20);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => block = false,
-                Err(error) => return Err(self.write_failed(error, cx)),
-            }
-            if !block && encoder.next().is_some() {
-                self.wait_to_write(started, cx)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for room in the socket, and takes in what the peer sends meanwhile.
-    fn wait_to_write(&mut self, started: bool, cx: &mut Context<'_>) -> Result<(), Error> {
-        // Half a record cannot be left for a want of room in the other direction.
-        let want = if self.incoming.closed || self.incoming.decoder.wants_room() {
-            Ready::WRITE
-        } else {
-            Ready::BOTH
-        };
-        let (ready, in_time) = self.wait(want, cx.deadline, cx)?;
-        if ready.read && want.read {
-            match self.read(false, cx) {
-                Err(error @ Error::NoRoom { .. }) if error.is_recoverable() => {}
-                result => drop(result?),
-            }
-        }
-        if in_time {
-            return Ok(());
-        }
-        // Half a record cannot be taken back.
-        self.failed = started;
-        Err(cx.timeout(Operation::Send))
-    }
-
-    /// The error of a write. If the peer refused us before it hung up, that is the reason to report.
-    fn write_failed(&mut self, error: io::Error, cx: &mut Context<'_>) -> Error {
-        for _ in 0..64 {
-            match self.read(false, cx) {
-                Ok(true) => {}
-                Err(refused @ Error::Refused { .. }) => return refused,
-                _ => break,
-            }
-        }
-        self.io_error(Operation::Send, error, cx)
-    }
-
-    /// Writes announcements with their descriptors. Each counts when it was written: the peer has it then, even if the
-    /// message does not follow.
-    fn announce_all(
-        &mut self,
-        announce: &[Announcement],
-        cx: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        for announcement in announce {
-            if let Some(descriptor) = &announcement.descriptor {
-                self.write_all_control(cx)?;
-                self.announce(announcement.segment, descriptor, cx)?;
-            } else {
-                self.outgoing
-                    .queue(RecordKind::Segment, announcement.segment.into());
-            }
-            self.medium.announced(announcement);
-        }
-        Ok(())
-    }
-
-    /// Writes header and references.
-    fn refer(&mut self, encoder: &Encoder<'_>, cx: &mut Context<'_>) -> Result<(), Error> {
-        let owed = self.outgoing.control.len();
-        self.outgoing.control.extend_from_slice(encoder.head());
-        let len = self.outgoing.control.len() - owed;
-        self.write_control(cx)?;
-        while !self.outgoing.control.is_empty() {
-            let started = self.outgoing.control.len() < len;
-            let waited = self.wait_to_write(started, cx);
-            if !started && waited.is_err() {
-                // Nothing of the record has gone: it is taken back, and what is owed stays.
-                let owed = self.outgoing.control.len() - len;
-                self.outgoing.control.truncate(owed);
-            }
-            waited?;
-            self.write_control(cx)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a segment record with its descriptor.
-    fn announce(
-        &mut self,
-        segment: u32,
-        descriptor: &OwnedFd,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        let record = control(RecordKind::Segment, segment.into(), 0);
+    /// Writes a message that was begun, with what waits before it.
+    fn write_out<'l>(
+        &'l self,
+        mut sending: MutexGuard<'l, Sending<M>>,
+        mut encoder: Encoder<'_>,
+        message: &Message<'_>,
+        mut transfer: Transfer,
+        terms: Terms,
+    ) -> Result<Transfer, Error> {
+        let by_file = transfer.path == TransferPath::SendFile;
         loop {
-            self.outgoing.system_calls += 1;
-            let slices = [IoSlice::new(&record)];
-            match os::send_with_descriptor(&self.socket, &slices, descriptor, false) {
-                Ok(PREAMBLE_LEN) => return Ok(()),
-                // The descriptor went with the first byte; the rest goes as any control record.
-                Ok(count) => {
-                    let rest = record.get(count..).unwrap_or(&[]);
-                    self.outgoing.control.extend_from_slice(rest);
-                    return Ok(());
+            match sending.write(&self.socket, &mut encoder, by_file) {
+                Ok(Progress::Done) => {
+                    let held = if by_file { backed(message) } else { Vec::new() };
+                    sending.session.done(held);
+                    transfer.system_calls = std::mem::take(&mut sending.system_calls);
+                    drop(sending);
+                    self.wake(Side::Receive);
+                    return Ok(transfer);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait_to_write(false, cx)?;
+                Ok(Progress::Full) => {}
+                Err(error) => {
+                    sending.session.done(Vec::new());
+                    drop(sending);
+                    return Err(self.write_failed(error));
                 }
-                Err(error) => return Err(self.write_failed(error, cx)),
             }
+            drop(sending);
+            let waited = if terms.keeps_rest && terms.deadline.has_passed() {
+                Err(terms.deadline.error(Operation::Send, &self.peer))
+            } else {
+                self.wait_to_write(Operation::Send, terms.deadline)
+            };
+            sending = self.sending();
+            let Err(error) = waited else {
+                continue;
+            };
+            if sending.session.is_broken() {
+                sending.session.done(Vec::new());
+                return Err(error);
+            }
+            if !encoder.is_begun() && !terms.keeps_rest {
+                sending.session.cancel(&encoder);
+                return Err(error);
+            }
+            // Half a record cannot be taken back: the rest is kept and goes with the next calls.
+            let (rest, copied) = encoder.into_owned();
+            transfer.copied += copied;
+            let held = if by_file { backed(message) } else { Vec::new() };
+            sending.session.keep(rest, held);
+            transfer.system_calls = std::mem::take(&mut sending.system_calls);
+            drop(sending);
+            if terms.keeps_rest && error.is_timeout() {
+                return Ok(transfer);
+            }
+            return Err(self.unfinished(error, transfer.id));
         }
     }
 
-    /// Writes all control records. What is left after an error is written later.
-    fn write_all_control(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.write_control(cx)?;
-        while !self.outgoing.control.is_empty() {
-            self.wait_to_write(false, cx)?;
-            self.write_control(cx)?;
+    /// Writes what waits, with a message in it that was just queued.
+    fn drain_out<'l>(
+        &'l self,
+        mut sending: MutexGuard<'l, Sending<M>>,
+        mut transfer: Transfer,
+        terms: Terms,
+    ) -> Result<Transfer, Error> {
+        let id = sending.session.last_id();
+        loop {
+            match sending.drain(&self.socket) {
+                Ok(Progress::Done) => break,
+                Ok(Progress::Full) => {}
+                Err(error) => {
+                    drop(sending);
+                    return Err(self.write_failed(error));
+                }
+            }
+            drop(sending);
+            let waited = if terms.keeps_rest && terms.deadline.has_passed() {
+                Err(terms.deadline.error(Operation::Send, &self.peer))
+            } else {
+                self.wait_to_write(Operation::Send, terms.deadline)
+            };
+            sending = self.sending();
+            match waited {
+                Ok(()) => {}
+                Err(error) if terms.keeps_rest && error.is_timeout() => break,
+                Err(error) if sending.session.is_broken() => return Err(error),
+                Err(error) => {
+                    if sending.session.take_back() {
+                        // The peer never hears of it, so its memory is free again.
+                        let _ = sending.lender.released(id);
+                        return Err(error);
+                    }
+                    drop(sending);
+                    return Err(self.unfinished(error, id));
+                }
+            }
+        }
+        transfer.system_calls = std::mem::take(&mut sending.system_calls);
+        Ok(transfer)
+    }
+
+    /// The error of a call that ended with half a message written.
+    fn unfinished(&self, error: Error, id: u64) -> Error {
+        if error.is_timeout() || matches!(error, Error::Cancelled { .. }) {
+            return Error::Unfinished {
+                peer: self.peer.clone(),
+                id,
+                source: Box::new(error),
+            };
+        }
+        error
+    }
+
+    /// Waits for what lets a message begin: the peer's hello, credit, or acknowledgements.
+    pub(super) fn wait_to_send(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let mut sending = self.sending();
+        sending.session.pay();
+        let drained = sending.drain(&self.socket);
+        drop(sending);
+        let want = match drained {
+            Ok(Progress::Done) => Ready::READ,
+            Ok(Progress::Full) => Ready::BOTH,
+            Err(error) => return Err(self.write_failed(error)),
+        };
+        self.wait_and_read(operation, want, deadline)
+    }
+
+    /// Waits for room in the socket.
+    pub(super) fn wait_to_write(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        self.wait_and_read(operation, Ready::BOTH, deadline)
+    }
+
+    /// Waits, and takes in what the peer sends meanwhile.
+    fn wait_and_read(
+        &self,
+        operation: Operation,
+        mut want: Ready,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let mut until = deadline.instant();
+        {
+            // What has been read already needs no wait, and what cannot be taken in now is looked at again soon.
+            let taken = self.take_in_or_hold(&mut want)?;
+            if taken {
+                return Ok(());
+            }
+        }
+        if let Ok(receiving) = self.receiving.try_lock() {
+            if let Some(end) = &receiving.end {
+                return Err(self.explain(Error::ended(end, &self.peer)));
+            }
+            until = deadline.or_sooner(receiving.session.deadline());
+        }
+        if !want.read {
+            until = Deadline::after(TICK).or_sooner(until);
+        }
+        let ready = self.wait(Side::Send, want, until)?;
+        if ready.read && want.read {
+            let mut again = want;
+            self.take_in_or_hold(&mut again)?;
+        }
+        if !ready.any() && deadline.has_passed() {
+            return Err(deadline.error(operation, &self.peer));
+        }
+        // A flood of the peer's must not hide the deadline.
+        if deadline.has_passed() && !ready.write {
+            return Err(deadline.error(operation, &self.peer));
         }
         Ok(())
     }
 
-    /// Waits until every message is acknowledged.
-    pub(super) fn flush_messages(
-        &mut self,
-        operation: Operation,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        self.read_until(operation, cx, |this| this.outgoing.in_flight() == 0)
+    /// Takes in what is there. If there is no room for it, or another thread reads, the socket need not be watched for it.
+    fn take_in_or_hold(&self, want: &mut Ready) -> Result<bool, Error> {
+        match self.take_in(Side::Send) {
+            Ok(taken) => Ok(taken),
+            Err(Error::NoRoom { .. }) => {
+                want.read = false;
+                Ok(false)
+            }
+            Err(error) => Err(self.explain(error)),
+        }
     }
 
-    /// Waits until every message is acknowledged, then reports that no more come.
-    pub(super) fn close_outgoing(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if self.outgoing.closed {
-            return Ok(());
+    /// The error of a write. What the peer sent before it hung up can still be received, and its reason is the one to report.
+    pub(super) fn write_failed(&self, error: io::Error) -> Error {
+        if !is_hang_up(&error) && error.kind() != io::ErrorKind::UnexpectedEof {
+            // No memory, for example: nothing of this write went, and the call may be made again.
+            return socket_error(Operation::Send, &self.peer, error);
         }
-        self.flush_messages(Operation::Close, cx)?;
-        self.queue_control(true);
-        self.outgoing
-            .queue(RecordKind::Close, self.outgoing.next_id - 1);
-        self.outgoing.closed = true;
-        self.write_all_control(cx)
+        self.sending().session.broken();
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Error::ProtocolViolation {
+                peer: self.peer.clone(),
+                fault: "the file of a buffer was truncated while it was sent",
+            };
+        }
+        match self.take_in(Side::Send) {
+            Err(refused @ Error::Refused { .. }) => refused,
+            _ => self.explain(Error::Disconnected {
+                peer: self.peer.clone(),
+                missing: 0,
+            }),
+        }
+    }
+
+    /// The reason that the peer gave, if it gave one, in place of `error`.
+    fn explain(&self, error: Error) -> Error {
+        let Ok(receiving) = self.receiving.try_lock() else {
+            return error;
+        };
+        match &receiving.end {
+            Some(end @ crate::socket::link::End::Refused(_)) => Error::ended(end, &self.peer),
+            _ => error,
+        }
     }
 }
 
-fn send_file(
-    socket: &OwnedFd,
-    backing: &Backing,
-    next: &Payload<'_>,
-    summed: bool,
-) -> io::Result<usize> {
-    // With checksums the bytes are read piece by piece, each while it is in the cache.
-    let count = if summed {
-        next.bytes.len().min(256 << 10)
-    } else {
-        next.bytes.len()
-    };
-    let offset = backing.offset + next.at as u64;
-    os::send_file(socket, &*backing.file, offset, count)
+/// How a message goes, as its plan says.
+#[derive(Clone, Copy)]
+struct Started {
+    path: TransferPath,
+    reason: PathReason,
+    copied: u64,
+    refers: bool,
+}
+
+impl Started {
+    fn of(way: &Way) -> Self {
+        let (path, reason, copied) = match way {
+            Way::Write(reason) => (TransferPath::Write, *reason, 0),
+            Way::SendFile => (TransferPath::SendFile, PathReason::StableDescriptor, 0),
+            Way::Refer { copied: 0, .. } => {
+                (TransferPath::Reference, PathReason::StableDescriptor, 0)
+            }
+            Way::Refer { copied, .. } => {
+                (TransferPath::SegmentCopy, PathReason::PlainMemory, *copied)
+            }
+        };
+        Self {
+            path,
+            reason,
+            copied,
+            refers: matches!(way, Way::Refer { .. }),
+        }
+    }
 }
 
 /// The buffers of a message that have a descriptor and are shared, so that they can be held.

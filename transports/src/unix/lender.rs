@@ -15,7 +15,7 @@ use crate::socket::{Announcement, Plan, Terms, Ticket, Way, goes_by_file};
 use crate::transfer::PathReason;
 
 /// Our segments and descriptors that the peer has mapped, and which messages still use them.
-pub(super) struct Lender {
+pub(crate) struct Lender {
     /// Segments of ours for plain memory.
     pool: Pool,
     /// Other memory, of the user.

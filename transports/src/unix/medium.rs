@@ -7,7 +7,7 @@ use std::time::Duration;
 use numpush_message::{Buffer, BufferAllocator, DecodeError, Message, Reference};
 use numpush_os::SameUser;
 
-use crate::socket::{Announcement, Medium, Plan, Terms};
+use crate::socket::{Borrow, Lend, Medium, Plan, Terms};
 use crate::transfer::Transfer;
 use crate::unix::borrower::Borrower;
 use crate::unix::lender::Lender;
@@ -40,26 +40,47 @@ impl Medium for Segments {
     const DESCRIPTORS: bool = true;
     const KEEPS_SENT: bool = true;
 
-    fn release_wait(&mut self, message: &Message<'_>) -> Option<Duration> {
-        self.lender.release_wait(message)
-    }
+    type Lender = Lender;
+    type Borrower = SharedBorrower;
 
+    fn split(self) -> (Lender, SharedBorrower) {
+        let borrower = SharedBorrower {
+            borrower: self.borrower,
+            _share: self.share,
+        };
+        (self.lender, borrower)
+    }
+}
+
+/// The borrower, and its share of what this process may keep.
+pub(crate) struct SharedBorrower {
+    borrower: Borrower,
+    _share: Share,
+}
+
+impl Lend for Lender {
     fn plan(&mut self, message: &Message<'_>, terms: Terms) -> Plan {
-        self.lender.plan(message, terms)
+        Self::plan(self, message, terms)
     }
 
     fn commit(&mut self, plan: Plan, id: u64) {
-        self.lender.commit(&plan, id);
-    }
-
-    fn announced(&mut self, announcement: &Announcement) {
-        self.lender.announced(announcement);
+        Self::commit(self, &plan, id);
     }
 
     fn take_forgets(&mut self) -> Vec<u32> {
-        self.lender.take_forgets()
+        Self::take_forgets(self)
     }
 
+    fn release_wait(&mut self, message: &Message<'_>) -> Option<Duration> {
+        Self::release_wait(self, message)
+    }
+
+    fn released(&mut self, id: u64) -> Result<(), &'static str> {
+        Self::released(self, id)
+    }
+}
+
+impl Borrow for SharedBorrower {
     fn accept_segment(&mut self, segment: u32, descriptor: Option<OwnedFd>) -> io::Result<()> {
         self.borrower.accept_segment(segment, descriptor)
     }
@@ -72,10 +93,6 @@ impl Medium for Segments {
         allocator: &mut dyn BufferAllocator,
     ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError> {
         self.borrower.resolve(id, lens, references, allocator)
-    }
-
-    fn released(&mut self, id: u64) -> Result<(), &'static str> {
-        self.lender.released(id)
     }
 
     fn take_releases(&mut self) -> Vec<u64> {

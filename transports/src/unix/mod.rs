@@ -33,7 +33,7 @@ use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
-use crate::socket::{ListeningSocket, SocketAcceptor, Stream};
+use crate::socket::{Link, ListeningSocket, SocketAcceptor, SocketTransport};
 use crate::transport::{Bound, Established, Factory};
 use crate::unix::medium::Segments;
 
@@ -71,8 +71,8 @@ impl Factory for Unix {
         })?;
         let socket = OwnedFd::from(socket);
         let (medium, hello) = authenticate(&socket, &peer, options)?;
-        let stream = Stream::open(socket, medium, &peer, hello, options)?;
-        Ok(Established::new(stream, peer))
+        let link = Link::new(socket, medium, peer.clone(), hello, options);
+        Ok(Established::new(SocketTransport::open(link), peer))
     }
 
     /// Listens at a path or at an abstract name. A path must be free, or a socket that no process has open any more:
@@ -135,8 +135,7 @@ fn authenticate(
             allowed,
         });
     }
-    let mut hello = Hello::new(options.max_message);
-    hello.checksums = options.checksums.or(false);
+    let mut hello = options.hello(options.checksums.or(false));
     let segments = Segments::new(trusted, options.segment_budget);
     hello.segments = segments.limit();
     hello.descriptors = segments.limit();

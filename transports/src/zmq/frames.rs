@@ -108,6 +108,7 @@ pub(super) fn decode(
         return Err(DecodeError::TrailingBytes { count });
     }
     let mut transfer = Transfer {
+        id: 0,
         bytes: preamble.payload_len,
         path: TransferPath::Frames,
         reason: PathReason::Aligned,
@@ -130,7 +131,7 @@ pub(super) fn decode(
         transfer.reason = PathReason::Allocator;
     }
     let message = header.resolve(buffers)?;
-    Ok(Received { message, transfer })
+    Ok(Received::new(message, transfer))
 }
 
 #[cfg(test)]

@@ -321,6 +321,7 @@ impl Transport for Peers {
             PathReason::OnlyWay
         };
         Ok(Transfer {
+            id: 0,
             bytes,
             copied: copied + message.copied_bytes(),
             system_calls: 0,

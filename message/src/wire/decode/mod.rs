@@ -7,6 +7,7 @@ use crate::model::{AllocError, BufferAllocator};
 use crate::wire::decode::stages::{State, Step};
 use crate::wire::error::DecodeError;
 use crate::wire::limits::Limits;
+use crate::wire::preamble::Preamble;
 use crate::wire::record::Record;
 
 /// Reads records from bytes: it returns where the next bytes belong, and the caller reports how many came.
@@ -65,6 +66,11 @@ impl Decoder {
     /// True if no byte of the next record has come.
     pub fn is_idle(&self) -> bool {
         self.state.is_idle()
+    }
+
+    /// The preamble of the record at hand, once it has come.
+    pub fn preamble(&self) -> Option<&Preamble> {
+        self.state.preamble()
     }
 
     /// Payload bytes of the record at hand, once its header has been accepted.

@@ -27,6 +27,10 @@ pub(super) struct ControlStage {
 }
 
 impl ControlStage {
+    pub(super) fn preamble(&self) -> &Preamble {
+        &self.preamble
+    }
+
     pub(super) fn new(first: [u8; PREAMBLE_LEN], preamble: Preamble) -> Self {
         Self {
             first,
@@ -71,6 +75,10 @@ pub(super) struct SkipStage {
 }
 
 impl SkipStage {
+    pub(super) fn preamble(&self) -> &Preamble {
+        &self.preamble
+    }
+
     pub(super) fn new(first: &[u8; PREAMBLE_LEN], preamble: Preamble) -> Self {
         let left = preamble.rest_len();
         Self {

@@ -115,6 +115,21 @@ impl State {
         matches!(self, Self::Preamble(stage) if stage.filled == 0)
     }
 
+    pub(super) fn preamble(&self) -> Option<&Preamble> {
+        match self {
+            Self::Preamble(_) | Self::Failed => None,
+            Self::Control(stage) => Some(stage.preamble()),
+            Self::Skip(stage) => Some(stage.preamble()),
+            Self::Header(HeaderStage { preamble, .. })
+            | Self::Whole(WholeStage { preamble, .. })
+            | Self::Payload(PayloadStage { preamble, .. })
+            | Self::Trailer(TrailerStage { preamble, .. })
+            | Self::Room(RoomStage::Whole(_, preamble) | RoomStage::Payload(preamble, ..)) => {
+                Some(preamble)
+            }
+        }
+    }
+
     pub(super) fn payload_len(&self) -> Option<u64> {
         match self {
             Self::Room(RoomStage::Payload(preamble, ..))

@@ -1,0 +1,82 @@
+//! The credit that we grant: bytes of records that the peer may send before the program takes them.
+
+use crate::fault::Fault;
+
+#[derive(Debug)]
+pub(super) struct Credit {
+    /// Granted at the start.
+    initial: u64,
+    /// Sum of the charges of all messages that have begun.
+    charged: u64,
+    /// Sum of the charges of those that the program has taken.
+    taken: u64,
+}
+
+impl Credit {
+    pub(super) fn new(initial: u64) -> Self {
+        Self {
+            initial,
+            charged: 0,
+            taken: 0,
+        }
+    }
+
+    /// Charges a message that begins. One message may always come, whatever its size, if nothing waits.
+    pub(super) fn charge(&mut self, charge: u64) -> Result<(), Fault> {
+        let charged = self.charged.saturating_add(charge);
+        if charged > self.granted() && self.charged != self.taken {
+            let left = self.granted().saturating_sub(self.charged);
+            return Err(Fault::OverCredit { charge, left });
+        }
+        self.charged = charged;
+        Ok(())
+    }
+
+    /// The program has taken a message.
+    pub(super) fn take(&mut self, charge: u64) {
+        self.taken = self.taken.saturating_add(charge).min(self.charged);
+    }
+
+    /// The credit granted in all.
+    pub(super) fn granted(&self) -> u64 {
+        self.initial.saturating_add(self.taken)
+    }
+
+    /// Bytes that the program has not taken.
+    pub(super) fn held(&self) -> u64 {
+        self.charged - self.taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credit_comes_back_when_the_program_takes() {
+        let mut credit = Credit::new(1000);
+        credit.charge(600).unwrap();
+        assert_eq!(
+            credit.charge(600),
+            Err(Fault::OverCredit {
+                charge: 600,
+                left: 400
+            })
+        );
+        credit.charge(400).unwrap();
+        credit.take(600);
+        assert_eq!((credit.granted(), credit.held()), (1600, 400));
+        credit.charge(601).unwrap_err();
+        credit.charge(600).unwrap();
+    }
+
+    #[test]
+    fn one_message_always_comes() {
+        let mut credit = Credit::new(10);
+        credit.charge(1 << 40).unwrap();
+        credit.charge(1).unwrap_err();
+        credit.take(1 << 40);
+        credit.charge(u64::MAX).unwrap();
+        credit.charge(1).unwrap_err();
+    }
+}

@@ -1,0 +1,458 @@
+//! What goes out.
+
+mod in_flight;
+mod queue;
+
+use numpush_message::{Buffer, Encoder, Hello, PREAMBLE_LEN, Preamble, RecordKind, Stamp};
+
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::inbound::{Arrival, Debt, Event};
+use crate::outbound::in_flight::InFlight;
+use crate::outbound::queue::Queue;
+use crate::refusal::Refusal;
+
+pub use queue::Front;
+
+/// The direction in which our messages go.
+///
+/// The driver writes [`Self::front`] until that is `None`, and then messages: [`Self::begin`] numbers one, and after that it
+/// belongs to the driver until its last byte is written ([`Self::done`]), until no byte of it was ([`Self::cancel`]), or until
+/// the driver hands over the rest of it ([`Self::keep`]).
+#[derive(Debug)]
+pub struct Outbound<D> {
+    queue: Queue<D>,
+    in_flight: InFlight,
+    window: u64,
+    next_id: u64,
+    /// What the peer said of itself.
+    peer: Option<Hello>,
+    wants_checksums: bool,
+    /// Charges of all messages so far, and the credit that the peer has granted for them.
+    charged: u64,
+    granted: u64,
+    /// What we owe, and what the peer has been told.
+    owed: Debt,
+    told: Debt,
+    /// The credit when the peer was last told of an acknowledgement: what was taken since is what it may wait to hear of.
+    credit_at_ack: u64,
+    initial_credit: u64,
+    state: State,
+    driver: Driver,
+}
+
+/// What the driver has of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driver {
+    Nothing,
+    /// A message that was begun, and no byte of it is written.
+    Begun,
+    /// A message of which the first byte is written: nothing else may be.
+    Departed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// We have said that no more messages come.
+    Closed,
+    /// The peer cannot be reached any more.
+    Broken,
+}
+
+/// What a message carries besides its contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tag {
+    /// Number of the peer's message that this one answers; 0 for none.
+    pub reply_to: u64,
+    /// The caller's channel.
+    pub channel: u32,
+}
+
+/// Why a message cannot begin.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// The peer's hello has not come.
+    Greeting,
+    /// The peer must take messages first: it has granted no more credit.
+    Credit,
+    /// Messages must be acknowledged first: our own window is full.
+    Window,
+    /// What waits must be written first: another message, or the rest of one.
+    Busy,
+    /// The message is larger than the peer accepts.
+    TooLarge {
+        /// Bytes of its payload.
+        len: u64,
+        /// What the peer accepts.
+        limit: u64,
+    },
+    /// Its header is longer than the peer accepts.
+    HeaderTooLong {
+        /// Bytes of the header.
+        len: u64,
+        /// What the peer accepts.
+        limit: u64,
+    },
+    /// We have closed.
+    Closed,
+    /// The peer cannot be reached.
+    Broken,
+}
+
+/// How far sending has come.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboundStatus {
+    /// Messages that the peer has not acknowledged.
+    pub in_flight: usize,
+    /// Payload bytes of them.
+    pub in_flight_bytes: u64,
+    /// Bytes of records that the peer takes before it must grant more.
+    pub credit: u64,
+    /// Bytes that wait to be written.
+    pub queued: u64,
+}
+
+impl<D> Outbound<D> {
+    /// So many small messages, or so many bytes, share one acknowledgement.
+    const DUE_MESSAGES: u64 = 32;
+    const DUE_BYTES: u64 = 64 << 10;
+
+    /// The direction of a new session. Its hello waits to be written.
+    pub fn new(config: &Config) -> Self {
+        let mut queue = Queue::new();
+        queue.push_control(&config.hello.encode());
+        let told = Debt {
+            credit: config.hello.credit,
+            ..Debt::default()
+        };
+        Self {
+            queue,
+            in_flight: InFlight::default(),
+            window: config.window,
+            next_id: 1,
+            peer: None,
+            wants_checksums: config.hello.checksums,
+            charged: 0,
+            granted: 0,
+            owed: told,
+            told,
+            credit_at_ack: told.credit,
+            initial_credit: told.credit,
+            state: State::Open,
+            driver: Driver::Nothing,
+        }
+    }
+
+    /// Takes in what the peer has said: every arrival must be shown here, in order.
+    ///
+    /// # Errors
+    /// [`Fault`] if the peer speaks of messages that were never sent, or takes credit back.
+    pub fn hear(&mut self, arrival: &Arrival<impl Sized>) -> Result<(), Fault> {
+        self.in_flight.acknowledged(arrival.ack, self.next_id)?;
+        match &arrival.event {
+            Event::Hello(hello) => {
+                self.granted = hello.credit;
+                self.peer = Some(hello.clone());
+            }
+            Event::Credit { total } => {
+                if *total < self.granted {
+                    return Err(Fault::Violation("it takes credit back"));
+                }
+                self.granted = *total;
+            }
+            Event::Released { id } if *id >= self.next_id => {
+                return Err(Fault::Violation(
+                    "it releases a message that was never sent",
+                ));
+            }
+            Event::Ping { argument } => self.queue_control(RecordKind::Pong, 0, *argument),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What the peer said of itself, once its hello has come.
+    pub fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    /// True if payloads carry checksums.
+    pub fn has_checksums(&self) -> bool {
+        self.wants_checksums || self.peer.as_ref().is_some_and(|peer| peer.checksums)
+    }
+
+    /// Says why a message of `payload` bytes whose record takes `charge` bytes of credit cannot begin.
+    ///
+    /// # Errors
+    /// [`Blocked`].
+    pub fn check(&self, payload: u64, header: u64, charge: u64) -> Result<(), Blocked> {
+        match self.state {
+            State::Open => {}
+            State::Closed => return Err(Blocked::Closed),
+            State::Broken => return Err(Blocked::Broken),
+        }
+        let peer = self.peer.as_ref().ok_or(Blocked::Greeting)?;
+        let (len, limit) = (payload, peer.max);
+        if len > limit {
+            return Err(Blocked::TooLarge { len, limit });
+        }
+        let (len, limit) = (header, u64::from(peer.header));
+        if len > limit {
+            return Err(Blocked::HeaderTooLong { len, limit });
+        }
+        if self.is_busy() || self.queue.is_backed_up() {
+            return Err(Blocked::Busy);
+        }
+        // What was granted beyond the first credit is what the peer's program has taken.
+        let all_taken = self.granted - peer.credit >= self.charged;
+        if !all_taken && self.charged.saturating_add(charge) > self.granted {
+            return Err(Blocked::Credit);
+        }
+        if !self.in_flight.has_room(payload, self.window) {
+            return Err(Blocked::Window);
+        }
+        Ok(())
+    }
+
+    /// Numbers a message and stamps its record, which then belongs to the driver. Returns the number.
+    ///
+    /// # Errors
+    /// [`Blocked`] if it cannot begin; nothing has changed then.
+    pub fn begin(&mut self, encoder: &mut Encoder<'_>, tag: Tag) -> Result<u64, Blocked> {
+        let preamble = *encoder.preamble();
+        let charge = encoder.charge();
+        self.check(preamble.payload_len, preamble.header_len.into(), charge)?;
+        let id = self.next_id;
+        encoder.stamp(Stamp {
+            id,
+            ack: self.owed.ack,
+            reply_to: tag.reply_to,
+            channel: tag.channel,
+        });
+        self.next_id += 1;
+        self.charged = self.charged.saturating_add(charge);
+        self.in_flight.push(id, preamble.payload_len);
+        self.driver = Driver::Begun;
+        Ok(id)
+    }
+
+    /// Before the first byte of the message that was begun is written: stamps it again if the peer has been told more since.
+    pub fn refresh(&self, encoder: &mut Encoder<'_>) {
+        let preamble = *encoder.preamble();
+        if preamble.ack < self.told.ack {
+            encoder.stamp(Stamp {
+                id: preamble.id,
+                ack: self.owed.ack,
+                reply_to: preamble.reply_to,
+                channel: preamble.channel,
+            });
+        }
+    }
+
+    /// The first byte of the message that was begun is written: nothing else may be until its last one is.
+    pub fn departed(&mut self, encoder: &Encoder<'_>) {
+        self.tell_ack(encoder.preamble().ack);
+        self.driver = Driver::Departed;
+    }
+
+    /// The message that was begun is written whole; `held` is kept until the peer acknowledges it.
+    pub fn done(&mut self, held: Vec<Buffer<'static>>) {
+        self.driver = Driver::Nothing;
+        self.in_flight.hold(self.next_id - 1, held);
+    }
+
+    /// No byte of the message that was begun is written, and none will be.
+    pub fn cancel(&mut self, encoder: &Encoder<'_>) {
+        self.driver = Driver::Nothing;
+        self.next_id -= 1;
+        self.charged = self.charged.saturating_sub(encoder.charge());
+        self.in_flight.pop_last();
+    }
+
+    /// Takes over the message that was begun, or the rest of it: it is written with the queue.
+    pub fn keep(&mut self, mut encoder: Encoder<'static>, held: Vec<Buffer<'static>>) {
+        if encoder.is_begun() {
+            self.queue.push_rest(encoder);
+        } else {
+            self.refresh(&mut encoder);
+            self.tell_ack(encoder.preamble().ack);
+            self.queue.push_record(encoder);
+        }
+        self.done(held);
+    }
+
+    /// Takes back the last message that was kept, if no byte of it is written. Its number will be another message's.
+    pub fn take_back(&mut self) -> bool {
+        let Some(encoder) = self.queue.take_back() else {
+            return false;
+        };
+        self.driver = Driver::Begun;
+        self.cancel(&encoder);
+        true
+    }
+
+    /// What is to be written next. `None` also while the driver is in the middle of a message.
+    pub fn front(&mut self) -> Option<Front<'_, D>> {
+        match self.driver {
+            Driver::Departed => None,
+            _ => self.queue.front(),
+        }
+    }
+
+    /// `count` bytes of [`Self::front`] are written.
+    pub fn written(&mut self, count: usize) {
+        self.queue.written(count);
+    }
+
+    /// True if nothing waits to be written but what is with the driver.
+    pub fn is_drained(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// True while a message that was begun is with the driver: only it may write.
+    pub fn is_busy(&self) -> bool {
+        self.driver != Driver::Nothing
+    }
+
+    /// Notes what we owe the peer. Messages carry the acknowledgement with them; [`Self::pay`] writes it alone.
+    pub fn owe(&mut self, debt: Debt) {
+        self.owed.ack = self.owed.ack.max(debt.ack);
+        self.owed.credit = self.owed.credit.max(debt.credit);
+    }
+
+    /// True if the peer does not know of messages that are acknowledged.
+    pub fn owes_ack(&self) -> bool {
+        self.owed.ack > self.told.ack
+    }
+
+    /// True if the peer does not know of credit that it has.
+    pub fn owes_credit(&self) -> bool {
+        self.owed.credit > self.told.credit
+    }
+
+    /// True if so much is owed that the peer should hear of it now, and not with the next message that goes there.
+    pub fn is_due(&self) -> bool {
+        let messages = self.owed.ack - self.told.ack;
+        let taken = self.owed.credit - self.credit_at_ack;
+        messages >= Self::DUE_MESSAGES
+            || messages > 0 && taken >= Self::DUE_BYTES
+            || (self.owed.credit - self.told.credit) >= self.initial_credit / 2
+    }
+
+    /// Queues a record that tells the peer all we owe. Returns true if there was anything to tell.
+    pub fn pay(&mut self) -> bool {
+        if !self.owes_ack() && !self.owes_credit() || self.state == State::Broken {
+            return false;
+        }
+        self.queue_control(RecordKind::Ack, 0, self.owed.credit);
+        self.told.credit = self.owed.credit;
+        true
+    }
+
+    /// Queues a record that names a segment and brings its descriptor.
+    pub fn announce(&mut self, number: u64, descriptor: D) {
+        let record = self.control(RecordKind::Segment, number, 1);
+        self.queue.push_descriptor(descriptor, record);
+    }
+
+    /// Queues a record that takes a segment's name back.
+    pub fn forget(&mut self, number: u64) {
+        self.queue_control(RecordKind::Segment, number, 0);
+    }
+
+    /// Queues a record that lets go of what message `id` of the peer lent us.
+    pub fn release(&mut self, id: u64) {
+        self.queue_control(RecordKind::Release, id, 0);
+    }
+
+    /// Queues a question to which the peer answers with the same argument.
+    pub fn ping(&mut self, argument: u64) {
+        self.queue_control(RecordKind::Ping, 0, argument);
+    }
+
+    /// Queues the reason why we do not go on. Nothing can be sent after it.
+    pub fn refuse(&mut self, reason: Refusal) {
+        self.queue_control(RecordKind::Refuse, reason.to_wire(), 0);
+        if self.state == State::Open {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Queues the record after which we send no more messages.
+    ///
+    /// # Errors
+    /// [`Blocked::Busy`] while a message is being written; [`Blocked::Broken`].
+    pub fn close(&mut self) -> Result<(), Blocked> {
+        match self.state {
+            State::Broken => return Err(Blocked::Broken),
+            State::Closed => return Ok(()),
+            State::Open if self.is_busy() => return Err(Blocked::Busy),
+            State::Open => {}
+        }
+        self.queue_control(RecordKind::Close, self.next_id - 1, 0);
+        self.state = State::Closed;
+        Ok(())
+    }
+
+    /// The peer cannot be reached any more: nothing is written from now on.
+    pub fn broken(&mut self) {
+        self.state = State::Broken;
+        self.queue.clear();
+    }
+
+    /// True if the peer cannot be reached any more.
+    pub fn is_broken(&self) -> bool {
+        self.state == State::Broken
+    }
+
+    /// True if we have said that no more messages come.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// True if a record is half written, so that the stream cannot end here without damage.
+    pub fn is_midway(&self) -> bool {
+        self.driver == Driver::Departed || self.queue.is_midway()
+    }
+
+    /// Number of the last message that was begun; 0 before the first.
+    pub fn last_id(&self) -> u64 {
+        self.next_id - 1
+    }
+
+    /// How far sending has come.
+    pub fn status(&self) -> OutboundStatus {
+        OutboundStatus {
+            in_flight: self.in_flight.len(),
+            in_flight_bytes: self.in_flight.bytes(),
+            credit: self.granted.saturating_sub(self.charged),
+            queued: self.queue.len(),
+        }
+    }
+
+    fn tell_ack(&mut self, ack: u64) {
+        if ack > self.told.ack {
+            self.told.ack = ack;
+            self.credit_at_ack = self.owed.credit;
+        }
+    }
+
+    fn queue_control(&mut self, kind: RecordKind, id: u64, argument: u64) {
+        if self.state == State::Broken {
+            return;
+        }
+        let record = self.control(kind, id, argument);
+        self.queue.push_control(&record);
+    }
+
+    /// A control record with our latest acknowledgement.
+    fn control(&mut self, kind: RecordKind, id: u64, argument: u64) -> [u8; PREAMBLE_LEN] {
+        self.tell_ack(self.owed.ack);
+        Preamble::control(kind, id, argument)
+            .with_ack(self.owed.ack)
+            .encode(&[])
+    }
+}

@@ -1,0 +1,174 @@
+//! A connection in the hands of more than one thread.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use numpush_message::Message;
+use numpush_session::Tag;
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::options::Options;
+use crate::status::Status;
+use crate::transfer::{Received, Transfer};
+use crate::transport::{Context, Duplex};
+
+/// The sending direction of a connection, made by [`Connection::split`](crate::Connection::split).
+///
+/// The connection ends when both halves are dropped.
+pub struct SendHalf {
+    duplex: Arc<dyn Duplex>,
+    options: Options,
+    peer: String,
+}
+
+impl SendHalf {
+    pub(crate) fn new(duplex: Arc<dyn Duplex>, options: Options, peer: String) -> Self {
+        Self {
+            duplex,
+            options,
+            peer,
+        }
+    }
+
+    /// As [`Connection::send`](crate::Connection::send).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
+        self.send_tagged(message, Tag::default())
+    }
+
+    /// As [`Connection::send_tagged`](crate::Connection::send_tagged).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send_tagged(&mut self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
+        Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
+        self.duplex.send(message, tag, self.deadline())
+    }
+
+    /// As [`Connection::flush`](crate::Connection::flush).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.duplex.flush(self.deadline())
+    }
+
+    /// As [`Connection::close_sending`](crate::Connection::close_sending): the other half can still receive.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn close(self) -> Result<(), Error> {
+        self.duplex.close_sending(self.deadline())
+    }
+
+    /// Longest wait of each call; `None` waits forever.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.options.send_timeout = timeout;
+    }
+
+    /// What waits on the connection.
+    pub fn status(&self) -> Status {
+        self.duplex.status()
+    }
+
+    /// Who is on the other side.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.options.send_timeout)
+    }
+}
+
+/// The receiving direction of a connection, made by [`Connection::split`](crate::Connection::split).
+pub struct RecvHalf {
+    duplex: Arc<dyn Duplex>,
+    options: Options,
+    peer: String,
+}
+
+impl RecvHalf {
+    pub(crate) fn new(duplex: Arc<dyn Duplex>, options: Options, peer: String) -> Self {
+        Self {
+            duplex,
+            options,
+            peer,
+        }
+    }
+
+    /// As [`Connection::recv`](crate::Connection::recv).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn recv(&mut self) -> Result<Received, Error> {
+        let deadline = Deadline::after(self.options.recv_timeout);
+        Arc::clone(&self.duplex).recv(deadline)
+    }
+
+    /// Longest wait for a message; `None` waits forever.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.options.recv_timeout = timeout;
+    }
+
+    /// What waits on the connection.
+    pub fn status(&self) -> Status {
+        self.duplex.status()
+    }
+
+    /// Who is on the other side.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+}
+
+/// Ends calls of a connection from another thread, made by [`Connection::canceller`](crate::Connection::canceller).
+///
+/// ```
+/// # use numpush_transports as numpush;
+/// let mut listener = numpush::listen("tcp://127.0.0.1:0")?;
+/// let mut client = numpush::connect(&listener.address())?;
+/// let _server = listener.accept()?;
+/// let canceller = client.canceller()?;
+/// std::thread::spawn(move || canceller.cancel());
+/// let error = client.recv().unwrap_err();
+/// assert!(matches!(error, numpush::Error::Cancelled { .. }) && error.is_recoverable());
+/// # Ok::<(), numpush::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Canceller(Arc<dyn Duplex>);
+
+impl Canceller {
+    pub(crate) fn new(duplex: Arc<dyn Duplex>) -> Self {
+        Self(duplex)
+    }
+
+    /// Ends the call that waits, or else the next one that would, with [`Error::Cancelled`]. The connection stays as it is.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+impl fmt::Debug for SendHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("SendHalf");
+        debug.field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RecvHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("RecvHalf");
+        debug.field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! The end of a connection: flush, close, and leaving in good order.
+
+use std::os::fd::AsFd;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use numpush_os::{self as os, Ready};
+use numpush_session::Blocked;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Operation};
+use crate::socket::ending::is_hang_up;
+use crate::socket::link::{End, Link};
+use crate::socket::medium::{Borrow, Medium};
+use crate::socket::write::Progress;
+
+/// How long a dropped connection that has messages on their way waits for the peer to take them.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl<M: Medium> Link<M> {
+    /// Waits until every message is acknowledged.
+    pub(super) fn flush_messages(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        self.settle();
+        loop {
+            let sending = self.sending();
+            if sending.session.status().in_flight == 0 && sending.session.is_drained() {
+                return Ok(());
+            }
+            if sending.session.is_broken() {
+                return Err(self.gone());
+            }
+            drop(sending);
+            if let Err(error) = self.wait_to_send(operation, deadline) {
+                // The peer may have acknowledged everything before it hung up.
+                return match self.sending().session.status().in_flight {
+                    0 => Ok(()),
+                    _ => Err(error),
+                };
+            }
+        }
+    }
+
+    /// Waits until every message is acknowledged, then reports that no more come.
+    pub(super) fn close_sending(&self, deadline: Deadline) -> Result<(), Error> {
+        if self.sending().session.is_closed() {
+            return Ok(());
+        }
+        self.flush_messages(Operation::Close, deadline)?;
+        loop {
+            let mut sending = self.sending();
+            match sending.session.close() {
+                Ok(()) => {}
+                Err(Blocked::Busy) => {
+                    drop(sending);
+                    self.wait_to_send(Operation::Close, deadline)?;
+                    continue;
+                }
+                // Every message has arrived, and a peer that is gone need not hear that no more come.
+                Err(_) => return Ok(()),
+            }
+            match sending.drain(&self.socket) {
+                Ok(Progress::Done) => return Ok(()),
+                Ok(Progress::Full) => {}
+                Err(error) if is_hang_up(&error) => {
+                    sending.session.broken();
+                    return Ok(());
+                }
+                Err(error) => {
+                    drop(sending);
+                    return Err(self.write_failed(error));
+                }
+            }
+            drop(sending);
+            self.wait_to_write(Operation::Close, deadline)?;
+        }
+    }
+
+    fn gone(&self) -> Error {
+        Error::Disconnected {
+            peer: self.peer.clone(),
+            missing: 0,
+        }
+    }
+}
+
+impl<M: Medium> Drop for Link<M> {
+    /// Leaves in good order, without waiting long: the kernel throws away what it has not sent if bytes of the peer
+    /// (its acknowledgements) are unread, so they are read first.
+    fn drop(&mut self) {
+        let until = Instant::now() + LINGER;
+        let receiving = self.receiving.get_mut();
+        let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
+        let sending = self.sending.get_mut();
+        let sending = sending.unwrap_or_else(PoisonError::into_inner);
+        if sending.session.is_broken() {
+            return;
+        }
+        let has_failed = matches!(receiving.end, Some(End::Failed));
+        if !has_failed {
+            // What was taken is acknowledged; what waits in the inbox is not.
+            sending.session.owe(receiving.session.debt());
+            for id in receiving.borrower.take_releases() {
+                sending.session.release(id);
+            }
+            sending.session.pay();
+            let _ = sending.session.close();
+        }
+        while Instant::now() < until {
+            match sending.drain(&self.socket) {
+                Ok(Progress::Done) => break,
+                Ok(Progress::Full) => {
+                    let _ = os::wait(&[(self.socket.as_fd(), Ready::WRITE)], Some(until));
+                }
+                Err(_) => return,
+            }
+        }
+        let _ = os::end_writing(&self.socket);
+        let mut scratch = [0; 4096];
+        // Once the peer's kernel has it all, nothing can be thrown away.
+        while !M::KEEPS_SENT
+            && Instant::now() < until
+            && os::unacknowledged(&self.socket).is_ok_and(|bytes| bytes > 0)
+        {
+            let soon = Instant::now() + Duration::from_millis(1);
+            let ready = os::wait(&[(self.socket.as_fd(), Ready::READ)], Some(soon));
+            let readable = ready.is_ok_and(|ready| ready.first().is_some_and(|ready| ready.read));
+            if readable && !matches!(os::receive(&self.socket, &mut scratch, false), Ok(1..)) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A connection: its socket and its two directions.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use numpush_message::{BufferAllocator, Header, Hello, Message, Preamble, Reference};
+use numpush_os::{self as os, Bell};
+use numpush_session::{Config, Fault, Inbound, Outbound, Refusal};
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::socket::medium::{Medium, Terms};
+use crate::transfer::Transfer;
+
+/// One side of a connection over a stream socket, which both halves of it share.
+///
+/// Lock order: `receiving`, then `sending`. Neither is held over a wait, except that a connection that is used by one thread
+/// only holds `receiving` while it blocks in recv(2).
+pub(crate) struct Link<M: Medium> {
+    pub(super) socket: OwnedFd,
+    pub(super) peer: String,
+    pub(super) receiving: Mutex<Receiving<M>>,
+    pub(super) sending: Mutex<Sending<M>>,
+    /// What wakes a call of each side. They are made when more than one thread can call.
+    bells: OnceLock<[Bell; 2]>,
+    is_cancelled: AtomicBool,
+    /// The janitor has this connection on its list.
+    pub(super) is_listed: AtomicBool,
+}
+
+/// The side of a connection that a call uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Receive = 0,
+    Send = 1,
+}
+
+impl Side {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Receive => Self::Send,
+            Self::Send => Self::Receive,
+        }
+    }
+}
+
+/// What comes in.
+pub(super) struct Receiving<M: Medium> {
+    pub(super) session: Inbound<OwnedFd>,
+    pub(super) borrower: M::Borrower,
+    pub(super) allocator: Box<dyn BufferAllocator>,
+    /// Messages that came while a call waited for something else.
+    pub(super) inbox: VecDeque<Queued>,
+    /// System calls since the last message.
+    pub(super) system_calls: u32,
+    pub(super) end: Option<End>,
+    /// A message in segments of the peer for which the allocator had no room.
+    pub(super) unresolved: Option<Unresolved>,
+}
+
+/// A message whose payload lies in segments of the peer.
+pub(super) struct Unresolved {
+    pub(super) preamble: Preamble,
+    pub(super) header: Header,
+    pub(super) references: Vec<Reference>,
+}
+
+/// A message that nobody has received yet.
+pub(super) struct Queued {
+    pub(super) preamble: Preamble,
+    pub(super) message: Message<'static>,
+    pub(super) transfer: Transfer,
+}
+
+/// How the incoming direction ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// The peer refused to go on.
+    Refused(Refusal),
+    /// The peer has closed, and hung up.
+    Closed,
+    /// The peer is gone.
+    Disconnected,
+    /// A fault of the peer, which was returned.
+    Failed,
+}
+
+/// What goes out.
+pub(super) struct Sending<M: Medium> {
+    pub(super) session: Outbound<Arc<OwnedFd>>,
+    pub(super) lender: M::Lender,
+    pub(super) system_calls: u32,
+}
+
+impl<M: Medium> Link<M> {
+    /// The link over a connected socket. Our hello waits to be written.
+    pub(crate) fn new(
+        socket: OwnedFd,
+        medium: M,
+        peer: String,
+        hello: Hello,
+        options: &Options,
+    ) -> Arc<Self> {
+        let config = Config::new(hello)
+            .window(options.window)
+            .patience(options.patience)
+            .acknowledge(options.acknowledge);
+        let (lender, borrower) = medium.split();
+        Arc::new(Self {
+            socket,
+            peer,
+            receiving: Mutex::new(Receiving {
+                session: Inbound::new(&config),
+                borrower,
+                allocator: options.make_allocator(),
+                inbox: VecDeque::new(),
+                system_calls: 0,
+                end: None,
+                unresolved: None,
+            }),
+            sending: Mutex::new(Sending {
+                session: Outbound::new(&config),
+                lender,
+                system_calls: 0,
+            }),
+            bells: OnceLock::new(),
+            is_cancelled: AtomicBool::new(false),
+            is_listed: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn receiving(&self) -> MutexGuard<'_, Receiving<M>> {
+        os::lock(&self.receiving)
+    }
+
+    pub(super) fn sending(&self) -> MutexGuard<'_, Sending<M>> {
+        os::lock(&self.sending)
+    }
+
+    /// From now on several threads may call: a wait can be ended by another thread.
+    pub(crate) fn share(&self) -> std::io::Result<()> {
+        if self.bells.get().is_none() {
+            // If another thread was faster, its bells are used.
+            let _ = self.bells.set([Bell::new()?, Bell::new()?]);
+        }
+        Ok(())
+    }
+
+    /// The bell of a side, if several threads may call.
+    pub(super) fn bell(&self, side: Side) -> Option<&Bell> {
+        self.bells.get().map(|bells| &bells[side as usize])
+    }
+
+    /// Ends the wait of a call of `side`, or else its next one.
+    pub(super) fn wake(&self, side: Side) {
+        if let Some(bell) = self.bell(side) {
+            bell.ring();
+        }
+    }
+
+    /// Ends the call at hand, or else the next one, with [`Error::Cancelled`].
+    pub(crate) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Release);
+        self.wake(Side::Receive);
+        self.wake(Side::Send);
+    }
+
+    /// Fails once after [`Self::cancel`].
+    pub(super) fn check_cancelled(&self) -> Result<(), Error> {
+        if self.is_cancelled.load(Ordering::Relaxed)
+            && self.is_cancelled.swap(false, Ordering::Acquire)
+        {
+            return Err(Error::Cancelled {
+                peer: self.peer.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl<M: Medium> Sending<M> {
+    /// What a plan must keep to.
+    pub(super) fn terms(&self) -> Terms {
+        let peer = self.session.peer();
+        Terms {
+            segments: peer.map_or(0, |peer| peer.segments),
+            descriptors: peer.map_or(0, |peer| peer.descriptors),
+            checksums: self.session.has_checksums(),
+        }
+    }
+}
+
+impl<M: Medium> Receiving<M> {
+    /// Notes a fault, and returns how it is reported.
+    pub(super) fn fail(&mut self, fault: Fault, peer: &str) -> Error {
+        match &fault {
+            fault if fault.is_recoverable() => {}
+            Fault::Refused(reason) => self.end = Some(End::Refused(*reason)),
+            Fault::Ended { .. } => self.end = Some(End::Disconnected),
+            _ => self.end = Some(End::Failed),
+        }
+        Error::fault(fault, peer)
+    }
+}

@@ -1,0 +1,256 @@
+//! Reading: bytes off the socket, and what the records in them change.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use numpush_os as os;
+use numpush_session::{Arrival, Event, Fault};
+
+use crate::error::{Error, Operation};
+use crate::socket::ending::{is_hang_up, socket_error};
+use crate::socket::link::{End, Link, Queued, Receiving, Side, Unresolved};
+use crate::socket::medium::{Borrow, Lend, Medium};
+use crate::transfer::{PathReason, Transfer, TransferPath};
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Bytes,
+    Nothing,
+    /// The peer has closed in good order, and its end of the stream is here.
+    End,
+}
+
+impl<M: Medium> Link<M> {
+    /// Takes in all that can be read without waiting. Returns true if anything came.
+    ///
+    /// Messages wait in the inbox. Another thread that is reading does the same, so nothing is done beside it.
+    pub(super) fn take_in(&self, side: Side) -> Result<bool, Error> {
+        let Ok(mut receiving) = self.receiving.try_lock() else {
+            return Ok(false);
+        };
+        let mut any = false;
+        loop {
+            any |= self.digest(&mut receiving, side)?;
+            if receiving.end.is_some() || self.read(&mut receiving, false)? != Found::Bytes {
+                return Ok(any);
+            }
+            any = true;
+        }
+    }
+
+    /// Obeys every whole record that has been read. Returns true if there was one.
+    pub(super) fn digest(&self, receiving: &mut Receiving<M>, side: Side) -> Result<bool, Error> {
+        let mut any = false;
+        while receiving.end.is_none() && self.obey_next(receiving)? {
+            any = true;
+        }
+        if any {
+            self.wake(side.other());
+        }
+        Ok(any)
+    }
+
+    /// Obeys the next record if it is whole.
+    pub(super) fn obey_next(&self, receiving: &mut Receiving<M>) -> Result<bool, Error> {
+        if let Some(unresolved) = receiving.unresolved.take() {
+            return self.resolve(receiving, unresolved).map(|()| true);
+        }
+        match receiving.session.next(&mut *receiving.allocator) {
+            Ok(None) => Ok(false),
+            Ok(Some(arrival)) => self.obey(receiving, arrival).map(|()| true),
+            Err(fault) => Err(self.failed(receiving, fault)),
+        }
+    }
+
+    /// Reads once.
+    pub(super) fn read(&self, receiving: &mut Receiving<M>, block: bool) -> Result<Found, Error> {
+        let session = &mut receiving.session;
+        let spare = match session.spare() {
+            Ok(spare) => spare,
+            Err(fault) => return Err(self.failed(receiving, fault)),
+        };
+        receiving.system_calls += 1;
+        let result = if M::DESCRIPTORS {
+            os::receive_with_descriptor(&self.socket, spare, block)
+        } else {
+            os::receive(&self.socket, spare, block).map(|count| (count, os::Ancillary::default()))
+        };
+        let fault = match result {
+            Ok((0, _)) => match session.ended() {
+                Ok(()) => {
+                    receiving.end = Some(End::Closed);
+                    return Ok(Found::End);
+                }
+                Err(fault) => Err(fault),
+            },
+            Ok((_, ancillary)) if ancillary.is_lost() => {
+                let fault = Fault::Violation("this side has no descriptor left for its memory");
+                self.failed(receiving, fault);
+                let source = os::out_of_descriptors();
+                return Err(socket_error(Operation::Recv, &self.peer, source));
+            }
+            Ok((_, ancillary)) if ancillary.truncated => Err(Fault::Violation(
+                "it sent more descriptors than a record has",
+            )),
+            Ok((count, ancillary)) => {
+                let allocator = &mut *receiving.allocator;
+                session
+                    .filled(count, ancillary.descriptor, Instant::now(), allocator)
+                    .map(|()| Found::Bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => session
+                .found_nothing(Instant::now())
+                .map(|()| Found::Nothing),
+            Err(error) if is_hang_up(&error) => {
+                let missing = session.missing();
+                Err(Fault::Ended { missing })
+            }
+            Err(error) => return Err(socket_error(Operation::Recv, &self.peer, error)),
+        };
+        fault.map_err(|fault| self.failed(receiving, fault))
+    }
+
+    /// Notes a fault, reports it to a peer that made it, and returns it.
+    fn failed(&self, receiving: &mut Receiving<M>, fault: Fault) -> Error {
+        let refusal = fault.refusal();
+        let is_over = !fault.is_recoverable();
+        let mut error = receiving.fail(fault, &self.peer);
+        if !receiving.session.has_hello() {
+            error = error.handshake(self.peer.clone());
+        }
+        if is_over {
+            let mut sending = self.sending();
+            if let Some(reason) = refusal {
+                sending.session.refuse(reason);
+                let _ = sending.drain(&self.socket);
+            }
+            drop(sending);
+            self.wake(Side::Send);
+        }
+        error
+    }
+
+    fn obey(&self, receiving: &mut Receiving<M>, arrival: Arrival<OwnedFd>) -> Result<(), Error> {
+        let mut sending = self.sending();
+        if let Err(fault) = sending.session.hear(&arrival) {
+            drop(sending);
+            return Err(self.failed(receiving, fault));
+        }
+        match arrival.event {
+            Event::Released { id } => {
+                if let Err(fault) = sending.lender.released(id) {
+                    drop(sending);
+                    return Err(self.failed(receiving, Fault::Violation(fault)));
+                }
+            }
+            Event::Message {
+                preamble,
+                message,
+                copied,
+            } => {
+                drop(sending);
+                let transfer = Transfer {
+                    id: preamble.id,
+                    bytes: preamble.payload_len,
+                    copied,
+                    path: TransferPath::Read,
+                    reason: PathReason::OnlyWay,
+                    system_calls: std::mem::take(&mut receiving.system_calls),
+                };
+                receiving.inbox.push_back(Queued {
+                    preamble,
+                    message,
+                    transfer,
+                });
+            }
+            Event::Referenced {
+                preamble,
+                header,
+                references,
+            } => {
+                drop(sending);
+                let unresolved = Unresolved {
+                    preamble,
+                    header,
+                    references,
+                };
+                return self.resolve(receiving, unresolved);
+            }
+            Event::Segment {
+                number, descriptor, ..
+            } => {
+                drop(sending);
+                return self.accept_segment(receiving, number, descriptor);
+            }
+            Event::Skipped { preamble } => receiving.session.take(&preamble),
+            Event::Refused(reason) => {
+                drop(sending);
+                return Err(self.failed(receiving, Fault::Refused(reason)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Puts a message in segments of the peer into the inbox. Without room it waits, and the next call tries again.
+    fn resolve(&self, receiving: &mut Receiving<M>, unresolved: Unresolved) -> Result<(), Error> {
+        let Unresolved {
+            preamble,
+            header,
+            references,
+        } = &unresolved;
+        let allocator = &mut *receiving.allocator;
+        let resolved =
+            receiving
+                .borrower
+                .resolve(preamble.id, &header.buffer_lens, references, allocator);
+        let (buffers, transfer) = match resolved.map_err(Fault::from) {
+            Ok(resolved) => resolved,
+            Err(fault) => {
+                if fault.is_recoverable() {
+                    receiving.unresolved = Some(unresolved);
+                }
+                return Err(self.failed(receiving, fault));
+            }
+        };
+        let Unresolved {
+            preamble, header, ..
+        } = unresolved;
+        let message = match header.resolve(buffers) {
+            Ok(message) => message,
+            Err(error) => return Err(self.failed(receiving, error.into())),
+        };
+        let transfer = Transfer {
+            id: preamble.id,
+            bytes: preamble.payload_len,
+            system_calls: std::mem::take(&mut receiving.system_calls),
+            ..transfer
+        };
+        receiving.inbox.push_back(Queued {
+            preamble,
+            message,
+            transfer,
+        });
+        Ok(())
+    }
+
+    fn accept_segment(
+        &self,
+        receiving: &mut Receiving<M>,
+        number: u64,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<(), Error> {
+        let Ok(segment) = u32::try_from(number) else {
+            let fault = Fault::Violation("the number of a segment has 32 bits");
+            return Err(self.failed(receiving, fault));
+        };
+        let accepted = receiving.borrower.accept_segment(segment, descriptor);
+        accepted.map_err(|source| {
+            let fault = Fault::Violation("it offers memory that cannot be mapped");
+            self.failed(receiving, fault);
+            socket_error(Operation::Map, &self.peer, source)
+        })
+    }
+}

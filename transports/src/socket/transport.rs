@@ -1,0 +1,134 @@
+//! The calls of a connection over a stream socket.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use numpush_message::Message;
+use numpush_os::Ready;
+use numpush_session::Tag;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Operation};
+use crate::socket::link::Link;
+use crate::socket::medium::Medium;
+use crate::socket::send::Terms;
+use crate::status::Status;
+use crate::transfer::{Capabilities, Received, Transfer};
+use crate::transport::{Context, Duplex, Transport};
+
+/// A connection that one thread uses. Halves and cancellers share its link.
+pub(crate) struct SocketTransport<M: Medium>(pub(crate) Arc<Link<M>>);
+
+impl<M: Medium> SocketTransport<M> {
+    /// Sends our hello and returns the connection. The first call that needs the peer's hello waits for it: the other
+    /// side may be a listener that this very thread will ask to accept.
+    pub(crate) fn open(link: Arc<Link<M>>) -> Self {
+        link.pay_all();
+        Self(link)
+    }
+}
+
+impl<M: Medium> Transport for SocketTransport<M> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            two_way: true,
+            acknowledges: true,
+            notices_death: true,
+            limits_size: true,
+            passes_descriptors: M::DESCRIPTORS,
+            fills_allocator: !M::DESCRIPTORS,
+        }
+    }
+
+    fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
+        Duplex::send(&*self.0, message, cx.tag, cx.deadline)
+    }
+
+    fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
+        self.0.recv_message(cx.deadline, true)
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.flush_messages(Operation::Flush, cx.deadline)
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.close_sending(cx.deadline)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.socket.as_fd())
+    }
+
+    fn duplex(&self) -> Option<Arc<dyn Duplex>> {
+        Some(Arc::clone(&self.0) as Arc<dyn Duplex>)
+    }
+}
+
+impl<M: Medium> Duplex for Link<M> {
+    fn send(&self, message: &Message<'_>, tag: Tag, deadline: Deadline) -> Result<Transfer, Error> {
+        self.settle();
+        let terms = Terms {
+            deadline,
+            keeps_rest: false,
+        };
+        self.send_message(message, tag, terms)
+    }
+
+    fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
+        self.settle();
+        let terms = Terms {
+            deadline: Deadline::now(),
+            keeps_rest: true,
+        };
+        self.send_message(message, tag, terms)
+    }
+
+    fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error> {
+        self.recv_message(deadline, false)
+    }
+
+    fn flush(&self, deadline: Deadline) -> Result<(), Error> {
+        self.flush_messages(Operation::Flush, deadline)
+    }
+
+    fn close_sending(&self, deadline: Deadline) -> Result<(), Error> {
+        Self::close_sending(self, deadline)
+    }
+
+    fn share(&self) -> Result<(), Error> {
+        Self::share(self).map_err(Error::io(Operation::SetUp, &self.peer))
+    }
+
+    fn cancel(&self) {
+        Self::cancel(self);
+    }
+
+    fn wants(&self) -> Ready {
+        Ready {
+            read: true,
+            write: !self.sending().session.is_drained(),
+        }
+    }
+
+    fn has_input(&self) -> bool {
+        let receiving = self.receiving();
+        !receiving.inbox.is_empty() || receiving.session.has_bytes()
+    }
+
+    fn status(&self) -> Status {
+        let waiting = {
+            let receiving = self.receiving();
+            (receiving.inbox.len(), receiving.session.held())
+        };
+        let sending = self.sending().session.status();
+        Status {
+            in_flight: sending.in_flight,
+            in_flight_bytes: sending.in_flight_bytes,
+            credit: sending.credit,
+            unwritten: sending.queued,
+            waiting: waiting.0,
+            waiting_bytes: waiting.1,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Writing: what waits, then a message.
+
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+
+use numpush_message::{Buffer, Encoder};
+use numpush_os as os;
+use numpush_session::Front;
+
+use crate::socket::link::Sending;
+use crate::socket::medium::{Medium, goes_by_file};
+
+/// Bytes of one write. In one call of 256 MiB the sender sleeps in the kernel for long stretches; in steps of some MiB
+/// it kept pace with the receiver, at no measurable cost in calls.
+const WRITE_STEP: usize = 4 << 20;
+
+/// A file is sent in steps of this size where checksums are taken, so that each step is summed while it is in the cache.
+const SUMMED_STEP: usize = 256 << 10;
+
+/// How far writing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Everything is written.
+    Done,
+    /// The socket has no more room.
+    Full,
+}
+
+impl<M: Medium> Sending<M> {
+    /// Writes as much of the queue as the socket takes now.
+    pub(super) fn drain(&mut self, socket: &OwnedFd) -> io::Result<Progress> {
+        while let Some(front) = self.session.front() {
+            self.system_calls += 1;
+            let written = match front {
+                Front::Control(bytes) => os::send(socket, &[IoSlice::new(bytes)], false),
+                Front::Descriptor(descriptor, bytes) => {
+                    os::send_with_descriptor(socket, &[IoSlice::new(bytes)], &**descriptor, false)
+                }
+                Front::Record(encoder) => write_part(socket, encoder, false, &[]),
+            };
+            match written {
+                Ok(count) => self.session.written(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Progress::Full);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(if self.session.is_midway() {
+            Progress::Full
+        } else {
+            Progress::Done
+        })
+    }
+
+    /// Writes as much of the queue, and then of a message that was begun, as the socket takes now. With `by_file`, buffers
+    /// with a descriptor go by sendfile.
+    pub(super) fn write(
+        &mut self,
+        socket: &OwnedFd,
+        encoder: &mut Encoder<'_>,
+        by_file: bool,
+    ) -> io::Result<Progress> {
+        while encoder.next().is_some() {
+            let mut queued: &[u8] = &[];
+            if !encoder.is_begun() {
+                // Control records go with the message in one call; what has a descriptor goes before them.
+                while !matches!(self.session.front(), None | Some(Front::Control(_))) {
+                    if self.drain(socket)? == Progress::Full {
+                        return Ok(Progress::Full);
+                    }
+                }
+                self.session.refresh(encoder);
+                if let Some(Front::Control(bytes)) = self.session.front() {
+                    queued = bytes;
+                }
+            }
+            let queued_len = queued.len();
+            self.system_calls += 1;
+            match write_part(socket, encoder, by_file, queued) {
+                Ok(count) => {
+                    let owed = count.min(queued_len);
+                    if owed > 0 {
+                        self.session.written(owed);
+                    }
+                    if count > owed {
+                        if !encoder.is_begun() {
+                            self.session.departed(encoder);
+                        }
+                        encoder.advance(count - owed);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Progress::Full);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Progress::Done)
+    }
+}
+
+/// Writes the bytes in front, if there are any, and the next part of a message, in one call.
+fn write_part(
+    socket: &OwnedFd,
+    encoder: &Encoder<'_>,
+    by_file: bool,
+    front: &[u8],
+) -> io::Result<usize> {
+    let aside = |buffer: &Buffer<'_>| by_file && goes_by_file(buffer);
+    if front.is_empty()
+        && let Some(next) = encoder.next()
+        && let Some(buffer) = next.buffer.filter(|buffer| aside(buffer))
+        && let Some(backing) = buffer.backing()
+    {
+        let count = if encoder.preamble().flags.checksums {
+            next.bytes.len().min(SUMMED_STEP)
+        } else {
+            next.bytes.len()
+        };
+        let offset = backing.offset + next.at as u64;
+        return match os::send_file(socket, &*backing.file, offset, count)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => Ok(count),
+        };
+    }
+    let mut slices = Vec::with_capacity(8);
+    if !front.is_empty() {
+        slices.push(IoSlice::new(front));
+    }
+    encoder.gather(&mut slices, WRITE_STEP, aside);
+    os::send(socket, &slices, false)
+}
