@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use numpush::wire::{DecodeError, Header, Limits, PREAMBLE_LEN};
+use numpush::wire::{DecodeError, Header, Limits};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
@@ -79,13 +79,11 @@ fn of_record(path: &Path, file: &mut File) -> Result<(Value, u64), Failure> {
         match Header::parse(&bytes, &limits) {
             Ok((preamble, contents)) => {
                 let mut facts = of_header(&contents.body);
-                let header = PREAMBLE_LEN as u64 + u64::from(preamble.header_len);
-                let mut at = header.next_multiple_of(64);
-                let mut buffers = Vec::new();
-                for &len in &contents.buffer_lens {
-                    buffers.push(json!({ "offset": at, "bytes": len }));
-                    at = at.saturating_add(len.checked_next_multiple_of(64).unwrap_or(u64::MAX));
-                }
+                let offsets = contents.buffer_offsets(&preamble);
+                let buffers: Vec<Value> = offsets
+                    .zip(&contents.buffer_lens)
+                    .map(|(at, len)| json!({ "offset": at, "bytes": len }))
+                    .collect();
                 if let Some(facts) = facts.as_object_mut() {
                     facts.insert("format".into(), FORMAT.into());
                     facts.insert("checksums".into(), preamble.flags.checksums.into());

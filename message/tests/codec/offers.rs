@@ -153,6 +153,12 @@ fn buffers_begin_where_the_sender_wants() {
                 decode(&record, || usize::MAX).unwrap().as_ref(),
                 Some(&message)
             );
+            let (preamble, header) = Header::parse(&record, &Limits::default()).unwrap();
+            let offsets = header.buffer_offsets(&preamble);
+            for (at, buffer) in offsets.zip(message.buffers()) {
+                let at = usize::try_from(at).unwrap();
+                assert!(at % align == 0 && record[at..].starts_with(buffer));
+            }
             let opened = Message::open(&record.clone().into(), &Limits::default());
             let opened = opened.unwrap();
             assert_eq!(opened, message);

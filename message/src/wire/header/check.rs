@@ -21,6 +21,18 @@ impl Header {
         Ok(header)
     }
 
+    /// Where each buffer begins, in bytes from the start of the record; `preamble` is the record's. In a record by
+    /// reference it is where it would begin without.
+    pub fn buffer_offsets(&self, preamble: &Preamble) -> impl Iterator<Item = u64> {
+        let head =
+            PREAMBLE_LEN as u64 + u64::from(preamble.header_len) + preamble.header_gap() as u64;
+        let (mut at, align) = (head + self.lead as u64, self.align);
+        self.buffer_lens.iter().map(move |&len| {
+            let next = at.saturating_add(align.up(len).unwrap_or(u64::MAX));
+            std::mem::replace(&mut at, next)
+        })
+    }
+
     /// Fails if the header is that of a part, before its bytes are waited for.
     pub(crate) fn check_whole(&self) -> Result<(), DecodeError> {
         match self.body {
