@@ -280,3 +280,118 @@ impl Drop for Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::UnixStream;
+
+    use numpush_message::HeapAllocator;
+    use numpush_os::Memfd;
+
+    use super::*;
+
+    const LEN: usize = 1 << 16;
+
+    fn borrower(limit: usize) -> Borrower {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let trusted = os::peer_credentials(&one).unwrap().same_user();
+        assert!(trusted.is_some());
+        Borrower::new(trusted, limit)
+    }
+
+    fn descriptor(fill: u8) -> OwnedFd {
+        let mut memory = Memfd::new(LEN).unwrap();
+        memory.as_mut_slice().fill(fill);
+        memory.lend().unwrap().descriptor().try_clone().unwrap()
+    }
+
+    fn announce(borrower: &mut Borrower, segment: u32) -> io::Result<()> {
+        borrower.accept_segment(segment, Some(descriptor(1)))
+    }
+
+    fn resolve(
+        borrower: &mut Borrower,
+        id: u64,
+        places: &[(u32, u64, u64)],
+    ) -> Result<Vec<Buffer<'static>>, DecodeError> {
+        let references = places
+            .iter()
+            .map(|&(segment, offset, _)| Reference { segment, offset });
+        let references: Vec<_> = references.collect();
+        let lens: Vec<_> = places.iter().map(|&(_, _, len)| len).collect();
+        let mut heap = HeapAllocator::new();
+        let resolved = borrower.resolve(id, &lens, &references, &mut heap);
+        resolved.map(|(buffers, _)| buffers)
+    }
+
+    /// Mappings of a memory in this process.
+    fn mappings(inode: u64) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let is_it =
+            |line: &&str| line.split_whitespace().nth(4) == Some(inode.to_string().as_str());
+        maps.lines().filter(is_it).count()
+    }
+
+    #[test]
+    fn more_segments_than_were_offered_are_named() {
+        let mut borrower = borrower(2);
+        announce(&mut borrower, 1).unwrap();
+        announce(&mut borrower, 2).unwrap();
+        let error = announce(&mut borrower, 3).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        let expected = "segment 3 is one more than the 2 that this side offered to keep";
+        assert_eq!(error.to_string(), expected);
+        let lent = resolve(&mut borrower, 1, &[(1, 0, 64)]).unwrap();
+        borrower.accept_segment(1, None).unwrap();
+        announce(&mut borrower, 3).unwrap_err();
+        drop(lent);
+        announce(&mut borrower, 3).unwrap();
+        borrower.accept_segment(2, None).unwrap();
+        announce(&mut borrower, 2).unwrap();
+    }
+
+    #[test]
+    fn numbers_that_are_wrong_are_named() {
+        let mut borrower = borrower(10);
+        announce(&mut borrower, 1).unwrap();
+        assert!(announce(&mut borrower, 1).is_err());
+        assert!(announce(&mut borrower, 0).is_err());
+        let error = borrower.accept_segment(2, None).unwrap_err();
+        let expected = "segment 2 cannot be forgotten: it was never announced";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn memory_is_unmapped_when_it_is_forgotten_and_nobody_reads_it() {
+        let mut borrower = borrower(10);
+        let memory = descriptor(7);
+        let file = std::fs::File::from(memory.try_clone().unwrap());
+        let inode = file.metadata().unwrap().ino();
+        borrower.accept_segment(1, Some(memory)).unwrap();
+        let lent = resolve(&mut borrower, 1, &[(1, 0, 64), (1, 64, 64)]).unwrap();
+        assert_eq!(mappings(inode), 1);
+        borrower.accept_segment(1, None).unwrap();
+        resolve(&mut borrower, 2, &[(1, 0, 64)]).unwrap_err();
+        assert_eq!(*lent[1], [7; 64]);
+        drop(lent);
+        assert_eq!(mappings(inode), 0);
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_had_is_not_released_and_may_be_tried_again() {
+        let mut borrower = borrower(10);
+        announce(&mut borrower, 1).unwrap();
+        let outside = [(1, 0, 64), (1, LEN as u64, 1)];
+        resolve(&mut borrower, 1, &outside).unwrap_err();
+        assert!(borrower.take_releases().is_empty());
+        let one = resolve(&mut borrower, 1, &outside[..1]).unwrap();
+        let two = resolve(&mut borrower, 2, &[(1, 0, 64), (1, 64, 64)]).unwrap();
+        let part = two[1].slice(0..8);
+        drop(two);
+        assert!(borrower.take_releases().is_empty(), "a part of it is read");
+        drop(part);
+        drop(one);
+        assert_eq!(borrower.take_releases(), [2, 1]);
+    }
+}

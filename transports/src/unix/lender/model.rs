@@ -10,13 +10,15 @@ use super::tests::{frame, terms};
 use super::*;
 use crate::unix::segment::SealedBufferMut;
 
-const LIMIT: u32 = 12;
+/// Segments that the first peer keeps; the others keep more.
+const LIMIT: usize = 4;
 const BUDGET: usize = 3 << 20;
 const ROWS: [usize; 3] = [64 << 10, 100_000, 300_000];
 
 /// What the peer knows, and what it still reads.
 #[derive(Default)]
 struct Peer {
+    limit: usize,
     segments: BTreeMap<u32, File>,
     reads: BTreeMap<u64, Vec<Place>>,
 }
@@ -55,7 +57,7 @@ impl Peer {
         let descriptor = OwnedFd::try_clone(descriptor).unwrap();
         let known = self.segments.insert(segment, descriptor.into());
         assert!(known.is_none(), "segment {segment} is announced twice");
-        assert!(self.segments.len() <= LIMIT as usize);
+        assert!(self.segments.len() <= self.limit);
     }
 
     fn receives(&mut self, id: u64, references: &[Reference], message: &Message<'_>) {
@@ -108,7 +110,10 @@ fn message(random: &mut Random, memories: &[Buffer<'static>], mark: u8) -> Messa
 fn run(seed: u64) {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut lender = Lender::new(BUDGET as u64, true);
-    let mut peer = Peer::default();
+    let mut peer = Peer {
+        limit: LIMIT + usize::try_from(seed).unwrap(),
+        ..Peer::default()
+    };
     let mut memories: Vec<_> = (0..8).map(|at| memory(&mut random, at)).collect();
     let mut ways = [0; 2];
     let mut id = 0;
@@ -137,7 +142,7 @@ fn run(seed: u64) {
             }
             _ => {
                 let message = message(&mut random, &memories, mark);
-                let plan = lender.plan(&message, terms(LIMIT));
+                let plan = lender.plan(&message, terms(u32::try_from(peer.limit).unwrap()));
                 if random.below(3) == 0 {
                     // The send times out, perhaps between two announcements.
                     for told in &plan.announce[..random.below(plan.announce.len() + 1)] {
