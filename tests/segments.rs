@@ -213,8 +213,8 @@ fn memory_of_a_burst_is_given_back() {
     assert!(memory() >= 64 * MIB);
     drop(list);
     for at in (0..=u8::MAX).cycle().take(600) {
-        tx.send(&bytes(100_000, at)).unwrap();
-        assert_eq!(rx.recv().unwrap().message, bytes(100_000, at));
+        tx.send(&bytes(1 << 20, at)).unwrap();
+        assert_eq!(rx.recv().unwrap().message, bytes(1 << 20, at));
     }
     assert!(memory() <= 24 * MIB, "{} bytes", memory());
 }

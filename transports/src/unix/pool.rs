@@ -16,7 +16,7 @@ pub(super) struct Pool {
     budget: usize,
     /// Oldest first: they are filled first, so that the others become unused.
     segments: Vec<Segment>,
-    /// The most bytes that were lent at once, forgotten by a part with every run that is taken.
+    /// The most bytes that were lent at once, forgotten by and by as more are lent.
     peak: usize,
 }
 
@@ -51,6 +51,10 @@ const GRAIN: usize = 1 << 20;
 /// Segments double what there is until they are this long. So few suffice, and what is not used of them is bounded.
 const LARGEST_GROWTH: usize = 64 << 20;
 
+/// A burst is forgotten after this many times its bytes. Sooner, and a sender whose receiver is slow at times would make
+/// again and again what it has just removed.
+const MEMORY: usize = 8;
+
 impl Pool {
     pub(super) fn new(budget: u64) -> Self {
         Self {
@@ -83,7 +87,7 @@ impl Pool {
             .segments
             .iter_mut()
             .find_map(|segment| segment.take(len))?;
-        self.peak = self.taken().max(self.peak - self.peak / 64);
+        self.peak = self.taken().max(self.peak.saturating_sub(len / MEMORY));
         Some(run)
     }
 
