@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use syn::visit::Visit;
 
 /// The crates of the library and the command line, by the folder of their source.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "message/src",
     "os/src",
+    "transports/session/src",
     "transports/src",
     "shm/core/src",
     "shm/src",

@@ -144,9 +144,11 @@ impl Failure {
         }
     }
 
-    /// True if a call timed out and may be repeated.
+    /// True if a call timed out, before or in the middle of a message.
     pub(crate) fn is_timeout(&self) -> bool {
-        self.connection().is_some_and(numpush::Error::is_timeout)
+        self.connection().is_some_and(|error| {
+            error.is_timeout() || matches!(error, numpush::Error::Unfinished { .. })
+        })
     }
 
     /// True if the peer has reported that nothing more comes.

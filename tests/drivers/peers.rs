@@ -1,0 +1,88 @@
+//! Peers that flood, drip or stall.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use numpush::wire::{Encoder, Flags, Hello, Stamp};
+use numpush::{Connection, Error, Listener, Options};
+use numpush_tests::{PATIENCE, bytes};
+
+/// A peer that says hello and then what it likes, and our connection with it.
+fn raw(options: &Options) -> (TcpStream, Connection, Listener) {
+    let mut listener = options.listen("tcp://127.0.0.1:0").unwrap();
+    let mut raw = TcpStream::connect(listener.address().replace("tcp://", "")).unwrap();
+    raw.write_all(&Hello::new(1 << 30).encode()).unwrap();
+    let mut link = listener.accept_for(PATIENCE).unwrap();
+    link.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    (raw, link, listener)
+}
+
+fn record(len: usize, id: u64) -> Vec<u8> {
+    let message = bytes(len, 1);
+    let mut encoder = Encoder::new(&message, Flags::default()).unwrap();
+    encoder.stamp(Stamp {
+        id,
+        ..Stamp::default()
+    });
+    encoder.copy_rest()
+}
+
+/// C4: while we flushed, a peer that wrote and never read filled our memory.
+#[test]
+fn a_flood_ends_at_the_credit_of_the_peer() {
+    let (mut raw, mut link, _listener) = raw(&Options::new().credit(1 << 20));
+    link.send(&bytes(10, 1)).unwrap();
+    let flood = std::thread::spawn(move || {
+        for id in 1.. {
+            if raw.write_all(&record(400 << 10, id)).is_err() {
+                return;
+            }
+        }
+    });
+    let error = link.flush().unwrap_err();
+    assert!(matches!(error, Error::OverCredit { .. }), "{error:?}");
+    assert!(link.status().waiting_bytes <= 1 << 20);
+    drop(link);
+    flood.join().unwrap();
+}
+
+/// M1: one byte now and then, and the time that a record may take was never looked at.
+#[test]
+fn a_peer_that_drips_is_given_up() {
+    let options = Options::new().patience(Duration::from_millis(200));
+    let (mut raw, mut link, _listener) = raw(&options);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for byte in record(10_000, 1) {
+                if done.load(Ordering::Relaxed) || raw.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let error = link.recv().unwrap_err();
+        done.store(true, Ordering::Relaxed);
+        assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
+    });
+}
+
+/// What a peer sent in time is not late because the program looked late.
+#[test]
+fn the_time_of_the_program_is_not_the_peers() {
+    let patience = Duration::from_millis(500);
+    let (mut raw, mut link, _listener) = raw(&Options::new().patience(patience));
+    let record = record(1000, 1);
+    let (first, rest) = record.split_at(100);
+    raw.write_all(first).unwrap();
+    numpush_tests::eventually("the first bytes are read", || {
+        let error = link.try_recv().map(drop).unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        link.status().waiting_bytes > 0
+    });
+    raw.write_all(rest).unwrap();
+    std::thread::sleep(2 * patience);
+    assert!(link.recv().unwrap().message == bytes(1000, 1));
+}

@@ -1,0 +1,98 @@
+//! Connections that more than one thread uses.
+
+use std::thread;
+
+use numpush::transfer::Acknowledge;
+use numpush::{Error, Options};
+use numpush_tests::bytes;
+
+use crate::{MOMENT, pairs, plain_pairs};
+
+#[test]
+fn halves_send_and_receive_at_once() {
+    for pair in plain_pairs() {
+        let (near_tx, near_rx) = pair.near.split().unwrap();
+        let (far_tx, far_rx) = pair.far.split().unwrap();
+        thread::scope(|scope| {
+            for mut tx in [near_tx, far_tx] {
+                scope.spawn(move || {
+                    for at in 0..20 {
+                        tx.send(&bytes(1 << 20, at)).unwrap();
+                    }
+                    tx.close().unwrap();
+                });
+            }
+            for mut rx in [near_rx, far_rx] {
+                scope.spawn(move || {
+                    for at in 0..20 {
+                        assert!(rx.recv().unwrap().message == bytes(1 << 20, at));
+                    }
+                    assert!(rx.recv().unwrap_err().is_closed());
+                });
+            }
+        });
+    }
+}
+
+/// The sending half reads acknowledgements, and with them a message that the other half waits for.
+#[test]
+fn a_half_that_waits_hears_of_what_the_other_half_read() {
+    for pair in pairs(&Options::new().window(1), &Options::new()) {
+        let (mut tx, mut rx) = pair.near.split().unwrap();
+        let mut far = pair.far;
+        let answers = thread::spawn(move || {
+            for at in 0..200 {
+                assert!(rx.recv().unwrap().message == bytes(100, at));
+            }
+        });
+        let echo = thread::spawn(move || {
+            for _ in 0..200 {
+                let message = far.recv().unwrap().message;
+                far.send(&message).unwrap();
+            }
+            far.flush().unwrap();
+        });
+        for at in 0..200 {
+            tx.send(&bytes(100, at)).unwrap();
+        }
+        tx.flush().unwrap();
+        answers.join().unwrap();
+        echo.join().unwrap();
+    }
+}
+
+#[test]
+fn a_cancelled_call_ends_and_the_next_one_works() {
+    for mut pair in plain_pairs() {
+        let canceller = pair.near.canceller().unwrap();
+        let cancel = thread::spawn(move || canceller.cancel());
+        let error = pair.near.recv().unwrap_err();
+        assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
+        assert!(error.is_recoverable());
+        cancel.join().unwrap();
+        pair.far.send(&bytes(10, 1)).unwrap();
+        assert!(pair.near.recv().unwrap().message == bytes(10, 1));
+    }
+}
+
+/// Nothing is acknowledged before it is confirmed, whoever confirms it and whenever.
+#[test]
+fn a_message_is_acknowledged_when_another_thread_confirms_it() {
+    let by_hand = Options::new().acknowledge(Acknowledge::OnConfirm);
+    for mut pair in pairs(&Options::new(), &by_hand) {
+        pair.near.send(&bytes(10, 1)).unwrap();
+        let received = pair.far.recv().unwrap();
+        pair.near.set_timeouts(Some(MOMENT), None);
+        let error = pair.near.flush().unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        pair.near.set_timeouts(Some(numpush_tests::PATIENCE), None);
+        let mut far = pair.far;
+        // It waits for a message that does not come, while the other thread confirms.
+        let waiting = thread::spawn(move || far.recv().map(drop).unwrap_err());
+        let confirming = thread::spawn(move || received.confirm());
+        pair.near.flush().unwrap();
+        assert!(confirming.join().unwrap() == bytes(10, 1));
+        drop(pair.near);
+        assert!(waiting.join().unwrap().is_closed());
+    }
+}

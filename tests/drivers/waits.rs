@@ -1,0 +1,98 @@
+//! Who waits for whom, and who does not.
+
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use numpush::wire::Hello;
+use numpush::{Error, Options};
+use numpush_tests::{PATIENCE, bytes};
+
+use crate::plain_pairs;
+
+/// C1: the kernel ended a connection whose peer computed for 30 s with a full buffer.
+#[test]
+fn no_limit_of_the_kernel_is_set_on_what_a_peer_takes_in() {
+    for pair in plain_pairs() {
+        let socket = pair.near.descriptor().unwrap();
+        if pair.near.peer().starts_with("tcp") {
+            let timeout = getsockopt(&socket.as_fd(), sockopt::TcpUserTimeout).unwrap();
+            assert_eq!(timeout, 0);
+        }
+    }
+}
+
+/// M6: the receiver of the last message makes no further call, and its peer waited forever.
+#[test]
+fn a_message_is_acknowledged_though_its_receiver_makes_no_call() {
+    for mut pair in plain_pairs() {
+        pair.near.send(&bytes(10, 1)).unwrap();
+        pair.far.recv().unwrap();
+        pair.far.send(&bytes(10, 2)).unwrap();
+        pair.near.recv().unwrap();
+        pair.near.send(&bytes(10, 3)).unwrap();
+        pair.far.recv().unwrap();
+        pair.near.flush().unwrap();
+        assert_eq!(pair.near.status().in_flight, 0);
+    }
+}
+
+/// M7: for 30 s the handshake looked at no timeout, and the connection was dead after it.
+#[test]
+fn a_wait_for_the_peers_hello_ends_in_time_and_harms_nothing() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = Options::new().recv_timeout(Duration::ZERO);
+    let address = format!("tcp://{}", server.local_addr().unwrap());
+    let mut link = options.connect(&address).unwrap();
+    let error = link.recv().unwrap_err();
+    assert!(error.is_timeout() && error.is_recoverable(), "{error:?}");
+    link.set_timeouts(Some(Duration::ZERO), None);
+    let error = link.send(&bytes(10, 1)).unwrap_err();
+    assert!(error.is_timeout() && error.is_recoverable(), "{error:?}");
+    let (mut raw, _) = server.accept().unwrap();
+    std::io::Write::write_all(&mut raw, &Hello::new(1 << 20).encode()).unwrap();
+    link.set_timeouts(Some(PATIENCE), None);
+    link.send(&bytes(10, 1)).unwrap();
+}
+
+/// Credit comes back although all acknowledgements went with answers: a message as large as all of it can go.
+#[test]
+fn credit_that_answers_did_not_bring_back_comes_when_it_is_needed() {
+    let credit = 1 << 20;
+    let options = Options::new().credit(credit);
+    for mut pair in crate::pairs(&options, &options) {
+        for at in 0..50 {
+            pair.near.send(&bytes(1000, at)).unwrap();
+            let message = pair.far.recv().unwrap().message;
+            pair.far.send(&message).unwrap();
+            pair.near.recv().unwrap();
+        }
+        let mut far = pair.far;
+        let receiving = std::thread::spawn(move || far.recv().unwrap().message);
+        let large = bytes((1 << 20) - 1000, 1);
+        pair.near.send(&large).unwrap();
+        assert!(receiving.join().unwrap() == large);
+    }
+}
+
+#[test]
+fn the_status_counts_what_waits() {
+    for mut pair in plain_pairs() {
+        for at in 0..3 {
+            pair.near.send(&bytes(1000, at)).unwrap();
+        }
+        let status = pair.near.status();
+        assert_eq!((status.in_flight, status.unwritten), (3, 0));
+        assert!(status.in_flight_bytes >= 3000 && status.credit > 1 << 20);
+        pair.far.recv().unwrap();
+        assert!(pair.far.has_input(), "the others came with the first");
+        for _ in 0..2 {
+            pair.far.recv().unwrap();
+        }
+        assert!(!pair.far.has_input());
+        pair.near.flush().unwrap();
+        assert_eq!(pair.near.status().in_flight, 0);
+        assert!(matches!(pair.far.try_recv(), Err(Error::Timeout { .. })));
+    }
+}
