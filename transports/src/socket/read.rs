@@ -184,7 +184,13 @@ impl<M: Medium> Link<M> {
                 drop(sending);
                 return self.accept_segment(receiving, number, descriptor);
             }
-            Event::Skipped { preamble } => receiving.session.take(&preamble),
+            Event::Skipped { preamble } => {
+                if preamble.flags.references {
+                    sending.session.release(preamble.id);
+                }
+                drop(sending);
+                receiving.session.take(&preamble);
+            }
             Event::Refused(reason) => {
                 drop(sending);
                 return Err(self.failed(receiving, Fault::Refused(reason)));
