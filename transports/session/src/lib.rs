@@ -17,6 +17,7 @@
 mod config;
 mod fault;
 mod inbound;
+mod numbers;
 mod outbound;
 mod receipt;
 mod refusal;

@@ -1,24 +1,17 @@
 //! Messages that the program confirms by hand, in any order and on any thread.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::numbers::Numbers;
 
 /// Which messages are confirmed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Confirmations(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// Every message up to this number is confirmed.
-    up_to: u64,
-    /// Confirmed messages after it.
-    beyond: BTreeSet<u64>,
-}
+pub(crate) struct Confirmations(Arc<Mutex<Numbers>>);
 
 impl Confirmations {
     /// The number up to which every message is confirmed.
     pub(crate) fn up_to(&self) -> u64 {
-        self.lock().up_to
+        self.lock().up_to()
     }
 
     /// A receipt for message `id`.
@@ -29,17 +22,14 @@ impl Confirmations {
         }
     }
 
-    fn confirm(&self, id: u64) -> u64 {
-        let mut state = self.lock();
-        state.beyond.insert(id);
-        while state.beyond.first() == Some(&(state.up_to + 1)) {
-            state.beyond.pop_first();
-            state.up_to += 1;
-        }
-        state.up_to
+    /// Confirms message `id`. Returns the number up to which all are confirmed now.
+    pub(crate) fn confirm(&self, id: u64) -> u64 {
+        let mut numbers = self.lock();
+        numbers.insert(id);
+        numbers.up_to()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Numbers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

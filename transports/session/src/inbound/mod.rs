@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use numpush_message::{
-    BufferAllocator, Decoder, Hello, Limits, Preamble, Record, RecordKind, VERSION,
+    BufferAllocator, DecodeError, Decoder, Hello, Limits, PREAMBLE_LEN, Preamble, Record,
+    RecordKind, VERSION,
 };
 
 use crate::config::{Acknowledge, Config};
@@ -17,6 +18,7 @@ use crate::fault::Fault;
 use crate::inbound::ahead::{AHEAD, Ahead};
 use crate::inbound::credit::Credit;
 use crate::inbound::pace::Pace;
+use crate::numbers::Numbers;
 use crate::receipt::{Confirmations, Receipt};
 use crate::refusal::Refusal;
 
@@ -48,9 +50,11 @@ pub struct Inbound<D> {
     their_ack: u64,
     acknowledge: Acknowledge,
     confirmations: Confirmations,
-    /// Messages that the program has taken, and those that it had taken before its last call.
-    taken: u64,
-    finished: u64,
+    /// Messages that the program has taken, and those of them that it is done with since its last call.
+    taken: Numbers,
+    finished: Numbers,
+    /// Longest header of a message in bytes.
+    longest_header: u64,
     state: State,
     is_greeted: bool,
 }
@@ -86,8 +90,9 @@ impl<D> Inbound<D> {
             their_ack: 0,
             acknowledge: config.acknowledge,
             confirmations: Confirmations::default(),
-            taken: 0,
-            finished: 0,
+            taken: Numbers::default(),
+            finished: Numbers::default(),
+            longest_header: config.hello.header.into(),
             state: State::Greeting,
             is_greeted: false,
         }
@@ -96,10 +101,11 @@ impl<D> Inbound<D> {
     /// Where the next bytes of the peer belong: the read-ahead, or the memory of a large payload.
     ///
     /// # Errors
-    /// After a fault that is not recoverable.
+    /// After a fault that is not recoverable, and while there is no room for what has come.
     pub fn spare(&mut self) -> Result<&mut [u8], Fault> {
         self.alive()?;
-        if self.reads_in_place()? {
+        // Without room for what has come, nothing more is to be read.
+        if self.decoder.wants_room() || self.reads_in_place()? {
             return Ok(self.decoder.spare()?);
         }
         Ok(self.ahead.spare())
@@ -116,9 +122,10 @@ impl<D> Inbound<D> {
         now: Instant,
         allocator: &mut dyn BufferAllocator,
     ) -> Result<(), Fault> {
+        self.alive()?;
         if let Some(descriptor) = descriptor {
-            let end = self.position + (self.ahead.bytes().len() + count) as u64;
-            self.descriptors.push_back((end, descriptor));
+            let held = self.hold(count, descriptor);
+            self.note(held)?;
         }
         self.pace.look(now, count > 0);
         if self.reads_in_place()? {
@@ -136,6 +143,7 @@ impl<D> Inbound<D> {
     /// # Errors
     /// [`Fault::Stalled`] if the record at hand is overdue.
     pub fn found_nothing(&mut self, now: Instant) -> Result<(), Fault> {
+        self.alive()?;
         if self.is_idle() {
             self.pace.rest();
             self.ahead.shrink();
@@ -167,7 +175,7 @@ impl<D> Inbound<D> {
 
     /// A call of the program begins: it is done with the messages that it has taken.
     pub fn finish(&mut self) {
-        self.finished = self.taken;
+        self.finished.insert_all(self.taken.up_to());
     }
 
     /// The next thing that came; `None` if more bytes are needed for it.
@@ -190,7 +198,9 @@ impl<D> Inbound<D> {
                 return self.note(arrival).map(Some);
             }
             if self.ahead.is_empty() {
-                return Ok(None);
+                // A driver that waits in its reads never finds nothing.
+                let checked = self.pace.check(self.decoder.payload_len());
+                return self.note(checked).map(|()| None);
             }
             let payload = self.decoder.payload_len().is_some();
             let count = self.ahead.take(self.decoder.spare()?);
@@ -246,9 +256,16 @@ impl<D> Inbound<D> {
     }
 
     /// The program takes a message that came: its credit goes back to the peer.
+    ///
+    /// A message that was skipped is taken by the driver, perhaps before the program takes those in front of it. It is
+    /// acknowledged after them, and needs no receipt.
     pub fn take(&mut self, preamble: &Preamble) {
         self.credit.take(preamble.charge());
-        self.taken = self.taken.max(preamble.id);
+        self.taken.insert(preamble.id);
+        if preamble.kind.is_ancillary() {
+            self.finished.insert(preamble.id);
+            self.confirmations.confirm(preamble.id);
+        }
     }
 
     /// The receipt of a message, where messages are confirmed by hand.
@@ -259,8 +276,8 @@ impl<D> Inbound<D> {
     /// What we owe the peer now.
     pub fn debt(&self) -> Debt {
         let ack = match self.acknowledge {
-            Acknowledge::OnReturn => self.taken,
-            Acknowledge::OnNextCall => self.finished,
+            Acknowledge::OnReturn => self.taken.up_to(),
+            Acknowledge::OnNextCall => self.finished.up_to(),
             Acknowledge::OnConfirm => self.confirmations.up_to(),
         };
         Debt {
@@ -289,10 +306,12 @@ impl<D> Inbound<D> {
         }
     }
 
-    /// Ends the direction if `result` is a fault that is not recoverable.
+    /// Ends the direction if `result` is a fault that is not recoverable. After one that is, time is not the peer's.
     fn note<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
-        if result.as_ref().is_err_and(|fault| !fault.is_recoverable()) {
-            self.state = State::Failed;
+        match &result {
+            Err(fault) if fault.is_recoverable() => self.pace.pause(),
+            Err(_) => self.state = State::Failed,
+            Ok(_) => {}
         }
         result
     }
@@ -300,14 +319,14 @@ impl<D> Inbound<D> {
     /// Looks at what the decoder returned, and charges the record at hand once its preamble has come.
     fn sort(
         &mut self,
-        decoded: Result<Option<Record>, numpush_message::DecodeError>,
+        decoded: Result<Option<Record>, DecodeError>,
     ) -> Result<Option<Record>, Fault> {
-        let decoded = decoded.map_err(Fault::from);
-        let decoded = self.note(decoded)?;
-        if !self.charged {
+        let decoded = self.note(decoded.map_err(Fault::from));
+        // Also if there is no room: what the peer may not send needs none.
+        if !self.charged && self.alive().is_ok() {
             let preamble = match &decoded {
-                Some(record) => Some(*record.preamble()),
-                None => self.decoder.preamble().copied(),
+                Ok(Some(record)) => Some(*record.preamble()),
+                _ => self.decoder.preamble().copied(),
             };
             if let Some(preamble) = preamble {
                 self.charged = true;
@@ -315,7 +334,7 @@ impl<D> Inbound<D> {
                 self.note(charged)?;
             }
         }
-        Ok(decoded)
+        decoded
     }
 
     /// Checks the preamble of a record before more than that is taken in.
@@ -325,6 +344,10 @@ impl<D> Inbound<D> {
             return Err(Fault::Violation("its first record is not a hello"));
         }
         if preamble.kind.is_message() {
+            let (len, max) = (preamble.header_len.into(), self.longest_header);
+            if len > max {
+                return Err(DecodeError::HeaderTooLong { len, max }.into());
+            }
             if self.state == State::Closed {
                 return Err(Fault::Violation("a message came after it had closed"));
             }
@@ -385,7 +408,7 @@ impl<D> Inbound<D> {
                 total: preamble.payload_len,
             },
             RecordKind::Close => {
-                if self.state == State::Closed || preamble.id + 1 != self.next_id {
+                if self.state == State::Closed || preamble.id != self.next_id - 1 {
                     return Err(Fault::Violation("it closes twice, or after other messages"));
                 }
                 self.state = State::Closed;
@@ -424,6 +447,17 @@ impl<D> Inbound<D> {
         self.state = State::Open;
         self.is_greeted = true;
         Ok(Event::Hello(hello))
+    }
+
+    /// Keeps a descriptor until its record ends: one for each record that can have begun, for they are few to a process.
+    fn hold(&mut self, count: usize, descriptor: D) -> Result<(), Fault> {
+        let waiting = self.ahead.bytes().len() + count;
+        if self.descriptors.len() > waiting.div_ceil(PREAMBLE_LEN) {
+            return Err(Fault::Violation("two descriptors came with one record"));
+        }
+        let end = self.position + waiting as u64;
+        self.descriptors.push_back((end, descriptor));
+        Ok(())
     }
 
     /// The descriptor that came with the record that has just ended.

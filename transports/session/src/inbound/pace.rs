@@ -38,6 +38,11 @@ impl Pace {
         self.silent = Duration::ZERO;
     }
 
+    /// The time until the next look is not the peer's.
+    pub(super) fn pause(&mut self) {
+        self.looked = None;
+    }
+
     /// A call begins: the time since the last look was the program's.
     pub(super) fn resume(&mut self, now: Instant) {
         if self.looked.is_some() {

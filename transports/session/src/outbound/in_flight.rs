@@ -6,6 +6,9 @@ use numpush_message::Buffer;
 
 use crate::fault::Fault;
 
+/// Places for messages that are kept while there are none.
+const KEPT: usize = 64;
+
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     messages: VecDeque<Sent>,
@@ -41,9 +44,9 @@ impl InFlight {
         }
     }
 
-    /// Every message up to `ack` has arrived; `next` is the number of the next one.
-    pub(super) fn acknowledged(&mut self, ack: u64, next: u64) -> Result<(), Fault> {
-        if ack >= next {
+    /// Every message up to `ack` has arrived; `unsent` is the number of the first that was not written whole.
+    pub(super) fn acknowledged(&mut self, ack: u64, unsent: u64) -> Result<(), Fault> {
+        if ack >= unsent {
             let fault = "it acknowledges a message that was never sent";
             return Err(Fault::Violation(fault));
         }
@@ -51,6 +54,10 @@ impl InFlight {
             if let Some(message) = self.messages.pop_front() {
                 self.bytes -= message.bytes;
             }
+        }
+        // A connection that is quiet after a burst holds no more than one that was always quiet.
+        if self.messages.is_empty() && self.messages.capacity() > KEPT {
+            self.messages = VecDeque::new();
         }
         Ok(())
     }

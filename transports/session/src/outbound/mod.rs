@@ -1,5 +1,6 @@
 //! What goes out.
 
+mod blocked;
 mod in_flight;
 mod queue;
 
@@ -12,6 +13,7 @@ use crate::outbound::in_flight::InFlight;
 use crate::outbound::queue::Queue;
 use crate::refusal::Refusal;
 
+pub use blocked::Blocked;
 pub use queue::Front;
 
 /// The direction in which our messages go.
@@ -34,9 +36,14 @@ pub struct Outbound<D> {
     /// What we owe, and what the peer has been told.
     owed: Debt,
     told: Debt,
+    /// What the peer had been told when a message was kept of which no byte was written.
+    told_before_kept: u64,
     /// The credit when the peer was last told of an acknowledgement: what was taken since is what it may wait to hear of.
     credit_at_ack: u64,
     initial_credit: u64,
+    /// What waits until the queue is shorter: an answer to the peer's last ping, and what we owe.
+    pong: Option<u64>,
+    pays_later: bool,
     state: State,
     driver: Driver,
 }
@@ -67,38 +74,6 @@ pub struct Tag {
     pub reply_to: u64,
     /// The caller's channel.
     pub channel: u32,
-}
-
-/// Why a message cannot begin.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocked {
-    /// The peer's hello has not come.
-    Greeting,
-    /// The peer must take messages first: it has granted no more credit.
-    Credit,
-    /// Messages must be acknowledged first: our own window is full.
-    Window,
-    /// What waits must be written first: another message, or the rest of one.
-    Busy,
-    /// The message is larger than the peer accepts.
-    TooLarge {
-        /// Bytes of its payload.
-        len: u64,
-        /// What the peer accepts.
-        limit: u64,
-    },
-    /// Its header is longer than the peer accepts.
-    HeaderTooLong {
-        /// Bytes of the header.
-        len: u64,
-        /// What the peer accepts.
-        limit: u64,
-    },
-    /// We have closed.
-    Closed,
-    /// The peer cannot be reached.
-    Broken,
 }
 
 /// How far sending has come.
@@ -139,8 +114,11 @@ impl<D> Outbound<D> {
             granted: 0,
             owed: told,
             told,
+            told_before_kept: 0,
             credit_at_ack: told.credit,
             initial_credit: told.credit,
+            pong: None,
+            pays_later: false,
             state: State::Open,
             driver: Driver::Nothing,
         }
@@ -151,7 +129,8 @@ impl<D> Outbound<D> {
     /// # Errors
     /// [`Fault`] if the peer speaks of messages that were never sent, or takes credit back.
     pub fn hear(&mut self, arrival: &Arrival<impl Sized>) -> Result<(), Fault> {
-        self.in_flight.acknowledged(arrival.ack, self.next_id)?;
+        let unsent = self.next_id - self.unsent();
+        self.in_flight.acknowledged(arrival.ack, unsent)?;
         match &arrival.event {
             Event::Hello(hello) => {
                 self.granted = hello.credit;
@@ -163,12 +142,12 @@ impl<D> Outbound<D> {
                 }
                 self.granted = *total;
             }
-            Event::Released { id } if *id >= self.next_id => {
+            Event::Released { id } if *id >= unsent => {
                 return Err(Fault::Violation(
                     "it releases a message that was never sent",
                 ));
             }
-            Event::Ping { argument } => self.queue_control(RecordKind::Pong, 0, *argument),
+            Event::Ping { argument } => self.answer(*argument),
             _ => {}
         }
         Ok(())
@@ -274,10 +253,14 @@ impl<D> Outbound<D> {
 
     /// Takes over the message that was begun, or the rest of it: it is written with the queue.
     pub fn keep(&mut self, mut encoder: Encoder<'static>, held: Vec<Buffer<'static>>) {
+        if self.state == State::Broken {
+            return self.done(held);
+        }
         if encoder.is_begun() {
             self.queue.push_rest(encoder);
         } else {
             self.refresh(&mut encoder);
+            self.told_before_kept = self.told.ack;
             self.tell_ack(encoder.preamble().ack);
             self.queue.push_record(encoder);
         }
@@ -289,6 +272,8 @@ impl<D> Outbound<D> {
         let Some(encoder) = self.queue.take_back() else {
             return false;
         };
+        // Nothing was queued after it, so its acknowledgement has not been told by anything else.
+        self.told.ack = self.told_before_kept;
         self.driver = Driver::Begun;
         self.cancel(&encoder);
         true
@@ -302,9 +287,23 @@ impl<D> Outbound<D> {
         }
     }
 
+    /// True if more waits to be written than [`Self::front`]: a message that was begun goes after all of it.
+    pub fn has_more(&self) -> bool {
+        self.queue.has_more()
+    }
+
     /// `count` bytes of [`Self::front`] are written.
     pub fn written(&mut self, count: usize) {
         self.queue.written(count);
+        if self.queue.is_long() {
+            return;
+        }
+        if let Some(argument) = self.pong.take() {
+            self.answer(argument);
+        }
+        if std::mem::take(&mut self.pays_later) {
+            self.pay();
+        }
     }
 
     /// True if nothing waits to be written but what is with the driver.
@@ -325,12 +324,12 @@ impl<D> Outbound<D> {
 
     /// True if the peer does not know of messages that are acknowledged.
     pub fn owes_ack(&self) -> bool {
-        self.owed.ack > self.told.ack
+        self.state != State::Broken && self.owed.ack > self.told.ack
     }
 
     /// True if the peer does not know of credit that it has.
     pub fn owes_credit(&self) -> bool {
-        self.owed.credit > self.told.credit
+        self.state != State::Broken && self.owed.credit > self.told.credit
     }
 
     /// True if so much is owed that the peer should hear of it now, and not with the next message that goes there.
@@ -342,10 +341,14 @@ impl<D> Outbound<D> {
             || (self.owed.credit - self.told.credit) >= self.initial_credit / 2
     }
 
-    /// Queues a record that tells the peer all we owe. Returns true if there was anything to tell.
+    /// Queues a record that tells the peer all we owe, once the queue is short. Returns true if there was anything to tell.
     pub fn pay(&mut self) -> bool {
-        if !self.owes_ack() && !self.owes_credit() || self.state == State::Broken {
+        if !self.owes_ack() && !self.owes_credit() {
             return false;
+        }
+        if self.queue.is_long() {
+            self.pays_later = true;
+            return true;
         }
         self.queue_control(RecordKind::Ack, 0, self.owed.credit);
         self.told.credit = self.owed.credit;
@@ -354,8 +357,10 @@ impl<D> Outbound<D> {
 
     /// Queues a record that names a segment and brings its descriptor.
     pub fn announce(&mut self, number: u64, descriptor: D) {
-        let record = self.control(RecordKind::Segment, number, 1);
-        self.queue.push_descriptor(descriptor, record);
+        if self.state != State::Broken {
+            let record = self.control(RecordKind::Segment, number, 1);
+            self.queue.push_descriptor(descriptor, record);
+        }
     }
 
     /// Queues a record that takes a segment's name back.
@@ -401,6 +406,7 @@ impl<D> Outbound<D> {
     pub fn broken(&mut self) {
         self.state = State::Broken;
         self.queue.clear();
+        (self.pong, self.pays_later) = (None, false);
     }
 
     /// True if the peer cannot be reached any more.
@@ -431,6 +437,20 @@ impl<D> Outbound<D> {
             credit: self.granted.saturating_sub(self.charged),
             queued: self.queue.len(),
         }
+    }
+
+    /// Answers a ping. A peer that asks and does not read is answered its last one only.
+    fn answer(&mut self, argument: u64) {
+        if self.queue.is_long() {
+            self.pong = Some(argument);
+        } else {
+            self.queue_control(RecordKind::Pong, 0, argument);
+        }
+    }
+
+    /// Messages that were begun and are not written whole.
+    fn unsent(&self) -> u64 {
+        u64::from(self.is_busy()) + self.queue.messages()
     }
 
     fn tell_ack(&mut self, ack: u64) {

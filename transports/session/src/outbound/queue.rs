@@ -19,9 +19,14 @@ pub enum Front<'q, D> {
 /// Control records of so many bytes go before another message does.
 const MOST_CONTROL: usize = 64 << 10;
 
+/// While so many bytes of control records wait, those that can be put off are.
+const LONG: usize = 4 << 10;
+
 #[derive(Debug)]
 pub(super) struct Queue<D> {
     items: VecDeque<Item<D>>,
+    /// Bytes of control records among them.
+    control: usize,
 }
 
 #[derive(Debug)]
@@ -36,11 +41,23 @@ impl<D> Queue<D> {
     pub(super) fn new() -> Self {
         Self {
             items: VecDeque::new(),
+            control: 0,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// True if more waits than the front.
+    pub(super) fn has_more(&self) -> bool {
+        self.items.len() > 1
+    }
+
+    /// True if so many control records wait that those which can be put off should be: the peer, who makes us queue them,
+    /// does not read.
+    pub(super) fn is_long(&self) -> bool {
+        self.control > LONG
     }
 
     /// True if a record is half written, so that nothing else may be written before its rest.
@@ -52,13 +69,17 @@ impl<D> Queue<D> {
         }
     }
 
+    /// Messages that wait.
+    pub(super) fn messages(&self) -> u64 {
+        let messages = self.items.iter();
+        messages
+            .filter(|item| matches!(item, Item::Record(_)))
+            .count() as u64
+    }
+
     /// True if a message waits, or so much else that the peer must read first.
     pub(super) fn is_backed_up(&self) -> bool {
-        self.items.iter().any(|item| match item {
-            Item::Control(bytes, _) => bytes.len() > MOST_CONTROL,
-            Item::Descriptor(..) => false,
-            Item::Record(_) => true,
-        })
+        self.control > MOST_CONTROL || self.messages() > 0
     }
 
     /// Takes the last item back if it is a message of which no byte is written.
@@ -83,7 +104,11 @@ impl<D> Queue<D> {
     }
 
     pub(super) fn push_control(&mut self, record: &[u8]) {
-        if let Some(Item::Control(bytes, _)) = self.items.back_mut() {
+        self.control += record.len();
+        // Bytes that are written leave with the item, so an item that is never quite written must not grow for ever.
+        if let Some(Item::Control(bytes, written)) = self.items.back_mut()
+            && (*written == 0 || bytes.len() < LONG)
+        {
             bytes.extend_from_slice(record);
             return;
         }
@@ -91,6 +116,7 @@ impl<D> Queue<D> {
     }
 
     pub(super) fn push_descriptor(&mut self, descriptor: D, record: [u8; PREAMBLE_LEN]) {
+        self.control += record.len();
         self.items.push_back(Item::Descriptor(descriptor, record));
     }
 
@@ -115,6 +141,8 @@ impl<D> Queue<D> {
     pub(super) fn written(&mut self, count: usize) {
         match self.items.front_mut() {
             Some(Item::Control(bytes, written)) => {
+                let count = count.min(bytes.len() - *written);
+                self.control -= count;
                 *written += count;
                 if *written >= bytes.len() {
                     self.items.pop_front();
@@ -122,6 +150,7 @@ impl<D> Queue<D> {
             }
             // The descriptor went with the first byte; the rest goes as any control record.
             Some(Item::Descriptor(_, bytes)) if count > 0 => {
+                self.control -= count.min(bytes.len());
                 let rest = (count < bytes.len()).then(|| Item::Control(Vec::from(*bytes), count));
                 self.items.pop_front();
                 if let Some(rest) = rest {
@@ -141,5 +170,6 @@ impl<D> Queue<D> {
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.items.clear();
+        self.control = 0;
     }
 }

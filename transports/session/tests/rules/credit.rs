@@ -1,0 +1,149 @@
+use numpush_message::{Preamble, RecordKind};
+use numpush_session::{Blocked, Event, Fault, Inbound, Refusal, Tag};
+
+use crate::kit::{
+    ack, ancillary, config, encoder, fault, feed, hear, inbound, message, outbound, send, text,
+    with_credit,
+};
+
+fn take_all(inbound: &mut Inbound<u32>, record: &[u8]) {
+    for arrival in feed(inbound, record).unwrap() {
+        if let Event::Message { preamble, .. } = arrival.event {
+            inbound.take(&preamble);
+        }
+    }
+}
+
+fn charge(len: usize) -> u64 {
+    let message = text(len);
+    encoder(&message).charge()
+}
+
+#[test]
+fn one_message_always_comes_and_a_second_is_over_credit() {
+    let mut inbound = inbound(&with_credit(0));
+    feed(&mut inbound, &message(5000, 1, 0)).unwrap();
+    assert_eq!(inbound.held(), charge(5000));
+    let fault = fault(&mut inbound, &message(5, 2, 0)[..64]);
+    let (charge, left) = (charge(5), 0);
+    assert_eq!(fault, Fault::OverCredit { charge, left });
+    assert_eq!(fault.refusal(), Some(Refusal::OverCredit));
+}
+
+#[test]
+fn credit_comes_back_when_the_program_takes() {
+    let mut inbound = inbound(&with_credit(1000));
+    for id in 1..100 {
+        take_all(&mut inbound, &message(500, id, 0));
+        assert_eq!(inbound.held(), 0);
+        assert_eq!(inbound.debt().credit, 1000 + id * charge(500));
+    }
+}
+
+#[test]
+fn control_records_cost_no_credit() {
+    let mut inbound = inbound(&with_credit(0));
+    feed(&mut inbound, &message(5, 1, 0)).unwrap();
+    feed(&mut inbound, &ack(0, 65_536)).unwrap();
+}
+
+#[test]
+fn an_ancillary_message_is_charged() {
+    let mut inbound = inbound(&with_credit(0));
+    let record = ancillary(message(500, 1, 0));
+    let arrivals = feed(&mut inbound, &record).unwrap();
+    assert_eq!(inbound.held(), charge(500));
+    let Event::Skipped { preamble } = &arrivals[0].event else {
+        panic!()
+    };
+    inbound.take(preamble);
+    assert_eq!((inbound.held(), inbound.debt().credit), (0, charge(500)));
+}
+
+#[test]
+fn a_sender_without_credit_is_blocked_until_it_is_given_back() {
+    let mut outbound = outbound(&config(), with_credit(1000).hello);
+    send(&mut outbound, 500);
+    let message = text(500);
+    let blocked = outbound.begin(&mut encoder(&message), Tag::default());
+    assert_eq!(blocked, Err(Blocked::Credit));
+    assert_eq!(outbound.status().credit, 1000 - charge(500));
+
+    let total = 1000 + charge(500);
+    hear(&mut outbound, 1, Event::Credit { total }).unwrap();
+    let begun = outbound.begin(&mut encoder(&message), Tag::default());
+    assert_eq!(begun, Ok(2));
+}
+
+#[test]
+fn a_sender_may_send_one_message_of_any_size_when_all_is_given_back() {
+    let mut outbound = outbound(&config(), with_credit(10).hello);
+    send(&mut outbound, 5000);
+    assert_eq!(outbound.check(1, 1, 1), Err(Blocked::Credit));
+    let total = 10 + charge(5000) - 1;
+    hear(&mut outbound, 0, Event::Credit { total }).unwrap();
+    assert_eq!(outbound.check(64, 64, 5000), Err(Blocked::Credit));
+    let total = total + 1;
+    hear(&mut outbound, 0, Event::Credit { total }).unwrap();
+    send(&mut outbound, 100_000);
+}
+
+#[test]
+fn credit_that_is_taken_back_is_a_fault() {
+    let mut outbound = outbound(&config(), with_credit(1000).hello);
+    let total = 999;
+    hear(&mut outbound, 0, Event::Credit { total }).unwrap_err();
+}
+
+#[test]
+fn credit_has_no_end() {
+    let mut outbound = outbound(&config(), with_credit(u64::MAX).hello);
+    let total = u64::MAX;
+    hear(&mut outbound, 0, Event::Credit { total }).unwrap();
+    send(&mut outbound, 5);
+    take_all(&mut inbound(&with_credit(u64::MAX)), &message(5, 1, 0));
+}
+
+#[test]
+fn the_peer_hears_of_credit_before_half_of_it_is_gone() {
+    let mut outbound = outbound(&with_credit(1000), config().hello);
+    outbound.owe(numpush_session::Debt {
+        ack: 0,
+        credit: 1499,
+    });
+    assert!(!outbound.is_due());
+    outbound.owe(numpush_session::Debt {
+        ack: 0,
+        credit: 1500,
+    });
+    assert!(outbound.is_due());
+    assert!(outbound.pay());
+    assert!(!outbound.is_due() && !outbound.pay());
+}
+
+#[test]
+fn what_is_over_credit_needs_no_room() {
+    let mut inbound = inbound(&with_credit(0));
+    feed(&mut inbound, &message(5, 1, 0)).unwrap();
+    let record = message(5, 2, 0);
+    let spare = inbound.spare().unwrap();
+    spare[..64].copy_from_slice(&record[..64]);
+    let mut full = crate::room::Full;
+    let now = std::time::Instant::now();
+    inbound.filled(64, None, now, &mut full).unwrap();
+    let fault = inbound.next(&mut full).unwrap_err();
+    assert!(matches!(fault, Fault::OverCredit { .. }), "{fault}");
+}
+
+#[test]
+fn references_are_charged_without_their_payload() {
+    let preamble = Preamble {
+        flags: numpush_message::Flags {
+            references: true,
+            ..Default::default()
+        },
+        buffers: 1,
+        ..Preamble::control(RecordKind::Bytes, 1, 1 << 40)
+    };
+    assert!(preamble.charge() < 200);
+}
