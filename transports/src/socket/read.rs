@@ -188,8 +188,9 @@ impl<M: Medium> Link<M> {
                 if preamble.flags.references {
                     sending.session.release(preamble.id);
                 }
-                drop(sending);
+                // Nobody takes it, so its credit is owed at once: the peer may wait for it, and the program for the peer.
                 receiving.session.take(&preamble);
+                sending.session.owe(receiving.session.debt());
             }
             Event::Refused(reason) => {
                 drop(sending);

@@ -192,10 +192,26 @@ impl<M: Medium> Link<M> {
                     return Ok(transfer);
                 }
                 Ok(Progress::Full) => {}
-                Err(error) => {
+                Err(error) if ends_the_way(&error) => {
                     sending.session.done(Vec::new());
                     drop(sending);
                     return Err(self.write_failed(error));
+                }
+                Err(error) if !encoder.is_begun() => {
+                    sending.session.cancel(&encoder);
+                    drop(sending);
+                    return Err(self.write_failed(error));
+                }
+                // No memory, for example: what has gone cannot be taken back, so the rest goes with later calls.
+                Err(error) => {
+                    let held = if by_file { backed(message) } else { Vec::new() };
+                    sending.session.keep(encoder.into_owned().0, held);
+                    drop(sending);
+                    return Err(Error::Unfinished {
+                        peer: self.peer.clone(),
+                        id: transfer.id,
+                        source: Box::new(self.write_failed(error)),
+                    });
                 }
             }
             drop(sending);
@@ -365,7 +381,7 @@ impl<M: Medium> Link<M> {
 
     /// The error of a write. What the peer sent before it hung up can still be received, and its reason is the one to report.
     pub(super) fn write_failed(&self, error: io::Error) -> Error {
-        if !is_hang_up(&error) && error.kind() != io::ErrorKind::UnexpectedEof {
+        if !ends_the_way(&error) {
             // No memory, for example: nothing of this write went, and the call may be made again.
             return socket_error(Operation::Send, &self.peer, error);
         }
@@ -425,6 +441,11 @@ impl Started {
             refers: matches!(way, Way::Refer { .. }),
         }
     }
+}
+
+/// After such an error of a write nothing more can be written: the peer is gone, or a file was truncated while it was sent.
+fn ends_the_way(error: &io::Error) -> bool {
+    is_hang_up(error) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// The buffers of a message that have a descriptor and are shared, so that they can be held.

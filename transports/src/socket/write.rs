@@ -64,8 +64,10 @@ impl<M: Medium> Sending<M> {
         while encoder.next().is_some() {
             let mut queued: &[u8] = &[];
             if !encoder.is_begun() {
-                // Control records go with the message in one call; what has a descriptor goes before them.
-                while !matches!(self.session.front(), None | Some(Front::Control(_))) {
+                // Control records go with the message in one call, unless more waits behind them.
+                while self.session.has_more()
+                    || !matches!(self.session.front(), None | Some(Front::Control(_)))
+                {
                     if self.drain(socket)? == Progress::Full {
                         return Ok(Progress::Full);
                     }
