@@ -41,6 +41,16 @@ impl Deadline {
         }
     }
 
+    /// This wait, or `other` if that ends sooner.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
+    pub(crate) fn sooner(self, other: Self) -> Self {
+        match (self.at, other.at) {
+            (Some(one), Some(two)) if one <= two => self,
+            (Some(_), None) => self,
+            _ => other,
+        }
+    }
+
     /// True if the wait is over.
     pub(crate) fn has_passed(self) -> bool {
         self.instant().is_some_and(|at| Instant::now() >= at)

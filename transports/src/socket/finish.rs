@@ -96,7 +96,7 @@ impl<M: Medium> Drop for Link<M> {
         let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
         let sending = self.sending.get_mut();
         let sending = sending.unwrap_or_else(PoisonError::into_inner);
-        if sending.session.is_broken() {
+        if sending.session.is_broken() || self.forks != os::forks() {
             return;
         }
         let has_failed = matches!(receiving.end, Some(End::Failed));

@@ -4,10 +4,11 @@
 //! takes the acknowledgement along with its answer. What lies between is written here, a millisecond later.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+use std::thread::Thread;
 use std::time::Duration;
 
-use numpush_os as os;
+use numpush_os::{self as os, GlobalMutex};
 
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
@@ -27,64 +28,66 @@ struct Visit {
     seen: u64,
 }
 
-#[derive(Default)]
+/// The connections to look at, and the thread that does.
 struct List {
     visits: Vec<Visit>,
-    /// The process whose thread works on the list: a forked child has no thread of its parent.
-    process: u32,
+    janitor: Option<Thread>,
+    /// A forked child has no thread of its parent, and leaves its connections alone.
+    forks: u32,
 }
 
-static LIST: Mutex<List> = Mutex::new(List {
+static LIST: GlobalMutex<List> = GlobalMutex::new(List {
     visits: Vec::new(),
-    process: 0,
+    janitor: None,
+    forks: 0,
 });
-static CHANGE: Condvar = Condvar::new();
 
 /// Lets the janitor look at a connection that owes its peer something.
 pub(super) fn list<M: Medium>(link: &Arc<Link<M>>) {
     if link.is_listed.swap(true, Ordering::AcqRel) {
         return;
     }
-    let mut list = os::lock(&LIST);
-    let process = std::process::id();
-    if list.process != process {
-        let started = std::thread::Builder::new()
-            .name("numpush-janitor".into())
-            .spawn(work);
+    let owing: Arc<dyn Owing> = Arc::clone(link) as Arc<dyn Owing>;
+    let mut list = LIST.lock();
+    if list.forks != os::forks() {
+        list.visits.clear();
+        list.janitor = None;
+        list.forks = os::forks();
+    }
+    if list.janitor.is_none() {
+        let named = std::thread::Builder::new().name("numpush-janitor".into());
         // Without a thread the next call pays.
-        if started.is_err() {
+        let Ok(janitor) = named.spawn(work) else {
             link.is_listed.store(false, Ordering::Release);
             return;
-        }
-        list.process = process;
-        list.visits.clear();
+        };
+        list.janitor = Some(janitor.thread().clone());
     }
-    let link: Arc<dyn Owing> = Arc::clone(link) as Arc<dyn Owing>;
     list.visits.push(Visit {
-        link: Arc::downgrade(&link),
+        link: Arc::downgrade(&owing),
         seen: u64::MAX,
     });
-    drop(list);
-    CHANGE.notify_one();
+    if list.visits.len() == 1
+        && let Some(janitor) = &list.janitor
+    {
+        janitor.unpark();
+    }
 }
 
 fn work() {
     let mut delay = DELAY;
     loop {
-        let mut list = os::lock(&LIST);
-        while list.visits.is_empty() {
+        while LIST.lock().visits.is_empty() {
             delay = DELAY;
-            list = CHANGE.wait(list).unwrap_or_else(PoisonError::into_inner);
+            std::thread::park();
         }
-        drop(list);
         std::thread::sleep(delay);
-        let visits = std::mem::take(&mut os::lock(&LIST).visits);
+        let visits = std::mem::take(&mut LIST.lock().visits);
         let mut again = Vec::new();
         for Visit { link, seen } in visits {
-            let Some(owing) = link.upgrade() else {
-                continue;
-            };
-            if let Some(seen) = owing.visit(seen) {
+            // The last owner of a connection may be gone: it ends here then, as it would anywhere.
+            let next = link.upgrade().and_then(|owing| owing.visit(seen));
+            if let Some(seen) = next {
                 again.push(Visit { link, seen });
             }
         }
@@ -93,7 +96,7 @@ fn work() {
         } else {
             (delay * 2).min(LONGEST)
         };
-        os::lock(&LIST).visits.append(&mut again);
+        LIST.lock().visits.append(&mut again);
     }
 }
 

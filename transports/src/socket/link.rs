@@ -28,6 +28,8 @@ pub(crate) struct Link<M: Medium> {
     is_cancelled: AtomicBool,
     /// The janitor has this connection on its list.
     pub(super) is_listed: AtomicBool,
+    /// A forked child leaves the connection to its parent.
+    pub(super) forks: u32,
 }
 
 /// The side of a connection that a call uses.
@@ -108,6 +110,7 @@ impl<M: Medium> Link<M> {
             .patience(options.patience)
             .acknowledge(options.acknowledge);
         let (lender, borrower) = medium.split();
+        os::watch_forks();
         Arc::new(Self {
             socket,
             peer,
@@ -128,6 +131,7 @@ impl<M: Medium> Link<M> {
             bells: OnceLock::new(),
             is_cancelled: AtomicBool::new(false),
             is_listed: AtomicBool::new(false),
+            forks: os::forks(),
         })
     }
 

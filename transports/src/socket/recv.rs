@@ -1,7 +1,7 @@
 //! Receiving: the next message, and what goes back for it.
 
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use numpush_os::Ready;
 use numpush_session::Debt;
@@ -29,6 +29,7 @@ impl<M: Medium> Link<M> {
         if !receiving.session.is_idle() {
             receiving.session.resume(Instant::now());
         }
+        let greeting = (!receiving.session.has_hello()).then(|| Deadline::after(ANSWER));
         loop {
             if let Some(queued) = receiving.inbox.pop_front() {
                 return Ok(self.hand_over(&mut receiving, queued));
@@ -46,11 +47,16 @@ impl<M: Medium> Link<M> {
                 });
             }
             // Before a wait everything owed is sent: the peer may be waiting for it.
-            let may_block = block && self.owes_nothing();
+            // In the middle of a record the peer's pace is watched, and so is a peer that has not said hello.
+            let is_idle = receiving.session.is_idle() && receiving.session.has_hello();
+            let may_block = block && is_idle && self.owes_nothing();
             match self.read(&mut receiving, may_block)? {
                 Found::Bytes | Found::End => {}
                 Found::Nothing if may_block => {}
-                Found::Nothing => receiving = self.wait_to_read(receiving, deadline, block)?,
+                Found::Nothing => {
+                    let greeting = greeting.filter(|_| !receiving.session.has_hello());
+                    receiving = self.wait_to_read(receiving, deadline, greeting)?;
+                }
             }
         }
     }
@@ -60,16 +66,17 @@ impl<M: Medium> Link<M> {
         &'l self,
         receiving: MutexGuard<'l, Receiving<M>>,
         deadline: Deadline,
-        block: bool,
+        greeting: Option<Deadline>,
     ) -> Result<MutexGuard<'l, Receiving<M>>, Error> {
         let progress = self.pay_all();
-        if progress == Progress::Done && block {
-            return Ok(receiving);
-        }
         if deadline.has_passed() {
             return Err(deadline.error(Operation::Recv, &self.peer));
         }
+        if let Some(greeting) = greeting.filter(|greeting| greeting.has_passed()) {
+            return Err(self.give_up_greeting(greeting));
+        }
         let until = deadline.or_sooner(receiving.session.deadline());
+        let until = greeting.map_or(until, |greeting| greeting.or_sooner(until));
         drop(receiving);
         let want = match progress {
             Progress::Done => Ready::READ,
@@ -77,6 +84,14 @@ impl<M: Medium> Link<M> {
         };
         self.wait(Side::Receive, want, until)?;
         Ok(self.receiving())
+    }
+
+    /// The peer has not answered our hello: there is no connection.
+    pub(super) fn give_up_greeting(&self, greeting: Deadline) -> Error {
+        self.sending().session.broken();
+        greeting
+            .error(Operation::Handshake, &self.peer)
+            .handshake(self.peer.clone())
     }
 
     /// True if the peer waits for nothing that we could write now.
@@ -162,3 +177,6 @@ impl<M: Medium> Link<M> {
         }
     }
 }
+
+/// How long a call waits for a listener to answer our hello, whatever its own timeout is: it may be busy before it accepts.
+pub(super) const ANSWER: Duration = Duration::from_secs(30);

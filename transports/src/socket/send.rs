@@ -13,6 +13,7 @@ use crate::error::{Error, Operation};
 use crate::socket::ending::{is_hang_up, socket_error};
 use crate::socket::link::{Link, Sending, Side};
 use crate::socket::medium::{Lend, Medium, SMALL, Way};
+use crate::socket::recv::ANSWER;
 use crate::socket::write::Progress;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
@@ -103,13 +104,22 @@ impl<M: Medium> Link<M> {
         operation: Operation,
         deadline: Deadline,
     ) -> Result<bool, Error> {
+        let mut greeting = None;
         loop {
             let sending = self.sending();
             if sending.session.peer().is_some() {
                 return Ok(sending.session.has_checksums());
             }
             drop(sending);
-            self.wait_to_send(operation, deadline)?;
+            let greeting = *greeting.get_or_insert_with(|| Deadline::after(ANSWER));
+            let sooner = deadline.sooner(greeting);
+            if let Err(error) = self.wait_to_send(operation, sooner) {
+                return Err(if error.is_timeout() && !deadline.has_passed() {
+                    self.give_up_greeting(greeting)
+                } else {
+                    error
+                });
+            }
         }
     }
 

@@ -44,7 +44,7 @@ pub struct Inbound<D> {
     credit: Credit,
     /// The credit of the record at hand is charged.
     charged: bool,
-    /// Payload bytes of the record at hand that were copied out of the read-ahead.
+    /// Bytes of the record at hand, behind its preamble, that were copied out of the read-ahead.
     copied: u64,
     next_id: u64,
     their_ack: u64,
@@ -202,10 +202,10 @@ impl<D> Inbound<D> {
                 let checked = self.pace.check(self.decoder.payload_len());
                 return self.note(checked).map(|()| None);
             }
-            let payload = self.decoder.payload_len().is_some();
+            let is_past_preamble = self.decoder.preamble().is_some();
             let count = self.ahead.take(self.decoder.spare()?);
             self.position += count as u64;
-            if payload {
+            if is_past_preamble {
                 self.copied += count as u64;
             }
             let decoded = self.decoder.filled(count, allocator);
@@ -293,7 +293,7 @@ impl<D> Inbound<D> {
 
     /// A payload that is longer than the read-ahead is read to where it stays.
     fn reads_in_place(&mut self) -> Result<bool, Fault> {
-        if !self.ahead.is_empty() || self.ready.is_some() || self.decoder.payload_len().is_none() {
+        if !self.ahead.is_empty() || self.ready.is_some() || self.decoder.preamble().is_none() {
             return Ok(false);
         }
         Ok(self.decoder.spare()?.len() >= AHEAD / 4)
@@ -379,7 +379,10 @@ impl<D> Inbound<D> {
             Record::Message(preamble, message) => Event::Message {
                 preamble,
                 message,
-                copied: copied.min(preamble.payload_len),
+                // The header comes first, and is no payload.
+                copied: copied
+                    .saturating_sub(preamble.charge() - preamble.payload_len - PREAMBLE_LEN as u64)
+                    .min(preamble.payload_len),
             },
             Record::Referenced(preamble, header, references) => Event::Referenced {
                 preamble,
