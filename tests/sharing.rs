@@ -56,10 +56,9 @@ fn arrays_land_in_the_arena_over_every_transport() {
         sender.join().unwrap();
         let address = received.message.as_array().unwrap().data().as_ptr();
         if scheme == Scheme::Tcp {
-            assert_eq!(
-                (received.transfer.copied, received.transfer.path),
-                (0, TransferPath::Read)
-            );
+            assert_eq!(received.transfer.path, TransferPath::Read);
+            // What a read that looks for the next header takes of the payload behind it.
+            assert!(received.transfer.copied <= 16 << 10);
         }
         let shared: SharedArray<f64, Ix2> = received.message.try_into().unwrap();
         assert_eq!(
@@ -101,7 +100,7 @@ fn a_message_over_the_budget_is_refused_and_the_next_is_not() {
         cause = deeper;
     }
     assert!(
-        cause.to_string().contains("over the budget of 4194304"),
+        cause.to_string().contains("more than the 4194304 that"),
         "{cause}"
     );
     drop(greedy);
