@@ -50,7 +50,8 @@ def flights_arrive_equal_over_every_transport():
         same_table(target, FLIGHTS)
         assert sent["bytes"] == received["bytes"] > 30_000_000, (name, sent, received)
         if name.startswith(("tcp", "unix", "file", "spool")):
-            assert received["copied"] == 0, (name, received)
+            # Of a stream, the read that brings the header may take the beginning of the payload with it.
+            assert received["copied"] <= (16 << 10 if received["path"] == "read" else 0), (name, received)
 
 
 @test
@@ -139,7 +140,7 @@ def pyzmq_sends_and_receives():
         push = context.socket(zmq.PUSH)
         push.connect(address)
         for _ in range(3):
-            push.send_multipart(head_and_rest(record, 32 + header_len))
+            push.send_multipart(head_and_rest(record, 64 + header_len))
         out, _ = finish(recv)
         assert len(out.splitlines()) == 3
         assert (numpy.load(HERE / "py.npy") == value).all() and (numpy.load(HERE / "py-3.npy") == value).all()
@@ -188,7 +189,7 @@ def inspect_tells_without_reading():
     cut = (HERE / "look.np").read_bytes()[:150]
     (HERE / "cut.np").write_bytes(cut)
     cut = run("inspect", HERE / "cut.np", code=1)
-    assert "shape: [5,6]" in cut.stdout and "has 150 bytes, and its headers say 260" in cut.stderr, cut
+    assert "shape: [5,6]" in cut.stdout and "has 150 bytes, and its headers say 264" in cut.stderr, cut
     assert "look" not in run("inspect", HERE / "all.npz").stderr
     run("inspect", __file__, code=1)
 
