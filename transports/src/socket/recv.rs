@@ -24,11 +24,9 @@ impl<M: Medium> Link<M> {
         block: bool,
     ) -> Result<Received, Error> {
         let block = block && deadline.instant().is_none() && self.bell(Side::Receive).is_none();
+        self.finish();
         self.settle();
         let mut receiving = self.receiving();
-        if !receiving.session.is_idle() {
-            receiving.session.resume(Instant::now());
-        }
         let greeting = (!receiving.session.has_hello()).then(|| Deadline::after(ANSWER));
         loop {
             if let Some(queued) = receiving.inbox.pop_front() {
@@ -115,10 +113,21 @@ impl<M: Medium> Link<M> {
         }
     }
 
-    /// Notes what the program has let go of since the last call: messages it has finished, memory of the peer.
+    /// Notes that the program is done with the messages it has received.
+    pub(super) fn finish(&self) {
+        self.receiving().session.finish();
+    }
+
+    /// A call begins: notes what the program has let go of since the last one, and that the time between was its own.
+    ///
+    /// A thread that is receiving at this moment does the same.
     pub(super) fn settle(&self) {
-        let mut receiving = self.receiving();
-        receiving.session.finish();
+        let Ok(mut receiving) = self.receiving.try_lock() else {
+            return;
+        };
+        if !receiving.session.is_idle() {
+            receiving.session.resume(Instant::now());
+        }
         let releases = receiving.borrower.take_releases();
         let debt = receiving.session.debt();
         drop(receiving);

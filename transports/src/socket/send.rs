@@ -140,7 +140,7 @@ impl<M: Medium> Link<M> {
         if holds_memory || in_flight > 0 && in_flight.is_multiple_of(READ_EVERY) {
             self.take_in_or_hold(&mut Ready::BOTH.clone())?;
         }
-        let (mut asked, mut waited) = (false, false);
+        let mut waited = false;
         loop {
             let mut sending = self.sending();
             let blocked = match sending.session.check(payload, header, charge) {
@@ -160,9 +160,8 @@ impl<M: Medium> Link<M> {
                 drop(sending);
                 return Err(self.explain(error));
             }
-            if blocked == Blocked::Credit && !asked {
-                sending.session.ping(0);
-                asked = true;
+            if blocked == Blocked::Credit {
+                sending.session.ask_for_credit();
             }
             drop(sending);
             self.wait_to_send(Operation::Send, deadline)?;

@@ -49,10 +49,12 @@ impl<M: Medium> Transport for SocketTransport<M> {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.finish();
         self.0.flush_messages(Operation::Flush, cx.deadline)
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.finish();
         self.0.close_sending(cx.deadline)
     }
 

@@ -43,10 +43,14 @@ impl Pace {
         self.looked = None;
     }
 
-    /// A call begins: the time since the last look was the program's.
+    /// A call begins: the time since the last look was the program's, but for a moment. That moment is what a program sees that
+    /// polls, and that never waits in a call.
     pub(super) fn resume(&mut self, now: Instant) {
-        if self.looked.is_some() {
-            self.looked = Some(now);
+        if let Some(looked) = self.looked.replace(now) {
+            let since = now.saturating_duration_since(looked);
+            self.waited = self.waited.saturating_add(since.min(self.patience / 16));
+        } else {
+            self.looked = None;
         }
     }
 

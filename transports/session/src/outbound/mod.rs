@@ -46,6 +46,8 @@ pub struct Outbound<D> {
     pays_later: bool,
     state: State,
     driver: Driver,
+    /// The peer was asked for credit and has not answered.
+    is_asking: bool,
 }
 
 /// What the driver has of us.
@@ -119,6 +121,7 @@ impl<D> Outbound<D> {
             initial_credit: told.credit,
             pong: None,
             pays_later: false,
+            is_asking: false,
             state: State::Open,
             driver: Driver::Nothing,
         }
@@ -148,6 +151,7 @@ impl<D> Outbound<D> {
                 ));
             }
             Event::Ping { argument } => self.answer(*argument),
+            Event::Pong { .. } => self.is_asking = false,
             _ => {}
         }
         Ok(())
@@ -371,6 +375,14 @@ impl<D> Outbound<D> {
     /// Queues a record that lets go of what message `id` of the peer lent us.
     pub fn release(&mut self, id: u64) {
         self.queue_control(RecordKind::Release, id, 0);
+    }
+
+    /// Asks the peer to tell us of credit that it has not told, unless it was asked and has not answered.
+    pub fn ask_for_credit(&mut self) {
+        if !self.is_asking {
+            self.is_asking = true;
+            self.ping(0);
+        }
     }
 
     /// Queues a question to which the peer answers with the same argument.

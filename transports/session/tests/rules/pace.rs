@@ -98,8 +98,21 @@ fn the_time_between_two_calls_is_the_programs() {
     let later = after(start, 3600);
     inbound.resume(later);
     inbound.found_nothing(later).unwrap();
-    assert_eq!(inbound.deadline(), Some(later + PATIENCE));
+    assert_eq!(inbound.deadline(), Some(later + PATIENCE - PATIENCE / 16));
     feed_at(&mut inbound, &rest, None, later).unwrap();
+}
+
+/// A program that polls and never waits in a call finds a peer that drips, too.
+#[test]
+fn the_time_between_polls_adds_up() {
+    let start = Instant::now();
+    let (mut inbound, _) = midway(start);
+    let stalls = (1..100).any(|second| {
+        let now = after(start, second);
+        inbound.resume(now);
+        stalled(inbound.found_nothing(now))
+    });
+    assert!(stalls);
 }
 
 #[test]
