@@ -190,7 +190,7 @@ impl Connection {
     pub fn canceller(&self) -> Result<Canceller, Error> {
         let duplex = self.shared(Operation::Cancel)?;
         duplex.share()?;
-        Ok(Canceller::new(duplex))
+        Ok(Canceller::new(&duplex))
     }
 
     /// The socket, to wait for it together with others; `None` where the medium has none. [`Self::wants`] says for what.

@@ -1,7 +1,7 @@
 //! A connection in the hands of more than one thread.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use numpush_message::Message;
@@ -140,16 +140,20 @@ impl RecvHalf {
 /// # Ok::<(), numpush::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Canceller(Arc<dyn Duplex>);
+pub struct Canceller(Weak<dyn Duplex>);
 
 impl Canceller {
-    pub(crate) fn new(duplex: Arc<dyn Duplex>) -> Self {
-        Self(duplex)
+    pub(crate) fn new(duplex: &Arc<dyn Duplex>) -> Self {
+        Self(Arc::downgrade(duplex))
     }
 
     /// Ends the call that waits, or else the next one that would, with [`Error::Cancelled`]. The connection stays as it is.
+    ///
+    /// It does nothing once the connection is dropped.
     pub fn cancel(&self) {
-        self.0.cancel();
+        if let Some(duplex) = self.0.upgrade() {
+            duplex.cancel();
+        }
     }
 }
 

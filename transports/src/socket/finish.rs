@@ -1,7 +1,6 @@
 //! The end of a connection: flush, close, and leaving in good order.
 
 use std::os::fd::AsFd;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use numpush_os::{self as os, Ready};
@@ -15,7 +14,7 @@ use crate::socket::medium::{Borrow, Medium};
 use crate::socket::write::Progress;
 
 /// How long a dropped connection that has messages on their way waits for the peer to take them.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 impl<M: Medium> Link<M> {
     /// Waits until every message is acknowledged.
@@ -87,20 +86,17 @@ impl<M: Medium> Link<M> {
     }
 }
 
-impl<M: Medium> Drop for Link<M> {
-    /// Leaves in good order, without waiting long: the kernel throws away what it has not sent if bytes of the peer
-    /// (its acknowledgements) are unread, so they are read first.
-    fn drop(&mut self) {
-        let until = Instant::now() + LINGER;
-        let receiving = self.receiving.get_mut();
-        let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
-        let sending = self.sending.get_mut();
-        let sending = sending.unwrap_or_else(PoisonError::into_inner);
+impl<M: Medium> Link<M> {
+    /// Leaves in good order, without waiting longer than `linger`: the kernel throws away what it has not sent if bytes of the
+    /// peer (its acknowledgements) are unread, so they are read first.
+    pub(super) fn leave(&self, linger: Duration) {
+        let until = Instant::now() + linger;
+        let mut receiving = self.receiving();
+        let mut sending = self.sending();
         if sending.session.is_broken() || self.forks != os::forks() {
             return;
         }
-        let has_failed = matches!(receiving.end, Some(End::Failed));
-        if !has_failed {
+        if !matches!(receiving.end, Some(End::Failed)) {
             // What was taken is acknowledged; what waits in the inbox is not.
             sending.session.owe(receiving.session.debt());
             for id in receiving.borrower.take_releases() {
@@ -109,6 +105,7 @@ impl<M: Medium> Drop for Link<M> {
             sending.session.pay();
             let _ = sending.session.close();
         }
+        drop(receiving);
         while Instant::now() < until {
             match sending.drain(&self.socket) {
                 Ok(Progress::Done) => break,

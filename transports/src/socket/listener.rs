@@ -58,6 +58,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes that may be under way at once; the oldest is given up for a new one.
 const MAX_PENDING: usize = 128;
 
+/// How long a peer without a connection may hold us up when it is sent away.
+const FAREWELL: Duration = Duration::from_millis(10);
+
 /// accept(2) without descriptors left would fail again at once, for as long as the connection waits.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -126,9 +129,18 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
         };
         let peer = done.link.peer.clone();
         match result {
-            Ok(_) => Ok(Some(Established::new(SocketTransport(done.link), peer))),
-            Err(error @ Error::Handshake { .. }) => Err(error),
-            Err(error) => Err(error.handshake(peer)),
+            Ok(_) => Ok(Some(Established::new(
+                SocketTransport::new(done.link),
+                peer,
+            ))),
+            Err(error) => {
+                // What it is refused for was queued with the fault.
+                done.link.leave(FAREWELL);
+                Err(match error {
+                    Error::Handshake { .. } => error,
+                    error => error.handshake(peer),
+                })
+            }
         }
     }
 
@@ -214,9 +226,8 @@ impl<M: Medium> Link<M> {
 
     /// Reports to the peer why it is refused, if its socket has room for that.
     fn refuse(&self, reason: Refusal) {
-        let mut sending = self.sending();
-        sending.session.refuse(reason);
-        let _ = sending.drain(&self.socket);
+        self.sending().session.refuse(reason);
+        self.leave(FAREWELL);
     }
 }
 

@@ -9,6 +9,7 @@ use numpush_session::Tag;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
+use crate::socket::finish::LINGER;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
 use crate::socket::send::Terms;
@@ -16,15 +17,34 @@ use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Duplex, Transport};
 
-/// A connection that one thread uses. Halves and cancellers share its link.
-pub(crate) struct SocketTransport<M: Medium>(pub(crate) Arc<Link<M>>);
+/// A connection that one thread uses. Its halves share what it owns.
+pub(crate) struct SocketTransport<M: Medium>(Arc<Owned<M>>);
+
+/// What the user's handles own. The connection is left when the last of them is dropped, on the thread that drops it, whoever
+/// else is looking at the link at that moment.
+struct Owned<M: Medium>(Arc<Link<M>>);
 
 impl<M: Medium> SocketTransport<M> {
     /// Sends our hello and returns the connection. The first call that needs the peer's hello waits for it: the other
     /// side may be a listener that this very thread will ask to accept.
     pub(crate) fn open(link: Arc<Link<M>>) -> Self {
         link.pay_all();
-        Self(link)
+        Self::new(link)
+    }
+
+    /// The connection over a link.
+    pub(super) fn new(link: Arc<Link<M>>) -> Self {
+        Self(Arc::new(Owned(link)))
+    }
+
+    fn link(&self) -> &Arc<Link<M>> {
+        &self.0.0
+    }
+}
+
+impl<M: Medium> Drop for Owned<M> {
+    fn drop(&mut self) {
+        self.0.leave(LINGER);
     }
 }
 
@@ -45,21 +65,21 @@ impl<M: Medium> Transport for SocketTransport<M> {
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        self.0.recv_message(cx.deadline, true)
+        self.link().recv_message(cx.deadline, true)
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.0.finish();
-        self.0.flush_messages(Operation::Flush, cx.deadline)
+        self.link().finish();
+        self.link().flush_messages(Operation::Flush, cx.deadline)
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.0.finish();
-        self.0.close_sending(cx.deadline)
+        self.link().finish();
+        self.link().close_sending(cx.deadline)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.socket.as_fd())
+        Some(self.link().socket.as_fd())
     }
 
     fn duplex(&self) -> Option<Arc<dyn Duplex>> {
@@ -67,63 +87,65 @@ impl<M: Medium> Transport for SocketTransport<M> {
     }
 }
 
-impl<M: Medium> Duplex for Link<M> {
+impl<M: Medium> Duplex for Owned<M> {
     fn send(&self, message: &Message<'_>, tag: Tag, deadline: Deadline) -> Result<Transfer, Error> {
-        self.settle();
+        self.0.settle();
         let terms = Terms {
             deadline,
             keeps_rest: false,
         };
-        self.send_message(message, tag, terms)
+        self.0.send_message(message, tag, terms)
     }
 
     fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
-        self.settle();
+        self.0.settle();
         let terms = Terms {
             deadline: Deadline::now(),
             keeps_rest: true,
         };
-        self.send_message(message, tag, terms)
+        self.0.send_message(message, tag, terms)
     }
 
     fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error> {
-        self.recv_message(deadline, false)
+        self.0.recv_message(deadline, false)
     }
 
     fn flush(&self, deadline: Deadline) -> Result<(), Error> {
-        self.flush_messages(Operation::Flush, deadline)
+        self.0.flush_messages(Operation::Flush, deadline)
     }
 
     fn close_sending(&self, deadline: Deadline) -> Result<(), Error> {
-        Self::close_sending(self, deadline)
+        self.0.close_sending(deadline)
     }
 
     fn share(&self) -> Result<(), Error> {
-        Self::share(self).map_err(Error::io(Operation::SetUp, &self.peer))
+        self.0
+            .share()
+            .map_err(Error::io(Operation::SetUp, &self.0.peer))
     }
 
     fn cancel(&self) {
-        Self::cancel(self);
+        self.0.cancel();
     }
 
     fn wants(&self) -> Ready {
         Ready {
             read: true,
-            write: !self.sending().session.is_drained(),
+            write: !self.0.sending().session.is_drained(),
         }
     }
 
     fn has_input(&self) -> bool {
-        let receiving = self.receiving();
+        let receiving = self.0.receiving();
         !receiving.inbox.is_empty() || receiving.session.has_bytes()
     }
 
     fn status(&self) -> Status {
         let waiting = {
-            let receiving = self.receiving();
+            let receiving = self.0.receiving();
             (receiving.inbox.len(), receiving.session.held())
         };
-        let sending = self.sending().session.status();
+        let sending = self.0.sending().session.status();
         Status {
             in_flight: sending.in_flight,
             in_flight_bytes: sending.in_flight_bytes,
