@@ -75,7 +75,7 @@ pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
 pub use snapshot::{CopyFile, FileSnapshot};
 pub use socket::{
     Ancillary, end_writing, keep_alive, receive, receive_with_descriptor, send,
-    send_with_descriptor, set_receive_tick, set_send_tick, unacknowledged,
+    send_with_descriptor, set_nonblocking, set_receive_tick, set_send_tick, unacknowledged,
 };
 pub use sync::lock;
 pub use transfer::{send_file, splice};

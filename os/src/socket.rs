@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, setsockopt, sockopt,
 };
@@ -202,6 +203,20 @@ pub fn keep_alive(
     setsockopt(&socket, sockopt::TcpKeepIdle, &seconds(idle))?;
     setsockopt(&socket, sockopt::TcpKeepInterval, &seconds(interval))?;
     Ok(setsockopt(&socket, sockopt::TcpKeepCount, &count)?)
+}
+
+/// Decides whether calls on a socket wait that have no flag of their own for it, as sendfile(2); fcntl(2), O_NONBLOCK.
+///
+/// # Errors
+/// What fcntl(2) reports.
+pub fn set_nonblocking(socket: impl AsFd, is_nonblocking: bool) -> io::Result<()> {
+    point("fcntl")?;
+    let flags = fcntl(&socket, FcntlArg::F_GETFL)?;
+    let mut flags = OFlag::from_bits_retain(flags);
+    flags.set(OFlag::O_NONBLOCK, is_nonblocking);
+    point("fcntl")?;
+    fcntl(&socket, FcntlArg::F_SETFL(flags))?;
+    Ok(())
 }
 
 /// Reports to the peer that nothing more comes; shutdown(2), SHUT_WR.

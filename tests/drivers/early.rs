@@ -123,3 +123,22 @@ fn what_came_before_the_peer_hung_up_is_received() {
         assert!(pair.near.recv().unwrap_err().is_closed());
     }
 }
+
+/// sendfile(2) has no flag against waiting: a peer that did not read held up the call, whatever its timeout was.
+#[test]
+fn a_file_that_nobody_takes_holds_up_nobody() {
+    let options = Options::new().sendfile(numpush::transfer::Switch::On);
+    let mut pair = pairs(&options, &options).swap_remove(0);
+    let mut memory = numpush::unix::SealedBufferMut::new(64 << 20).unwrap();
+    memory.as_mut_slice().fill(3);
+    let message = Message::new(memory.seal().unwrap());
+    pair.near.set_timeouts(Some(MOMENT), None);
+    let error = pair.near.send(&message).unwrap_err();
+    assert!(matches!(error, Error::Unfinished { .. }), "{error:?}");
+    pair.near.set_timeouts(Some(numpush_tests::PATIENCE), None);
+    let near = pair.near;
+    let sending = std::thread::spawn(move || near.close().unwrap());
+    assert!(pair.far.recv().unwrap().message == message);
+    assert!(pair.far.recv().unwrap_err().is_closed());
+    sending.join().unwrap();
+}

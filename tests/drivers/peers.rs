@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use numpush::wire::{Encoder, Flags, Hello, Stamp};
+use numpush::wire::{Encoder, Flags, Hello, Preamble, RecordKind, Stamp};
 use numpush::{Connection, Error, Listener, Options};
 use numpush_tests::{PATIENCE, bytes};
 
@@ -85,4 +85,49 @@ fn the_time_of_the_program_is_not_the_peers() {
     raw.write_all(rest).unwrap();
     std::thread::sleep(2 * patience);
     assert!(link.recv().unwrap().message == bytes(1000, 1));
+}
+
+/// A peer that keeps the socket full, and sends no message, hid the deadline of every call.
+#[test]
+fn a_flood_of_pings_hides_no_deadline() {
+    let (raw, mut link, _listener) = raw(&Options::new());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let pings = Preamble::control(RecordKind::Ping, 0, 1)
+                .encode(&[])
+                .repeat(1000);
+            while !done.load(Ordering::Relaxed) {
+                if (&raw).write_all(&pings).is_err() {
+                    return;
+                }
+            }
+        });
+        // Nobody reads the answers, so they pile up, within a bound.
+        link.set_timeouts(Some(crate::MOMENT), Some(crate::MOMENT));
+        for _ in 0..3 {
+            let error = link.recv().map(drop).unwrap_err();
+            assert!(error.is_timeout(), "{error:?}");
+        }
+        assert!(link.status().unwritten <= 1 << 20);
+        link.send(&bytes(10, 1)).unwrap_or_default();
+        let error = link.flush().unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        done.store(true, Ordering::Relaxed);
+        let _ = raw.shutdown(std::net::Shutdown::Both);
+    });
+}
+
+/// After a fault of the peer `close` said that everything had arrived.
+#[test]
+fn close_is_an_error_if_a_message_was_never_acknowledged() {
+    let (mut raw, mut link, _listener) = raw(&Options::new());
+    link.send(&bytes(10, 1)).unwrap();
+    raw.write_all(&record(10, 7)).unwrap();
+    let error = link.recv().unwrap_err();
+    assert!(
+        matches!(error, Error::ProtocolViolation { .. }),
+        "{error:?}"
+    );
+    link.close().unwrap_err();
 }

@@ -77,3 +77,8 @@ pub(super) fn is_hang_up(error: &io::Error) -> bool {
 pub(super) fn socket_error(operation: Operation, peer: &str, error: io::Error) -> Error {
     Error::io(operation, peer)(error)
 }
+
+/// After such an error of a write nothing more can be written: the peer is gone, or a file was truncated while it was sent.
+pub(super) fn ends_the_way(error: &io::Error) -> bool {
+    is_hang_up(error) || error.kind() == io::ErrorKind::UnexpectedEof
+}

@@ -45,9 +45,6 @@ impl<M: Medium> Link<M> {
 
     /// Waits until every message is acknowledged, then reports that no more come.
     pub(super) fn close_sending(&self, deadline: Deadline) -> Result<(), Error> {
-        if self.sending().session.is_closed() {
-            return Ok(());
-        }
         self.flush_messages(Operation::Close, deadline)?;
         loop {
             let mut sending = self.sending();
@@ -90,10 +87,13 @@ impl<M: Medium> Link<M> {
     /// Leaves in good order, without waiting longer than `linger`: the kernel throws away what it has not sent if bytes of the
     /// peer (its acknowledgements) are unread, so they are read first.
     pub(super) fn leave(&self, linger: Duration) {
+        if self.forks != os::forks() {
+            return;
+        }
         let until = Instant::now() + linger;
         let mut receiving = self.receiving();
         let mut sending = self.sending();
-        if sending.session.is_broken() || self.forks != os::forks() {
+        if sending.session.is_broken() {
             return;
         }
         if !matches!(receiving.end, Some(End::Failed)) {
@@ -110,11 +110,14 @@ impl<M: Medium> Link<M> {
             match sending.drain(&self.socket) {
                 Ok(Progress::Done) => break,
                 Ok(Progress::Full) => {
+                    drop(sending);
                     let _ = os::wait(&[(self.socket.as_fd(), Ready::WRITE)], Some(until));
+                    sending = self.sending();
                 }
                 Err(_) => return,
             }
         }
+        drop(sending);
         let _ = os::end_writing(&self.socket);
         let mut scratch = [0; 4096];
         // Once the peer's kernel has it all, nothing can be thrown away.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use numpush_os::{self as os, GlobalMutex};
 
+use crate::socket::ending::ends_the_way;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
 
@@ -102,7 +103,10 @@ fn work() {
 
 impl<M: Medium> Owing for Link<M> {
     fn visit(&self, seen: u64) -> Option<u64> {
-        let mut sending = self.sending();
+        // Whoever holds the lock writes, or leaves.
+        let Ok(mut sending) = self.sending.try_lock() else {
+            return Some(seen);
+        };
         let session = &mut sending.session;
         if !session.owes_ack() && !session.owes_credit() && session.is_drained() {
             self.is_listed.store(false, Ordering::Release);
@@ -111,7 +115,10 @@ impl<M: Medium> Owing for Link<M> {
         let now = session.last_id();
         if (now == seen || session.owes_ack()) && !session.is_busy() {
             session.pay();
-            if sending.drain(&self.socket).is_err() {
+            if sending
+                .drain(&self.socket)
+                .is_err_and(|error| ends_the_way(&error))
+            {
                 sending.session.broken();
                 self.is_listed.store(false, Ordering::Release);
                 return None;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use numpush_os as os;
-use numpush_session::{Arrival, Event, Fault};
+use numpush_session::{Arrival, Event, Fault, Refusal};
 
 use crate::error::{Error, Operation};
 use crate::socket::ending::{is_hang_up, socket_error};
@@ -22,34 +22,46 @@ pub(super) enum Found {
     End,
 }
 
+/// Reads of one round: a peer that never stops must not hide the deadline of a call.
+const MOST_READS: usize = 64;
+
 impl<M: Medium> Link<M> {
-    /// Takes in all that can be read without waiting. Returns true if anything came.
+    /// Takes in what can be read without waiting, up to a bound. Returns true if anything came; `None` if another thread is
+    /// reading, which does the same.
     ///
-    /// Messages wait in the inbox. Another thread that is reading does the same, so nothing is done beside it.
-    pub(super) fn take_in(&self, side: Side) -> Result<bool, Error> {
+    /// Messages wait in the inbox.
+    pub(super) fn take_in(&self, side: Side) -> Result<Option<bool>, Error> {
         let Ok(mut receiving) = self.receiving.try_lock() else {
-            return Ok(false);
+            return Ok(None);
         };
         let mut any = false;
-        loop {
+        for _ in 0..MOST_READS {
             any |= self.digest(&mut receiving, side)?;
             if receiving.end.is_some() || self.read(&mut receiving, false)? != Found::Bytes {
-                return Ok(any);
+                break;
             }
             any = true;
         }
+        any |= self.digest(&mut receiving, side)?;
+        Ok(Some(any))
     }
 
     /// Obeys every whole record that has been read. Returns true if there was one.
     pub(super) fn digest(&self, receiving: &mut Receiving<M>, side: Side) -> Result<bool, Error> {
         let mut any = false;
-        while receiving.end.is_none() && self.obey_next(receiving)? {
-            any = true;
+        loop {
+            let obeyed = match receiving.end {
+                Some(_) => Ok(false),
+                None => self.obey_next(receiving),
+            };
+            any |= matches!(obeyed, Ok(true));
+            if any && !matches!(obeyed, Ok(true)) {
+                self.wake(side.other());
+            }
+            if !obeyed? {
+                return Ok(any);
+            }
         }
-        if any {
-            self.wake(side.other());
-        }
-        Ok(any)
     }
 
     /// Obeys the next record if it is whole.
@@ -86,8 +98,7 @@ impl<M: Medium> Link<M> {
                 Err(fault) => Err(fault),
             },
             Ok((_, ancillary)) if ancillary.is_lost() => {
-                let fault = Fault::Violation("this side has no descriptor left for its memory");
-                self.failed(receiving, fault);
+                self.starved(receiving);
                 let source = os::out_of_descriptors();
                 return Err(socket_error(Operation::Recv, &self.peer, source));
             }
@@ -128,8 +139,20 @@ impl<M: Medium> Link<M> {
             }
             drop(sending);
             self.wake(Side::Send);
+            self.wake(Side::Receive);
         }
         error
+    }
+
+    /// Ends the connection for want of something on this side.
+    fn starved(&self, receiving: &mut Receiving<M>) {
+        receiving.end = Some(End::Failed);
+        let mut sending = self.sending();
+        sending.session.refuse(Refusal::NoRoom);
+        let _ = sending.drain(&self.socket);
+        drop(sending);
+        self.wake(Side::Send);
+        self.wake(Side::Receive);
     }
 
     fn obey(&self, receiving: &mut Receiving<M>, arrival: Arrival<OwnedFd>) -> Result<(), Error> {
@@ -186,6 +209,11 @@ impl<M: Medium> Link<M> {
             }
             Event::Skipped { preamble } => {
                 if preamble.flags.references {
+                    if !M::DESCRIPTORS || sending.session.is_flooded() {
+                        drop(sending);
+                        let fault = "it refers to memory where none is passed, or does not read";
+                        return Err(self.failed(receiving, Fault::Violation(fault)));
+                    }
                     sending.session.release(preamble.id);
                 }
                 // Nobody takes it, so its credit is owed at once: the peer may wait for it, and the program for the peer.
@@ -255,8 +283,12 @@ impl<M: Medium> Link<M> {
         };
         let accepted = receiving.borrower.accept_segment(segment, descriptor);
         accepted.map_err(|source| {
-            let fault = Fault::Violation("it offers memory that cannot be mapped");
-            self.failed(receiving, fault);
+            if source.kind() == io::ErrorKind::OutOfMemory {
+                self.starved(receiving);
+            } else {
+                let fault = Fault::Violation("it offers memory that cannot be mapped");
+                self.failed(receiving, fault);
+            }
             socket_error(Operation::Map, &self.peer, source)
         })
     }

@@ -1,5 +1,6 @@
 //! Receiving: the next message, and what goes back for it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use numpush_session::Debt;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
+use crate::socket::ending::ends_the_way;
 use crate::socket::janitor;
 use crate::socket::link::{Link, Queued, Receiving, Side};
 use crate::socket::medium::{Borrow, Lend, Medium};
@@ -28,7 +30,14 @@ impl<M: Medium> Link<M> {
         self.settle();
         let mut receiving = self.receiving();
         let greeting = (!receiving.session.has_hello()).then(|| Deadline::after(ANSWER));
-        loop {
+        for round in 1_u64.. {
+            // A peer that never stops, and sends no message, must not hide the deadline of the call.
+            if round.is_multiple_of(MOST_ROUNDS) {
+                self.check_cancelled()?;
+                if deadline.has_passed() {
+                    break;
+                }
+            }
             if let Some(queued) = receiving.inbox.pop_front() {
                 return Ok(self.hand_over(&mut receiving, queued));
             }
@@ -57,6 +66,7 @@ impl<M: Medium> Link<M> {
                 }
             }
         }
+        Err(deadline.error(Operation::Recv, &self.peer))
     }
 
     /// Pays what is owed, and waits until there is something to read.
@@ -95,7 +105,9 @@ impl<M: Medium> Link<M> {
     /// True if the peer waits for nothing that we could write now.
     fn owes_nothing(&self) -> bool {
         let sending = self.sending();
-        sending.session.is_drained() && !sending.session.owes_ack()
+        let owes = sending.session.owes_ack()
+            || sending.session.owes_credit() && !self.is_listed.load(Ordering::Relaxed);
+        sending.session.is_drained() && !owes
     }
 
     /// Writes acknowledgements, credit and whatever else waits, as far as the socket takes it now.
@@ -106,8 +118,11 @@ impl<M: Medium> Link<M> {
         sending.session.pay();
         match sending.drain(&self.socket) {
             Ok(progress) => progress,
-            Err(_) => {
-                sending.session.broken();
+            Err(error) => {
+                // Else memory is short, for example, and a later call goes on.
+                if ends_the_way(&error) {
+                    sending.session.broken();
+                }
                 Progress::Done
             }
         }
@@ -169,7 +184,11 @@ impl<M: Medium> Link<M> {
             sending.session.pay();
         }
         // If the peer is gone, the next call shows it; this message is here.
-        if !sending.session.is_busy() && sending.drain(&self.socket).is_err() {
+        if !sending.session.is_busy()
+            && sending
+                .drain(&self.socket)
+                .is_err_and(|error| ends_the_way(&error))
+        {
             sending.session.broken();
         }
         let is_owing = sending.session.owes_ack() || sending.session.owes_credit();
@@ -189,3 +208,6 @@ impl<M: Medium> Link<M> {
 
 /// How long a call waits for a listener to answer our hello, whatever its own timeout is: it may be busy before it accepts.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
+
+/// So many records or reads go before the deadline of a call is looked at again.
+const MOST_ROUNDS: u64 = 256;

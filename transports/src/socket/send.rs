@@ -1,16 +1,17 @@
 //! Sending a message, and the waits for room.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use numpush_message::{Buffer, Encoder, Flags, Message, Preamble};
-use numpush_os::Ready;
+use numpush_os::{self as os, Ready};
 use numpush_session::{Blocked, Tag};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
-use crate::socket::ending::{is_hang_up, socket_error};
+use crate::socket::ending::{ends_the_way, socket_error};
 use crate::socket::link::{Link, Sending, Side};
 use crate::socket::medium::{Lend, Medium, SMALL, Way};
 use crate::socket::recv::ANSWER;
@@ -190,6 +191,15 @@ impl<M: Medium> Link<M> {
         terms: Terms,
     ) -> Result<Transfer, Error> {
         let by_file = transfer.path == TransferPath::SendFile;
+        // sendfile(2) has no flag that says it should not wait.
+        let nonblocking = by_file.then(|| Nonblocking::new(&self.socket)).transpose();
+        let _nonblocking = match nonblocking {
+            Ok(nonblocking) => nonblocking,
+            Err(error) => {
+                sending.session.cancel(&encoder);
+                return Err(socket_error(Operation::Send, &self.peer, error));
+            }
+        };
         loop {
             match sending.write(&self.socket, &mut encoder, by_file) {
                 Ok(Progress::Done) => {
@@ -216,11 +226,7 @@ impl<M: Medium> Link<M> {
                     let held = if by_file { backed(message) } else { Vec::new() };
                     sending.session.keep(encoder.into_owned().0, held);
                     drop(sending);
-                    return Err(Error::Unfinished {
-                        peer: self.peer.clone(),
-                        id: transfer.id,
-                        source: Box::new(self.write_failed(error)),
-                    });
+                    return Err(self.kept(self.write_failed(error), transfer.id));
                 }
             }
             drop(sending);
@@ -268,8 +274,14 @@ impl<M: Medium> Link<M> {
                 Ok(Progress::Done) => break,
                 Ok(Progress::Full) => {}
                 Err(error) => {
+                    let taken_back = !ends_the_way(&error) && sending.session.take_back();
+                    if taken_back {
+                        let _ = sending.lender.released(id);
+                    }
                     drop(sending);
-                    return Err(self.write_failed(error));
+                    let is_kept = !taken_back && !ends_the_way(&error);
+                    let error = self.write_failed(error);
+                    return Err(if is_kept { self.kept(error, id) } else { error });
                 }
             }
             drop(sending);
@@ -301,13 +313,17 @@ impl<M: Medium> Link<M> {
     /// The error of a call that ended with half a message written.
     fn unfinished(&self, error: Error, id: u64) -> Error {
         if error.is_timeout() || matches!(error, Error::Cancelled { .. }) {
-            return Error::Unfinished {
-                peer: self.peer.clone(),
-                id,
-                source: Box::new(error),
-            };
+            return self.kept(error, id);
         }
         error
+    }
+
+    fn kept(&self, error: Error, id: u64) -> Error {
+        Error::Unfinished {
+            peer: self.peer.clone(),
+            id,
+            source: Box::new(error),
+        }
     }
 
     /// Waits for what lets a message begin: the peer's hello, credit, or acknowledgements.
@@ -344,14 +360,17 @@ impl<M: Medium> Link<M> {
         mut want: Ready,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        let mut until = deadline.instant();
-        {
-            // What has been read already needs no wait, and what cannot be taken in now is looked at again soon.
-            let taken = self.take_in_or_hold(&mut want)?;
-            if taken {
-                return Ok(());
-            }
+        self.check_cancelled()?;
+        // What has been read already needs no wait, and what cannot be taken in now is looked at again soon.
+        let taken = self.take_in_or_hold(&mut want)?;
+        if deadline.has_passed() && taken {
+            // A flood of the peer's must not hide the deadline.
+            return Err(deadline.error(operation, &self.peer));
         }
+        if taken {
+            return Ok(());
+        }
+        let mut until = deadline.instant();
         if let Ok(receiving) = self.receiving.try_lock() {
             if let Some(end) = &receiving.end {
                 return Err(self.explain(Error::ended(end, &self.peer)));
@@ -362,14 +381,18 @@ impl<M: Medium> Link<M> {
             until = Deadline::after(TICK).or_sooner(until);
         }
         let ready = self.wait(Side::Send, want, until)?;
+        if ready.read && !want.read && !want.write {
+            // poll(2) reports a hang-up though nobody asked, and what came before it has no room here.
+            self.sending().session.broken();
+            return Err(Error::Disconnected {
+                peer: self.peer.clone(),
+                missing: 0,
+            });
+        }
         if ready.read && want.read {
             let mut again = want;
             self.take_in_or_hold(&mut again)?;
         }
-        if !ready.any() && deadline.has_passed() {
-            return Err(deadline.error(operation, &self.peer));
-        }
-        // A flood of the peer's must not hide the deadline.
         if deadline.has_passed() && !ready.write {
             return Err(deadline.error(operation, &self.peer));
         }
@@ -379,8 +402,8 @@ impl<M: Medium> Link<M> {
     /// Takes in what is there. If there is no room for it, or another thread reads, the socket need not be watched for it.
     fn take_in_or_hold(&self, want: &mut Ready) -> Result<bool, Error> {
         match self.take_in(Side::Send) {
-            Ok(taken) => Ok(taken),
-            Err(Error::NoRoom { .. }) => {
+            Ok(Some(taken)) => Ok(taken),
+            Ok(None) | Err(Error::NoRoom { .. }) => {
                 want.read = false;
                 Ok(false)
             }
@@ -396,10 +419,8 @@ impl<M: Medium> Link<M> {
         }
         self.sending().session.broken();
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            return Error::ProtocolViolation {
-                peer: self.peer.clone(),
-                fault: "the file of a buffer was truncated while it was sent",
-            };
+            // The file of a buffer was truncated while it was sent: half a record cannot be taken back.
+            return socket_error(Operation::Send, &self.peer, error);
         }
         match self.take_in(Side::Send) {
             Err(refused @ Error::Refused { .. }) => refused,
@@ -419,6 +440,23 @@ impl<M: Medium> Link<M> {
             Some(end @ crate::socket::link::End::Refused(_)) => Error::ended(end, &self.peer),
             _ => error,
         }
+    }
+}
+
+/// A socket whose calls do not wait, as long as this lives.
+struct Nonblocking<'l>(&'l OwnedFd);
+
+impl<'l> Nonblocking<'l> {
+    fn new(socket: &'l OwnedFd) -> io::Result<Self> {
+        os::set_nonblocking(socket, true)?;
+        Ok(Self(socket))
+    }
+}
+
+impl Drop for Nonblocking<'_> {
+    fn drop(&mut self) {
+        // It cannot fail on a descriptor that is open, and if it did, no call of ours would wait that should not.
+        let _ = os::set_nonblocking(self.0, false);
     }
 }
 
@@ -450,11 +488,6 @@ impl Started {
             refers: matches!(way, Way::Refer { .. }),
         }
     }
-}
-
-/// After such an error of a write nothing more can be written: the peer is gone, or a file was truncated while it was sent.
-fn ends_the_way(error: &io::Error) -> bool {
-    is_hang_up(error) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// The buffers of a message that have a descriptor and are shared, so that they can be held.

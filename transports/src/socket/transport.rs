@@ -137,7 +137,9 @@ impl<M: Medium> Duplex for Owned<M> {
 
     fn has_input(&self) -> bool {
         let receiving = self.0.receiving();
-        !receiving.inbox.is_empty() || receiving.session.has_bytes()
+        !receiving.inbox.is_empty()
+            || receiving.session.has_bytes()
+            || receiving.unresolved.is_some()
     }
 
     fn status(&self) -> Status {

@@ -46,11 +46,9 @@ impl Pace {
     /// A call begins: the time since the last look was the program's, but for a moment. That moment is what a program sees that
     /// polls, and that never waits in a call.
     pub(super) fn resume(&mut self, now: Instant) {
-        if let Some(looked) = self.looked.replace(now) {
-            let since = now.saturating_duration_since(looked);
-            self.waited = self.waited.saturating_add(since.min(self.patience / 16));
-        } else {
-            self.looked = None;
+        if let Some(looked) = self.looked {
+            let moment = now.checked_sub(self.patience / 16);
+            self.looked = Some(moment.map_or(looked, |moment| looked.max(moment)));
         }
     }
 

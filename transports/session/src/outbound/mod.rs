@@ -97,6 +97,9 @@ impl<D> Outbound<D> {
     const DUE_MESSAGES: u64 = 32;
     const DUE_BYTES: u64 = 64 << 10;
 
+    /// Control records that a peer which reads never lets come together.
+    const FLOOD: u64 = 16 << 20;
+
     /// The direction of a new session. Its hello waits to be written.
     pub fn new(config: &Config) -> Self {
         let mut queue = Queue::new();
@@ -144,6 +147,7 @@ impl<D> Outbound<D> {
                     return Err(Fault::Violation("it takes credit back"));
                 }
                 self.granted = *total;
+                self.is_asking = false;
             }
             Event::Released { id } if *id >= unsent => {
                 return Err(Fault::Violation(
@@ -151,7 +155,6 @@ impl<D> Outbound<D> {
                 ));
             }
             Event::Ping { argument } => self.answer(*argument),
-            Event::Pong { .. } => self.is_asking = false,
             _ => {}
         }
         Ok(())
@@ -429,6 +432,11 @@ impl<D> Outbound<D> {
     /// True if we have said that no more messages come.
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
+    }
+
+    /// True if so much waits for the peer that it cannot mean to read it.
+    pub fn is_flooded(&self) -> bool {
+        self.queue.len() > Self::FLOOD
     }
 
     /// True if a record is half written, so that the stream cannot end here without damage.
