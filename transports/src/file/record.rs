@@ -43,7 +43,7 @@ pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Tran
     )
 }
 
-/// As [`write`], for the endpoint `file:path`: only this user can read a file that was not there before. With `sync` the
+/// As [`write()`], for the endpoint `file:path`: only this user can read a file that was not there before. With `sync` the
 /// file is on the disk on return.
 pub(super) fn write_private(
     path: &Path,
