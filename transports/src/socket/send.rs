@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use numpush_message::{Buffer, Encoder, Flags, Message, Preamble};
 use numpush_os::{self as os, Ready};
@@ -28,6 +28,9 @@ pub(super) struct Terms {
 
 /// A thread that waits for another one, or for memory, looks this often.
 const TICK: Duration = Duration::from_millis(10);
+
+/// A call whose time is over goes on for so long if the peer has sent something: it may be what the call waits for.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// With so many messages on their way the peer's acknowledgements are read now and then, so that they do not pile up.
 const READ_EVERY: usize = 64;
@@ -363,7 +366,8 @@ impl<M: Medium> Link<M> {
         self.check_cancelled()?;
         // What has been read already needs no wait, and what cannot be taken in now is looked at again soon.
         let taken = self.take_in_or_hold(&mut want)?;
-        if deadline.has_passed() && taken {
+        let is_late = |at: Instant| Instant::now() > at + GRACE;
+        if taken && deadline.instant().is_some_and(is_late) {
             // A flood of the peer's must not hide the deadline.
             return Err(deadline.error(operation, &self.peer));
         }
