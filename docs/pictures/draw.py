@@ -93,6 +93,7 @@ CRATES = {
     "numpush": ("src/: connect, listen, one error", 1, 1),
     "transports": ("moves messages: tcp, unix, file, zmq", 0.4, 2),
     "shm": ("shares arrays, frames, graphs; pools", 1.6, 2),
+    "transports/session": ("the rules of a connection, no I/O", 0.05, 3),
     "shm/core": ("locks and guarded memory (unsafe)", 2.05, 3),
     "message": ("arrays and frames, and their bytes", 0.45, 4),
     "os": ("system calls (unsafe)", 1.45, 4),
