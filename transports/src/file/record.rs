@@ -184,10 +184,7 @@ pub(super) fn read_from(
     max_message: u64,
 ) -> Result<Received, Error> {
     let limits = Limits::default().with_payload(max_message);
-    let invalid = |source| Error::InvalidMessage {
-        peer: name.to_owned(),
-        source,
-    };
+    let invalid = |source| Error::invalid(name, source);
     let mut transfer = Transfer {
         id: 0,
         path: TransferPath::Read,
