@@ -11,6 +11,7 @@ use crate::{Place, accept};
 
 const ROLE: &str = "NUMPUSH_TEST_SPOOL_FAULTS";
 const EIO: i32 = 5;
+const EMFILE: i32 = 24;
 const EOPNOTSUPP: i32 = 95;
 
 /// Runs `test` in a process of its own: what fails there fails for all of its threads. True in that process.
@@ -108,6 +109,27 @@ fn a_message_that_cannot_be_removed_is_an_error_and_stays() {
     let error = accepted.recv().unwrap_err();
     assert!(is_io(&error, Operation::Remove), "{error:?}");
     stop_failing();
+    assert_eq!(accepted.recv().unwrap().message, bytes(100, 1));
+}
+
+/// The listener has too few descriptors for a moment: it takes the connection up again, though it had dropped it.
+#[test]
+fn a_shortage_does_not_make_a_connection_bad() {
+    if !alone("faults::a_shortage_does_not_make_a_connection_bad") {
+        return;
+    }
+    let place = Place::new("shortage");
+    let mut connection = place.connect();
+    connection.send(&bytes(100, 1)).unwrap();
+    drop(connection);
+    let mut listener = place.listen();
+    let mut accepted = accept(&mut listener);
+    fail_call("openat", EMFILE);
+    let error = accepted.recv().unwrap_err();
+    assert!(is_io(&error, Operation::Open), "{error:?}");
+    stop_failing();
+    drop(accepted);
+    let mut accepted = accept(&mut listener);
     assert_eq!(accepted.recv().unwrap().message, bytes(100, 1));
 }
 

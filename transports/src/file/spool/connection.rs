@@ -306,8 +306,11 @@ impl Transport for Spool {
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
         let received = self.receive(cx);
-        if let (Err(error), Role::Listener { is_bad, .. }) = (&received, &mut self.role) {
-            *is_bad |= !error.is_recoverable() && !error.is_closed();
+        if let Role::Listener { is_bad, .. } = &mut self.role {
+            match &received {
+                Ok(_) => *is_bad = false,
+                Err(error) => *is_bad |= is_unreadable(error),
+            }
         }
         received
     }
@@ -321,6 +324,17 @@ impl Transport for Spool {
         self.outgoing
             .end()
             .map_err(Error::io(Operation::Close, cx.peer))
+    }
+}
+
+/// True if the message at hand cannot be read here, now or later: it is none, it never fits, or its file is not to be trusted
+/// or not to be opened. A lack of descriptors or a disk that fails once is no fault of the message.
+fn is_unreadable(error: &Error) -> bool {
+    match error {
+        Error::InvalidMessage { .. } => true,
+        Error::NoRoom { source, .. } => source.is_permanent(),
+        Error::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+        _ => false,
     }
 }
 
