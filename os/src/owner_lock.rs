@@ -6,11 +6,16 @@ use std::io;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::failpoint::point;
+use crate::fork::{forks, watch_forks};
 
 /// An open file and its exclusive lock; fcntl(2), F_OFD_SETLK. The drop of the value lets go of the lock, and the end of the
-/// process does, unless a forked child has the file open too.
+/// process does, unless a forked child has the file open too. The child's copy of the value lets go of nothing.
 #[derive(Debug)]
-pub struct OwnerLock(File);
+pub struct OwnerLock {
+    file: File,
+    /// The lock is of the open file, which a forked child shares with its parent.
+    forks: u32,
+}
 
 impl OwnerLock {
     /// Takes the lock of a file that is open for writing, without waiting.
@@ -19,21 +24,28 @@ impl OwnerLock {
     /// [`io::ErrorKind::WouldBlock`] if somebody holds it; what fcntl(2) reports (ENOLCK on a network file system without
     /// locks).
     pub fn take(file: File) -> io::Result<Self> {
+        watch_forks();
         point("fcntl")?;
         fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK)))?;
-        Ok(Self(file))
+        Ok(Self {
+            file,
+            forks: forks(),
+        })
     }
 
     /// The file that is locked.
     pub fn file(&self) -> &File {
-        &self.0
+        &self.file
     }
 }
 
 impl Drop for OwnerLock {
     fn drop(&mut self) {
+        if self.forks != forks() {
+            return;
+        }
         // The kernel may have no memory to unlock it: the lock goes with the last descriptor then.
-        let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&whole(libc::F_UNLCK)));
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole(libc::F_UNLCK)));
     }
 }
 

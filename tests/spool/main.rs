@@ -3,6 +3,7 @@
 
 mod deaths;
 mod faults;
+mod forks;
 mod sharing;
 mod strays;
 

@@ -30,6 +30,8 @@ pub(super) struct Spool {
     waiter: Waiter,
     /// The caller knows that the peer is gone.
     is_told: bool,
+    /// A forked child leaves the connection to its parent.
+    forks: u32,
 }
 
 enum Role {
@@ -95,6 +97,7 @@ impl Spool {
             received,
             waiter: Waiter::default(),
             is_told: false,
+            forks: os::forks(),
         };
         Established::new(spool, name)
     }
@@ -104,6 +107,11 @@ impl Spool {
             Role::Connector { .. } => &LISTENER,
             Role::Listener { .. } => &CONNECTOR,
         }
+    }
+
+    /// True in a forked child.
+    fn is_inherited(&self) -> bool {
+        self.forks != os::forks()
     }
 
     /// True if the peer was here and is not any more.
@@ -159,6 +167,9 @@ impl Spool {
     }
 
     fn flush_messages(&mut self, operation: Operation, cx: &Context<'_>) -> Result<(), Error> {
+        if self.is_inherited() {
+            return Err(cx.failed());
+        }
         self.wait_for(operation, cx, |this| {
             let is_flushed = this.outgoing.is_flushed();
             is_flushed.map_err(Error::io(operation, cx.peer))
@@ -276,7 +287,7 @@ impl Transport for Spool {
     }
 
     fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
-        if self.outgoing.has_failed() {
+        if self.outgoing.has_failed() || self.is_inherited() {
             return Err(cx.failed());
         }
         let (len, window) = (message.payload_len(), cx.options.window);
@@ -305,6 +316,9 @@ impl Transport for Spool {
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
+        if self.is_inherited() {
+            return Err(cx.failed());
+        }
         let received = self.receive(cx);
         if let Role::Listener { is_bad, .. } = &mut self.role {
             match &received {
@@ -339,8 +353,12 @@ fn is_unreadable(error: &Error) -> bool {
 }
 
 impl Drop for Spool {
-    /// Reports that nothing more comes, unless the process unwinds.
+    /// Reports that nothing more comes, unless the process unwinds. In a forked child the descriptors are closed, and the
+    /// connection stays its parent's.
     fn drop(&mut self) {
+        if self.is_inherited() {
+            return;
+        }
         if !std::thread::panicking() {
             let _ = self.outgoing.end();
         }
