@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use numpush::Error;
 use numpush_os::{kill_nth, passed_points};
-use numpush_tests::{again, bytes, say};
+use numpush_tests::{Peer, again, bytes, eventually, say};
 
 use crate::{Place, accept, accept_now, drain, patient};
 
@@ -35,6 +35,11 @@ fn victim() {
                     connection.flush().unwrap();
                 }
             }
+        }
+        "silent" => {
+            let _connection = patient().connect(endpoint).unwrap();
+            say("here", "");
+            std::io::stdin().read_line(&mut String::new()).unwrap();
         }
         "receiver" => {
             let mut listener = patient().listen(endpoint).unwrap();
@@ -214,5 +219,27 @@ fn a_sender_that_lives_learns_of_each_death_of_its_receiver() {
         drop(listener);
         place.is_empty_after_a_sweep(&what);
         said.lived
+    });
+}
+
+/// Each call is over before it would ask whether the peer lives.
+#[test]
+fn calls_that_do_not_wait_see_a_death_too() {
+    let place = Place::new("polled");
+    let mut listener = place.listen();
+    let mut command = again("deaths::victim");
+    command.env(ROLE, format!("silent {} {}", usize::MAX, place.endpoint()));
+    let mut peer = Peer::start(&mut command);
+    peer.hears("here");
+    let mut connection = accept(&mut listener);
+    assert!(connection.try_recv().unwrap_err().is_timeout());
+    peer.kill();
+    eventually("the end of a connection", || {
+        let error = connection.try_recv().unwrap_err();
+        assert!(
+            error.is_timeout() || matches!(error, Error::Disconnected { .. }),
+            "{error:?}"
+        );
+        !error.is_timeout()
     });
 }

@@ -30,6 +30,8 @@ pub(super) struct Spool {
     waiter: Waiter,
     /// The caller knows that the peer is gone.
     is_told: bool,
+    /// When it was last asked whether the peer is alive.
+    asked: Instant,
     /// A forked child leaves the connection to its parent.
     forks: u32,
 }
@@ -41,7 +43,7 @@ enum Role {
     Listener { known: Known, is_bad: bool },
 }
 
-/// How often a wait asks whether the peer is alive.
+/// How often waits ask whether the peer is alive, however short each of them is.
 const PULSE: Duration = Duration::from_millis(20);
 
 impl Spool {
@@ -97,6 +99,7 @@ impl Spool {
             received,
             waiter: Waiter::default(),
             is_told: false,
+            asked: Instant::now(),
             forks: os::forks(),
         };
         Established::new(spool, name)
@@ -135,7 +138,6 @@ impl Spool {
         cx: &Context<'_>,
         mut done: impl FnMut(&mut Self) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        let mut pulse = Instant::now() + PULSE;
         let (mut waiter, folder) = (
             std::mem::take(&mut self.waiter),
             Arc::clone(&self.link.folder),
@@ -144,8 +146,8 @@ impl Spool {
             if done(self)? {
                 return Ok(Some(()));
             }
-            if Instant::now() >= pulse {
-                pulse = Instant::now() + PULSE;
+            if self.asked.elapsed() >= PULSE {
+                self.asked = Instant::now();
                 let is_gone = self.peer_is_gone();
                 if is_gone.map_err(Error::io(operation, cx.peer))? {
                     // It may have done what is waited for, and then left.
