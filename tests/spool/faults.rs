@@ -4,14 +4,15 @@ use std::os::unix::fs::PermissionsExt;
 
 use numpush::Error;
 use numpush::transfer::Operation;
-use numpush_os::{fail_call, stop_failing};
+use numpush_os::{fail_call, fail_nth, stop_failing};
 use numpush_tests::{Peer, again, bytes};
 
-use crate::{Place, accept};
+use crate::{Place, accept, patient};
 
 const ROLE: &str = "NUMPUSH_TEST_SPOOL_FAULTS";
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
 const EOPNOTSUPP: i32 = 95;
 
 /// Runs `test` in a process of its own: what fails there fails for all of its threads. True in that process.
@@ -131,6 +132,73 @@ fn a_shortage_does_not_make_a_connection_bad() {
     drop(accepted);
     let mut accepted = accept(&mut listener);
     assert_eq!(accepted.recv().unwrap().message, bytes(100, 1));
+}
+
+/// The files in a spool that were given back.
+fn free_files(place: &Place) -> usize {
+    let link = place.path().join(&place.entries()[0]);
+    let names = std::fs::read_dir(link).unwrap();
+    let is_free = |name: &std::ffi::OsString| name.to_str().unwrap().ends_with(".free");
+    let names = names.map(|entry| entry.unwrap().file_name());
+    names.filter(is_free).count()
+}
+
+#[test]
+fn a_full_disk_takes_the_files_that_were_given_back() {
+    if !alone("faults::a_full_disk_takes_the_files_that_were_given_back") {
+        return;
+    }
+    let place = Place::new("full");
+    let mut listener = place.listen();
+    let mut tx = place.connect();
+    let mut rx = accept(&mut listener);
+    // The write is one of the calls of a send.
+    for before in 0.. {
+        for seed in [1, 2] {
+            tx.send(&bytes(1 << 20, seed)).unwrap();
+        }
+        for seed in [1, 2] {
+            assert_eq!(rx.recv().unwrap().message, bytes(1 << 20, seed));
+        }
+        tx.flush().unwrap();
+        assert!(free_files(&place) >= 2);
+        fail_nth(before, ENOSPC);
+        let sent = tx.send(&bytes(1 << 20, 3));
+        let failed = stop_failing().unwrap().call;
+        let is_write = failed == "writev";
+        if is_write {
+            sent.unwrap();
+            assert_eq!(free_files(&place), 0);
+        } else if sent.is_err() {
+            continue;
+        }
+        assert_eq!(rx.recv().unwrap().message, bytes(1 << 20, 3), "{failed}");
+        if is_write {
+            break;
+        }
+    }
+}
+
+#[test]
+fn no_more_than_the_window_is_kept_of_files_that_were_given_back() {
+    const MIB: usize = 1 << 20;
+    let place = Place::new("kept");
+    let mut listener = place.listen();
+    let mut tx = patient()
+        .window(2 * MIB as u64)
+        .connect(&place.endpoint())
+        .unwrap();
+    let mut rx = accept(&mut listener);
+    tx.send(&bytes(MIB, 1)).unwrap();
+    tx.send(&bytes(MIB, 2)).unwrap();
+    rx.recv().unwrap();
+    rx.recv().unwrap();
+    tx.flush().unwrap();
+    assert_eq!(free_files(&place), 2);
+    tx.send(&bytes(2 * MIB, 3)).unwrap();
+    rx.recv().unwrap();
+    tx.flush().unwrap();
+    assert_eq!(free_files(&place), 1);
 }
 
 /// As on NFS, and without /proc.

@@ -21,8 +21,11 @@ pub(super) struct Outgoing {
     /// Payload bytes of the messages sent that may still be there, oldest first.
     in_flight: VecDeque<(u64, u64)>,
     bytes_in_flight: u64,
-    /// Messages that were received, and whose files were given back.
-    free: Vec<u64>,
+    /// Messages that were received, and whose files were given back, with the payload bytes of each, oldest first.
+    free: VecDeque<(u64, u64)>,
+    free_bytes: u64,
+    /// Bytes of such files that are kept, or one file.
+    keep: u64,
     has_ended: bool,
     /// A message may have its name or not.
     has_failed: bool,
@@ -37,7 +40,9 @@ impl Outgoing {
             sent: 0,
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
-            free: Vec::new(),
+            free: VecDeque::new(),
+            free_bytes: 0,
+            keep: 0,
             has_ended: false,
             has_failed: false,
         }
@@ -61,12 +66,25 @@ impl Outgoing {
             if record::is_worth_recycling(len)
                 && self.folder.find(&self.side.free(number))?.is_some()
             {
-                self.free.push(number);
+                self.free.push_back((number, len));
+                self.free_bytes += len;
             }
             self.in_flight.pop_front();
             self.bytes_in_flight -= len;
         }
+        while self.free.len() > 1 && self.free_bytes > self.keep {
+            self.remove_oldest_free();
+        }
         Ok(self.bytes_in_flight)
+    }
+
+    /// Removes a file that was given back.
+    fn remove_oldest_free(&mut self) {
+        if let Some((number, len)) = self.free.pop_front() {
+            self.free_bytes -= len;
+            // What is not removed here goes with the connection.
+            let _ = self.folder.remove(&self.side.free(number));
+        }
     }
 
     /// True if the peer has received every message.
@@ -75,14 +93,32 @@ impl Outgoing {
         Ok(self.in_flight.is_empty())
     }
 
-    /// True if `len` more bytes may be there.
+    /// True if `len` more bytes may be there. As many are kept of files that were given back.
     pub(super) fn has_room(&mut self, len: u64, window: u64) -> io::Result<bool> {
+        self.keep = window;
         let there = self.still_there()?;
         Ok(self.in_flight.is_empty() || there.saturating_add(len) <= window)
     }
 
-    /// Writes the next message, which nobody sees yet. `name` is what it is called in errors.
+    /// Writes the next message, which nobody sees yet. `name` is what it is called in errors. If the disk is full, files that
+    /// were given back are removed, and it is written once more.
     pub(super) fn draft(
+        &mut self,
+        message: &Message<'_>,
+        checksums: bool,
+        name: &str,
+    ) -> Result<Transfer, Error> {
+        let drafted = self.try_draft(message, checksums, name);
+        if self.free.is_empty() || !drafted.as_ref().is_err_and(is_full) {
+            return drafted;
+        }
+        while !self.free.is_empty() {
+            self.remove_oldest_free();
+        }
+        self.try_draft(message, checksums, name)
+    }
+
+    fn try_draft(
         &mut self,
         message: &Message<'_>,
         checksums: bool,
@@ -120,11 +156,13 @@ impl Outgoing {
         if !record::is_worth_recycling(len) {
             return None;
         }
-        let (free, draft) = (
-            self.side.free(self.free.pop()?),
-            self.side.draft(self.sent + 1),
-        );
-        self.folder.rename(&free, &draft).ok()?;
+        let (number, len) = self.free.pop_back()?;
+        self.free_bytes -= len;
+        let (free, draft) = (self.side.free(number), self.side.draft(self.sent + 1));
+        if self.folder.rename(&free, &draft).is_err() {
+            let _ = self.folder.remove(&free);
+            return None;
+        }
         self.folder.open_file(&draft, true).ok()
     }
 
@@ -164,4 +202,10 @@ impl Outgoing {
             }
         }
     }
+}
+
+/// True for a file system without room, or a user without more of it.
+fn is_full(error: &Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
 }
