@@ -46,6 +46,9 @@ enum Role {
 /// How often waits ask whether the peer is alive, however short each of them is.
 const PULSE: Duration = Duration::from_millis(20);
 
+/// How often a side that leaves tries a lock, a millisecond apart.
+const TRIES: usize = 5;
+
 impl Spool {
     pub(super) fn made(path: &str, made: Made, sync: bool) -> Established {
         let role = Role::Connector { is_accepted: false };
@@ -246,7 +249,12 @@ impl Spool {
                     return Ok(());
                 };
                 // Whoever holds it sees that we are gone, and does what is to be done.
-                let _lock = OwnerLock::take(listener)?;
+                let _lock = if self.is_told {
+                    // The listener is dead: it is somebody who looks.
+                    take_soon(&listener)?
+                } else {
+                    OwnerLock::take(listener)?
+                };
                 self.link.settle(self.is_told)
             }
             Role::Listener { .. } => {
@@ -260,7 +268,7 @@ impl Spool {
                     if !self.connector_is_gone()? {
                         return Ok(());
                     }
-                    self.lock = Some(OwnerLock::take(file)?);
+                    self.lock = Some(take_soon(&file)?);
                 }
                 self.link.settle(false)
             }
@@ -341,6 +349,19 @@ impl Transport for Spool {
             .end()
             .map_err(Error::io(Operation::Close, cx.peer))
     }
+}
+
+/// Takes a lock that somebody may hold for a moment.
+fn take_soon(file: &File) -> io::Result<OwnerLock> {
+    for _ in 1..TRIES {
+        match OwnerLock::take(file.try_clone()?) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            taken => return taken,
+        }
+    }
+    OwnerLock::take(file.try_clone()?)
 }
 
 /// True if the message at hand cannot be read here, now or later: it is none, it never fits, or its file is not to be trusted

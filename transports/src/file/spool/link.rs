@@ -101,13 +101,17 @@ impl Link {
         })
     }
 
-    /// Takes the listener's lock of the connection `name`. `None` if somebody has it, or if there is no connection of that
-    /// name any more.
+    /// Takes the listener's lock of the connection `name`. `None` if somebody has it, if there is no connection of that name
+    /// any more, or if it was accepted and its connector lives.
     pub(super) fn claim(root: &Arc<Folder>, name: &str) -> io::Result<Option<Claim>> {
         let complete = format!("{LINK}{name}");
         let folder = root.open_folder(&complete)?;
         let file = match folder.open_file(WAITING, true) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Its connector would take who locks it for its listener, even for a moment.
+                if connector_of(&folder)?.is_some_and(|(_, is_alive)| is_alive) {
+                    return Ok(None);
+                }
                 folder.open_file(LISTENER_LOCK, true)?
             }
             file => file?,
@@ -121,11 +125,7 @@ impl Link {
         }
         // Another listener may have accepted, and died, since the file was opened.
         let is_accepted = folder.find(WAITING)?.is_none();
-        let connector = match folder.open_file(CONNECTOR_LOCK, true) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            file => Some(file?),
-        };
-        let is_alive = connector.as_ref().map_or(Ok(false), os::is_locked)?;
+        let (connector, is_alive) = connector_of(&folder)?.unzip();
         // What a connector leaves is there before it is known to be gone.
         let names = folder.names()?;
         let link = Self {
@@ -138,7 +138,7 @@ impl Link {
             lock,
             connector,
             is_accepted,
-            is_alive,
+            is_alive: is_alive == Some(true),
             first: CONNECTOR.first_message(&names),
             end: CONNECTOR.ended_at(&names),
         }))
@@ -203,6 +203,18 @@ impl Claim {
     pub(super) fn received(&self) -> u64 {
         let next = self.first.or(self.end).filter(|_| self.is_accepted);
         next.map_or(0, |next| next - 1)
+    }
+}
+
+/// The connector's lock file, and whether it is locked. `None` if the connector has left.
+fn connector_of(folder: &Folder) -> io::Result<Option<(File, bool)>> {
+    match folder.open_file(CONNECTOR_LOCK, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => {
+            let file = file?;
+            let is_alive = os::is_locked(&file)?;
+            Ok(Some((file, is_alive)))
+        }
     }
 }
 
