@@ -125,6 +125,8 @@ struct MessageQueue {
 struct QueueState {
     messages: VecDeque<Received>,
     bytes: u64,
+    /// The receiver has taken a message out, and has not returned it to its caller yet.
+    in_hand: bool,
     /// The sender has closed.
     closed: bool,
     /// The receiver has no place for a message, and never will have.
@@ -185,6 +187,11 @@ impl QueueState {
     fn push(&mut self, received: Received) {
         self.bytes += received.transfer.bytes;
         self.messages.push_back(received);
+    }
+
+    /// True if the receiver has every message.
+    fn is_flushed(&self) -> bool {
+        self.messages.is_empty() && !self.in_hand && !self.lost && !self.refused
     }
 
     /// Why nothing more can be sent, if nothing can.
@@ -273,6 +280,7 @@ impl Transport for Queues {
         };
         let mut takes = |buffer: &Buffer<'static>| cx.allocator.adopt(buffer.clone()).is_ok();
         if received.message.buffers().all(&mut takes) {
+            self.hand_over();
             return Ok(received);
         }
         match copy_into(&received, cx) {
@@ -285,13 +293,18 @@ impl Transport for Queues {
                 }
                 Err(Error::NoRoom { peer, source })
             }
-            result => result,
+            result => {
+                if result.is_ok() {
+                    self.hand_over();
+                }
+                result
+            }
         }
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let waited = self.out.wait_for(Operation::Flush, cx, |state| {
-            if state.messages.is_empty() && !state.lost && !state.refused {
+            if state.is_flushed() {
                 Some(Ok(()))
             } else {
                 state.end_of_sending(cx).map(Err)
@@ -310,11 +323,19 @@ impl Transport for Queues {
 }
 
 impl Queues {
+    /// Reports that the caller has the message that was taken out.
+    fn hand_over(&self) {
+        let mut state = lock(&self.back.state);
+        state.in_hand = false;
+        self.back.unlock(state);
+    }
+
     /// Takes the next message out.
     fn next_message(&self, cx: &Context<'_>) -> Result<Received, Error> {
         let (received, state) = self.back.wait_for(Operation::Recv, cx, |state| {
             if let Some(received) = state.messages.pop_front() {
                 state.bytes -= received.transfer.bytes;
+                state.in_hand = true;
                 return Some(Ok(received));
             }
             if state.closed {
@@ -365,7 +386,7 @@ impl Drop for Queues {
         self.out.unlock(state);
         let mut state = lock(&self.back.state);
         state.receiver_gone = true;
-        state.lost = self.pending.is_some() || !state.messages.is_empty();
+        state.lost = state.in_hand || !state.messages.is_empty();
         // Dropped below: to give memory back may take long, and the sender waits for the lock.
         let _unread = std::mem::take(&mut state.messages);
         self.back.unlock(state);

@@ -87,6 +87,35 @@ fn a_message_waits_until_there_is_room() {
     }
 }
 
+/// The sender may end its process after a flush.
+#[test]
+fn a_flush_waits_for_a_message_without_room() {
+    let room = Room {
+        left: Arc::default(),
+        max: 4096,
+    };
+    let options = Options::new().allocator(room.clone());
+    let mut listener = options.listen("inproc:no-room").unwrap();
+    let mut tx = connect("inproc:no-room").unwrap();
+    let mut rx = listener.accept().unwrap();
+    tx.send(&message(1)).unwrap();
+    assert!(matches!(rx.recv().unwrap_err(), Error::NoRoom { .. }));
+    tx.set_timeouts(Some(Duration::ZERO), None);
+    assert!(tx.flush().unwrap_err().is_timeout());
+    room.left.store(1000, Ordering::Relaxed);
+    thread::scope(|scope| {
+        tx.set_timeouts(Some(PATIENCE), None);
+        let flushed = scope.spawn(|| tx.flush());
+        assert_eq!(rx.recv().unwrap().message, message(1));
+        flushed.join().unwrap().unwrap();
+    });
+    tx.send(&message(2)).unwrap();
+    assert!(matches!(rx.recv().unwrap_err(), Error::NoRoom { .. }));
+    drop(rx);
+    let error = tx.flush().unwrap_err();
+    assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+}
+
 #[test]
 fn a_message_that_never_fits_is_refused_with_both_lengths() {
     let room = Room {
