@@ -300,6 +300,8 @@ mod tests {
         fn new(name: &str) -> Self {
             let name = format!("numpush-folder-{name}-{}", std::process::id());
             let path = std::env::temp_dir().join(name);
+            // Of a process that was killed.
+            let _ = fs::remove_dir_all(&path);
             fs::create_dir(&path).unwrap();
             let place = Self(path);
             place.set_mode(0o700);

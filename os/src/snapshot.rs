@@ -112,6 +112,8 @@ impl AsRef<[u8]> for FileSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -121,8 +123,20 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
         std::fs::write(&path, &bytes).unwrap();
         let file = File::open(&path).unwrap();
-        let (snapshot, descriptor) =
-            FileSnapshot::new(&file, &folder, CopyFile::ShareOrCopy).unwrap();
+        let made = FileSnapshot::new(&file, &folder, CopyFile::ShareOrCopy);
+        if let Err(error) = &made
+            && matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR))
+        {
+            std::fs::remove_file(&path).unwrap();
+            // Past the harness, which hides what a test prints that does not fail.
+            let _ = writeln!(
+                io::stderr(),
+                "NOT RUN: the file system of {} has no files without a name: {error}",
+                folder.display()
+            );
+            return;
+        }
+        let (snapshot, descriptor) = made.unwrap();
         // F12: the file is truncated and written under its reader.
         OpenOptions::new()
             .write(true)

@@ -54,6 +54,7 @@ impl FolderWatch {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::os::unix::fs::DirBuilderExt;
     use std::time::Duration;
 
@@ -62,12 +63,26 @@ mod tests {
     #[test]
     fn a_change_ends_the_wait_and_is_seen_once() {
         let path = std::env::temp_dir().join(format!("numpush-watch-{}", std::process::id()));
+        // Of a process that was killed.
+        let _ = std::fs::remove_dir_all(&path);
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
             .unwrap();
         let folder = Folder::open(&path).unwrap();
-        let watch = FolderWatch::new(&folder).unwrap();
+        let watch = FolderWatch::new(&folder);
+        if let Err(error) = &watch
+            && error.raw_os_error() == Some(libc::EMFILE)
+        {
+            std::fs::remove_dir(&path).unwrap();
+            // Past the harness, which hides what a test prints that does not fail.
+            let _ = writeln!(
+                io::stderr(),
+                "NOT RUN: this user has too many inotify instances: {error}"
+            );
+            return;
+        }
+        let watch = watch.unwrap();
         let far = || Instant::now() + Duration::from_secs(1000);
         folder.create("a").unwrap();
         watch.wait(far()).unwrap();

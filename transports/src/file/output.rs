@@ -212,6 +212,8 @@ mod tests {
         fn new(name: &str) -> Self {
             let name = format!("numpush-output-{name}-{}", std::process::id());
             let folder = std::env::temp_dir().join(name);
+            // Of a process that was killed.
+            let _ = fs::remove_dir_all(&folder);
             fs::create_dir(&folder).unwrap();
             Self(folder)
         }

@@ -339,6 +339,8 @@ fn read_record(
 
 #[cfg(all(test, feature = "tcp"))]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// F12: the file is cut while its copy is on its way.
@@ -348,7 +350,21 @@ mod tests {
         let path = folder.join(format!("numpush-copy-{}.np", std::process::id()));
         let bytes: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
         write(&path, &Message::new(Buffer::from(bytes.clone())), true).unwrap();
-        let copy = snapshot_in(&path, &folder, CopyFile::ShareOrCopy).unwrap();
+        let copied = snapshot_in(&path, &folder, CopyFile::ShareOrCopy);
+        // EOPNOTSUPP, and EISDIR of kernels that do not know O_TMPFILE there.
+        if let Err(error) = &copied
+            && matches!(error.raw_os_error(), Some(95 | 21))
+        {
+            std::fs::remove_file(&path).unwrap();
+            // Past the harness, which hides what a test prints that does not fail.
+            let _ = writeln!(
+                io::stderr(),
+                "NOT RUN: the file system of {} has no files without a name: {error}",
+                folder.display()
+            );
+            return;
+        }
+        let copy = copied.unwrap();
         let message = Message::open(&copy, &Limits::default().with_payload(u64::MAX)).unwrap();
         std::fs::write(&path, "cut").unwrap();
         std::fs::remove_file(&path).unwrap();
