@@ -276,15 +276,17 @@ impl DataDescription {
             Some(None) => Some(0),
             Some(Some(span)) => len(*span),
         };
+        // Offsets and strings are looked up with every bound checked; but no span may be missing.
+        let all_there = self.spans.iter().flatten().all(|&span| len(span).is_some());
         let bits = self.len.div_ceil(8);
         let validity = of(0).is_none_or(|len| len == 0 || len == bits);
         let values = match (format.fixed_size(), &format) {
             (Some(size), _) => of(1) == self.len.checked_mul(size),
             (None, ColumnType::Bool) => of(1) == Some(bits),
-            // Offsets and strings are looked up with every bound checked.
-            _ => self.spans.iter().flatten().all(|&span| len(span).is_some()),
+            _ => true,
         };
-        validity
+        all_there
+            && validity
             && values
             && self
                 .dictionary
