@@ -142,7 +142,8 @@ impl<M: Medium> Link<M> {
         let in_flight = self.sending().session.status().in_flight;
         let holds_memory = M::DESCRIPTORS && payload >= SMALL && in_flight > 0;
         if holds_memory || in_flight > 0 && in_flight.is_multiple_of(READ_EVERY) {
-            self.take_in_or_hold(&mut Ready::BOTH.clone())?;
+            let mut want = Ready::BOTH;
+            self.take_in_or_hold(&mut want)?;
         }
         let mut waited = false;
         loop {
@@ -194,6 +195,8 @@ impl<M: Medium> Link<M> {
         terms: Terms,
     ) -> Result<Transfer, Error> {
         let by_file = transfer.path == TransferPath::SendFile;
+        // The kernel reads these pages until the peer has them.
+        let held = || if by_file { backed(message) } else { Vec::new() };
         // sendfile(2) has no flag that says it should not wait.
         let nonblocking = by_file.then(|| Nonblocking::new(&self.socket)).transpose();
         let _nonblocking = match nonblocking {
@@ -206,8 +209,7 @@ impl<M: Medium> Link<M> {
         loop {
             match sending.write(&self.socket, &mut encoder, by_file) {
                 Ok(Progress::Done) => {
-                    let held = if by_file { backed(message) } else { Vec::new() };
-                    sending.session.done(held);
+                    sending.session.done(held());
                     transfer.system_calls = std::mem::take(&mut sending.system_calls);
                     drop(sending);
                     self.wake(Side::Receive);
@@ -226,18 +228,13 @@ impl<M: Medium> Link<M> {
                 }
                 // No memory, for example: what has gone cannot be taken back, so the rest goes with later calls.
                 Err(error) => {
-                    let held = if by_file { backed(message) } else { Vec::new() };
-                    sending.session.keep(encoder.into_owned().0, held);
+                    sending.session.keep(encoder.into_owned().0, held());
                     drop(sending);
                     return Err(self.kept(self.write_failed(error), transfer.id));
                 }
             }
             drop(sending);
-            let waited = if terms.keeps_rest && terms.deadline.has_passed() {
-                Err(terms.deadline.error(Operation::Send, &self.peer))
-            } else {
-                self.wait_to_write(Operation::Send, terms.deadline)
-            };
+            let waited = self.wait_on(terms);
             sending = self.sending();
             let Err(error) = waited else {
                 continue;
@@ -253,8 +250,7 @@ impl<M: Medium> Link<M> {
             // Half a record cannot be taken back: the rest is kept and goes with the next calls.
             let (rest, copied) = encoder.into_owned();
             transfer.copied += copied;
-            let held = if by_file { backed(message) } else { Vec::new() };
-            sending.session.keep(rest, held);
+            sending.session.keep(rest, held());
             transfer.system_calls = std::mem::take(&mut sending.system_calls);
             drop(sending);
             if terms.keeps_rest && error.is_timeout() {
@@ -288,11 +284,7 @@ impl<M: Medium> Link<M> {
                 }
             }
             drop(sending);
-            let waited = if terms.keeps_rest && terms.deadline.has_passed() {
-                Err(terms.deadline.error(Operation::Send, &self.peer))
-            } else {
-                self.wait_to_write(Operation::Send, terms.deadline)
-            };
+            let waited = self.wait_on(terms);
             sending = self.sending();
             match waited {
                 Ok(()) => {}
@@ -311,6 +303,14 @@ impl<M: Medium> Link<M> {
         }
         transfer.system_calls = std::mem::take(&mut sending.system_calls);
         Ok(transfer)
+    }
+
+    /// Waits for room in the socket, as far as the terms of the call allow it.
+    fn wait_on(&self, terms: Terms) -> Result<(), Error> {
+        if terms.keeps_rest && terms.deadline.has_passed() {
+            return Err(terms.deadline.error(Operation::Send, &self.peer));
+        }
+        self.wait_to_write(Operation::Send, terms.deadline)
     }
 
     /// The error of a call that ended with half a message written.
