@@ -5,42 +5,24 @@
     reason = "a test fails by panicking"
 )]
 
+mod room;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, HeapAllocator, Message};
+use numpush_message::{Buffer, Message};
 use numpush_transports::{Error, Options, Refusal, connect, listen};
+
+use room::Room;
 
 /// Only a fault waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn message(byte: u8) -> Message<'static> {
     Message::from(Buffer::from(vec![byte; 1000]))
-}
-
-/// Hands out regions of the heap, as long as there is room.
-#[derive(Clone)]
-struct Room {
-    left: Arc<AtomicUsize>,
-    max: usize,
-}
-
-impl BufferAllocator for Room {
-    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
-        let (left, max) = (self.left.load(Ordering::Relaxed), self.max);
-        if len > max {
-            return Err(AllocError::TooLarge { len, max });
-        }
-        if len > left {
-            let (used, budget) = (max - left, max);
-            return Err(AllocError::Budget { len, used, budget });
-        }
-        self.left.store(left - len, Ordering::Relaxed);
-        HeapAllocator::new().allocate(len)
-    }
 }
 
 #[test]

@@ -6,13 +6,17 @@
     reason = "a test fails by panicking"
 )]
 
+mod room;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, HeapAllocator, Message};
+use numpush_message::{Buffer, Message};
 use numpush_transports::{Error, Options, connect};
+
+use room::Room;
 
 /// Only a fault waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,28 +45,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Hands out regions of the heap, as long as there is room.
-#[derive(Clone)]
-struct Room {
-    left: Arc<AtomicUsize>,
-    max: usize,
-}
-
-impl BufferAllocator for Room {
-    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
-        let (left, max) = (self.left.load(Ordering::Relaxed), self.max);
-        if len > max {
-            return Err(AllocError::TooLarge { len, max });
-        }
-        if len > left {
-            let (used, budget) = (max - left, max);
-            return Err(AllocError::Budget { len, used, budget });
-        }
-        self.left.store(left - len, Ordering::Relaxed);
-        HeapAllocator::new().allocate(len)
     }
 }
 
