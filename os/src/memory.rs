@@ -1,6 +1,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use memmap2::{MmapMut, MmapOptions};
 use nix::fcntl::{FallocateFlags, SealFlag, fallocate};
@@ -12,6 +13,9 @@ use crate::mapping::SealedMapping;
 use crate::retry::retry;
 use crate::room::has_room;
 use crate::seal::{NO_RESIZE, add_seals};
+
+/// How long [`Memfd::seal`] waits for others to let go of the memory.
+const SEALING: Duration = Duration::from_secs(3);
 
 /// Anonymous memory behind a descriptor (memfd_create(2)), sealed against changes of size from its birth.
 ///
@@ -58,8 +62,11 @@ impl Memfd {
 
     /// Ends all writing, for everybody and for good.
     ///
+    /// The kernel refuses while it holds a page itself, to move it or to write it out, and while a forked child has the
+    /// mapping. Both pass, so that is tried again for 3 s.
+    ///
     /// # Errors
-    /// EBUSY if somebody else still maps the memory for writing; what mmap(2) reports.
+    /// EBUSY if a forked child still maps the memory for writing after that; what mmap(2) reports.
     pub fn seal(self) -> io::Result<(Arc<OwnedFd>, SealedMapping)> {
         let Self {
             descriptor,
@@ -67,7 +74,14 @@ impl Memfd {
         } = self;
         // The kernel refuses the seal while a writable mapping exists, ours included.
         drop(mapping);
-        add_seals(&descriptor, SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL)?;
+        let end = Instant::now() + SEALING;
+        let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+        while let Err(error) = add_seals(&descriptor, seals) {
+            if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() >= end {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mapping = SealedMapping::new(&descriptor)?;
         Ok((Arc::new(descriptor), mapping))
     }
@@ -122,6 +136,20 @@ mod tests {
     fn memory_that_cannot_be_had_is_an_error() {
         let error = Memfd::new(1 << 50).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn memory_that_a_child_still_has_is_sealed_when_the_child_ends() {
+        let memory = Memfd::new(8192).unwrap();
+        // SAFETY: nobody reads or writes these bytes.
+        let childs = unsafe { MmapOptions::new().map_mut(&memory.descriptor) }.unwrap();
+        let child = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(childs);
+        });
+        let (_descriptor, mapping) = memory.seal().unwrap();
+        assert_eq!(mapping.len(), 8192);
+        child.join().unwrap();
     }
 
     #[test]
