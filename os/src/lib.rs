@@ -37,6 +37,7 @@ mod socket;
 mod sync;
 mod transfer;
 mod turns;
+mod unanswered;
 mod version;
 mod watch;
 mod worker;
@@ -74,11 +75,14 @@ pub use runs::FreeRuns;
 pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
 pub use snapshot::{CopyFile, FileSnapshot};
 pub use socket::{
-    Ancillary, end_writing, keep_alive, receive, receive_with_descriptor, send,
+    Ancillary, end_writing, hang_up, keep_alive, receive, receive_with_descriptor, send,
     send_with_descriptor, set_nonblocking, set_receive_tick, set_send_tick, unacknowledged,
 };
 pub use sync::lock;
 pub use transfer::{send_file, splice};
+#[cfg(any(test, feature = "failpoints"))]
+pub use unanswered::cut_off;
+pub use unanswered::unanswered;
 pub use version::{gnu_c_library, kernel_release};
 pub use watch::FolderWatch;
 pub use worker::{

@@ -231,6 +231,18 @@ pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
     )?)
 }
 
+/// Ends both directions: whoever reads or writes here finds the end; shutdown(2), SHUT_RDWR.
+///
+/// # Errors
+/// What shutdown(2) reports.
+pub fn hang_up(socket: impl AsFd) -> io::Result<()> {
+    point("shutdown")?;
+    Ok(nix::sys::socket::shutdown(
+        socket.as_fd().as_raw_fd(),
+        nix::sys::socket::Shutdown::Both,
+    )?)
+}
+
 mod queue {
     nix::ioctl_read_bad!(
         /// SIOCOUTQ of tcp(7), which is TIOCOUTQ.

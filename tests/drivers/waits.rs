@@ -9,7 +9,7 @@ use numpush::wire::Hello;
 use numpush::{Error, Options};
 use numpush_tests::{PATIENCE, bytes};
 
-use crate::plain_pairs;
+use crate::{pairs, plain_pairs};
 
 /// C1: the kernel ended a connection whose peer computed for 30 s with a full buffer.
 #[test]
@@ -20,6 +20,47 @@ fn no_limit_of_the_kernel_is_set_on_what_a_peer_takes_in() {
             let timeout = getsockopt(&socket.as_fd(), sockopt::TcpUserTimeout).unwrap();
             assert_eq!(timeout, 0);
         }
+    }
+}
+
+/// A cable is cut while bytes are on their way, so that the kernel sends no probes: it gives up after 15 minutes.
+#[test]
+fn a_network_that_is_cut_is_found_by_who_waits() {
+    for timeout in [None, Some(PATIENCE)] {
+        let options = Options::new().patience(Duration::from_secs(1));
+        for mut pair in pairs(&options, &Options::new()) {
+            if !pair.near.peer().starts_with("tcp") {
+                continue;
+            }
+            pair.near.send(&bytes(10, 1)).unwrap();
+            pair.far.recv().unwrap();
+            numpush_os::cut_off(pair.far.descriptor().unwrap()).unwrap();
+            pair.near.send(&bytes(10, 2)).unwrap();
+            pair.near.set_timeouts(timeout, timeout);
+            let error = pair.near.recv().unwrap_err();
+            assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+            let error = pair.near.send(&bytes(10, 3)).unwrap_err();
+            assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+        }
+    }
+}
+
+/// The receiver computes for longer than its peer is patient, and the peer has filled all room that there is.
+#[test]
+fn a_peer_that_does_not_read_for_long_is_not_given_up() {
+    let options = Options::new().patience(Duration::from_millis(200));
+    for mut pair in pairs(&options, &Options::new()) {
+        let large = bytes(64 << 20, 1);
+        pair.near
+            .set_timeouts(Some(Duration::from_secs(2)), Some(PATIENCE));
+        let error = pair.near.send(&large).err();
+        assert!(error.is_none_or(|error| error.is_recoverable()));
+        pair.near.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+        let far = &mut pair.far;
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(far.recv().unwrap().message, large));
+            pair.near.flush().unwrap();
+        });
     }
 }
 
@@ -61,7 +102,7 @@ fn a_wait_for_the_peers_hello_ends_in_time_and_harms_nothing() {
 fn credit_that_answers_did_not_bring_back_comes_when_it_is_needed() {
     let credit = 1 << 20;
     let options = Options::new().credit(credit);
-    for mut pair in crate::pairs(&options, &options) {
+    for mut pair in pairs(&options, &options) {
         for at in 0..50 {
             pair.near.send(&bytes(1000, at)).unwrap();
             let message = pair.far.recv().unwrap().message;

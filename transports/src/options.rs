@@ -175,7 +175,8 @@ impl Options {
     }
 
     /// Longest silence of the peer in the middle of a message, over tcp and unix. Default: 30 s. Only time counts that this
-    /// side spends waiting for it. A payload may also take no longer than this and a second for each 64 KiB.
+    /// side spends waiting for it. A payload may also take no longer than this and a second for each 64 KiB. Over tcp it is
+    /// also how long the peer's kernel may leave unanswered what was sent, before a call that waits reports the peer as gone.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }

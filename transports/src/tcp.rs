@@ -24,7 +24,7 @@ use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter, Switch};
 use crate::socket::{
     Borrow, Lend, Link, ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, SocketTransport,
-    Terms, Way,
+    Terms, Way, look_every,
 };
 use crate::transfer::{PathReason, Transfer};
 use crate::transport::{Bound, Established, Factory};
@@ -95,10 +95,12 @@ fn connect_any(address: &str, timeout: Duration) -> io::Result<TcpStream> {
 
 fn set_up(socket: &TcpStream, options: &Options) -> io::Result<(TcpMedium, Hello)> {
     socket.set_nodelay(true)?;
-    // Probes after 15 s, every 5 s, 3 times. TCP_USER_TIMEOUT would also end a connection whose peer computes for long with a
-    // full receive buffer: Linux applies it to probes of a closed window, although the peer's kernel answers each of them.
+    // Probes after 15 s, every 5 s, 3 times. They find a dead network while nothing is on its way; `Link::check_way` finds it
+    // else. TCP_USER_TIMEOUT would also end a connection whose peer computes for long with a full receive buffer: Linux
+    // applies it to probes of a closed window, although the peer's kernel answers each of them.
     let seconds = Duration::from_secs;
     os::keep_alive(socket, seconds(15), seconds(5), 3)?;
+    os::set_receive_tick(socket, look_every(options.patience))?;
     let same_host = is_same_host(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
     let hello = options.hello(options.checksums.or(!same_host));
     Ok((
@@ -156,6 +158,7 @@ impl TcpMedium {
 
 impl Medium for TcpMedium {
     const DESCRIPTORS: bool = false;
+    const NETWORK: bool = true;
     const KEEPS_SENT: bool = false;
 
     type Lender = Self;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use numpush_message::{BufferAllocator, Header, Hello, Message, Preamble, Reference};
 use numpush_os::{self as os, Bell};
@@ -21,6 +22,7 @@ use crate::transfer::Transfer;
 pub(crate) struct Link<M: Medium> {
     pub(super) socket: OwnedFd,
     pub(super) peer: String,
+    pub(super) patience: Duration,
     pub(super) receiving: Mutex<Receiving<M>>,
     pub(super) sending: Mutex<Sending<M>>,
     /// What wakes a call of each side. They are made when more than one thread can call.
@@ -114,6 +116,7 @@ impl<M: Medium> Link<M> {
         Arc::new(Self {
             socket,
             peer,
+            patience: options.patience,
             receiving: Mutex::new(Receiving {
                 session: Inbound::new(&config),
                 borrower,

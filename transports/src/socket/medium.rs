@@ -14,6 +14,9 @@ pub(crate) trait Medium: Send + 'static {
     /// True if descriptors may come with a record.
     const DESCRIPTORS: bool;
 
+    /// True if there is a network between the two sides, which may end without a word.
+    const NETWORK: bool;
+
     /// True if the peer gets what was written even when this side closes with unread bytes.
     const KEEPS_SENT: bool;
 

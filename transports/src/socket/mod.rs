@@ -27,3 +27,5 @@ pub(crate) use medium::SMALL;
 pub(crate) use medium::{Announcement, Ticket, goes_by_file};
 pub(crate) use medium::{Borrow, Lend, Medium, Plan, Terms, Way};
 pub(crate) use transport::SocketTransport;
+#[cfg(feature = "tcp")]
+pub(crate) use wait::look_every;

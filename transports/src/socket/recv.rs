@@ -59,7 +59,7 @@ impl<M: Medium> Link<M> {
             let may_block = block && is_idle && self.owes_nothing();
             match self.read(&mut receiving, may_block)? {
                 Found::Bytes | Found::End => {}
-                Found::Nothing if may_block => {}
+                Found::Nothing if may_block => self.check_way(),
                 Found::Nothing => {
                     let greeting = greeting.filter(|_| !receiving.session.has_hello());
                     receiving = self.wait_to_read(receiving, deadline, greeting)?;

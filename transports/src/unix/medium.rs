@@ -38,6 +38,7 @@ impl Segments {
 
 impl Medium for Segments {
     const DESCRIPTORS: bool = true;
+    const NETWORK: bool = false;
     const KEEPS_SENT: bool = true;
 
     type Lender = Lender;
