@@ -1,6 +1,7 @@
 //! What tcp and unix connections do beyond send and recv, and what a call leaves that ends early.
 
 mod early;
+mod forks;
 mod peers;
 mod threads;
 mod waits;

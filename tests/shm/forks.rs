@@ -1,43 +1,14 @@
 //! A fork of a process that shares memory: the child has none of its parent's, and finds nothing locked.
-#![expect(unsafe_code, reason = "fork(2), which the library itself never calls")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ndarray::Ix1;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::Pid;
 use numpush::model::BufferAllocator as _;
 use numpush::shm::{Arena, Error, Handle, Pool, PoolOptions, SharedArray, TaskError, Tasks};
-use numpush_tests::{Peer, again, eventually, say};
-
-/// Forks. The child exits with 0 if `work` returns true.
-fn child(work: impl FnOnce() -> bool) -> Pid {
-    // SAFETY: the child does what the test is about, and leaves by _exit: the harness is its parent's.
-    match unsafe { fork() }.unwrap() {
-        ForkResult::Child => {
-            let code = i32::from(!work());
-            // SAFETY: it does not return.
-            unsafe { libc::_exit(code) }
-        }
-        ForkResult::Parent { child } => child,
-    }
-}
-
-/// Its exit code; none if it had to be killed after ten seconds.
-fn end_of(child: Pid) -> Option<i32> {
-    let until = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < until {
-        if let WaitStatus::Exited(_, code) = waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
-            return Some(code);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    kill(child, Signal::SIGKILL).unwrap();
-    waitpid(child, None).unwrap();
-    None
-}
+use numpush_tests::{Forked, Peer, again, eventually, say};
 
 /// No lock was made before: receiving memory is enough for forks to count.
 #[test]
@@ -45,7 +16,7 @@ fn a_child_receives_into_memory_of_its_own() {
     let mut arena = Arena::new(1 << 20);
     drop(arena.allocate(64).unwrap());
     let mut of_parent = None;
-    let child = child(|| {
+    let child = Forked::start(|| {
         let mut region = arena.allocate(64).unwrap();
         region.as_mut_slice().fill(7);
         let usage = arena.usage();
@@ -53,7 +24,7 @@ fn a_child_receives_into_memory_of_its_own() {
     });
     let region = of_parent.insert(arena.allocate(64).unwrap());
     region.as_mut_slice().fill(1);
-    assert_eq!(end_of(child), Some(0));
+    assert_eq!(child.exit_code(), Some(0));
     assert_eq!(region.as_mut_slice(), [1; 64], "the child wrote to it");
 }
 
@@ -75,13 +46,14 @@ fn a_child_finds_nothing_locked() {
         }
         let codes: Vec<Option<i32>> = (0..50)
             .map(|_| {
-                end_of(child(|| {
+                let child = Forked::start(|| {
                     let array = SharedArray::<u64, Ix1>::zeros(&arena, 1 << 10).unwrap();
                     array.write().unwrap()[0] = 1;
                     let handle = array.handle().unwrap();
                     let opened = SharedArray::<u64, Ix1>::open(&handle).unwrap();
                     arena.usage().used == 8 << 10 && opened.read().unwrap()[0] == 1
-                }))
+                });
+                child.exit_code()
             })
             .collect();
         stop.store(true, Ordering::Relaxed);
@@ -108,13 +80,13 @@ fn a_child_has_no_workers_and_leaves_those_of_its_parent() {
         matches!(ended, Err(TaskError::NoWorker { fault: why, .. }) if why == fault)
     };
     let mut ours = Some((pool, task));
-    let code = end_of(child(|| {
+    let child = Forked::start(|| {
         let (pool, task) = ours.take().unwrap();
         let refused = is_refused(pool.apply(square, (2,))) && is_refused(task.wait());
         drop(pool);
         refused
-    }));
-    assert_eq!(code, Some(0));
+    });
+    assert_eq!(child.exit_code(), Some(0));
     let (pool, task) = ours.unwrap();
     assert_eq!(task.wait().unwrap(), 9);
     assert_eq!(pool.apply(square, (2,)).unwrap(), 4);
@@ -133,11 +105,11 @@ fn owner() {
     let word = || std::io::Read::read(&mut std::io::stdin(), &mut [0]);
     // Opened by now.
     word().unwrap();
-    let child = child(|| {
+    let child = Forked::start(|| {
         std::thread::sleep(Duration::from_secs(600));
         true
     });
-    say("child", child);
+    say("child", child.id());
     word().unwrap();
 }
 

@@ -1,5 +1,6 @@
 //! What the tests of this folder share: messages, places, other processes, and waits that end.
 
+mod fork;
 mod harness;
 mod message;
 mod place;
@@ -9,6 +10,7 @@ mod python;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+pub use fork::Forked;
 pub use harness::{Test, in_turn};
 pub use message::{bytes, every_dtype};
 pub use place::{TempPath, open_descriptors};

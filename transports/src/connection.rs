@@ -13,6 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::halves::{Canceller, RecvHalf, SendHalf};
 use crate::options::Options;
+use crate::origin::Origin;
 use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Duplex, Established, Transport};
@@ -20,7 +21,8 @@ use crate::transport::{Context, Duplex, Established, Transport};
 /// A two-way connection that moves messages; what it can do depends on its transport, see [`Self::capabilities`].
 ///
 /// Messages arrive whole, in order and at most once. A dropped connection closes: what was sent is still delivered if
-/// the peer takes it within two seconds; to know that it was, call [`Self::close`].
+/// the peer takes it within two seconds; to know that it was, call [`Self::close`]. It belongs to the process that made it:
+/// in a forked child every call fails with [`Error::Forked`], and a drop leaves it to the parent.
 ///
 /// ```
 /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
@@ -41,6 +43,7 @@ pub struct Connection {
     options: Options,
     allocator: Box<dyn BufferAllocator>,
     peer: String,
+    origin: Origin,
 }
 
 impl Connection {
@@ -50,6 +53,7 @@ impl Connection {
             allocator: options.make_allocator(),
             options,
             peer: established.peer,
+            origin: Origin::here(),
         }
     }
 
@@ -87,7 +91,7 @@ impl Connection {
     /// As [`Self::send`].
     pub fn send_tagged(&mut self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
         Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
-        let (transport, mut cx) = self.call(self.options.send_timeout);
+        let (transport, mut cx) = self.call(self.options.send_timeout)?;
         cx.tag = tag;
         transport.send(message, &mut cx)
     }
@@ -99,10 +103,11 @@ impl Connection {
     /// [`Error::Timeout`] if the peer must take other messages first; else as [`Self::send`].
     pub fn try_send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
+        self.origin.check(&self.peer)?;
         if let Some(duplex) = self.transport.duplex() {
             return duplex.try_send(message, Tag::default());
         }
-        let (transport, mut cx) = self.call(Some(Duration::ZERO));
+        let (transport, mut cx) = self.call(Some(Duration::ZERO))?;
         transport.send(message, &mut cx)
     }
 
@@ -111,7 +116,7 @@ impl Connection {
     /// # Errors
     /// [`Error::Timeout`] if none is; else as [`Self::recv`].
     pub fn try_recv(&mut self) -> Result<Received, Error> {
-        let (transport, mut cx) = self.call(Some(Duration::ZERO));
+        let (transport, mut cx) = self.call(Some(Duration::ZERO))?;
         transport.recv(&mut cx)
     }
 
@@ -122,7 +127,7 @@ impl Connection {
     /// without closing; [`Error::InvalidMessage`] if it sent something that is no message; [`Error::Unsupported`] on a
     /// medium that only sends.
     pub fn recv(&mut self) -> Result<Received, Error> {
-        let (transport, mut cx) = self.call(self.options.recv_timeout);
+        let (transport, mut cx) = self.call(self.options.recv_timeout)?;
         transport.recv(&mut cx)
     }
 
@@ -131,7 +136,7 @@ impl Connection {
     /// # Errors
     /// [`Error::Unsupported`] where the medium has no way back; else as [`Self::send`].
     pub fn flush(&mut self) -> Result<(), Error> {
-        let (transport, mut cx) = self.call(self.options.send_timeout);
+        let (transport, mut cx) = self.call(self.options.send_timeout)?;
         transport.flush(&mut cx)
     }
 
@@ -141,7 +146,7 @@ impl Connection {
     /// # Errors
     /// As [`Self::send`]; some messages may not have arrived then.
     pub fn close(mut self) -> Result<(), Error> {
-        let (transport, mut cx) = self.call(self.options.send_timeout);
+        let (transport, mut cx) = self.call(self.options.send_timeout)?;
         transport.close(&mut cx)
     }
 
@@ -151,7 +156,7 @@ impl Connection {
     /// # Errors
     /// As [`Self::close`].
     pub fn close_sending(&mut self) -> Result<(), Error> {
-        let (transport, mut cx) = self.call(self.options.send_timeout);
+        let (transport, mut cx) = self.call(self.options.send_timeout)?;
         transport.close(&mut cx)
     }
 
@@ -263,6 +268,7 @@ impl Connection {
     }
 
     fn shared(&self, operation: Operation) -> Result<Arc<dyn Duplex>, Error> {
+        self.origin.check(&self.peer)?;
         self.transport.duplex().ok_or(Error::Unsupported {
             transport: "this transport",
             operation,
@@ -270,7 +276,11 @@ impl Connection {
         })
     }
 
-    fn call(&mut self, timeout: Option<Duration>) -> (&mut dyn Transport, Context<'_>) {
+    fn call(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<(&mut dyn Transport, Context<'_>), Error> {
+        self.origin.check(&self.peer)?;
         let cx = Context {
             options: &self.options,
             allocator: &mut *self.allocator,
@@ -278,7 +288,7 @@ impl Connection {
             tag: Tag::default(),
             deadline: Deadline::after(timeout),
         };
-        (&mut *self.transport, cx)
+        Ok((&mut *self.transport, cx))
     }
 }
 

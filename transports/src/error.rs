@@ -186,6 +186,12 @@ pub enum Error {
         /// Our user.
         allowed: u32,
     },
+    /// This process was forked from the one that the connection belongs to, and shares its socket. Connect anew.
+    #[error("the connection with {peer} belongs to the process that this one was forked from")]
+    Forked {
+        /// The peer.
+        peer: String,
+    },
     /// An earlier error has ended this connection.
     #[error("the connection with {peer} has failed before")]
     Failed {

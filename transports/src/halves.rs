@@ -10,6 +10,7 @@ use numpush_session::Tag;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::options::Options;
+use crate::origin::Origin;
 use crate::status::Status;
 use crate::transfer::{Received, Transfer};
 use crate::transport::{Context, Duplex};
@@ -21,6 +22,7 @@ pub struct SendHalf {
     duplex: Arc<dyn Duplex>,
     options: Options,
     peer: String,
+    origin: Origin,
 }
 
 impl SendHalf {
@@ -29,6 +31,7 @@ impl SendHalf {
             duplex,
             options,
             peer,
+            origin: Origin::here(),
         }
     }
 
@@ -46,7 +49,7 @@ impl SendHalf {
     /// The same.
     pub fn send_tagged(&mut self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
         Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
-        self.duplex.send(message, tag, self.deadline())
+        self.duplex.send(message, tag, self.deadline()?)
     }
 
     /// As [`Connection::flush`](crate::Connection::flush).
@@ -54,7 +57,7 @@ impl SendHalf {
     /// # Errors
     /// The same.
     pub fn flush(&mut self) -> Result<(), Error> {
-        self.duplex.flush(self.deadline())
+        self.duplex.flush(self.deadline()?)
     }
 
     /// As [`Connection::close_sending`](crate::Connection::close_sending): the other half can still receive.
@@ -62,7 +65,7 @@ impl SendHalf {
     /// # Errors
     /// The same.
     pub fn close(self) -> Result<(), Error> {
-        self.duplex.close_sending(self.deadline())
+        self.duplex.close_sending(self.deadline()?)
     }
 
     /// Longest wait of each call; `None` waits forever.
@@ -80,8 +83,10 @@ impl SendHalf {
         &self.peer
     }
 
-    fn deadline(&self) -> Deadline {
-        Deadline::after(self.options.send_timeout)
+    /// When the call that begins must have returned.
+    fn deadline(&self) -> Result<Deadline, Error> {
+        self.origin.check(&self.peer)?;
+        Ok(Deadline::after(self.options.send_timeout))
     }
 }
 
@@ -90,6 +95,7 @@ pub struct RecvHalf {
     duplex: Arc<dyn Duplex>,
     options: Options,
     peer: String,
+    origin: Origin,
 }
 
 impl RecvHalf {
@@ -98,6 +104,7 @@ impl RecvHalf {
             duplex,
             options,
             peer,
+            origin: Origin::here(),
         }
     }
 
@@ -106,6 +113,7 @@ impl RecvHalf {
     /// # Errors
     /// The same.
     pub fn recv(&mut self) -> Result<Received, Error> {
+        self.origin.check(&self.peer)?;
         let deadline = Deadline::after(self.options.recv_timeout);
         Arc::clone(&self.duplex).recv(deadline)
     }

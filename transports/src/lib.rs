@@ -15,6 +15,7 @@ mod error;
 mod halves;
 mod listener;
 mod options;
+mod origin;
 mod registry;
 mod status;
 mod transfer;

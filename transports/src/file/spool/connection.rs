@@ -172,9 +172,6 @@ impl Spool {
     }
 
     fn flush_messages(&mut self, operation: Operation, cx: &Context<'_>) -> Result<(), Error> {
-        if self.is_inherited() {
-            return Err(cx.failed());
-        }
         self.wait_for(operation, cx, |this| {
             let is_flushed = this.outgoing.is_flushed();
             is_flushed.map_err(Error::io(operation, cx.peer))
@@ -297,7 +294,7 @@ impl Transport for Spool {
     }
 
     fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
-        if self.outgoing.has_failed() || self.is_inherited() {
+        if self.outgoing.has_failed() {
             return Err(cx.failed());
         }
         let (len, window) = (message.payload_len(), cx.options.window);
@@ -326,9 +323,6 @@ impl Transport for Spool {
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        if self.is_inherited() {
-            return Err(cx.failed());
-        }
         let received = self.receive(cx);
         if let Role::Listener { is_bad, .. } = &mut self.role {
             match &received {

@@ -1,0 +1,59 @@
+//! A fork of a process that has connections: the child can use none of them, and ends none.
+
+use numpush::{Connection, Error};
+use numpush_tests::{Forked, Peer, again, bytes};
+
+use crate::{Pair, plain_pairs};
+
+const ROLE: &str = "NUMPUSH_TEST_DRIVERS_FORKS";
+
+fn is_refused<T>(result: Result<T, Error>) -> bool {
+    matches!(result, Err(Error::Forked { .. }))
+}
+
+fn all_is_refused(mut connection: Connection) -> bool {
+    is_refused(connection.send(&bytes(10, 2)))
+        && is_refused(connection.try_send(&bytes(10, 2)))
+        && is_refused(connection.recv())
+        && is_refused(connection.try_recv())
+        && is_refused(connection.flush())
+        && is_refused(connection.close_sending())
+        && is_refused(connection.canceller())
+        && is_refused(connection.split())
+}
+
+/// What a child sent went into the middle of what its parent sent.
+#[test]
+fn a_child_sends_nothing_on_a_connection_of_its_parent() {
+    // In a process of its own: a fork of this one would copy the locks of other tests.
+    if std::env::var_os(ROLE).is_none() {
+        let mut command = again("forks::a_child_sends_nothing_on_a_connection_of_its_parent");
+        return Peer::start(command.env(ROLE, "1")).ends_well();
+    }
+    for Pair {
+        near,
+        mut far,
+        _listener,
+    } in plain_pairs()
+    {
+        let mut near = Some(near);
+        near.as_mut().unwrap().send(&bytes(10, 1)).unwrap();
+        let child = Forked::start(|| all_is_refused(near.take().unwrap()));
+        assert_eq!(child.exit_code(), Some(0));
+        let mut near = near.unwrap();
+        near.send(&bytes(10, 3)).unwrap();
+        for seed in [1, 3] {
+            assert_eq!(far.recv().unwrap().message, bytes(10, seed));
+        }
+        let (mut tx, mut rx) = near.split().unwrap();
+        let child = Forked::start(|| {
+            is_refused(tx.send(&bytes(10, 2)))
+                && is_refused(tx.flush())
+                && is_refused(tx.close())
+                && is_refused(rx.recv())
+        });
+        assert_eq!(child.exit_code(), Some(0));
+        far.send(&bytes(10, 4)).unwrap();
+        assert_eq!(rx.recv().unwrap().message, bytes(10, 4));
+    }
+}
