@@ -22,6 +22,7 @@ fn main() {
         three_hundred_memories_in_a_list_arrive,
         a_send_that_timed_out_can_be_made_again,
         memory_of_a_burst_is_given_back,
+        what_is_dropped_in_turn_takes_two_messages_of_memory,
         a_descriptor_that_cannot_be_taken_is_named,
     ]);
 }
@@ -217,6 +218,15 @@ fn memory_of_a_burst_is_given_back() {
         assert_eq!(rx.recv().unwrap().message, bytes(1 << 20, at));
     }
     assert!(memory() <= 24 * MIB, "{} bytes", memory());
+}
+
+fn what_is_dropped_in_turn_takes_two_messages_of_memory() {
+    let (mut tx, mut rx, _listener) = pair("turns");
+    for at in (0..=u8::MAX).cycle().take(500) {
+        tx.send(&bytes(1 << 20, at)).unwrap();
+        assert_eq!(rx.recv().unwrap().message, bytes(1 << 20, at));
+        assert!(memory() <= 2 * MIB, "{} bytes", memory());
+    }
 }
 
 /// The error said that the peer had broken the protocol.

@@ -155,7 +155,7 @@ impl<M: Medium> Link<M> {
                         return Ok(sending);
                     };
                     drop(sending);
-                    self.await_release(message, wait)?;
+                    self.await_release(message, Deadline::after(wait).sooner(deadline))?;
                     waited = true;
                     continue;
                 }
@@ -174,8 +174,7 @@ impl<M: Medium> Link<M> {
     }
 
     /// Waits a little for the peer to return memory, where that is cheaper than to make more of it.
-    fn await_release(&self, message: &Message<'_>, wait: Duration) -> Result<(), Error> {
-        let until = Deadline::after(wait);
+    fn await_release(&self, message: &Message<'_>, until: Deadline) -> Result<(), Error> {
         while self.sending().lender.release_wait(message).is_some() && !until.has_passed() {
             match self.wait_to_send(Operation::Send, until) {
                 Err(error) if error.is_timeout() => return Ok(()),

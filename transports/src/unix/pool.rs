@@ -91,18 +91,21 @@ impl Pool {
         Some(run)
     }
 
+    /// Bytes of the segment that is made for `len` bytes while there is enough memory.
+    pub(super) fn growth(&self, len: usize) -> Option<usize> {
+        let grain = if len < SEGMENT_FROM {
+            SMALL_GRAIN
+        } else {
+            GRAIN
+        };
+        let growth = len.max(self.total().min(LARGEST_GROWTH));
+        growth.checked_next_multiple_of(grain)
+    }
+
     /// Makes a segment with room for `len` bytes.
     pub(super) fn grow(&mut self, number: u32, len: usize) -> Result<(), PathReason> {
-        let (total, grain) = if len < SEGMENT_FROM {
-            (self.total(), SMALL_GRAIN)
-        } else {
-            (self.total(), GRAIN)
-        };
-        let room = self.budget.saturating_sub(total);
-        let generous = len
-            .max(total.min(LARGEST_GROWTH))
-            .checked_next_multiple_of(grain)
-            .filter(|&generous| generous <= room);
+        let room = self.budget.saturating_sub(self.total());
+        let generous = self.growth(len).filter(|&generous| generous <= room);
         let exact = len.checked_next_multiple_of(PAGE);
         let exact = exact.filter(|&exact| exact <= room);
         let Some(exact) = exact else {

@@ -383,3 +383,35 @@ fn a_wait_pays_only_while_memory_of_that_size_is_out() {
     lender.released(1).unwrap();
     assert_eq!(lender.release_wait(&plain(PIPELINE)), None);
 }
+
+/// They took 32 MiB, and as many fresh pages on both sides.
+#[test]
+fn a_stream_whose_receiver_keeps_pace_goes_through_two_messages_of_memory() {
+    let mut lender = lender(1 << 30);
+    let (mut oldest, mut segments) = (1, 0);
+    for id in 1..=500 {
+        // The receiver lets go of a message in the time that the sender waits.
+        if lender.release_wait(&plain(MIB)).is_some() {
+            lender.released(oldest).unwrap();
+            oldest += 1;
+        }
+        segments += send(&mut lender, &plain(MIB), id).new.len();
+    }
+    assert_eq!((segments, lender.pool.total()), (2, PIPELINE));
+}
+
+/// They waited a millisecond each.
+#[test]
+fn a_receiver_that_keeps_what_it_gets_costs_few_waits() {
+    let mut lender = lender(1 << 30);
+    let mut waits = Vec::new();
+    for id in 1..=256 {
+        waits.extend(lender.release_wait(&plain(MIB)));
+        send(&mut lender, &plain(MIB), id);
+    }
+    assert_eq!(lender.pool.total(), 256 * MIB);
+    assert_eq!(waits.len(), 8, "{waits:?}");
+    let all: Duration = waits.iter().sum();
+    let making = MAKING * u32::try_from(lender.pool.total()).unwrap();
+    assert!(all <= making, "{all:?} is more than {making:?}");
+}
