@@ -74,8 +74,18 @@ pub(crate) enum Processors {
 pub(crate) enum Kind {
     /// Many messages one way; the receiver touches every page.
     Throughput,
+    /// Both ends send a message to each other, then receive it, many times; the receivers touch every page. The rate is of
+    /// both directions together.
+    BothWays,
     /// One message to and fro; the receiver touches the first and the last byte.
     RoundTrip,
+}
+
+impl Kind {
+    /// How many directions count.
+    pub(crate) fn directions(self) -> f64 {
+        if self == Self::BothWays { 2.0 } else { 1.0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +145,7 @@ impl Route {
         // A copy of a few bytes takes no time to compare with; and below 64 KiB a unix socket carries the bytes themselves.
         let is_small = payload.len() < 64 << 10;
         Some(match (self, kind) {
+            (_, Kind::BothWays) => return Some(self),
             (Self::Tcp | Self::TcpChecksums | Self::TcpSegment | Self::TcpSendfile, _) => {
                 Self::BareTcp
             }
@@ -175,8 +186,13 @@ impl Case {
     /// is compared with 64 bytes.
     pub(crate) fn is_baseline_of(&self, other: &Self) -> bool {
         let same_payload = self.payload == other.payload || self.kind == Kind::RoundTrip;
+        // Both ways at once is compared with one way alone.
+        let kind = match other.kind {
+            Kind::BothWays => Kind::Throughput,
+            kind => kind,
+        };
         other.route.baseline(other.kind, other.payload) == Some(self.route)
-            && (self.kind, self.processors) == (other.kind, other.processors)
+            && (self.kind, self.processors) == (kind, other.processors)
             && same_payload
     }
 
@@ -186,9 +202,11 @@ impl Case {
             Payload::Array(bytes) => write!(name, ", {}", size(bytes)),
             Payload::Frame => write!(name, ", frame"),
         };
-        if self.kind == Kind::RoundTrip {
-            name.push_str(", round trip");
-        }
+        name.push_str(match self.kind {
+            Kind::Throughput => "",
+            Kind::BothWays => ", both ways",
+            Kind::RoundTrip => ", round trip",
+        });
         name.push_str(match self.processors {
             Processors::Any => "",
             Processors::One => ", one processor",
@@ -264,6 +282,7 @@ const ROUND_TRIP: [Route; 7] = [
 /// The short run: under a minute.
 pub(crate) fn quick() -> Vec<Case> {
     let mut cases = throughput(&QUICK, &[64, 1 << 20, 64 << 20], 128 << 20, 5_000);
+    cases.extend(both_ways(64 << 20, 4));
     cases.extend(round_trips(1_000, 64 << 20));
     cases
 }
@@ -272,6 +291,7 @@ pub(crate) fn quick() -> Vec<Case> {
 pub(crate) fn full() -> Vec<Case> {
     let sizes = [64, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
     let mut cases = throughput(&FULL, &sizes, 1 << 30, 20_000);
+    cases.extend(both_ways(256 << 20, 4));
     cases.extend(round_trips(10_000, 256 << 20));
     cases
 }
@@ -303,6 +323,15 @@ fn throughput(routes: &[Route], sizes: &[usize], budget: usize, most: usize) -> 
         }
     }
     cases
+}
+
+/// Arrays from both ends at once.
+fn both_ways(bytes: usize, count: usize) -> impl Iterator<Item = Case> {
+    let routes = [Route::Tcp, Route::Unix, Route::UnixSegment];
+    routes.into_iter().map(move |route| Case {
+        kind: Kind::BothWays,
+        ..Case::throughput(route, Payload::Array(bytes), count)
+    })
 }
 
 /// 64 bytes there and back, both ends on one processor and on two; then segments, whose size must not matter.

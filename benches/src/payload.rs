@@ -19,25 +19,31 @@ pub(crate) const FRAME_LEN: usize = NUMBERS * ROWS * 8 + TEXTS * ((ROWS + 1) * 4
 
 /// The message of a case.
 pub(crate) fn message(case: &Case) -> Result<Message<'static>, BenchError> {
-    let in_segment = matches!(
-        case.route,
-        Route::TcpSegment | Route::TcpSendfile | Route::UnixSegment
-    );
     match case.payload {
-        Payload::Frame if in_segment => reopened(&frame()?),
+        Payload::Frame if is_in_segment(case.route) => reopened(&frame()?),
         Payload::Frame => Ok(frame()?),
-        Payload::Array(bytes) => {
-            let buffer = if in_segment {
-                let mut segment = SealedBufferMut::new(bytes).map_err(numpush::Error::from)?;
-                segment.as_mut_slice().fill(7);
-                segment.seal().map_err(numpush::Error::from)?
-            } else {
-                Buffer::from(vec![7; bytes])
-            };
-            let array = Array::new(f64::SCALAR, &[bytes / 8], buffer);
-            Ok(Message::from(array.map_err(numpush::Error::from)?))
-        }
+        Payload::Array(bytes) => array(case.route, bytes),
     }
+}
+
+/// An array of so many bytes.
+pub(crate) fn array(route: Route, bytes: usize) -> Result<Message<'static>, BenchError> {
+    let buffer = if is_in_segment(route) {
+        let mut segment = SealedBufferMut::new(bytes).map_err(numpush::Error::from)?;
+        segment.as_mut_slice().fill(7);
+        segment.seal().map_err(numpush::Error::from)?
+    } else {
+        Buffer::from(vec![7; bytes])
+    };
+    let array = Array::new(f64::SCALAR, &[bytes / 8], buffer);
+    Ok(Message::from(array.map_err(numpush::Error::from)?))
+}
+
+fn is_in_segment(route: Route) -> bool {
+    matches!(
+        route,
+        Route::TcpSegment | Route::TcpSendfile | Route::UnixSegment
+    )
 }
 
 /// The message's record in sealed memory.

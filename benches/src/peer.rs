@@ -10,9 +10,9 @@ use std::time::Duration;
 use numpush::Message;
 use numpush::transfer::Received;
 
-use crate::baseline;
-use crate::case::Route;
+use crate::case::{Kind, Route};
 use crate::error::{BenchError, bench_error};
+use crate::{baseline, payload};
 
 /// The first argument of the receiving process.
 pub(crate) const WORD: &str = "peer";
@@ -27,8 +27,42 @@ pub(crate) struct Peer {
     /// Messages before the clock starts.
     pub(crate) warm: usize,
     pub(crate) count: usize,
-    /// Send each message back, and touch only its ends.
-    pub(crate) echo: bool,
+    pub(crate) part: Part,
+}
+
+/// What the receiver does with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Receives each message and touches every page of it.
+    Take,
+    /// Sends each message back, and touches only its ends.
+    Echo,
+    /// Sends a message of its own for each that it takes, before it does.
+    Both,
+}
+
+impl Part {
+    pub(crate) fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Throughput => Self::Take,
+            Kind::RoundTrip => Self::Echo,
+            Kind::BothWays => Self::Both,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Take => "take",
+            Self::Echo => "echo",
+            Self::Both => "both",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Take, Self::Echo, Self::Both]
+            .into_iter()
+            .find(|part| part.name() == name)
+    }
 }
 
 impl Peer {
@@ -41,7 +75,7 @@ impl Peer {
             size: number(next())?,
             warm: number(next())?,
             count: number(next())?,
-            echo: next() == "echo",
+            part: Part::named(&next()).ok_or_else(usage)?,
         })
     }
 
@@ -51,7 +85,7 @@ impl Peer {
         let mut command = Command::new(std::env::current_exe().map_err(bench_error)?);
         command.args([WORD, self.route.name(), &self.address]);
         command.args(numbers);
-        command.args(self.echo.then_some("echo"));
+        command.arg(self.part.name());
         Started::new(&mut command)
     }
 }
@@ -131,8 +165,16 @@ fn linked(peer: &Peer) -> Result<(), BenchError> {
     let mut listener = numpush::listen(&peer.address)?;
     say(&format!("at {}", listener.address()));
     let mut connection = listener.accept()?;
-    if !peer.echo {
-        return take(peer, || Ok(connection.recv()?));
+    match peer.part {
+        Part::Take => return take(peer, || Ok(connection.recv()?)),
+        Part::Both => {
+            let message = payload::array(peer.route, peer.size)?;
+            return take(peer, || {
+                connection.send(&message)?;
+                Ok(connection.recv()?)
+            });
+        }
+        Part::Echo => {}
     }
     let mut turn = |last: &mut PeerStats| -> Result<(), BenchError> {
         let received = connection.recv()?;
@@ -182,7 +224,7 @@ fn bare(peer: &Peer, mut socket: impl Read + Write) -> Result<(), BenchError> {
     measured(peer, &mut |last| {
         socket.read_exact(&mut bytes).map_err(bench_error)?;
         last.bytes = peer.size as u64;
-        if peer.echo {
+        if peer.part == Part::Echo {
             socket.write_all(&bytes).map_err(bench_error)?;
         } else {
             touch_pages(&bytes);

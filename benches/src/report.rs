@@ -83,7 +83,7 @@ impl Report {
             .iter()
             .find(|other| other.case.is_baseline_of(&row.case))?;
         let ratio = match row.case.kind {
-            Kind::Throughput => row.rate()? / base.rate()?,
+            Kind::Throughput | Kind::BothWays => row.rate()? / base.rate()?,
             Kind::RoundTrip => row.trip(50)? / base.trip(50)?,
         };
         Some((ratio, base.case.route.name()))
@@ -111,7 +111,7 @@ impl Report {
     fn line(&self, row: &Row) -> String {
         let name = match row.case.kind {
             Kind::RoundTrip => format!("  {}, {}", row.case.route.name(), short(row.case.payload)),
-            Kind::Throughput => format!("  {}", row.case.route.name()),
+            Kind::Throughput | Kind::BothWays => format!("  {}", row.case.route.name()),
         };
         if row.samples.is_empty() {
             return format!(
@@ -160,6 +160,7 @@ impl Report {
                 "bytes": bytes,
                 "kind": match row.case.kind {
                     Kind::Throughput => "throughput",
+                    Kind::BothWays => "both ways",
                     Kind::RoundTrip => "round trip",
                 },
                 "processors": match row.case.processors {
@@ -191,6 +192,7 @@ fn heading(case: &Case) -> String {
     match (case.kind, case.payload, case.processors) {
         (Kind::RoundTrip, _, Processors::One) => "round trips, one processor".to_owned(),
         (Kind::RoundTrip, _, _) => "round trips, two processors".to_owned(),
+        (Kind::BothWays, payload, _) => format!("both ways, arrays of {}", size(payload.len())),
         (_, Payload::Array(bytes), _) => format!("array of {}", size(bytes)),
         (_, Payload::Frame, _) => format!("frame of {ROWS} rows"),
     }
@@ -200,7 +202,8 @@ const LEGEND: &str = "
 GB/s: payload bytes until the receiver has touched every page. Round trips: the same message there and back, the
 receiver touching its ends. Copies s/r: payload bytes copied by numpush itself, over the payload, on sending and
 receiving. Peak: the receiver's largest resident memory less one payload. A baseline is what the machine does without
-numpush, measured in the same run; for rates more of it is better, for round trips less.
+numpush, measured in the same run; for rates more of it is better, for round trips less. Both ways: both ends send at once and
+then receive; the rate is of both directions together, and its baseline is one direction alone.
 ";
 
 fn short(payload: Payload) -> String {

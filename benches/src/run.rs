@@ -63,8 +63,9 @@ pub(crate) fn timed(
     send(case.count)?;
     let received = started.stats()?;
     let seconds = began.elapsed().as_secs_f64();
+    let bytes = received.bytes as f64 * case.count as f64 * case.kind.directions();
     Ok(Sample {
-        rate: Some(received.bytes as f64 * case.count as f64 / seconds),
+        rate: Some(bytes / seconds),
         cpu: Some(peer::cpu() - cpu + received.cpu),
         received: Some(received),
         payload_len: received.bytes,

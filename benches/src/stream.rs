@@ -8,7 +8,7 @@ use numpush::{Connection, Message, Transfer};
 
 use crate::case::{Case, Kind, Route};
 use crate::error::{BenchError, bench_error};
-use crate::peer::{self, Peer, PeerStats, Started};
+use crate::peer::{self, Part, Peer, PeerStats, Started};
 use crate::place::Place;
 use crate::run::{Sample, WARM, timed, trips};
 use crate::{baseline, payload, processor};
@@ -20,7 +20,7 @@ fn start(case: &Case, address: &str, size: usize) -> Result<Started, BenchError>
         size,
         warm: WARM,
         count: case.count,
-        echo: case.kind == Kind::RoundTrip,
+        part: Part::of(case.kind),
     };
     processor::apart(case.processors, || peer.start())
 }
@@ -32,7 +32,7 @@ fn address_of(started: &mut Started) -> Result<String, BenchError> {
 
 pub(crate) fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, BenchError> {
     let place = Place::new(case.route);
-    let mut started = start(case, &place.endpoint, 0)?;
+    let mut started = start(case, &place.endpoint, case.payload.len())?;
     let listening = address_of(&mut started)?;
     let endpoint = match case.route {
         Route::TcpChecksums => format!("{listening}?checksums=on"),
@@ -48,6 +48,9 @@ pub(crate) fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, 
     let sample = timed(case, &mut started, |count| {
         for _ in 0..count {
             last = Some(connection.send(message)?);
+            if case.kind == Kind::BothWays {
+                peer::touch(&connection.recv()?.message);
+            }
         }
         Ok(())
     })?;
