@@ -9,6 +9,7 @@
 
 mod affinity;
 mod bell;
+mod broken_pipe;
 mod connect;
 mod credentials;
 mod events;

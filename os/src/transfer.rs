@@ -3,6 +3,7 @@ use std::os::fd::AsFd;
 
 use nix::fcntl::SpliceFFlags;
 
+use crate::broken_pipe::without_sigpipe;
 use crate::failpoint::point;
 
 /// Sends up to `count` bytes of `file`, from `offset` on, to a socket inside the kernel; sendfile(2).
@@ -11,7 +12,8 @@ use crate::failpoint::point;
 /// the socket's buffer is full. Zero means that the file ends at `offset`.
 ///
 /// # Errors
-/// What sendfile(2) reports; [`io::ErrorKind::WouldBlock`] if the socket does not block, or its send timeout passed.
+/// What sendfile(2) reports; [`io::ErrorKind::WouldBlock`] if the socket does not block, or its send timeout passed. The call
+/// never raises SIGPIPE.
 pub fn send_file(
     socket: impl AsFd,
     file: impl AsFd,
@@ -21,8 +23,8 @@ pub fn send_file(
     let mut offset =
         i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     loop {
-        let sent = point("sendfile")
-            .and_then(|()| nix::sys::sendfile::sendfile(&socket, &file, Some(&mut offset), count));
+        let mut send = || nix::sys::sendfile::sendfile(&socket, &file, Some(&mut offset), count);
+        let sent = point("sendfile").and_then(|()| without_sigpipe(&mut send));
         match sent {
             Err(nix::errno::Errno::EINTR) => {}
             result => return Ok(result?),
