@@ -170,8 +170,12 @@ impl Failure {
     /// True if another attempt at the same listener cannot succeed either.
     pub(crate) fn ends_the_listener(&self) -> bool {
         match self.connection() {
-            Some(numpush::Error::Io { operation, .. }) => {
-                matches!(operation, Operation::Accept | Operation::Wait)
+            Some(numpush::Error::Io {
+                operation, source, ..
+            }) => {
+                // EMFILE and ENFILE: connections that end give descriptors back.
+                let is_short = matches!(source.raw_os_error(), Some(23 | 24));
+                matches!(operation, Operation::Accept | Operation::Wait) && !is_short
             }
             Some(numpush::Error::Endpoint(_) | numpush::Error::Unsupported { .. }) | None => true,
             Some(_) => self.is_out_of_memory(),

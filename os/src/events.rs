@@ -1,7 +1,7 @@
 //! Many descriptors that one thread waits for.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -111,6 +111,13 @@ impl Events {
     }
 }
 
+/// It is readable while a descriptor is ready or somebody has rung: a set can be waited for in another one.
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
 fn event(token: u64, want: Ready) -> EpollEvent {
     let mut events = EpollFlags::EPOLLRDHUP;
     events.set(EpollFlags::EPOLLIN, want.read);
@@ -149,6 +156,25 @@ mod tests {
         events.remove(&near).unwrap();
         drop(far);
         assert_eq!(events.wait(Some(Duration::ZERO)).unwrap(), []);
+    }
+
+    #[test]
+    fn a_set_is_readable_while_something_in_it_is_ready() {
+        let events = Events::new().unwrap();
+        let is_ready = || {
+            let now = Some(std::time::Instant::now());
+            crate::poll::wait(&[(events.as_fd(), Ready::READ)], now).unwrap()[0].read
+        };
+        assert!(!is_ready());
+        events.ring();
+        assert!(is_ready());
+        assert_eq!(events.wait(None).unwrap(), []);
+        assert!(!is_ready());
+        let (near, far) = UnixStream::pair().unwrap();
+        events.add(&near, 1, Ready::READ).unwrap();
+        assert!(!is_ready());
+        drop(far);
+        assert!(is_ready());
     }
 
     #[test]

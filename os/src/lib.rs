@@ -36,6 +36,7 @@ mod seal;
 mod snapshot;
 mod socket;
 mod sync;
+mod timer;
 mod transfer;
 mod turns;
 mod unanswered;
@@ -80,6 +81,7 @@ pub use socket::{
     send_with_descriptor, set_nonblocking, set_receive_tick, set_send_tick, unacknowledged,
 };
 pub use sync::lock;
+pub use timer::Timer;
 pub use transfer::{send_file, splice};
 #[cfg(any(test, feature = "failpoints"))]
 pub use unanswered::cut_off;

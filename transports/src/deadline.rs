@@ -56,6 +56,13 @@ impl Deadline {
         self.instant().is_some_and(|at| Instant::now() >= at)
     }
 
+    /// How long the wait is still; `None` for ever.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
+    pub(crate) fn left(self) -> Option<Duration> {
+        let at = self.at?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
     /// Waits for a change, until the deadline at the latest.
     pub(crate) fn wait<'g, T>(
         self,

@@ -168,13 +168,22 @@ pub enum Error {
     /// on the cause, match before `?`.
     #[error(transparent)]
     Value(Box<dyn std::error::Error + Send + Sync>),
-    /// One peer failed before its connection was made. Other peers are unaffected: call accept again.
+    /// The handshake with a peer failed. At a listener it is not an error of accept, which goes on: see
+    /// [`Listener::take_refused`](crate::Listener::take_refused).
     #[error("no connection with {peer}")]
     Handshake {
         /// The peer.
         peer: String,
         /// What went wrong.
         source: Box<Self>,
+    },
+    /// There were more of something than may be.
+    #[error("over the limit of {limit} {what}")]
+    OverLimit {
+        /// What is limited.
+        what: &'static str,
+        /// How much of it there may be.
+        limit: u64,
     },
     /// The peer runs as a user that may not connect.
     #[error("{peer} runs as user {uid}, and only user {allowed} may connect")]

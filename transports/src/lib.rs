@@ -42,5 +42,5 @@ pub use numpush_os::Ready;
 pub use numpush_session::{Acknowledge, Refusal, Tag};
 pub use options::{Options, Parameter, Switch};
 pub use registry::{connect, listen};
-pub use status::Status;
+pub use status::{ListenerStatus, Status};
 pub use transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};

@@ -1,12 +1,14 @@
 //! Where connections arrive: what every transport does alike.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::options::Options;
+use crate::status::ListenerStatus;
 use crate::transport::{AcceptContext, Acceptor, Bound};
 
 /// A place where connections arrive. It is free again when the listener is dropped.
@@ -38,11 +40,13 @@ impl Listener {
         }
     }
 
-    /// Waits for the next connection.
+    /// Waits for the next connection. A peer that speaks something else, hangs up or says nothing is no error and delays
+    /// nobody: [`Self::take_refused`] has it.
     ///
     /// # Errors
-    /// [`Error::Handshake`] if one peer failed: the next call waits for the others. [`Error::Unsupported`] if this
-    /// listener has no second connection: a ZeroMQ socket is one connection for all its peers.
+    /// [`Error::Io`] if the listener itself fails: its socket is gone, or for five seconds this process has had no
+    /// descriptor left for a peer that waits. [`Error::Unsupported`] if this listener has no second connection: a ZeroMQ
+    /// socket is one connection for all its peers.
     pub fn accept(&mut self) -> Result<Connection, Error> {
         self.accept_until(Deadline::after(None))
     }
@@ -53,6 +57,62 @@ impl Listener {
     /// As [`Self::accept`], and [`Error::Timeout`].
     pub fn accept_for(&mut self, timeout: Duration) -> Result<Connection, Error> {
         self.accept_until(Deadline::after(timeout))
+    }
+
+    /// Returns the next connection if one is here. It never waits; [`Self::descriptor`] says when to call again.
+    ///
+    /// ```
+    /// # use numpush_transports as numpush;
+    /// let mut listener = numpush::listen("inproc:try_accept")?;
+    /// assert!(listener.try_accept()?.is_none());
+    /// let _sender = numpush::connect("inproc:try_accept")?;
+    /// assert!(listener.try_accept()?.is_some());
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn try_accept(&mut self) -> Result<Option<Connection>, Error> {
+        match self.accept_for(Duration::ZERO) {
+            Err(error) if error.is_timeout() => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    /// A descriptor that is readable while [`Self::try_accept`] has something to do, to wait for it together with others;
+    /// `None` where the medium has none. It covers connections, their handshakes and the deadlines of those, so it may be
+    /// readable though no connection comes of it.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.acceptor.descriptor()
+    }
+
+    /// What goes on at the listener, as the last call left it; zeros where the medium does not count.
+    pub fn status(&self) -> ListenerStatus {
+        self.acceptor.status()
+    }
+
+    /// Why a peer got no connection: the oldest refusal that was not asked for, of the last 16. It is an
+    /// [`Error::Handshake`], which names the peer. Connections are refused in the calls that accept others.
+    ///
+    /// ```
+    /// # use numpush_transports as numpush;
+    /// use std::io::Write;
+    /// use std::net::TcpStream;
+    ///
+    /// let mut listener = numpush::listen("tcp://127.0.0.1:0")?;
+    /// let mut stranger = TcpStream::connect(listener.address().trim_start_matches("tcp://")).unwrap();
+    /// stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    /// let _sender = numpush::connect(&listener.address())?;
+    /// let _connection = listener.accept()?;
+    /// while listener.status().refused == 0 {
+    ///     listener.try_accept()?;
+    /// }
+    /// let why = format!("{:?}", listener.take_refused().unwrap());
+    /// assert!(why.contains("HTTP"), "{why}");
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    pub fn take_refused(&mut self) -> Option<Error> {
+        self.acceptor.take_refused()
     }
 
     /// The connections that come. An error is an item, and the next item is a new attempt. It ends only where the

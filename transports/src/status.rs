@@ -1,4 +1,4 @@
-//! A view of the queues of a connection.
+//! Views of the queues of a connection and of a listener.
 
 /// What waits on a connection at this moment, made by [`Connection::status`](crate::Connection::status).
 #[non_exhaustive]
@@ -16,4 +16,15 @@ pub struct Status {
     pub waiting: usize,
     /// Bytes of records that have begun to come and that no call has returned.
     pub waiting_bytes: u64,
+}
+
+/// What goes on at a listener, made by [`Listener::status`](crate::Listener::status).
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerStatus {
+    /// Peers that have connected and whose hello has not come.
+    pub handshakes: usize,
+    /// Peers that got no connection since the listener was made: they sent something else, nothing in time, or may not
+    /// connect. [`Listener::take_refused`](crate::Listener::take_refused) says why.
+    pub refused: u64,
 }

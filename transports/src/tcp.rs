@@ -77,7 +77,9 @@ impl Factory for Tcp {
         };
         let asked = format!("tcp://{}", at.address());
         let (listener, address) = bind().map_err(Error::io(Operation::Listen, &asked))?;
-        Ok(Bound::new(SocketAcceptor::new(listener, options), address))
+        let acceptor = SocketAcceptor::new(listener, options);
+        let acceptor = acceptor.map_err(Error::io(Operation::Listen, &asked))?;
+        Ok(Bound::new(acceptor, address))
     }
 }
 
@@ -130,14 +132,14 @@ impl ListeningSocket for TcpListener {
 
     fn authenticate(
         &self,
-        socket: &OwnedFd,
+        socket: OwnedFd,
         peer: &str,
         options: &Options,
-    ) -> Result<(TcpMedium, Hello), Error> {
-        socket
-            .try_clone()
-            .and_then(|socket| set_up(&TcpStream::from(socket), options))
-            .map_err(Error::io(Operation::SetUp, peer))
+    ) -> Result<(OwnedFd, TcpMedium, Hello), Error> {
+        let socket = TcpStream::from(socket);
+        let set_up = set_up(&socket, options);
+        let (medium, hello) = set_up.map_err(Error::io(Operation::SetUp, peer))?;
+        Ok((socket.into(), medium, hello))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
-use crate::status::Status;
+use crate::status::{ListenerStatus, Status};
 use crate::transfer::{Capabilities, Received, Transfer};
 
 /// One mechanism.
@@ -106,10 +106,23 @@ pub(crate) trait Duplex: Send + Sync {
 /// A place where connections arrive.
 pub(crate) trait Acceptor: Send {
     /// Waits for the next connection whose handshake is done. A peer that is slow, or that sends something else, delays
-    /// nobody.
-    ///
-    /// Fails with [`Error::Handshake`] for one peer; the next call waits for the others.
+    /// nobody, and is no error: see [`Self::take_refused`].
     fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error>;
+
+    /// A descriptor that is readable when accept has something to do, if the medium has one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// What waits, and who was refused.
+    fn status(&self) -> ListenerStatus {
+        ListenerStatus::default()
+    }
+
+    /// Why a peer got no connection: the oldest refusal that is kept and was not asked for.
+    fn take_refused(&mut self) -> Option<Error> {
+        None
+    }
 }
 
 /// A connection that was made, and the peer's name.

@@ -112,7 +112,11 @@ impl Peer {
                 thread::sleep(STEP);
                 continue;
             }
-            let connection = match listener.accept_for(STEP) {
+            let accepted = listener.accept_for(STEP);
+            while let Some(refused) = listener.take_refused() {
+                let _ = self.events.send(Event::Trouble(refused.into()));
+            }
+            let connection = match accepted {
                 Ok(connection) => connection,
                 Err(error) => {
                     let failure = Failure::from(error);

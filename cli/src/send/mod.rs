@@ -87,9 +87,13 @@ fn connect(args: &Send, endpoint: &str, timeout: Option<Duration>) -> Result<Con
     let began = Instant::now();
     loop {
         interrupt::check()?;
-        match listener.accept_for(STEP).map_err(Failure::from) {
+        let accepted = listener.accept_for(STEP).map_err(Failure::from);
+        while let Some(refused) = listener.take_refused() {
+            warn(&refused.into());
+        }
+        match accepted {
             Err(failure) if failure.is_timeout() => {}
-            // A peer that breaks the protocol ends its own connection only.
+            // What one peer did ends nothing.
             Err(failure) if !failure.ends_the_listener() => warn(&failure),
             result => return result,
         }

@@ -1,13 +1,16 @@
 //! Accepting stream sockets: handshakes side by side, so that a slow or foreign peer delays nobody.
+//!
+//! One set of descriptors has the listening socket, every peer whose hello is awaited, and a timer. It is readable whenever
+//! a call of accept has something to do, so that a program can wait for it together with others.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::{Hello, Preamble, RecordKind};
-use numpush_os::{self as os, Ready};
+use numpush_message::Hello;
+use numpush_os::{Events, Ready, Timer};
 use numpush_session::Refusal;
 
 use crate::deadline::Deadline;
@@ -15,8 +18,8 @@ use crate::error::{Error, Operation};
 use crate::options::Options;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
-use crate::socket::read::Found;
 use crate::socket::transport::SocketTransport;
+use crate::status::ListenerStatus;
 use crate::transport::{AcceptContext, Acceptor, Established};
 
 /// A listening socket of some kind.
@@ -28,22 +31,31 @@ pub(crate) trait ListeningSocket: Send {
     /// Accepts one connection, without waiting, and names the peer.
     fn accept(&self) -> io::Result<(OwnedFd, String)>;
 
-    /// Decides whether the peer may connect, and what our hello to it is.
+    /// Decides whether the peer may connect, and what our hello to it is. A peer that is refused is told.
     fn authenticate(
         &self,
-        socket: &OwnedFd,
+        socket: OwnedFd,
         peer: &str,
         options: &Options,
-    ) -> Result<(Self::Medium, Hello), Error>;
+    ) -> Result<(OwnedFd, Self::Medium, Hello), Error>;
 }
 
 /// Accepts connections at a listening socket.
 pub(crate) struct SocketAcceptor<S: ListeningSocket> {
     listening: S,
     options: Options,
-    pending: VecDeque<Pending<S::Medium>>,
+    events: Events,
+    timer: Timer,
+    /// When the timer ends the wait.
+    timer_at: Option<Instant>,
+    /// By number, so that the oldest comes first.
+    pending: BTreeMap<u64, Pending<S::Medium>>,
+    next: u64,
+    refusals: Refusals,
     /// Out of descriptors: no accept before this time.
     paused: Option<Instant>,
+    /// Since when every accept has failed for want of descriptors.
+    short_since: Option<Instant>,
 }
 
 /// A connection whose handshake is under way.
@@ -52,189 +64,291 @@ struct Pending<M: Medium> {
     deadline: Deadline,
 }
 
+/// Peers that got no connection.
+#[derive(Default)]
+struct Refusals {
+    count: u64,
+    /// The last of those that nobody has asked for.
+    recent: VecDeque<Error>,
+}
+
+/// What one look at the descriptors brought.
+enum Turn {
+    Nothing,
+    Something,
+    Done(Established),
+}
+
+/// Numbers of descriptors in the set. Handshakes have those behind.
+const LISTENING: u64 = 0;
+const TIMER: u64 = 1;
+
 /// How long a peer that has connected may take to send its hello.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Handshakes that may be under way at once; the oldest is given up for a new one.
 const MAX_PENDING: usize = 128;
 
-/// How long a peer without a connection may hold us up when it is sent away.
-const FAREWELL: Duration = Duration::from_millis(10);
+/// Peers that are accepted before the hellos of others are looked at again.
+const BATCH: usize = 16;
+
+/// A call whose time is over looks so often at what is there.
+const MOST_TURNS: usize = 64;
+
+/// Refusals that are kept until somebody asks for them.
+const KEPT: usize = 16;
 
 /// accept(2) without descriptors left would fail again at once, for as long as the connection waits.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A want of descriptors that lasts so long is reported: what others hold may never come back.
+const LASTING: Duration = Duration::from_secs(5);
+
 impl<S: ListeningSocket> SocketAcceptor<S> {
-    pub(crate) fn new(listening: S, options: &Options) -> Self {
-        Self {
+    pub(crate) fn new(listening: S, options: &Options) -> io::Result<Self> {
+        let events = Events::new()?;
+        let timer = Timer::new()?;
+        events.add(listening.descriptor(), LISTENING, Ready::READ)?;
+        events.add(&timer, TIMER, Ready::READ)?;
+        Ok(Self {
             listening,
             options: options.clone(),
-            pending: VecDeque::new(),
+            events,
+            timer,
+            timer_at: None,
+            pending: BTreeMap::new(),
+            next: TIMER + 1,
+            refusals: Refusals::default(),
             paused: None,
-        }
+            short_since: None,
+        })
     }
 
-    /// Accepts a connection and sends our hello.
-    fn begin_handshake(&mut self, cx: &AcceptContext<'_>) -> Result<(), Error> {
-        let (socket, peer) = match self.listening.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if is_out_of_descriptors(&error) => {
-                self.paused = Some(Instant::now() + PAUSE);
-                return Ok(());
-            }
-            // The peer hung up before it was accepted.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
-            Err(error) => return Err(Error::io(Operation::Accept, cx.address)(error)),
+    /// Waits until there is something to do, at most for `timeout`, and does it.
+    fn turn(&mut self, timeout: Option<Duration>, cx: &AcceptContext<'_>) -> Result<Turn, Error> {
+        let failed = |error| Error::io(Operation::Wait, cx.address)(error);
+        let events = self.events.wait(timeout).map_err(failed)?;
+        let mut turn = match events.is_empty() {
+            true => Turn::Nothing,
+            false => Turn::Something,
         };
-        let (medium, ours) = match self.listening.authenticate(&socket, &peer, &self.options) {
-            Ok(authenticated) => authenticated,
-            Err(error) => {
-                if matches!(error, Error::ForeignUser { .. }) {
-                    send_refusal(&socket, Refusal::User);
+        for event in events {
+            let established = match event.token {
+                LISTENING => self.begin_handshakes(cx)?,
+                TIMER => self.end_waits().map_err(failed)?,
+                number => self.continue_handshake(number),
+            };
+            // What else is ready is so at the next look.
+            if let Some(established) = established {
+                turn = Turn::Done(established);
+                break;
+            }
+        }
+        self.set_timer().map_err(failed)?;
+        Ok(turn)
+    }
+
+    /// Accepts who has connected, and sends our hello. Returns a connection if one had to be finished to make place.
+    fn begin_handshakes(&mut self, cx: &AcceptContext<'_>) -> Result<Option<Established>, Error> {
+        for _ in 0..BATCH {
+            let (socket, peer) = match self.listening.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if is_about_the_peer(&error) => continue,
+                Err(error) if is_out_of_descriptors(&error) => {
+                    return self.pause(error, cx).map(|()| None);
                 }
-                return Err(error.handshake(peer));
+                Err(error) => return Err(Error::io(Operation::Accept, cx.address)(error)),
+            };
+            self.short_since = None;
+            if let Err(error) = self.begin_handshake(socket, &peer) {
+                self.refusals.note(error.handshake(peer));
             }
-        };
-        let link = Link::new(socket, medium, peer, ours, &self.options);
+            if self.pending.len() > MAX_PENDING
+                && let Some(established) = self.give_up_oldest()
+            {
+                return Ok(Some(established));
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin_handshake(&mut self, socket: OwnedFd, peer: &str) -> Result<(), Error> {
+        let authenticated = self.listening.authenticate(socket, peer, &self.options);
+        let (socket, medium, ours) = authenticated?;
+        let link = Link::new(socket, medium, peer.to_owned(), ours, &self.options);
         // A fresh socket has room for a hello; if not, the peer is gone, and the next read shows it.
         link.pay_all();
-        self.pending.push_back(Pending {
-            link,
-            deadline: Deadline::after(HANDSHAKE),
-        });
-        if self.pending.len() > MAX_PENDING
-            && let Some(oldest) = self.pending.pop_front()
-        {
-            oldest.link.refuse(Refusal::Busy);
-        }
+        let number = self.next;
+        self.next += 1;
+        self.events
+            .add(&link.socket, number, Ready::READ)
+            .map_err(Error::io(Operation::SetUp, peer))?;
+        let deadline = Deadline::after(HANDSHAKE);
+        self.pending.insert(number, Pending { link, deadline });
         Ok(())
     }
 
     /// Reads what one pending peer has sent; returns its connection if its hello is complete.
-    fn continue_handshake(&mut self, index: usize) -> Result<Option<Established>, Error> {
-        let Some(pending) = self.pending.get(index) else {
-            return Ok(None);
-        };
-        let result = match pending.link.greet() {
-            Ok(false) if !pending.deadline.has_passed() => return Ok(None),
-            Ok(false) => {
-                let peer = &pending.link.peer;
-                Err(pending.deadline.error(Operation::Handshake, peer))
-            }
-            result => result,
-        };
-        let Some(done) = self.pending.remove(index) else {
-            return Ok(None);
-        };
-        let peer = done.link.peer.clone();
-        match result {
-            Ok(_) => Ok(Some(Established::new(
-                SocketTransport::new(done.link),
-                peer,
-            ))),
+    fn continue_handshake(&mut self, number: u64) -> Option<Established> {
+        let greeted = self.pending.get(&number)?.link.greet();
+        if matches!(greeted, Ok(false)) {
+            return None;
+        }
+        let link = self.remove(number)?;
+        let peer = link.peer.clone();
+        match greeted {
+            Ok(_) => Some(Established::new(SocketTransport::new(link), peer)),
             Err(error) => {
                 // What it is refused for was queued with the fault.
-                done.link.leave(FAREWELL);
-                Err(match error {
-                    Error::Handshake { .. } => error,
-                    error => error.handshake(peer),
-                })
+                link.send_away(None);
+                self.refusals.note(error.handshake(peer));
+                None
             }
         }
     }
 
-    /// What is ready, the listening socket last; the pending handshakes keep their places.
-    fn wait(&mut self, cx: &AcceptContext<'_>) -> Result<Vec<Ready>, Error> {
-        let handshakes = self.pending.iter().filter_map(|one| one.deadline.instant());
-        let until = cx.deadline.or_sooner(handshakes.chain(self.paused).min());
-        let listening = if self.paused.is_some() {
-            Ready::default()
-        } else {
-            Ready::READ
-        };
-        let mut wanted: Vec<_> = self
-            .pending
-            .iter()
-            .map(|one| (one.link.socket.as_fd(), Ready::READ))
-            .collect();
-        wanted.push((self.listening.descriptor(), listening));
-        let ready = os::wait(&wanted, until).map_err(Error::io(Operation::Wait, cx.address));
+    /// Makes place for another handshake. If the hello of the oldest is here, that is its connection.
+    fn give_up_oldest(&mut self) -> Option<Established> {
+        let (&number, _) = self.pending.first_key_value()?;
+        let established = self.continue_handshake(number);
+        if let Some(link) = self.remove(number) {
+            link.send_away(Some(Refusal::Busy));
+            let peer = link.peer.clone();
+            let error = Error::OverLimit {
+                what: "handshakes at once",
+                limit: MAX_PENDING as u64,
+            };
+            self.refusals.note(error.handshake(peer));
+        }
+        established
+    }
+
+    /// Gives up who has not said hello in time, and goes on after a pause.
+    fn end_waits(&mut self) -> io::Result<Option<Established>> {
+        self.timer_at = None;
         if self.paused.is_some_and(|paused| Instant::now() >= paused) {
+            self.listen(true)?;
             self.paused = None;
         }
-        ready
+        while let Some((&number, pending)) = self.pending.first_key_value()
+            && pending.deadline.has_passed()
+        {
+            let error = pending
+                .deadline
+                .error(Operation::Handshake, &pending.link.peer);
+            if let Some(established) = self.continue_handshake(number) {
+                return Ok(Some(established));
+            }
+            if let Some(link) = self.remove(number) {
+                link.send_away(Some(Refusal::Busy));
+                let peer = link.peer.clone();
+                self.refusals.note(error.handshake(peer));
+            }
+        }
+        Ok(None)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Arc<Link<S::Medium>>> {
+        let pending = self.pending.remove(&number)?;
+        // Whoever else has the socket, a forked child for example, would keep it in the set.
+        let _ = self.events.remove(&pending.link.socket);
+        Some(pending.link)
+    }
+
+    /// Accepts nobody for a while. A want that lasts is an error.
+    fn pause(&mut self, error: io::Error, cx: &AcceptContext<'_>) -> Result<(), Error> {
+        let now = Instant::now();
+        self.listen(false)
+            .map_err(Error::io(Operation::Accept, cx.address))?;
+        self.paused = Some(now + PAUSE);
+        if now - *self.short_since.get_or_insert(now) < LASTING {
+            return Ok(());
+        }
+        self.short_since = None;
+        Err(Error::io(Operation::Accept, cx.address)(error))
+    }
+
+    fn listen(&self, is_wanted: bool) -> io::Result<()> {
+        let want = Ready {
+            read: is_wanted,
+            write: false,
+        };
+        self.events
+            .change(self.listening.descriptor(), LISTENING, want)
+    }
+
+    fn set_timer(&mut self) -> io::Result<()> {
+        let oldest = self.pending.first_key_value();
+        let oldest = oldest.and_then(|(_, pending)| pending.deadline.instant());
+        let at = oldest.into_iter().chain(self.paused).min();
+        if at != self.timer_at {
+            self.timer.set(at)?;
+            self.timer_at = at;
+        }
+        Ok(())
     }
 }
 
 impl<S: ListeningSocket> Acceptor for SocketAcceptor<S> {
     fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error> {
+        let mut late = 0;
         loop {
-            let ready = self.wait(cx)?;
-            // From the back: a handshake that ends is removed from the list.
-            for index in (0..self.pending.len()).rev() {
-                let is_due = self
-                    .pending
-                    .get(index)
-                    .is_some_and(|pending| pending.deadline.has_passed());
-                if (is_due || ready.get(index).is_some_and(|ready| ready.read))
-                    && let Some(established) = self.continue_handshake(index)?
-                {
-                    return Ok(established);
-                }
+            let left = cx.deadline.left();
+            let is_late = left.is_some_and(|left| left.is_zero());
+            match self.turn(left, cx)? {
+                Turn::Done(established) => return Ok(established),
+                Turn::Something if late < MOST_TURNS => {}
+                _ if is_late => return Err(cx.deadline.error(Operation::Accept, cx.address)),
+                _ => {}
             }
-            if ready.last().is_some_and(|listening| listening.read) {
-                self.begin_handshake(cx)?;
-            }
-            if cx.deadline.has_passed() {
-                return Err(cx.deadline.error(Operation::Accept, cx.address));
-            }
+            late += usize::from(is_late);
         }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.events.as_fd())
+    }
+
+    fn status(&self) -> ListenerStatus {
+        ListenerStatus {
+            handshakes: self.pending.len(),
+            refused: self.refusals.count,
+        }
+    }
+
+    fn take_refused(&mut self) -> Option<Error> {
+        self.refusals.recent.pop_front()
     }
 }
 
-/// Reports to a peer why it is refused, if its socket has room for that.
-fn send_refusal(socket: &OwnedFd, reason: Refusal) {
-    let record = Preamble::control(RecordKind::Refuse, reason.to_wire(), 0).encode(&[]);
-    let _ = os::send(socket, &[IoSlice::new(&record)], false);
+impl Refusals {
+    fn note(&mut self, error: Error) {
+        self.count += 1;
+        if self.recent.len() == KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(error);
+    }
+}
+
+/// The peer hung up, or its network went away, before it was accepted: accept(2) says to try again.
+fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::Interrupted
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+            | Kind::PermissionDenied
+    )
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     // EMFILE and ENFILE have no kind of their own.
-    matches!(error.raw_os_error(), Some(23 | 24)) || error.kind() == io::ErrorKind::OutOfMemory
-}
-
-impl<M: Medium> Link<M> {
-    /// Reads until the peer's hello is here. Returns false if it is not.
-    fn greet(&self) -> Result<bool, Error> {
-        let mut receiving = self.receiving();
-        loop {
-            if receiving.session.has_hello() {
-                return Ok(true);
-            }
-            if let Some(end) = &receiving.end {
-                return Err(Error::ended(end, &self.peer));
-            }
-            if self.obey_next(&mut receiving)? {
-                continue;
-            }
-            if self.read(&mut receiving, false)? == Found::Nothing {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Reports to the peer why it is refused, if its socket has room for that.
-    fn refuse(&self, reason: Refusal) {
-        self.sending().session.refuse(reason);
-        self.leave(FAREWELL);
-    }
-}
-
-impl Error {
-    /// This error, which ended the handshake with `peer`.
-    pub(super) fn handshake(self, peer: String) -> Self {
-        let source = Box::new(self);
-        Self::Handshake { peer, source }
-    }
+    matches!(error.raw_os_error(), Some(23 | 24 | 105))
+        || error.kind() == io::ErrorKind::OutOfMemory
 }

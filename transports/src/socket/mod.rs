@@ -2,12 +2,13 @@
 //!
 //! The rules are in the crate `numpush-session`, without a socket. `link` has the two directions of a connection, each
 //! behind a lock of its own; `read` and `write` move bytes, `send`, `recv` and `finish` are the calls, and `wait` is where
-//! they wait. The thread that calls drives the connection. While it waits to write it reads, so that two peers that send to
+//! they wait. `listener` has the peers whose hello is awaited, and `handshake` what is done with one of them. The thread that calls drives the connection. While it waits to write it reads, so that two peers that send to
 //! each other at once both go on; messages that arrive meanwhile wait in the inbox, up to the credit that the peer has.
 //! Acknowledgements that no call would write go by the `janitor`, one thread a process.
 
 mod ending;
 mod finish;
+mod handshake;
 mod janitor;
 mod link;
 mod listener;
@@ -19,6 +20,8 @@ mod transport;
 mod wait;
 mod write;
 
+#[cfg(feature = "unix")]
+pub(crate) use handshake::send_refusal;
 pub(crate) use link::Link;
 pub(crate) use listener::{ListeningSocket, SocketAcceptor};
 #[cfg(feature = "tcp")]

@@ -28,12 +28,13 @@ use std::path::Path;
 
 use numpush_message::Hello;
 use numpush_os as os;
+use numpush_session::Refusal;
 
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
-use crate::socket::{Link, ListeningSocket, SocketAcceptor, SocketTransport};
+use crate::socket::{Link, ListeningSocket, SocketAcceptor, SocketTransport, send_refusal};
 use crate::transport::{Bound, Established, Factory};
 use crate::unix::medium::Segments;
 
@@ -100,7 +101,9 @@ impl Factory for Unix {
             listener,
             address: address.clone(),
         };
-        Ok(Bound::new(SocketAcceptor::new(socket, options), address))
+        let acceptor = SocketAcceptor::new(socket, options);
+        let acceptor = acceptor.map_err(Error::io(Operation::Listen, &address))?;
+        Ok(Bound::new(acceptor, address))
     }
 }
 
@@ -159,16 +162,28 @@ impl ListeningSocket for UnixSocket {
     fn accept(&self) -> io::Result<(OwnedFd, String)> {
         let (socket, _) = self.listener.accept()?;
         let socket = OwnedFd::from(socket);
-        let pid = os::peer_credentials(&socket)?.pid;
-        Ok((socket, format!("{} (process {pid})", self.address)))
+        // Without a name it is refused when it is authenticated.
+        let peer = os::peer_credentials(&socket).map_or_else(
+            |_| self.address.clone(),
+            |peer| format!("{} (process {})", self.address, peer.pid),
+        );
+        Ok((socket, peer))
     }
 
     fn authenticate(
         &self,
-        socket: &OwnedFd,
+        socket: OwnedFd,
         peer: &str,
         options: &Options,
-    ) -> Result<(Segments, Hello), Error> {
-        authenticate(socket, peer, options)
+    ) -> Result<(OwnedFd, Segments, Hello), Error> {
+        match authenticate(&socket, peer, options) {
+            Ok((medium, hello)) => Ok((socket, medium, hello)),
+            Err(error) => {
+                if matches!(error, Error::ForeignUser { .. }) {
+                    send_refusal(&socket, Refusal::User);
+                }
+                Err(error)
+            }
+        }
     }
 }
