@@ -1,9 +1,5 @@
 //! The beginning of a connection: the peer's hello, and what becomes of a peer that says something else.
 
-use std::io::IoSlice;
-use std::os::fd::AsFd;
-
-use numpush_message::{Preamble, RecordKind};
 use numpush_os as os;
 use numpush_session::Refusal;
 
@@ -53,12 +49,6 @@ impl<M: Medium> Link<M> {
 
 /// A peer that never stops must not hold up the others.
 const MOST_READS: u32 = 16;
-
-/// Reports to a peer why it is refused, if its socket has room for that.
-pub(crate) fn send_refusal(socket: impl AsFd, reason: Refusal) {
-    let record = Preamble::control(RecordKind::Refuse, reason.to_wire(), 0).encode(&[]);
-    let _ = os::send(socket, &[IoSlice::new(&record)], false);
-}
 
 impl Error {
     /// This error, which ended the handshake with `peer`.

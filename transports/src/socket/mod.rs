@@ -20,8 +20,6 @@ mod transport;
 mod wait;
 mod write;
 
-#[cfg(feature = "unix")]
-pub(crate) use handshake::send_refusal;
 pub(crate) use link::Link;
 pub(crate) use listener::{ListeningSocket, SocketAcceptor};
 #[cfg(feature = "tcp")]

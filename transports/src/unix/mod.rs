@@ -20,13 +20,13 @@ mod pool;
 mod segment;
 mod share;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 
-use numpush_message::Hello;
+use numpush_message::{Hello, Preamble, RecordKind};
 use numpush_os as os;
 use numpush_session::Refusal;
 
@@ -34,7 +34,7 @@ use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
-use crate::socket::{Link, ListeningSocket, SocketAcceptor, SocketTransport, send_refusal};
+use crate::socket::{Link, ListeningSocket, SocketAcceptor, SocketTransport};
 use crate::transport::{Bound, Established, Factory};
 use crate::unix::medium::Segments;
 
@@ -145,6 +145,12 @@ fn authenticate(
     Ok((segments, hello))
 }
 
+/// Reports to a peer that its user may not connect, if its socket has room for that.
+fn refuse_user(socket: &OwnedFd) {
+    let record = Preamble::control(RecordKind::Refuse, Refusal::User.to_wire(), 0).encode(&[]);
+    let _ = os::send(socket, &[IoSlice::new(&record)], false);
+}
+
 struct UnixSocket {
     /// Before the socket: it is dropped first.
     _file: Option<path::SocketFile>,
@@ -180,7 +186,7 @@ impl ListeningSocket for UnixSocket {
             Ok((medium, hello)) => Ok((socket, medium, hello)),
             Err(error) => {
                 if matches!(error, Error::ForeignUser { .. }) {
-                    send_refusal(&socket, Refusal::User);
+                    refuse_user(&socket);
                 }
                 Err(error)
             }
