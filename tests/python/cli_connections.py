@@ -1,6 +1,7 @@
 """How `numpush send` and `numpush recv` begin, wait and end: exit codes, hints, signals, several peers."""
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -218,6 +219,28 @@ def limits_and_checksums_are_options():
     receiver = start("recv", endpoint, "--checksums", "on")
     run("send", SMALL, endpoint, "--checksums", "on")
     finish(receiver)
+
+
+@test
+def a_message_of_a_folder_stays_until_it_is_written():
+    # The output is a pipe that takes only the beginning: the receiver is killed with the message in its hands.
+    folder, pipe, copy = HERE / "spool", HERE / "spool.fifo", HERE / "spool.npy"
+    sender = start("send", LARGE, f"file:{folder}/")
+    wait_for(lambda: list(folder.glob("link-*/c-1.np")))
+    sender.kill()
+    sender.communicate()
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    receiver = start("recv", f"file:{folder}/", "-o", pipe, "--format", "npy")
+    ready = select.poll()
+    ready.register(reader, select.POLLIN)
+    assert ready.poll(60_000), "nothing is written"
+    receiver.kill()
+    receiver.communicate()
+    os.close(reader)
+    run("recv", f"file:{folder}/", "-o", copy, "-n", 1, "--timeout", 60)
+    assert numpy.array_equal(numpy.load(copy), numpy.load(LARGE))
+    wait_for(lambda: not list(folder.glob("link-*/c-1.np")))
 
 
 main()

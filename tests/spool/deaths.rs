@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use numpush::Error;
+use numpush::transfer::Acknowledge;
 use numpush_os::{kill_nth, passed_points};
 use numpush_tests::{Peer, again, bytes, eventually, say};
 
@@ -49,6 +50,17 @@ fn victim() {
                 say("got", seed);
             }
         }
+        // Whatever is done with a message is done before it is confirmed.
+        "keeper" => {
+            let options = patient().acknowledge(Acknowledge::OnConfirm);
+            let mut listener = options.listen(endpoint).unwrap();
+            let mut connection = accept(&mut listener);
+            for seed in 1..=MESSAGES {
+                let received = connection.recv().unwrap();
+                say("got", seed);
+                assert_eq!(received.confirm(), bytes(LEN, seed));
+            }
+        }
         role => panic!("{role:?}"),
     }
     say("passed", passed_points().unwrap());
@@ -71,7 +83,7 @@ fn run(role: &str, before: usize, place: &Place) -> Said {
     output.read_to_string(&mut text).unwrap();
     let lived = child.wait().unwrap().success();
     assert!(!text.contains("panicked"), "{role} {before}: {text}");
-    let word = if role == "receiver" {
+    let word = if matches!(role, "receiver" | "keeper") {
         "got: "
     } else {
         "sent: "
@@ -180,6 +192,36 @@ fn a_receiver_dies_before_every_call_and_the_next_one_goes_on() {
         let next = said.count + 1;
         let from = rest.first().copied().unwrap_or(MESSAGES + 1);
         assert!(from == next || from == next + 1, "{what}: {rest:?}");
+        assert_eq!(rest, (from..=MESSAGES).collect::<Vec<_>>(), "{what}");
+        drop(listener);
+        place.is_empty_after_a_sweep(&what);
+        said.lived
+    });
+}
+
+/// Without a confirmation the message that the dead one had in its hands was lost.
+#[test]
+fn a_receiver_that_confirms_dies_before_every_call_and_no_message_is_lost() {
+    every_call("keeper", |role, before| {
+        let place = Place::new("keeper-dies");
+        let mut connection = place.connect();
+        for seed in 1..=MESSAGES {
+            connection.send(&bytes(LEN, seed)).unwrap();
+        }
+        drop(connection);
+        let said = run(role, before, &place);
+        let what = format!("{role} {before}");
+        let mut listener = place.listen();
+        let mut rest = Vec::new();
+        while let Some(mut connection) = accept_now(&mut listener) {
+            let (seeds, error) = drain(&mut connection);
+            assert!(error.is_closed(), "{what}: {error:?}");
+            rest.extend(seeds);
+        }
+        // The last one that it had got may not have been confirmed.
+        let next = said.count + 1;
+        let from = rest.first().copied().unwrap_or(MESSAGES + 1);
+        assert!(from == next || from + 1 == next, "{what}: {rest:?}");
         assert_eq!(rest, (from..=MESSAGES).collect::<Vec<_>>(), "{what}");
         drop(listener);
         place.is_empty_after_a_sweep(&what);

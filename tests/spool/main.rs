@@ -1,6 +1,7 @@
 //! A folder through which processes send each other messages: deaths at every step, listeners that share it, and what
 //! strangers put into it.
 
+mod acknowledge;
 mod deaths;
 mod faults;
 mod forks;

@@ -148,7 +148,8 @@ impl Options {
         }
     }
 
-    /// When a received message is acknowledged, over tcp and unix. Default: when recv returns it.
+    /// When a received message is acknowledged, over inproc, tcp and unix and through a folder. Default: when recv returns it. Through a
+    /// folder a message that is not acknowledged stays, for the next listener if its sender has gone.
     #[must_use]
     pub fn acknowledge(self, acknowledge: Acknowledge) -> Self {
         Self {
@@ -164,8 +165,8 @@ impl Options {
         Self { sync, ..self }
     }
 
-    /// Bytes of records that the peer may send before this side receives them, over tcp and unix; one message may always
-    /// come. Default: 256 MiB. It bounds what a peer can make this side hold while it does something else than `recv`.
+    /// Bytes of records that the peer may send before this side receives them, over inproc, tcp and unix; one message may
+    /// always come. Default: 256 MiB. It bounds what a peer can make this side hold while it does something else than `recv`.
     #[must_use]
     pub fn credit(self, bytes: u64) -> Self {
         Self {

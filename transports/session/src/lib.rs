@@ -26,5 +26,5 @@ pub use config::{Acknowledge, Config};
 pub use fault::Fault;
 pub use inbound::{Arrival, Debt, Event, Inbound};
 pub use outbound::{Blocked, Front, Outbound, OutboundStatus, Tag};
-pub use receipt::Receipt;
+pub use receipt::{Confirmations, Receipt};
 pub use refusal::Refusal;

@@ -4,18 +4,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::numbers::Numbers;
 
-/// Which messages are confirmed.
+/// Which messages are confirmed. Its clones are one and the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Confirmations(Arc<Mutex<Numbers>>);
+pub struct Confirmations(Arc<Mutex<Numbers>>);
 
 impl Confirmations {
     /// The number up to which every message is confirmed.
-    pub(crate) fn up_to(&self) -> u64 {
+    pub fn up_to(&self) -> u64 {
         self.lock().up_to()
     }
 
     /// A receipt for message `id`.
-    pub(crate) fn receipt(&self, id: u64) -> Receipt {
+    pub fn receipt(&self, id: u64) -> Receipt {
         Receipt {
             id,
             confirmations: self.clone(),

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use numpush_message::{
-    Backing, Buffer, BufferAllocator, DecodeError, Decoder, Encoder, Flags, Limits, Message,
-    Record, Stability,
+    Backing, Buffer, BufferAllocator, DecodeError, Decoder, Encoder, Flags, Header, Limits,
+    Message, Preamble, Record, Stability, Stamp,
 };
 use numpush_os::{self as os, CopyFile, FileMapping, FileSnapshot};
+use numpush_session::Tag;
 
 use crate::error::{Error, Operation};
 use crate::file::output::OutputFile;
@@ -39,6 +40,7 @@ pub fn write(path: &Path, message: &Message<'_>, checksums: bool) -> Result<Tran
         OutputFile::create,
         message,
         checksums,
+        Tag::default(),
         OutputFile::commit,
     )
 }
@@ -49,6 +51,7 @@ pub(super) fn write_private(
     path: &Path,
     message: &Message<'_>,
     checksums: bool,
+    tag: Tag,
     sync: bool,
 ) -> Result<Transfer, Error> {
     write_to(
@@ -56,6 +59,7 @@ pub(super) fn write_private(
         OutputFile::create_private,
         message,
         checksums,
+        tag,
         |output| {
             if sync {
                 output.commit_to_disk()
@@ -71,11 +75,12 @@ fn write_to(
     create: impl FnOnce(&Path) -> io::Result<OutputFile>,
     message: &Message<'_>,
     checksums: bool,
+    tag: Tag,
     commit: impl FnOnce(OutputFile) -> io::Result<()>,
 ) -> Result<Transfer, Error> {
     let name = path.display().to_string();
     let failed = |error| Error::io(Operation::Write, &name)(error);
-    let mut encoder = encode(message, checksums)?;
+    let mut encoder = encode(message, checksums, 0, tag)?;
     let mut output = create(path).map_err(failed)?;
     let mut transfer = new_transfer(message);
     write_record(&mut output, &mut encoder, &mut transfer.system_calls)
@@ -84,15 +89,20 @@ fn write_to(
     Ok(transfer)
 }
 
-/// Writes `message` over an open file, which is called `name` in errors.
+/// Writes `message`, which has the number `id`, over an open file, which is called `name` in errors.
 pub(super) fn write_into(
     file: &mut File,
     name: &str,
     message: &Message<'_>,
     checksums: bool,
+    id: u64,
+    tag: Tag,
 ) -> Result<Transfer, Error> {
-    let mut encoder = encode(message, checksums)?;
-    let mut transfer = new_transfer(message);
+    let mut encoder = encode(message, checksums, id, tag)?;
+    let mut transfer = Transfer {
+        id,
+        ..new_transfer(message)
+    };
     write_record(file, &mut encoder, &mut transfer.system_calls)
         .and_then(|()| {
             let len = file.stream_position()?;
@@ -110,9 +120,21 @@ pub(super) fn is_worth_recycling(len: u64) -> bool {
     len >= 1 << 20
 }
 
-fn encode<'m>(message: &'m Message<'m>, checksums: bool) -> Result<Encoder<'m>, Error> {
+fn encode<'m>(
+    message: &'m Message<'m>,
+    checksums: bool,
+    id: u64,
+    tag: Tag,
+) -> Result<Encoder<'m>, Error> {
     let flags = Flags::with_checksums(checksums);
-    Encoder::new(message, flags).map_err(Error::Message)
+    let mut encoder = Encoder::new(message, flags).map_err(Error::Message)?;
+    encoder.stamp(Stamp {
+        id,
+        ack: 0,
+        reply_to: tag.reply_to,
+        channel: tag.channel,
+    });
+    Ok(encoder)
 }
 
 fn new_transfer(message: &Message<'_>) -> Transfer {
@@ -196,21 +218,29 @@ pub(super) fn read_from(
         transfer.system_calls += 2;
         if let Ok(mapped) = allocator.adopt(mapped) {
             let message = Message::open(&mapped, &limits).map_err(invalid)?;
+            let (preamble, _) = Header::parse(&mapped, &limits).map_err(invalid)?;
             transfer.bytes = message.payload_len();
             (transfer.path, transfer.reason) = (TransferPath::Map, PathReason::Immutable);
-            return Ok(Received::new(message, transfer));
+            return Ok(tagged(message, transfer, &preamble));
         }
         transfer.reason = PathReason::Allocator;
     }
-    let message =
-        read_record(file, allocator, limits, &mut transfer.system_calls).map_err(|fault| {
-            match fault {
-                Fault::Io(source) => Error::io(Operation::Read, name)(source),
-                Fault::Decode(source) => invalid(source),
-            }
+    let (preamble, message) = read_record(file, allocator, limits, &mut transfer.system_calls)
+        .map_err(|fault| match fault {
+            Fault::Io(source) => Error::io(Operation::Read, name)(source),
+            Fault::Decode(source) => invalid(source),
         })?;
     transfer.bytes = message.payload_len();
-    Ok(Received::new(message, transfer))
+    Ok(tagged(message, transfer, &preamble))
+}
+
+/// The message with what its record says besides its contents. Its number is for the reader to know.
+fn tagged(message: Message<'static>, transfer: Transfer, preamble: &Preamble) -> Received {
+    Received {
+        reply_to: preamble.reply_to,
+        channel: preamble.channel,
+        ..Received::new(message, transfer)
+    }
 }
 
 /// Maps the file at `path`, if nobody can change it: it is sealed, immutable, or protected by fs-verity. Other files
@@ -299,7 +329,7 @@ fn read_record(
     allocator: &mut dyn BufferAllocator,
     limits: Limits,
     system_calls: &mut u32,
-) -> Result<Message<'static>, Fault> {
+) -> Result<(Preamble, Message<'static>), Fault> {
     use std::io::Read;
 
     let mut decoder = Decoder::new(limits);
@@ -318,14 +348,14 @@ fn read_record(
         };
         match decoder.filled(count, allocator).map_err(Fault::Decode)? {
             None => {}
-            Some(Record::Message(_, message)) => {
+            Some(Record::Message(preamble, message)) => {
                 let more = file.read(&mut [0]).map_err(Fault::Io)?;
                 if more > 0 {
                     return Err(Fault::Decode(DecodeError::TrailingBytes {
                         count: more as u64,
                     }));
                 }
-                return Ok(message);
+                return Ok((preamble, message));
             }
             Some(Record::Control(record, _) | Record::Skipped(record)) => {
                 return Err(Fault::Decode(DecodeError::UnknownKind {

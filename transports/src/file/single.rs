@@ -70,7 +70,7 @@ impl Transport for Single {
         }
         let checksums = cx.options.checksums.or(true);
         let sync = cx.options.sync;
-        let transfer = record::write_private(&self.path, message, checksums, sync)?;
+        let transfer = record::write_private(&self.path, message, checksums, cx.tag, sync)?;
         self.written = true;
         Ok(transfer)
     }

@@ -7,7 +7,7 @@ use numpush_os::{self as os, Folder};
 
 use crate::deadline::poll_with;
 use crate::error::{Error, Operation};
-use crate::file::spool::connection::Spool;
+use crate::file::spool::connection::{Spool, Terms};
 use crate::file::spool::link::{Claim, Known, Link};
 use crate::file::spool::names::LINK;
 use crate::file::spool::wait::Waiter;
@@ -17,17 +17,17 @@ pub(super) struct SpoolAcceptor {
     /// As the user wrote it.
     path: String,
     root: Arc<Folder>,
-    sync: bool,
+    terms: Terms,
     known: Known,
     waiter: Waiter,
 }
 
 impl SpoolAcceptor {
-    pub(super) fn new(path: &str, root: Arc<Folder>, sync: bool) -> Self {
+    pub(super) fn new(path: &str, root: Arc<Folder>, terms: Terms) -> Self {
         Self {
             path: path.to_owned(),
             root,
-            sync,
+            terms,
             known: Known::default(),
             waiter: Waiter::default(),
         }
@@ -89,7 +89,7 @@ impl Acceptor for SpoolAcceptor {
             &self.path,
             claim,
             Arc::clone(&self.known),
-            self.sync,
+            self.terms,
         ))
     }
 }

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 
 use numpush_message::Message;
 use numpush_os::{self as os, OwnerLock};
+use numpush_session::Acknowledge;
 
 use crate::deadline::poll_with;
 use crate::error::{Error, Operation};
 use crate::file::record;
+use crate::file::spool::incoming::Incoming;
 use crate::file::spool::link::{Claim, Known, Link, Made};
 use crate::file::spool::names::{CONNECTOR, CONNECTOR_LOCK, LISTENER, Side};
 use crate::file::spool::outgoing::Outgoing;
 use crate::file::spool::wait::Waiter;
+use crate::options::Options;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Established, Transport};
 
@@ -24,9 +27,8 @@ pub(super) struct Spool {
     lock: Option<OwnerLock>,
     /// The other side's lock file; `None` if it has left.
     peer: Option<File>,
-    sync: bool,
     outgoing: Outgoing,
-    received: u64,
+    incoming: Incoming,
     waiter: Waiter,
     /// The caller knows that the peer is gone.
     is_told: bool,
@@ -34,6 +36,22 @@ pub(super) struct Spool {
     asked: Instant,
     /// A forked child leaves the connection to its parent.
     forks: u32,
+}
+
+/// What the options of this side say.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    acknowledge: Acknowledge,
+    sync: bool,
+}
+
+impl Terms {
+    pub(super) fn of(options: &Options) -> Self {
+        Self {
+            acknowledge: options.acknowledge,
+            sync: options.sync,
+        }
+    }
 }
 
 enum Role {
@@ -50,7 +68,7 @@ const PULSE: Duration = Duration::from_millis(20);
 const TRIES: usize = 5;
 
 impl Spool {
-    pub(super) fn made(path: &str, made: Made, sync: bool) -> Established {
+    pub(super) fn made(path: &str, made: Made, terms: Terms) -> Established {
         let role = Role::Connector { is_accepted: false };
         Self::established(
             path,
@@ -59,11 +77,11 @@ impl Spool {
             made.lock,
             Some(made.listener),
             0,
-            sync,
+            terms,
         )
     }
 
-    pub(super) fn accepted(path: &str, claim: Claim, known: Known, sync: bool) -> Established {
+    pub(super) fn accepted(path: &str, claim: Claim, known: Known, terms: Terms) -> Established {
         let received = claim.received();
         let role = Role::Listener {
             known,
@@ -75,7 +93,7 @@ impl Spool {
             connector,
             ..
         } = claim;
-        Self::established(path, role, link, lock, connector, received, sync)
+        Self::established(path, role, link, lock, connector, received, terms)
     }
 
     fn established(
@@ -85,21 +103,22 @@ impl Spool {
         lock: OwnerLock,
         peer: Option<File>,
         received: u64,
-        sync: bool,
+        terms: Terms,
     ) -> Established {
         let name = format!("file:{}/link-{}", path.trim_end_matches('/'), link.name());
-        let ours = match role {
-            Role::Connector { .. } => &CONNECTOR,
-            Role::Listener { .. } => &LISTENER,
+        let (ours, theirs) = match role {
+            Role::Connector { .. } => (&CONNECTOR, &LISTENER),
+            Role::Listener { .. } => (&LISTENER, &CONNECTOR),
         };
+        let Terms { acknowledge, sync } = terms;
+        let folder = Arc::clone(&link.folder);
         let spool = Self {
-            outgoing: Outgoing::new(ours, Arc::clone(&link.folder), sync),
+            outgoing: Outgoing::new(ours, Arc::clone(&folder), sync),
+            incoming: Incoming::new(theirs, folder, received, acknowledge, sync),
             link,
             role,
             lock: Some(lock),
             peer,
-            sync,
-            received,
             waiter: Waiter::default(),
             is_told: false,
             asked: Instant::now(),
@@ -187,7 +206,7 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io(Operation::Open, &full_name())(error)),
         }
-        let end = self.theirs().end(self.received + 1);
+        let end = self.theirs().end(self.incoming.next());
         match folder
             .find(&end)
             .map_err(Error::io(Operation::Recv, cx.peer))?
@@ -198,8 +217,8 @@ impl Spool {
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        let next = self.received + 1;
-        let name = self.theirs().message(next);
+        let number = self.incoming.next();
+        let name = self.theirs().message(number);
         let mut file = None;
         self.wait_for(Operation::Recv, cx, |this| {
             file = this.next_file(&name, cx)?;
@@ -209,31 +228,22 @@ impl Spool {
             return Err(cx.timeout(Operation::Recv));
         };
         let full_name = format!("{}/{name}", cx.peer);
-        let received = record::read_from(
+        let mut received = record::read_from(
             &file,
             &full_name,
             &mut *cx.allocator,
             cx.options.max_message,
         )?;
-        self.acknowledge(next, received.transfer.bytes)
-            .map_err(Error::io(Operation::Remove, &full_name))?;
-        self.received = next;
+        let taken = self.incoming.take(received.transfer.bytes);
+        received.confirmation = taken.map_err(Error::io(Operation::Remove, &full_name))?;
+        received.id = number;
         Ok(received)
     }
 
-    /// Takes the name of a message that was read, with `len` bytes of payload, which reports to the sender that we have it. A large file goes back to the sender.
-    fn acknowledge(&self, number: u64, len: u64) -> io::Result<()> {
-        let (folder, theirs) = (&self.link.folder, self.theirs());
-        let name = theirs.message(number);
-        if record::is_worth_recycling(len) {
-            folder.rename(&name, &theirs.free(number))?;
-        } else {
-            folder.remove(&name)?;
-        }
-        if self.sync {
-            folder.sync()?;
-        }
-        Ok(())
+    /// Acknowledges what the program is done with.
+    fn finish(&self, cx: &Context<'_>) -> Result<(), Error> {
+        let finished = self.incoming.finish();
+        finished.map_err(Error::io(Operation::Remove, cx.peer))
     }
 
     /// Leaves the connection, and removes it if the connector is gone and nothing is left for the next listener.
@@ -309,7 +319,7 @@ impl Transport for Spool {
         // It is written while those before it are read.
         let name = format!("{}/{}", cx.peer, self.outgoing.next_name());
         let checksums = cx.options.checksums.or(false);
-        let transfer = self.outgoing.draft(message, checksums, &name)?;
+        let transfer = self.outgoing.draft(message, checksums, cx.tag, &name)?;
         if !has_room {
             self.wait_for(Operation::Send, cx, |this| {
                 this.outgoing.has_room(len, window).map_err(failed)
@@ -323,6 +333,7 @@ impl Transport for Spool {
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
+        self.finish(cx)?;
         let received = self.receive(cx);
         if let Role::Listener { is_bad, .. } = &mut self.role {
             match &received {
@@ -334,10 +345,12 @@ impl Transport for Spool {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.finish(cx)?;
         self.flush_messages(Operation::Flush, cx)
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.finish(cx)?;
         self.flush_messages(Operation::Close, cx)?;
         self.outgoing
             .end()
@@ -379,12 +392,15 @@ impl Drop for Spool {
         if !std::thread::panicking() {
             let _ = self.outgoing.end();
         }
+        // What is not acknowledged is for another listener: this one has given it up.
+        let is_given_up = self.incoming.leave();
         // What cannot be done here, the next sweeper does.
         let _ = self.leave();
         if let Role::Listener {
             known,
             is_bad: false,
         } = &self.role
+            && !is_given_up
         {
             os::lock(known).remove(self.link.name());
         }

@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod connection;
+mod incoming;
 mod link;
 mod names;
 mod outgoing;
@@ -21,7 +22,7 @@ use numpush_os::Folder;
 
 use crate::error::{Error, Operation};
 use crate::file::spool::acceptor::SpoolAcceptor;
-use crate::file::spool::connection::Spool;
+use crate::file::spool::connection::{Spool, Terms};
 use crate::file::spool::link::{Link, sweep};
 use crate::options::Options;
 use crate::transport::{Bound, Established};
@@ -31,13 +32,13 @@ pub(super) fn connect(path: &str, options: &Options) -> Result<Established, Erro
     let made = open(path)
         .and_then(|root| Link::make(&root, sync))
         .map_err(Error::io(Operation::Connect, &format!("file:{path}")))?;
-    Ok(Spool::made(path, made, sync))
+    Ok(Spool::made(path, made, Terms::of(options)))
 }
 
 pub(super) fn listen(path: &str, options: &Options) -> Result<Bound, Error> {
     let address = format!("file:{path}");
     let root = open(path).map_err(Error::io(Operation::Listen, &address))?;
-    let acceptor = SpoolAcceptor::new(path, root, options.sync);
+    let acceptor = SpoolAcceptor::new(path, root, Terms::of(options));
     Ok(Bound::new(acceptor, address))
 }
 

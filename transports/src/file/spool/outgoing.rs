@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use numpush_message::Message;
 use numpush_os::{self as os, Folder};
+use numpush_session::Tag;
 
 use crate::error::{Error, Operation};
 use crate::file::record;
@@ -106,30 +107,33 @@ impl Outgoing {
         &mut self,
         message: &Message<'_>,
         checksums: bool,
+        tag: Tag,
         name: &str,
     ) -> Result<Transfer, Error> {
-        let drafted = self.try_draft(message, checksums, name);
+        let drafted = self.try_draft(message, checksums, tag, name);
         if self.free.is_empty() || !drafted.as_ref().is_err_and(is_full) {
             return drafted;
         }
         while !self.free.is_empty() {
             self.remove_oldest_free();
         }
-        self.try_draft(message, checksums, name)
+        self.try_draft(message, checksums, tag, name)
     }
 
     fn try_draft(
         &mut self,
         message: &Message<'_>,
         checksums: bool,
+        tag: Tag,
         name: &str,
     ) -> Result<Transfer, Error> {
         let failed = |error| Error::io(Operation::Write, name)(error);
+        let id = self.sent + 1;
         let mut file = match self.recycle(message.payload_len()) {
             Some(file) => file,
             None => self.create().map_err(failed)?,
         };
-        let written = record::write_into(&mut file, name, message, checksums);
+        let written = record::write_into(&mut file, name, message, checksums, id, tag);
         let written = written.and_then(|transfer| {
             if self.sync {
                 os::sync_file(&file).map_err(failed)?;
