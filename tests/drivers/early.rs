@@ -5,14 +5,14 @@ use std::time::Duration;
 use numpush::{Buffer, Error, Message, Options};
 use numpush_tests::bytes;
 
-use crate::{MOMENT, pairs, plain_pairs};
+use crate::{MOMENT, pairs, plain_pairs, sockets};
 
 /// M2: half a record was written, the error said "nothing is lost, call again", and the connection was dead.
 #[test]
 fn the_rest_of_a_message_goes_with_later_calls() {
     // With checksums a message over unix is written too.
     let options = Options::new().checksums(numpush::transfer::Switch::On);
-    for mut pair in pairs(&options, &options) {
+    for mut pair in sockets(&options, &options) {
         let mut memory: Vec<u8> = (0..=255).cycle().take(48 << 20).collect();
         let sent = Message::new(Buffer::copy_of(&memory));
         pair.near.set_timeouts(Some(MOMENT), None);
@@ -128,7 +128,7 @@ fn what_came_before_the_peer_hung_up_is_received() {
 #[test]
 fn a_file_that_nobody_takes_holds_up_nobody() {
     let options = Options::new().sendfile(numpush::transfer::Switch::On);
-    let mut pair = pairs(&options, &options).swap_remove(0);
+    let mut pair = sockets(&options, &options).swap_remove(0);
     let mut memory = numpush::unix::SealedBufferMut::new(64 << 20).unwrap();
     memory.as_mut_slice().fill(3);
     let message = Message::new(memory.seal().unwrap());

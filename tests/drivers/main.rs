@@ -1,4 +1,4 @@
-//! What tcp and unix connections do beyond send and recv, and what a call leaves that ends early.
+//! What tcp, unix and inproc connections do beyond send and recv, and what a call leaves that ends early.
 
 mod early;
 mod forks;
@@ -18,25 +18,33 @@ pub(crate) struct Pair {
     _listener: Listener,
 }
 
-/// Connections over both kinds of socket, with these options on the near and on the far side.
+/// Connections over both kinds of socket and inside the process, with these options on the near and on the far side.
 pub(crate) fn pairs(near: &Options, far: &Options) -> Vec<Pair> {
+    let mut pairs = sockets(near, far);
+    let place = TempPath::new("drivers");
+    pairs.push(pair(&format!("inproc:{}", place.0.display()), near, far));
+    pairs
+}
+
+/// Connections over both kinds of socket, which may take a part of a message.
+pub(crate) fn sockets(near: &Options, far: &Options) -> Vec<Pair> {
     let place = TempPath::new("drivers");
     let unix = format!("unix:{}", place.0.display());
-    ["tcp://127.0.0.1:0", &unix]
-        .into_iter()
-        .map(|endpoint| {
-            let mut listener = far.listen(endpoint).unwrap();
-            let mut near = near.connect(&listener.address()).unwrap();
-            let mut far = listener.accept_for(PATIENCE).unwrap();
-            near.set_timeouts(Some(PATIENCE), Some(PATIENCE));
-            far.set_timeouts(Some(PATIENCE), Some(PATIENCE));
-            Pair {
-                near,
-                far,
-                _listener: listener,
-            }
-        })
-        .collect()
+    let endpoints = ["tcp://127.0.0.1:0", &unix];
+    endpoints.map(|endpoint| pair(endpoint, near, far)).into()
+}
+
+fn pair(endpoint: &str, near: &Options, far: &Options) -> Pair {
+    let mut listener = far.listen(endpoint).unwrap();
+    let mut near = near.connect(&listener.address()).unwrap();
+    let mut far = listener.accept_for(PATIENCE).unwrap();
+    near.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    far.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    Pair {
+        near,
+        far,
+        _listener: listener,
+    }
 }
 
 pub(crate) fn plain_pairs() -> Vec<Pair> {

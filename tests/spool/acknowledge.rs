@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use numpush::transfer::{Acknowledge, Tag};
-use numpush::{Connection, Error, Message, Options};
+use numpush::{Connection, Error, Options};
 use numpush_tests::bytes;
 
 use crate::{Place, accept, accept_now, drain, patient};
@@ -148,8 +148,10 @@ fn answers_and_channels_go_through_a_folder() {
     let mut listener = patient().listen(&place.endpoint()).unwrap();
     let mut near = patient().connect(&place.endpoint()).unwrap();
     near.send(&bytes(10, 1)).unwrap();
-    let mut tag = Tag::default();
-    tag.channel = 7;
+    let tag = Tag {
+        channel: 7,
+        ..Tag::default()
+    };
     let question = near.send_tagged(&bytes(10, 2), tag).unwrap();
     let mut far = accept(&mut listener);
     far.recv().unwrap();
@@ -166,10 +168,12 @@ fn answers_and_channels_go_through_a_folder() {
 fn a_file_of_one_message_keeps_its_tag() {
     let place = Place::new("one-tag");
     let endpoint = format!("file:{}", place.path().display());
-    let mut tag = Tag::default();
-    tag.channel = 9;
+    let tag = Tag {
+        channel: 9,
+        ..Tag::default()
+    };
     let mut near = patient().connect(&endpoint).unwrap();
-    near.send_tagged(&Message::from(bytes(10, 1)), tag).unwrap();
+    near.send_tagged(&bytes(10, 1), tag).unwrap();
     let received = patient().connect(&endpoint).unwrap().recv().unwrap();
     assert_eq!((received.id, received.channel), (0, 9));
 }

@@ -198,7 +198,9 @@ impl Connection {
         Ok(Canceller::new(&duplex))
     }
 
-    /// The socket, to wait for it together with others; `None` where the medium has none. [`Self::wants`] says for what.
+    /// The socket, to wait for it together with others; `None` where the medium has none. [`Self::wants`] says for what. Over
+    /// inproc it is a descriptor that is made when it is first asked for, and readable as long as there is something to receive,
+    /// or once after there is room again for what [`Self::try_send`] refused.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.transport.descriptor()
     }
@@ -272,7 +274,7 @@ impl Connection {
         self.transport.duplex().ok_or(Error::Unsupported {
             transport: "this transport",
             operation,
-            reason: "only tcp and unix connections have two independent directions",
+            reason: "only inproc, tcp and unix connections have two independent directions",
         })
     }
 

@@ -3,13 +3,17 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use numpush_message::{BufferAllocator, DecodeError, Message};
+#[cfg(feature = "zmq")]
+use numpush_message::DecodeError;
+use numpush_message::{BufferAllocator, Message};
 use numpush_os::Ready;
 use numpush_session::Tag;
 
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, Scheme};
-use crate::error::{Error, Operation};
+use crate::error::Error;
+#[cfg(any(feature = "file", feature = "zmq"))]
+use crate::error::Operation;
 use crate::options::{Options, Parameter};
 use crate::status::{ListenerStatus, Status};
 use crate::transfer::{Capabilities, Received, Transfer};
@@ -156,6 +160,10 @@ impl Bound {
 }
 
 /// What the caller brings to every call on a connection.
+#[cfg_attr(
+    not(any(feature = "file", feature = "zmq")),
+    expect(dead_code, reason = "what several threads use keeps its own")
+)]
 pub(crate) struct Context<'c> {
     pub(crate) options: &'c Options,
     /// Where received payloads go.
@@ -182,16 +190,19 @@ impl Context<'_> {
         Ok(())
     }
 
+    #[cfg(any(feature = "file", feature = "zmq"))]
     pub(crate) fn timeout(&self, operation: Operation) -> Error {
         self.deadline.error(operation, self.peer)
     }
 
+    #[cfg(feature = "file")]
     pub(crate) fn closed(&self) -> Error {
         Error::Closed {
             peer: self.peer.to_owned(),
         }
     }
 
+    #[cfg(feature = "file")]
     pub(crate) fn disconnected(&self, missing: u64) -> Error {
         Error::Disconnected {
             peer: self.peer.to_owned(),
@@ -207,6 +218,7 @@ impl Context<'_> {
     }
 
     /// The error of bytes that could not be read: the peer's fault, but for a want of room here.
+    #[cfg(feature = "zmq")]
     pub(crate) fn invalid(&self, source: DecodeError) -> Error {
         Error::invalid(self.peer, source)
     }

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use numpush_message::{Buffer, Message};
-use numpush_transports::{Error, Options, Refusal, connect, listen};
+use numpush_transports::{Acknowledge, Error, Options, Refusal, Tag, connect, listen};
 
 use room::Room;
 
@@ -164,4 +164,129 @@ fn unread_messages_are_dropped_while_the_link_can_be_used() {
         let _ = use_link.send(());
     });
     assert_eq!(in_time.load(Ordering::Relaxed), 1);
+}
+
+/// Messages without a byte of payload take memory too.
+#[test]
+fn empty_messages_wait_for_credit() {
+    let credit = 1 << 16;
+    let mut listener = Options::new()
+        .credit(credit)
+        .listen("inproc:credit")
+        .unwrap();
+    let mut tx = connect("inproc:credit").unwrap();
+    let mut rx = listener.accept().unwrap();
+    let empty = || Message::from(Buffer::from(Vec::new()));
+    let mut sent = 0;
+    while tx.try_send(&empty()).is_ok() {
+        sent += 1;
+        assert!(sent < credit, "nothing holds them back");
+    }
+    assert_eq!(tx.status().in_flight as u64, sent);
+    assert!(tx.status().credit < 1024);
+    assert_eq!(rx.status().waiting as u64, sent);
+    // Those that were taken together give room back one by one.
+    rx.recv().unwrap();
+    tx.try_send(&empty()).unwrap();
+    assert!(tx.try_send(&empty()).unwrap_err().is_timeout());
+    // One message may always come, however large.
+    while rx.try_recv().is_ok() {}
+    tx.try_send(&Message::from(Buffer::from(vec![1; 1 << 17])))
+        .unwrap();
+    assert_eq!(tx.status().credit, 0);
+}
+
+fn is_readable(link: &numpush_transports::Connection) -> bool {
+    let descriptor = link.descriptor().unwrap();
+    numpush_os::wait(&[(descriptor, link.wants())], Some(Instant::now())).unwrap()[0].read
+}
+
+#[test]
+fn the_descriptor_is_readable_while_there_is_something_to_receive() {
+    let mut listener = listen("inproc:descriptor").unwrap();
+    let mut tx = connect("inproc:descriptor").unwrap();
+    let mut rx = listener.accept().unwrap();
+    tx.send(&message(1)).unwrap();
+    assert!(is_readable(&rx), "a message that came before");
+    rx.recv().unwrap();
+    assert!(rx.try_recv().unwrap_err().is_timeout());
+    assert!(!is_readable(&rx));
+    for byte in [2, 3] {
+        tx.send(&message(byte)).unwrap();
+    }
+    for byte in [2, 3] {
+        assert!(is_readable(&rx));
+        assert_eq!(rx.try_recv().unwrap().message, message(byte));
+    }
+    assert!(rx.try_recv().unwrap_err().is_timeout());
+    assert!(!is_readable(&rx));
+    drop(tx);
+    assert!(is_readable(&rx), "the end of the peer");
+    assert!(rx.try_recv().unwrap_err().is_closed());
+}
+
+#[test]
+fn the_descriptor_is_readable_when_there_is_room_again() {
+    let mut listener = Options::new()
+        .credit(1)
+        .listen("inproc:room-again")
+        .unwrap();
+    let mut tx = connect("inproc:room-again").unwrap();
+    let mut rx = listener.accept().unwrap();
+    assert!(!is_readable(&tx));
+    tx.try_send(&message(1)).unwrap();
+    assert!(tx.try_send(&message(2)).unwrap_err().is_timeout());
+    assert!(!is_readable(&tx));
+    rx.recv().unwrap();
+    // Whether something has come is asked first, which must not hide the room.
+    assert!(tx.try_recv().unwrap_err().is_timeout());
+    assert!(is_readable(&tx));
+    tx.try_send(&message(2)).unwrap();
+    assert!(tx.try_recv().unwrap_err().is_timeout());
+    assert!(!is_readable(&tx));
+}
+
+#[test]
+fn what_is_not_confirmed_is_not_flushed() {
+    let options = Options::new().acknowledge(Acknowledge::OnConfirm);
+    let mut listener = options.listen("inproc:confirm").unwrap();
+    let mut tx = connect("inproc:confirm").unwrap();
+    let mut rx = listener.accept().unwrap();
+    for byte in [1, 2] {
+        tx.send(&message(byte)).unwrap();
+    }
+    let (first, second) = (rx.recv().unwrap(), rx.recv().unwrap());
+    assert_eq!((first.id, second.id), (1, 2));
+    tx.set_timeouts(Some(Duration::ZERO), None);
+    second.confirm();
+    assert_eq!(tx.status().in_flight, 2);
+    assert!(tx.flush().unwrap_err().is_timeout());
+    assert_eq!(first.confirm(), message(1));
+    tx.flush().unwrap();
+    tx.send(&message(3)).unwrap();
+    let third = rx.recv().unwrap();
+    drop(rx);
+    third.confirm();
+    let error = tx.flush().unwrap_err();
+    assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+}
+
+#[test]
+fn answers_and_channels_are_handed_over() {
+    let mut listener = listen("inproc:tags").unwrap();
+    let mut near = connect("inproc:tags").unwrap();
+    let mut far = listener.accept().unwrap();
+    let tag = Tag {
+        channel: 5,
+        ..Tag::default()
+    };
+    near.send(&message(1)).unwrap();
+    let question = near.send_tagged(&message(2), tag).unwrap();
+    far.recv().unwrap();
+    let received = far.recv().unwrap();
+    assert_eq!((question.id, received.id, received.channel), (2, 2, 5));
+    far.send_tagged(&received.message, received.reply_tag())
+        .unwrap();
+    let answer = near.recv().unwrap();
+    assert_eq!((answer.reply_to, answer.channel), (2, 5));
 }
