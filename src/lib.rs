@@ -3,7 +3,7 @@
 
 pub use numpush_message::{Array, Buffer, Frame, Message, convert, model, wire};
 pub use numpush_transports::{
-    Connection, Endpoint, Error, Listener, Options, Transfer, connect, listen,
+    Connection, Endpoint, Error, Listener, Options, Poller, Transfer, connect, listen,
 };
 
 /// What connections report, what their options and endpoints can be, and what their errors name.
@@ -13,6 +13,11 @@ pub mod transfer {
         Operation, Parameter, PathReason, Ready, Received, RecvHalf, Refusal, Scheme, SendHalf,
         Status, Switch, Tag, TransferPath,
     };
+}
+
+/// What a [`Poller`] over many connections reports and returns.
+pub mod poller {
+    pub use numpush_transports::{Event, Key, Removed, Sent, Waker};
 }
 
 /// One message, one file: what the `file:` transport does, without a connection.

@@ -86,20 +86,31 @@ impl Events {
     /// # Errors
     /// What epoll_wait(2) reports.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<Event>> {
+        let mut ready = Vec::new();
+        self.wait_into(&mut ready, timeout)?;
+        Ok(ready)
+    }
+
+    /// As [`Self::wait`], into memory of the caller's. Returns true if somebody rang.
+    ///
+    /// # Errors
+    /// What epoll_wait(2) reports.
+    pub fn wait_into(&self, ready: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         let mut events = [EpollEvent::empty(); BATCH];
         let timeout = timeout.map_or(EpollTimeout::NONE, |timeout| {
             let millis = timeout.as_nanos().div_ceil(1_000_000);
-            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::NONE)
+            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
         });
         let count = match point("epoll_wait").and_then(|()| self.epoll.wait(&mut events, timeout)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(errno.into()),
         };
-        let mut ready = Vec::with_capacity(count);
+        let mut rang = false;
         for event in &events[..count] {
             if event.data() == BELL {
                 let _ = self.bell.read();
+                rang = true;
             } else {
                 ready.push(Event {
                     token: event.data(),
@@ -107,7 +118,7 @@ impl Events {
                 });
             }
         }
-        Ok(ready)
+        Ok(rang)
     }
 }
 

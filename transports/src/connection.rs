@@ -10,6 +10,7 @@ use numpush_os::Ready;
 use numpush_session::Tag;
 
 use crate::deadline::Deadline;
+use crate::endpoint::Scheme;
 use crate::error::{Error, Operation};
 use crate::halves::{Canceller, RecvHalf, SendHalf};
 use crate::options::Options;
@@ -90,7 +91,7 @@ impl Connection {
     /// # Errors
     /// As [`Self::send`].
     pub fn send_tagged(&mut self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
-        Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
+        self.check_size(message)?;
         let (transport, mut cx) = self.call(self.options.send_timeout)?;
         cx.tag = tag;
         transport.send(message, &mut cx)
@@ -102,12 +103,21 @@ impl Connection {
     /// # Errors
     /// [`Error::Timeout`] if the peer must take other messages first; else as [`Self::send`].
     pub fn try_send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
-        Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
+        self.try_send_tagged(message, Tag::default())
+    }
+
+    /// As [`Self::try_send`], on a channel or as an answer.
+    ///
+    /// # Errors
+    /// As [`Self::try_send`].
+    pub fn try_send_tagged(&mut self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
+        self.check_size(message)?;
         self.origin.check(&self.peer)?;
         if let Some(duplex) = self.transport.duplex() {
-            return duplex.try_send(message, Tag::default());
+            return duplex.try_send(message, tag);
         }
         let (transport, mut cx) = self.call(Some(Duration::ZERO))?;
+        cx.tag = tag;
         transport.send(message, &mut cx)
     }
 
@@ -269,13 +279,29 @@ impl Connection {
         &self.peer
     }
 
-    fn shared(&self, operation: Operation) -> Result<Arc<dyn Duplex>, Error> {
+    pub(crate) fn shared(&self, operation: Operation) -> Result<Arc<dyn Duplex>, Error> {
         self.origin.check(&self.peer)?;
         self.transport.duplex().ok_or(Error::Unsupported {
             transport: "this transport",
             operation,
             reason: "only inproc, tcp and unix connections have two independent directions",
         })
+    }
+
+    /// The connection for a thread that waits for many at once.
+    pub(crate) fn polled(&self) -> Result<Arc<dyn Duplex>, Error> {
+        self.origin.check(&self.peer)?;
+        let duplex = self.transport.duplex();
+        let polled = duplex.filter(|_| self.descriptor().is_some());
+        polled.ok_or_else(|| Error::Unsupported {
+            transport: Scheme::name_in(&self.peer),
+            operation: Operation::Wait,
+            reason: "it has no descriptor to wait for together with others",
+        })
+    }
+
+    pub(crate) fn check_size(&self, message: &Message<'_>) -> Result<(), Error> {
+        Context::check_size(message.payload_len(), self.options.max_message, "this side")
     }
 
     fn call(

@@ -33,7 +33,6 @@ impl Deadline {
     }
 
     /// When this wait ends, or `other` if that is sooner.
-    #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn or_sooner(self, other: Option<Instant>) -> Option<Instant> {
         match (self.at, other) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -61,6 +60,11 @@ impl Deadline {
     pub(crate) fn left(self) -> Option<Duration> {
         let at = self.at?;
         Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    /// True if the wait should have been over for so long.
+    pub(crate) fn passed_by(self, time: Duration) -> bool {
+        self.instant().is_some_and(|at| Instant::now() >= at + time)
     }
 
     /// Waits for a change, until the deadline at the latest.

@@ -77,6 +77,15 @@ impl Scheme {
         }
     }
 
+    /// The name that `address` begins with, or what is said of one that has none.
+    pub(crate) fn name_in(address: &str) -> &'static str {
+        let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
+        let mut names = Self::ALL.iter().map(|scheme| scheme.name());
+        names
+            .find(|name| *name == scheme)
+            .unwrap_or("this transport")
+    }
+
     /// True if the address is a host and a port.
     fn has_port(self) -> bool {
         matches!(self, Self::Tcp | Self::ZmqTcp)

@@ -70,6 +70,25 @@ pub enum Error {
         /// What ended the call.
         source: Box<Self>,
     },
+    /// So much waits for the peer already that nothing more is queued. Nothing was sent and nothing is lost: wait until it
+    /// takes some, or end the connection.
+    #[error(
+        "{queued} bytes wait for {peer}, and another message would be over the limit of {limit}"
+    )]
+    QueueFull {
+        /// The peer.
+        peer: String,
+        /// Bytes that wait.
+        queued: u64,
+        /// Most bytes that may wait.
+        limit: u64,
+    },
+    /// Caller: no connection or listener has this key, or it has ended.
+    #[error("{key} is no connection or listener of this poller, or has ended")]
+    UnknownKey {
+        /// The key.
+        key: String,
+    },
     /// Another thread cancelled the call. Nothing is lost: call again.
     #[error("the call was cancelled while it waited for {peer}")]
     Cancelled {
@@ -325,6 +344,7 @@ impl Error {
             | Self::Unfinished { .. }
             | Self::Cancelled { .. }
             | Self::HeaderTooLong { .. }
+            | Self::QueueFull { .. }
             | Self::Unsupported { .. } => true,
             Self::NoRoom { source, .. } => !source.is_permanent(),
             _ => false,

@@ -2,6 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "zmq")]
 use numpush_message::DecodeError;
@@ -105,6 +106,22 @@ pub(crate) trait Duplex: Send + Sync {
 
     /// What waits.
     fn status(&self) -> Status;
+
+    /// As [`Self::recv`] without a wait, for a thread that waits for many connections at once: of the time since the last
+    /// call only `excused` was not the peer's.
+    fn poll_recv(self: Arc<Self>, excused: Duration) -> Result<Received, Error>;
+
+    /// Reads and writes what goes without a wait, after the peer's last message. Returns true once the peer has hung up.
+    fn attend(&self) -> Result<bool, Error>;
+
+    /// When the peer is late with what it has begun, so that a call is due though nothing has come.
+    fn due(&self) -> Option<Instant>;
+
+    /// True once the peer has said hello.
+    fn is_greeted(&self) -> bool;
+
+    /// Longest wait for the peer when the connection is dropped.
+    fn linger(&self, time: Duration);
 }
 
 /// A place where connections arrive.

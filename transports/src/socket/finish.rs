@@ -106,9 +106,10 @@ impl<M: Medium> Link<M> {
             let _ = sending.session.close();
         }
         drop(receiving);
-        while Instant::now() < until {
+        loop {
             match sending.drain(&self.socket) {
                 Ok(Progress::Done) => break,
+                Ok(Progress::Full) if Instant::now() >= until => break,
                 Ok(Progress::Full) => {
                     drop(sending);
                     let _ = os::wait(&[(self.socket.as_fd(), Ready::WRITE)], Some(until));

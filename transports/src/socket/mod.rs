@@ -13,6 +13,7 @@ mod janitor;
 mod link;
 mod listener;
 mod medium;
+mod poll;
 mod read;
 mod recv;
 mod send;

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use numpush_message::Message;
 use numpush_os::Ready;
@@ -22,7 +24,20 @@ pub(crate) struct SocketTransport<M: Medium>(Arc<Owned<M>>);
 
 /// What the user's handles own. The connection is left when the last of them is dropped, on the thread that drops it, whoever
 /// else is looking at the link at that moment.
-struct Owned<M: Medium>(Arc<Link<M>>);
+struct Owned<M: Medium>(Arc<Link<M>>, Linger);
+
+/// How long leaving may take, in milliseconds.
+struct Linger(AtomicU64);
+
+impl Linger {
+    fn new() -> Self {
+        Self(AtomicU64::new(millis(LINGER)))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 impl<M: Medium> SocketTransport<M> {
     /// Sends our hello and returns the connection. The first call that needs the peer's hello waits for it: the other
@@ -34,7 +49,7 @@ impl<M: Medium> SocketTransport<M> {
 
     /// The connection over a link.
     pub(super) fn new(link: Arc<Link<M>>) -> Self {
-        Self(Arc::new(Owned(link)))
+        Self(Arc::new(Owned(link, Linger::new())))
     }
 
     fn link(&self) -> &Arc<Link<M>> {
@@ -44,7 +59,8 @@ impl<M: Medium> SocketTransport<M> {
 
 impl<M: Medium> Drop for Owned<M> {
     fn drop(&mut self) {
-        self.0.leave(LINGER);
+        self.0
+            .leave(Duration::from_millis(self.1.0.load(Ordering::Relaxed)));
     }
 }
 
@@ -140,6 +156,26 @@ impl<M: Medium> Duplex for Owned<M> {
         !receiving.inbox.is_empty()
             || receiving.session.has_bytes()
             || receiving.unresolved.is_some()
+    }
+
+    fn poll_recv(self: Arc<Self>, excused: Duration) -> Result<Received, Error> {
+        self.0.poll_message(excused)
+    }
+
+    fn attend(&self) -> Result<bool, Error> {
+        self.0.attend()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.0.due()
+    }
+
+    fn is_greeted(&self) -> bool {
+        self.0.is_greeted()
+    }
+
+    fn linger(&self, time: Duration) {
+        self.1.0.store(millis(time), Ordering::Relaxed);
     }
 
     fn status(&self) -> Status {

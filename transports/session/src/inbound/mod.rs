@@ -173,6 +173,12 @@ impl<D> Inbound<D> {
         self.pace.resume(now);
     }
 
+    /// A call begins of a driver that has waited for the peer since the last one too, but for `time`. It goes before
+    /// [`Self::resume`], which then changes nothing.
+    pub fn excuse(&mut self, time: Duration) {
+        self.pace.excuse(time);
+    }
+
     /// A call of the program begins: it is done with the messages that it has taken.
     pub fn finish(&mut self) {
         self.finished.insert_all(self.taken.up_to());

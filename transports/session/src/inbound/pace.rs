@@ -18,6 +18,8 @@ pub(super) struct Pace {
     /// Waited for the record at hand, in all, and since its last byte.
     waited: Duration,
     silent: Duration,
+    /// The driver has said how much of the time until the next call was not the peer's.
+    is_excused: bool,
 }
 
 impl Pace {
@@ -28,6 +30,7 @@ impl Pace {
             looked: None,
             waited: Duration::ZERO,
             silent: Duration::ZERO,
+            is_excused: false,
         }
     }
 
@@ -46,10 +49,19 @@ impl Pace {
     /// A call begins: the time since the last look was the program's, but for a moment. That moment is what a program sees that
     /// polls, and that never waits in a call.
     pub(super) fn resume(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_excused) {
+            return;
+        }
         if let Some(looked) = self.looked {
             let moment = now.checked_sub(self.patience / 16);
             self.looked = Some(moment.map_or(looked, |moment| looked.max(moment)));
         }
+    }
+
+    /// The driver waits between the calls too: of the time since the last look only `time` was not the peer's.
+    pub(super) fn excuse(&mut self, time: Duration) {
+        self.is_excused = true;
+        self.looked = self.looked.and_then(|looked| looked.checked_add(time));
     }
 
     /// The driver has looked, in the middle of a record, and found bytes or none.

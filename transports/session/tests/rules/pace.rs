@@ -144,3 +144,20 @@ fn each_record_has_a_time_of_its_own() {
     }
     feed(&mut inbound, &[]).unwrap();
 }
+
+/// A driver that waits for many peers at once says what of the time was the program's.
+#[test]
+fn the_time_that_a_driver_excuses_is_not_the_peers() {
+    let start = Instant::now();
+    let (mut inbound, rest) = midway(start);
+    inbound.excuse(Duration::from_secs(90));
+    inbound.resume(after(start, 95));
+    inbound.found_nothing(after(start, 95)).unwrap();
+    assert_eq!(inbound.deadline(), Some(after(start, 100)));
+    inbound.excuse(Duration::from_secs(1));
+    inbound.resume(after(start, 100));
+    feed_at(&mut inbound, &rest[..10], None, after(start, 100)).unwrap();
+    inbound.excuse(Duration::ZERO);
+    inbound.resume(after(start, 101));
+    assert!(stalled(inbound.found_nothing(after(start, 102))));
+}
