@@ -10,7 +10,6 @@ use numpush_os::Ready;
 use numpush_session::Tag;
 
 use crate::deadline::Deadline;
-use crate::endpoint::Scheme;
 use crate::error::{Error, Operation};
 use crate::halves::{Canceller, RecvHalf, SendHalf};
 use crate::options::Options;
@@ -45,16 +44,19 @@ pub struct Connection {
     allocator: Box<dyn BufferAllocator>,
     peer: String,
     origin: Origin,
+    /// The transport's name.
+    scheme: &'static str,
 }
 
 impl Connection {
-    pub(crate) fn new(established: Established, options: Options) -> Self {
+    pub(crate) fn new(established: Established, options: Options, scheme: &'static str) -> Self {
         Self {
             transport: established.transport,
             allocator: options.make_allocator(),
             options,
             peer: established.peer,
             origin: Origin::here(),
+            scheme,
         }
     }
 
@@ -294,7 +296,7 @@ impl Connection {
         let duplex = self.transport.duplex();
         let polled = duplex.filter(|_| self.descriptor().is_some());
         polled.ok_or_else(|| Error::Unsupported {
-            transport: Scheme::name_in(&self.peer),
+            transport: self.scheme,
             operation: Operation::Wait,
             reason: "it has no descriptor to wait for together with others",
         })

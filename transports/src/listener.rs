@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::deadline::Deadline;
+use crate::endpoint::Scheme;
 use crate::error::Error;
 use crate::options::Options;
 use crate::status::ListenerStatus;
@@ -143,7 +144,8 @@ impl Listener {
             deadline,
         };
         let established = self.acceptor.accept(&cx)?;
-        Ok(Connection::new(established, self.options.clone()))
+        let scheme = Scheme::name_in(&self.address);
+        Ok(Connection::new(established, self.options.clone(), scheme))
     }
 }
 

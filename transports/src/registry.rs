@@ -85,6 +85,7 @@ impl Options {
         Ok(Connection::new(
             factory.connect(&endpoint, &options)?,
             options,
+            endpoint.scheme().name(),
         ))
     }
 

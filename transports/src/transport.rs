@@ -109,19 +109,28 @@ pub(crate) trait Duplex: Send + Sync {
 
     /// As [`Self::recv`] without a wait, for a thread that waits for many connections at once: of the time since the last
     /// call only `excused` was not the peer's.
-    fn poll_recv(self: Arc<Self>, excused: Duration) -> Result<Received, Error>;
+    fn poll_recv(self: Arc<Self>, _excused: Duration) -> Result<Received, Error> {
+        self.recv(Deadline::after(Duration::ZERO))
+    }
 
-    /// Reads and writes what goes without a wait, after the peer's last message. Returns true once the peer has hung up.
-    fn attend(&self) -> Result<bool, Error>;
+    /// Reads and writes what goes without a wait, after the peer's last message. Returns true once the peer has hung up, or if
+    /// that cannot be told.
+    fn attend(&self) -> Result<bool, Error> {
+        Ok(true)
+    }
 
     /// When the peer is late with what it has begun, so that a call is due though nothing has come.
-    fn due(&self) -> Option<Instant>;
+    fn due(&self) -> Option<Instant> {
+        None
+    }
 
     /// True once the peer has said hello.
-    fn is_greeted(&self) -> bool;
+    fn is_greeted(&self) -> bool {
+        true
+    }
 
     /// Longest wait for the peer when the connection is dropped.
-    fn linger(&self, time: Duration);
+    fn linger(&self, _time: Duration) {}
 }
 
 /// A place where connections arrive.
