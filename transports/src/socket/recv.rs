@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::socket::ending::ends_the_way;
 use crate::socket::janitor;
-use crate::socket::link::{Link, Queued, Receiving, Side};
+use crate::socket::link::{Link, Queued, Receiving, Sending, Side};
 use crate::socket::medium::{Borrow, Lend, Medium};
 use crate::socket::read::Found;
 use crate::socket::write::Progress;
@@ -137,9 +137,16 @@ impl<M: Medium> Link<M> {
     ///
     /// A thread that is receiving at this moment does the same.
     pub(super) fn settle(&self) {
-        let Ok(mut receiving) = self.receiving.try_lock() else {
-            return;
-        };
+        drop(self.note_time_between());
+    }
+
+    /// As [`Self::settle`], and returns the outgoing direction, locked.
+    pub(super) fn settled(&self) -> MutexGuard<'_, Sending<M>> {
+        self.note_time_between().unwrap_or_else(|| self.sending())
+    }
+
+    fn note_time_between(&self) -> Option<MutexGuard<'_, Sending<M>>> {
+        let mut receiving = self.receiving.try_lock().ok()?;
         if !receiving.session.is_idle() {
             receiving.session.resume(Instant::now());
         }
@@ -154,6 +161,7 @@ impl<M: Medium> Link<M> {
         for segment in sending.lender.take_forgets() {
             sending.session.forget(segment.into());
         }
+        Some(sending)
     }
 
     /// Gives a message to the program, and its credit back to the peer.

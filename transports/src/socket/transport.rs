@@ -11,10 +11,10 @@ use numpush_session::Tag;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
+use crate::socket::deliver::Terms;
 use crate::socket::finish::LINGER;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
-use crate::socket::send::Terms;
 use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Duplex, Transport};
@@ -105,7 +105,6 @@ impl<M: Medium> Transport for SocketTransport<M> {
 
 impl<M: Medium> Duplex for Owned<M> {
     fn send(&self, message: &Message<'_>, tag: Tag, deadline: Deadline) -> Result<Transfer, Error> {
-        self.0.settle();
         let terms = Terms {
             deadline,
             keeps_rest: false,
@@ -114,7 +113,6 @@ impl<M: Medium> Duplex for Owned<M> {
     }
 
     fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
-        self.0.settle();
         let terms = Terms {
             deadline: Deadline::now(),
             keeps_rest: true,

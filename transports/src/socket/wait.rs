@@ -1,13 +1,23 @@
 //! Where calls wait.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use numpush_os::{self as os, Ready};
 
+use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
-use crate::socket::link::{Link, Side};
+use crate::socket::ending::{ends_the_way, socket_error};
+use crate::socket::link::{End, Link, Side};
 use crate::socket::medium::Medium;
+use crate::socket::write::Progress;
+
+/// A thread that waits for another one, or for memory, looks this often.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A call whose time is over goes on for so long if the peer has sent something: it may be what the call waits for.
+const GRACE: Duration = Duration::from_millis(20);
 
 impl<M: Medium> Link<M> {
     /// Waits until the socket is ready for `want`, another thread has something for `side`, or `until`. Returns what the
@@ -56,6 +66,123 @@ impl<M: Medium> Link<M> {
         }
         let any = ready.iter().any(|ready| ready.any());
         Ok(ready.first().copied().filter(|_| any))
+    }
+
+    /// Waits for what lets a message begin: the peer's hello, credit, or acknowledgements.
+    pub(super) fn wait_to_send(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let mut sending = self.sending();
+        sending.session.pay();
+        let drained = sending.drain(&self.socket);
+        drop(sending);
+        let want = match drained {
+            Ok(Progress::Done) => Ready::READ,
+            Ok(Progress::Full) => Ready::BOTH,
+            Err(error) => return Err(self.write_failed(error)),
+        };
+        self.wait_and_read(operation, want, deadline)
+    }
+
+    /// Waits for room in the socket.
+    pub(super) fn wait_to_write(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        self.wait_and_read(operation, Ready::BOTH, deadline)
+    }
+
+    /// Waits, and takes in what the peer sends meanwhile.
+    fn wait_and_read(
+        &self,
+        operation: Operation,
+        mut want: Ready,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        self.check_cancelled()?;
+        // What has been read already needs no wait, and what cannot be taken in now is looked at again soon.
+        let taken = self.take_in_or_hold(&mut want)?;
+        let is_late = |at: Instant| Instant::now() > at + GRACE;
+        if taken && deadline.instant().is_some_and(is_late) {
+            // A flood of the peer's must not hide the deadline.
+            return Err(deadline.error(operation, &self.peer));
+        }
+        if taken {
+            return Ok(());
+        }
+        let mut until = deadline.instant();
+        if let Ok(receiving) = self.receiving.try_lock() {
+            if let Some(end) = &receiving.end {
+                return Err(self.explain(Error::ended(end, &self.peer)));
+            }
+            until = deadline.or_sooner(receiving.session.deadline());
+        }
+        if !want.read {
+            until = Deadline::after(TICK).or_sooner(until);
+        }
+        let ready = self.wait(Side::Send, want, until)?;
+        if ready.read && !want.read && !want.write {
+            // poll(2) reports a hang-up though nobody asked, and what came before it has no room here.
+            self.sending().session.broken();
+            return Err(Error::Disconnected {
+                peer: self.peer.clone(),
+                missing: 0,
+            });
+        }
+        if ready.read && want.read {
+            let mut again = want;
+            self.take_in_or_hold(&mut again)?;
+        }
+        if deadline.has_passed() && !ready.write {
+            return Err(deadline.error(operation, &self.peer));
+        }
+        Ok(())
+    }
+
+    /// Takes in what is there. If there is no room for it, or another thread reads, the socket need not be watched for it.
+    pub(super) fn take_in_or_hold(&self, want: &mut Ready) -> Result<bool, Error> {
+        match self.take_in(Side::Send) {
+            Ok(Some(taken)) => Ok(taken),
+            Ok(None) | Err(Error::NoRoom { .. }) => {
+                want.read = false;
+                Ok(false)
+            }
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// The error of a write. What the peer sent before it hung up can still be received, and its reason is the one to report.
+    pub(super) fn write_failed(&self, error: io::Error) -> Error {
+        if !ends_the_way(&error) {
+            // No memory, for example: nothing of this write went, and the call may be made again.
+            return socket_error(Operation::Send, &self.peer, error);
+        }
+        self.sending().session.broken();
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            // The file of a buffer was truncated while it was sent: half a record cannot be taken back.
+            return socket_error(Operation::Send, &self.peer, error);
+        }
+        match self.take_in(Side::Send) {
+            Err(refused @ Error::Refused { .. }) => refused,
+            _ => self.explain(Error::Disconnected {
+                peer: self.peer.clone(),
+                missing: 0,
+            }),
+        }
+    }
+
+    /// The reason that the peer gave, if it gave one, in place of `error`.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let Ok(receiving) = self.receiving.try_lock() else {
+            return error;
+        };
+        match &receiving.end {
+            Some(end @ End::Refused(_)) => Error::ended(end, &self.peer),
+            _ => error,
+        }
     }
 
     /// Hangs up if the peer's kernel has answered nothing for longer than this side's patience, though something was sent:
