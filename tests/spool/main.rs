@@ -7,6 +7,7 @@ mod faults;
 mod forks;
 mod sharing;
 mod strays;
+mod threads;
 
 use std::path::Path;
 use std::time::Duration;

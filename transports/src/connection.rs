@@ -286,7 +286,7 @@ impl Connection {
         self.transport.duplex().ok_or(Error::Unsupported {
             transport: "this transport",
             operation,
-            reason: "only inproc, tcp and unix connections have two independent directions",
+            reason: "a file of one message and a ZeroMQ socket have no two directions",
         })
     }
 

@@ -228,14 +228,6 @@ impl Context<'_> {
         }
     }
 
-    #[cfg(feature = "file")]
-    pub(crate) fn disconnected(&self, missing: u64) -> Error {
-        Error::Disconnected {
-            peer: self.peer.to_owned(),
-            missing,
-        }
-    }
-
     #[cfg(any(feature = "file", feature = "zmq"))]
     pub(crate) fn failed(&self) -> Error {
         Error::Failed {

@@ -7,27 +7,28 @@ use numpush_os::{self as os, Folder};
 
 use crate::deadline::poll_with;
 use crate::error::{Error, Operation};
-use crate::file::spool::connection::{Spool, Terms};
+use crate::file::spool::connection::Spool;
 use crate::file::spool::link::{Claim, Known, Link};
 use crate::file::spool::names::LINK;
 use crate::file::spool::wait::Waiter;
+use crate::options::Options;
 use crate::transport::{AcceptContext, Acceptor, Established};
 
 pub(super) struct SpoolAcceptor {
     /// As the user wrote it.
     path: String,
     root: Arc<Folder>,
-    terms: Terms,
+    options: Options,
     known: Known,
     waiter: Waiter,
 }
 
 impl SpoolAcceptor {
-    pub(super) fn new(path: &str, root: Arc<Folder>, terms: Terms) -> Self {
+    pub(super) fn new(path: &str, root: Arc<Folder>, options: &Options) -> Self {
         Self {
             path: path.to_owned(),
             root,
-            terms,
+            options: options.clone(),
             known: Known::default(),
             waiter: Waiter::default(),
         }
@@ -89,7 +90,7 @@ impl Acceptor for SpoolAcceptor {
             &self.path,
             claim,
             Arc::clone(&self.known),
-            self.terms,
+            &self.options,
         ))
     }
 }

@@ -5,53 +5,38 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::Message;
+use numpush_message::BufferAllocator;
 use numpush_os::{self as os, OwnerLock};
-use numpush_session::Acknowledge;
 
-use crate::deadline::poll_with;
 use crate::error::{Error, Operation};
 use crate::file::record;
+use crate::file::spool::calls::SpoolTransport;
 use crate::file::spool::incoming::Incoming;
 use crate::file::spool::link::{Claim, Known, Link, Made};
 use crate::file::spool::names::{CONNECTOR, CONNECTOR_LOCK, LISTENER, Side};
 use crate::file::spool::outgoing::Outgoing;
-use crate::file::spool::wait::Waiter;
 use crate::options::Options;
-use crate::transfer::{Capabilities, Received, Transfer};
-use crate::transport::{Context, Established, Transport};
+use crate::transfer::Received;
+use crate::transport::Established;
 
 pub(super) struct Spool {
-    link: Link,
+    pub(super) link: Link,
     role: Role,
     lock: Option<OwnerLock>,
     /// The other side's lock file; `None` if it has left.
     peer: Option<File>,
-    outgoing: Outgoing,
+    pub(super) outgoing: Outgoing,
     incoming: Incoming,
-    waiter: Waiter,
+    /// The connection, as errors call it.
+    pub(super) name: String,
+    pub(super) options: Options,
+    allocator: Box<dyn BufferAllocator>,
     /// The caller knows that the peer is gone.
     is_told: bool,
     /// When it was last asked whether the peer is alive.
     asked: Instant,
     /// A forked child leaves the connection to its parent.
     forks: u32,
-}
-
-/// What the options of this side say.
-#[derive(Clone, Copy)]
-pub(super) struct Terms {
-    acknowledge: Acknowledge,
-    sync: bool,
-}
-
-impl Terms {
-    pub(super) fn of(options: &Options) -> Self {
-        Self {
-            acknowledge: options.acknowledge,
-            sync: options.sync,
-        }
-    }
 }
 
 enum Role {
@@ -68,7 +53,7 @@ const PULSE: Duration = Duration::from_millis(20);
 const TRIES: usize = 5;
 
 impl Spool {
-    pub(super) fn made(path: &str, made: Made, terms: Terms) -> Established {
+    pub(super) fn made(path: &str, made: Made, options: &Options) -> Established {
         let role = Role::Connector { is_accepted: false };
         Self::established(
             path,
@@ -77,11 +62,16 @@ impl Spool {
             made.lock,
             Some(made.listener),
             0,
-            terms,
+            options,
         )
     }
 
-    pub(super) fn accepted(path: &str, claim: Claim, known: Known, terms: Terms) -> Established {
+    pub(super) fn accepted(
+        path: &str,
+        claim: Claim,
+        known: Known,
+        options: &Options,
+    ) -> Established {
         let received = claim.received();
         let role = Role::Listener {
             known,
@@ -93,7 +83,7 @@ impl Spool {
             connector,
             ..
         } = claim;
-        Self::established(path, role, link, lock, connector, received, terms)
+        Self::established(path, role, link, lock, connector, received, options)
     }
 
     fn established(
@@ -103,14 +93,14 @@ impl Spool {
         lock: OwnerLock,
         peer: Option<File>,
         received: u64,
-        terms: Terms,
+        options: &Options,
     ) -> Established {
         let name = format!("file:{}/link-{}", path.trim_end_matches('/'), link.name());
         let (ours, theirs) = match role {
             Role::Connector { .. } => (&CONNECTOR, &LISTENER),
             Role::Listener { .. } => (&LISTENER, &CONNECTOR),
         };
-        let Terms { acknowledge, sync } = terms;
+        let (acknowledge, sync) = (options.acknowledge, options.sync);
         let folder = Arc::clone(&link.folder);
         let spool = Self {
             outgoing: Outgoing::new(ours, Arc::clone(&folder), sync),
@@ -119,12 +109,14 @@ impl Spool {
             role,
             lock: Some(lock),
             peer,
-            waiter: Waiter::default(),
+            name: name.clone(),
+            options: options.clone(),
+            allocator: options.make_allocator(),
             is_told: false,
             asked: Instant::now(),
             forks: os::forks(),
         };
-        Established::new(spool, name)
+        Established::new(SpoolTransport::new(spool), name)
     }
 
     fn theirs(&self) -> &'static Side {
@@ -140,7 +132,7 @@ impl Spool {
     }
 
     /// True if the peer was here and is not any more.
-    fn peer_is_gone(&mut self) -> io::Result<bool> {
+    pub(super) fn peer_is_gone(&mut self) -> io::Result<bool> {
         if let Role::Connector { is_accepted } = &mut self.role
             && !*is_accepted
         {
@@ -153,54 +145,28 @@ impl Spool {
         Ok(!is_locked || os::is_removed(&*self.link.folder)?)
     }
 
-    /// Polls until `done`, the peer's end or the deadline.
-    fn wait_for(
-        &mut self,
-        operation: Operation,
-        cx: &Context<'_>,
-        mut done: impl FnMut(&mut Self) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        let (mut waiter, folder) = (
-            std::mem::take(&mut self.waiter),
-            Arc::clone(&self.link.folder),
-        );
-        let look = || {
-            if done(self)? {
-                return Ok(Some(()));
-            }
-            if self.asked.elapsed() >= PULSE {
-                self.asked = Instant::now();
-                let is_gone = self.peer_is_gone();
-                if is_gone.map_err(Error::io(operation, cx.peer))? {
-                    // It may have done what is waited for, and then left.
-                    let done = done(self)?;
-                    return done.then_some(Some(())).ok_or_else(|| self.tell(cx));
-                }
-            }
-            Ok(None)
-        };
-        let result = poll_with(cx.deadline, look, |time| waiter.pause(&folder, time));
-        self.waiter = waiter;
-        result?.ok_or_else(|| cx.timeout(operation))
+    /// True if it is known that the peer is gone. Asked again only after a while.
+    pub(super) fn has_lost_peer(&mut self) -> io::Result<bool> {
+        if self.asked.elapsed() < PULSE {
+            return Ok(false);
+        }
+        self.asked = Instant::now();
+        self.peer_is_gone()
     }
 
     /// The error that the peer is gone. Whoever gets it knows that its messages may not have been received.
-    fn tell(&mut self, cx: &Context<'_>) -> Error {
+    pub(super) fn tell(&mut self) -> Error {
         self.is_told = true;
-        cx.disconnected(0)
-    }
-
-    fn flush_messages(&mut self, operation: Operation, cx: &Context<'_>) -> Result<(), Error> {
-        self.wait_for(operation, cx, |this| {
-            let is_flushed = this.outgoing.is_flushed();
-            is_flushed.map_err(Error::io(operation, cx.peer))
-        })
+        Error::Disconnected {
+            peer: self.name.clone(),
+            missing: 0,
+        }
     }
 
     /// The next message's file, or `None` if it is not there yet.
-    fn next_file(&self, name: &str, cx: &Context<'_>) -> Result<Option<File>, Error> {
+    fn next_file(&self, name: &str) -> Result<Option<File>, Error> {
         let folder = &self.link.folder;
-        let full_name = || format!("{}/{name}", cx.peer);
+        let full_name = || format!("{}/{name}", self.name);
         match folder.open_file(name, false) {
             Ok(file) => return Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -209,41 +175,57 @@ impl Spool {
         let end = self.theirs().end(self.incoming.next());
         match folder
             .find(&end)
-            .map_err(Error::io(Operation::Recv, cx.peer))?
+            .map_err(Error::io(Operation::Recv, &self.name))?
         {
-            Some(_) => Err(cx.closed()),
+            Some(_) => Err(self.closed()),
             None => Ok(None),
         }
     }
 
-    fn receive(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
+    /// The next message, or `None` if it is not there yet.
+    pub(super) fn receive(&mut self) -> Result<Option<Received>, Error> {
+        let received = self.try_receive();
+        if let Role::Listener { is_bad, .. } = &mut self.role {
+            match &received {
+                Ok(Some(_)) => *is_bad = false,
+                Ok(None) => {}
+                Err(error) => *is_bad |= is_unreadable(error),
+            }
+        }
+        received
+    }
+
+    fn try_receive(&mut self) -> Result<Option<Received>, Error> {
         let number = self.incoming.next();
         let name = self.theirs().message(number);
-        let mut file = None;
-        self.wait_for(Operation::Recv, cx, |this| {
-            file = this.next_file(&name, cx)?;
-            Ok(file.is_some())
-        })?;
-        let Some(file) = file else {
-            return Err(cx.timeout(Operation::Recv));
+        let Some(file) = self.next_file(&name)? else {
+            return Ok(None);
         };
-        let full_name = format!("{}/{name}", cx.peer);
-        let mut received = record::read_from(
-            &file,
-            &full_name,
-            &mut *cx.allocator,
-            cx.options.max_message,
-        )?;
+        let full_name = format!("{}/{name}", self.name);
+        let max = self.options.max_message;
+        let mut received = record::read_from(&file, &full_name, &mut *self.allocator, max)?;
         let taken = self.incoming.take(received.transfer.bytes);
         received.confirmation = taken.map_err(Error::io(Operation::Remove, &full_name))?;
         received.id = number;
-        Ok(received)
+        Ok(Some(received))
+    }
+
+    /// True if the next message is there.
+    pub(super) fn has_input(&self) -> bool {
+        let name = self.theirs().message(self.incoming.next());
+        matches!(self.link.folder.find(&name), Ok(Some(_)))
     }
 
     /// Acknowledges what the program is done with.
-    fn finish(&self, cx: &Context<'_>) -> Result<(), Error> {
+    pub(super) fn finish(&self) -> Result<(), Error> {
         let finished = self.incoming.finish();
-        finished.map_err(Error::io(Operation::Remove, cx.peer))
+        finished.map_err(Error::io(Operation::Remove, &self.name))
+    }
+
+    pub(super) fn closed(&self) -> Error {
+        Error::Closed {
+            peer: self.name.clone(),
+        }
     }
 
     /// Leaves the connection, and removes it if the connector is gone and nothing is left for the next listener.
@@ -288,73 +270,6 @@ impl Spool {
             Some(file) => Ok(os::is_removed(file)? || !os::is_locked(file)?),
             None => Ok(true),
         }
-    }
-}
-
-impl Transport for Spool {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            two_way: true,
-            acknowledges: true,
-            notices_death: true,
-            limits_size: true,
-            passes_descriptors: false,
-            fills_allocator: true,
-        }
-    }
-
-    fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
-        if self.outgoing.has_failed() {
-            return Err(cx.failed());
-        }
-        let (len, window) = (message.payload_len(), cx.options.window);
-        let failed = |error| Error::io(Operation::Send, cx.peer)(error);
-        if self.peer_is_gone().map_err(failed)? {
-            return Err(self.tell(cx));
-        }
-        let has_room = self.outgoing.has_room(len, window).map_err(failed)?;
-        if !has_room && cx.deadline.has_passed() {
-            return Err(cx.timeout(Operation::Send));
-        }
-        // It is written while those before it are read.
-        let name = format!("{}/{}", cx.peer, self.outgoing.next_name());
-        let checksums = cx.options.checksums.or(false);
-        let transfer = self.outgoing.draft(message, checksums, cx.tag, &name)?;
-        if !has_room {
-            self.wait_for(Operation::Send, cx, |this| {
-                this.outgoing.has_room(len, window).map_err(failed)
-            })
-            .inspect_err(|_| self.outgoing.discard())?;
-        }
-        self.outgoing
-            .publish(len)
-            .map_err(Error::io(Operation::Write, &name))?;
-        Ok(transfer)
-    }
-
-    fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        self.finish(cx)?;
-        let received = self.receive(cx);
-        if let Role::Listener { is_bad, .. } = &mut self.role {
-            match &received {
-                Ok(_) => *is_bad = false,
-                Err(error) => *is_bad |= is_unreadable(error),
-            }
-        }
-        received
-    }
-
-    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.finish(cx)?;
-        self.flush_messages(Operation::Flush, cx)
-    }
-
-    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.finish(cx)?;
-        self.flush_messages(Operation::Close, cx)?;
-        self.outgoing
-            .end()
-            .map_err(Error::io(Operation::Close, cx.peer))
     }
 }
 

@@ -5,6 +5,7 @@
 //! it, and a large one is given back to be written over. `docs/design/0006-spool.md` is the protocol, and what a death at each step leaves.
 
 mod acceptor;
+mod calls;
 mod connection;
 mod incoming;
 mod link;
@@ -22,7 +23,7 @@ use numpush_os::Folder;
 
 use crate::error::{Error, Operation};
 use crate::file::spool::acceptor::SpoolAcceptor;
-use crate::file::spool::connection::{Spool, Terms};
+use crate::file::spool::connection::Spool;
 use crate::file::spool::link::{Link, sweep};
 use crate::options::Options;
 use crate::transport::{Bound, Established};
@@ -32,13 +33,13 @@ pub(super) fn connect(path: &str, options: &Options) -> Result<Established, Erro
     let made = open(path)
         .and_then(|root| Link::make(&root, sync))
         .map_err(Error::io(Operation::Connect, &format!("file:{path}")))?;
-    Ok(Spool::made(path, made, Terms::of(options)))
+    Ok(Spool::made(path, made, options))
 }
 
 pub(super) fn listen(path: &str, options: &Options) -> Result<Bound, Error> {
     let address = format!("file:{path}");
     let root = open(path).map_err(Error::io(Operation::Listen, &address))?;
-    let acceptor = SpoolAcceptor::new(path, root, Terms::of(options));
+    let acceptor = SpoolAcceptor::new(path, root, options);
     Ok(Bound::new(acceptor, address))
 }
 

@@ -53,6 +53,17 @@ impl Outgoing {
         self.has_failed
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// The messages that the peer has not acknowledged, and their payload bytes.
+    pub(super) fn in_flight(&mut self) -> (usize, u64) {
+        // What cannot be looked at now counts as it did.
+        let _ = self.still_there();
+        (self.in_flight.len(), self.bytes_in_flight)
+    }
+
     /// The name of the next message.
     pub(super) fn next_name(&self) -> String {
         self.side.message(self.sent + 1)
