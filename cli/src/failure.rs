@@ -151,6 +151,12 @@ impl Failure {
         })
     }
 
+    /// True if a call was ended from outside.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.connection()
+            .is_some_and(|error| matches!(error, numpush::Error::Cancelled { .. }))
+    }
+
     /// True if the peer has reported that nothing more comes.
     pub(crate) fn is_closed(&self) -> bool {
         self.connection().is_some_and(numpush::Error::is_closed)

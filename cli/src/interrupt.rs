@@ -1,14 +1,19 @@
 //! Ctrl-C and SIGTERM: the first one ends the work in good order, a second one ends the process.
 //!
-//! The work runs on a thread of its own. Where it waits in steps, it looks for a signal at each step. Where it waits in one
-//! long call (a handshake, a send), it cannot look, and the process ends without it.
+//! The work runs on a thread of its own. Where it waits in steps, it looks for a signal at each step. Calls of a connection
+//! are cancelled. Where it can do neither (a wait for somebody who listens, a ZeroMQ socket), the process ends without it.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use numpush::Connection;
+use numpush::transfer::Canceller;
 
 use crate::failure::Failure;
 
@@ -36,6 +41,7 @@ pub(crate) fn watch() {
                 #[expect(clippy::exit, reason = "the user asked twice")]
                 std::process::exit(128 + signal);
             }
+            cancel_all();
         }
     };
     let _ = std::thread::Builder::new()
@@ -50,6 +56,54 @@ pub(crate) fn check() -> Result<(), Failure> {
         SIGTERM => Err(Failure::Terminated),
         _ => Err(Failure::Interrupted),
     }
+}
+
+/// The connections whose calls a signal ends.
+static CANCELLERS: Mutex<BTreeMap<usize, Canceller>> = Mutex::new(BTreeMap::new());
+
+/// A connection whose waits a signal ends, while this lives.
+#[derive(Debug)]
+pub(crate) struct Cancels(Option<usize>);
+
+impl Cancels {
+    /// From now on a signal ends the call at hand of `connection`, or its next one.
+    pub(crate) fn calls_of(connection: &Connection) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let Ok(canceller) = connection.canceller() else {
+            return Self(None);
+        };
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        cancellers().insert(number, canceller.clone());
+        // The signal may have come before.
+        if check().is_err() {
+            canceller.cancel();
+        }
+        Self(Some(number))
+    }
+
+    /// True if calls of the connection can be cancelled.
+    pub(crate) fn can(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Drop for Cancels {
+    fn drop(&mut self) {
+        if let Some(number) = self.0 {
+            cancellers().remove(&number);
+        }
+    }
+}
+
+/// Ends the calls of all connections, or else their next ones.
+pub(crate) fn cancel_all() {
+    cancellers().values().for_each(Canceller::cancel);
+}
+
+fn cancellers() -> std::sync::MutexGuard<'static, BTreeMap<usize, Canceller>> {
+    CANCELLERS
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Waits for a signal.

@@ -196,6 +196,38 @@ def the_first_signal_ends_a_send_that_nobody_takes():
 
 
 @test
+def a_send_that_is_interrupted_leaves_its_message_for_a_receiver():
+    folder, copy = HERE / "interrupted", HERE / "interrupted.npy"
+    sender = start("send", LARGE, f"file:{folder}/")
+    wait_for(lambda: list(folder.glob("link-*/c-1.np")))
+    sender.send_signal(signal.SIGINT)
+    assert sender.wait(timeout=60) == 130
+    sender.communicate()
+    run("recv", f"file:{folder}/", "-o", copy, "-n", 1, "--timeout", 60)
+    assert copy.read_bytes() == LARGE.read_bytes()
+    wait_for(lambda: not os.listdir(folder))
+
+
+@test
+def an_interrupted_receiver_leaves_an_idle_peer():
+    pipe, path = HERE / "idle.fifo", HERE / "idle.sock"
+    os.mkfifo(pipe)
+    for count, endpoint in enumerate((f"file:{HERE}/idle/", f"unix:{path}")):
+        copy = HERE / f"idle-{count}.npy"
+        receiver = start("recv", endpoint, "-o", copy, "--json")
+        receiver.stderr.readline()
+        # Its second file never comes.
+        idle = start("send", SMALL, pipe, endpoint, "--keep-going", "--format", "npy")
+        wait_for(copy.exists)
+        code, _ = interrupt(receiver)
+        assert code == 130, (endpoint, code)
+        receiver.communicate()
+        idle.kill()
+        idle.communicate()
+    assert not path.exists()
+
+
+@test
 def zeromq_sends_to_the_last_byte():
     context_free = f"zmq+tcp://127.0.0.1:{free_port()}"
     receiver = start("recv", context_free, "-o", HERE / "zmq.npy")

@@ -13,7 +13,7 @@ use numpush_session::Tag;
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::Error;
-#[cfg(any(feature = "file", feature = "zmq"))]
+#[cfg(feature = "zmq")]
 use crate::error::Operation;
 use crate::options::{Options, Parameter};
 use crate::status::{ListenerStatus, Status};
@@ -216,7 +216,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    #[cfg(any(feature = "file", feature = "zmq"))]
+    #[cfg(feature = "zmq")]
     pub(crate) fn timeout(&self, operation: Operation) -> Error {
         self.deadline.error(operation, self.peer)
     }
@@ -228,7 +228,7 @@ impl Context<'_> {
         }
     }
 
-    #[cfg(any(feature = "file", feature = "zmq"))]
+    #[cfg(feature = "zmq")]
     pub(crate) fn failed(&self) -> Error {
         Error::Failed {
             peer: self.peer.to_owned(),

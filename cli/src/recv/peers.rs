@@ -10,7 +10,7 @@ use numpush::transfer::Received;
 use numpush::{Connection, Listener};
 
 use crate::failure::Failure;
-use crate::interrupt::STEP;
+use crate::interrupt::{self, Cancels, STEP};
 
 /// What happens on the connections.
 pub(super) enum Event {
@@ -73,7 +73,8 @@ impl Peers {
 
     /// Ends all connections. A message that waits for its answer is not kept.
     pub(super) fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::SeqCst);
+        interrupt::cancel_all();
         drop(self.events);
         let until = Instant::now() + GOODBYE;
         for thread in self.threads {
@@ -100,7 +101,7 @@ impl Peer {
     }
 
     fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::SeqCst)
     }
 
     /// Accepts until it is stopped, and waits for the threads of the connections.
@@ -150,7 +151,10 @@ impl Peer {
 
     /// Passes on the messages of a connection. A shared connection stands for all peers, and outlives the faults of one.
     fn drain(&self, mut connection: Connection, is_shared: bool) {
-        connection.set_timeouts(Some(GOODBYE), Some(STEP));
+        // It is cancelled when all is to stop, or else looks in steps.
+        let cancels = Cancels::calls_of(&connection);
+        let step = (!cancels.can()).then_some(STEP);
+        connection.set_timeouts(Some(GOODBYE), step);
         let (mut sent, mut troubles) = (0, 0);
         while !self.is_stopped() {
             let failure = match connection.recv() {
@@ -167,7 +171,7 @@ impl Peer {
                 }
                 Err(error) => Failure::from(error),
             };
-            if failure.is_timeout() {
+            if failure.is_timeout() || failure.is_cancelled() {
                 continue;
             }
             troubles += 1;
@@ -178,7 +182,8 @@ impl Peer {
             let _ = self.events.send(Event::Left { failure, sent });
             return;
         }
-        // The last message is kept, and acknowledged only now.
+        // The last message is kept, and acknowledged only now. Nothing was sent that it could wait for.
+        drop(cancels);
         let _ = connection.close();
     }
 }

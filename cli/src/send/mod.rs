@@ -11,7 +11,7 @@ use numpush::{Connection, Message};
 use crate::args::Send;
 use crate::endpoint;
 use crate::failure::Failure;
-use crate::interrupt::{self, STEP};
+use crate::interrupt::{self, Cancels, STEP};
 use crate::progress::Progress;
 
 use items::{Item, Items, Next};
@@ -38,10 +38,15 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     // A sender that fails must not look like one that is done. A dropped connection closes in good order, so it is not dropped.
     let mut connection = ManuallyDrop::new(connect(args, &endpoint, timeout)?);
     connection.set_timeouts(timeout, timeout);
+    let _cancels = Cancels::calls_of(&connection);
     let (mut sent, mut failed) = (0_u64, 0_u64);
     while let Some(Next { name, item }) = first.take().or_else(|| items.next()) {
         interrupt::check()?;
         let result = item.and_then(|item| send(&mut connection, &items, name, item, &progress));
+        if result.is_err() {
+            // It may be the signal's.
+            interrupt::check()?;
+        }
         match result {
             Ok(()) => sent += 1,
             Err(failure) if args.keep_going && is_items(&failure) => {
@@ -53,7 +58,10 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
         }
     }
     let closed = ManuallyDrop::into_inner(connection).close();
-    closed.map_err(|error| in_time(error.into(), timeout))?;
+    if let Err(error) = closed {
+        interrupt::check()?;
+        return Err(in_time(error.into(), timeout));
+    }
     progress.finish();
     if failed > 0 {
         let text = format!("{failed} of {} messages were not sent", sent + failed);

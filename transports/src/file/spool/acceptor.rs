@@ -7,6 +7,7 @@ use numpush_os::{self as os, Folder};
 
 use crate::deadline::poll_with;
 use crate::error::{Error, Operation};
+use crate::file::spool::calls::established;
 use crate::file::spool::connection::Spool;
 use crate::file::spool::link::{Claim, Known, Link};
 use crate::file::spool::names::LINK;
@@ -86,12 +87,9 @@ impl Acceptor for SpoolAcceptor {
         let taken = taken.map_err(Error::io(Operation::Accept, cx.address))?;
         let claim = taken.ok_or_else(|| cx.deadline.error(Operation::Accept, cx.address))?;
         os::lock(&self.known).insert(claim.link.name().to_owned());
-        Ok(Spool::accepted(
-            &self.path,
-            claim,
-            Arc::clone(&self.known),
-            &self.options,
-        ))
+        let known = Arc::clone(&self.known);
+        let spool = Spool::accepted(&self.path, claim, known, &self.options);
+        Ok(established(spool))
     }
 }
 

@@ -15,10 +15,10 @@ use crate::file::spool::connection::Spool;
 use crate::file::spool::wait::Waiter;
 use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
-use crate::transport::{Context, Duplex, Transport};
+use crate::transport::{Context, Duplex, Established, Transport};
 
 /// A connection that one thread uses. Its halves share it.
-pub(super) struct SpoolTransport(Arc<Shared>);
+struct SpoolTransport(Arc<Shared>);
 
 struct Shared {
     spool: Mutex<Spool>,
@@ -30,17 +30,18 @@ struct Shared {
     is_cancelled: AtomicBool,
 }
 
-impl SpoolTransport {
-    pub(super) fn new(spool: Spool) -> Self {
-        Self(Arc::new(Shared {
-            peer: spool.name.clone(),
-            folder: Arc::clone(&spool.link.folder),
-            spool: Mutex::new(spool),
-            sending: Mutex::default(),
-            receiving: Mutex::default(),
-            is_cancelled: AtomicBool::new(false),
-        }))
-    }
+/// The connection, as it is handed out.
+pub(super) fn established(spool: Spool) -> Established {
+    let peer = spool.name.clone();
+    let shared = Shared {
+        peer: peer.clone(),
+        folder: Arc::clone(&spool.link.folder),
+        spool: Mutex::new(spool),
+        sending: Mutex::default(),
+        receiving: Mutex::default(),
+        is_cancelled: AtomicBool::new(false),
+    };
+    Established::new(SpoolTransport(Arc::new(shared)), peer)
 }
 
 impl Shared {

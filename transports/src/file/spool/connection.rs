@@ -10,14 +10,12 @@ use numpush_os::{self as os, OwnerLock};
 
 use crate::error::{Error, Operation};
 use crate::file::record;
-use crate::file::spool::calls::SpoolTransport;
 use crate::file::spool::incoming::Incoming;
 use crate::file::spool::link::{Claim, Known, Link, Made};
 use crate::file::spool::names::{CONNECTOR, CONNECTOR_LOCK, LISTENER, Side};
 use crate::file::spool::outgoing::Outgoing;
 use crate::options::Options;
 use crate::transfer::Received;
-use crate::transport::Established;
 
 pub(super) struct Spool {
     pub(super) link: Link,
@@ -53,9 +51,9 @@ const PULSE: Duration = Duration::from_millis(20);
 const TRIES: usize = 5;
 
 impl Spool {
-    pub(super) fn made(path: &str, made: Made, options: &Options) -> Established {
+    pub(super) fn made(path: &str, made: Made, options: &Options) -> Self {
         let role = Role::Connector { is_accepted: false };
-        Self::established(
+        Self::with(
             path,
             role,
             made.link,
@@ -66,12 +64,7 @@ impl Spool {
         )
     }
 
-    pub(super) fn accepted(
-        path: &str,
-        claim: Claim,
-        known: Known,
-        options: &Options,
-    ) -> Established {
+    pub(super) fn accepted(path: &str, claim: Claim, known: Known, options: &Options) -> Self {
         let received = claim.received();
         let role = Role::Listener {
             known,
@@ -83,10 +76,10 @@ impl Spool {
             connector,
             ..
         } = claim;
-        Self::established(path, role, link, lock, connector, received, options)
+        Self::with(path, role, link, lock, connector, received, options)
     }
 
-    fn established(
+    fn with(
         path: &str,
         role: Role,
         link: Link,
@@ -94,7 +87,7 @@ impl Spool {
         peer: Option<File>,
         received: u64,
         options: &Options,
-    ) -> Established {
+    ) -> Self {
         let name = format!("file:{}/link-{}", path.trim_end_matches('/'), link.name());
         let (ours, theirs) = match role {
             Role::Connector { .. } => (&CONNECTOR, &LISTENER),
@@ -102,21 +95,20 @@ impl Spool {
         };
         let (acknowledge, sync) = (options.acknowledge, options.sync);
         let folder = Arc::clone(&link.folder);
-        let spool = Self {
+        Self {
             outgoing: Outgoing::new(ours, Arc::clone(&folder), sync),
             incoming: Incoming::new(theirs, folder, received, acknowledge, sync),
             link,
             role,
             lock: Some(lock),
             peer,
-            name: name.clone(),
+            name,
             options: options.clone(),
             allocator: options.make_allocator(),
             is_told: false,
             asked: Instant::now(),
             forks: os::forks(),
-        };
-        Established::new(SpoolTransport::new(spool), name)
+        }
     }
 
     fn theirs(&self) -> &'static Side {

@@ -33,7 +33,7 @@ pub(super) fn connect(path: &str, options: &Options) -> Result<Established, Erro
     let made = open(path)
         .and_then(|root| Link::make(&root, sync))
         .map_err(Error::io(Operation::Connect, &format!("file:{path}")))?;
-    Ok(Spool::made(path, made, options))
+    Ok(calls::established(Spool::made(path, made, options)))
 }
 
 pub(super) fn listen(path: &str, options: &Options) -> Result<Bound, Error> {
