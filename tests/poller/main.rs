@@ -11,13 +11,18 @@ use numpush_tests::{PATIENCE, TempPath};
 
 /// A listener for each kind of socket, and what must outlive it.
 pub(crate) fn listeners(options: &Options) -> Vec<(Listener, TempPath)> {
-    ["tcp", "unix"]
-        .into_iter()
-        .map(|scheme| {
+    listeners_of(&["tcp", "unix"], options)
+}
+
+/// A listener for each of these transports, and what must outlive it.
+pub(crate) fn listeners_of(schemes: &[&str], options: &Options) -> Vec<(Listener, TempPath)> {
+    schemes
+        .iter()
+        .map(|&scheme| {
             let place = TempPath::new("poller");
             let endpoint = match scheme {
                 "tcp" => "tcp://127.0.0.1:0".to_owned(),
-                _ => format!("unix:{}", place.0.display()),
+                scheme => format!("{scheme}:{}", place.0.display()),
             };
             (options.listen(&endpoint).unwrap(), place)
         })

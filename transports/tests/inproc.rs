@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use numpush_message::{Buffer, Message};
+use numpush_message::{Array, Buffer, Dtype, Element as _, Field, Message, RecordType};
 use numpush_transports::{Acknowledge, Error, Options, Refusal, Tag, connect, listen};
 
 use room::Room;
@@ -233,8 +233,8 @@ fn the_descriptor_is_readable_when_there_is_room_again() {
         .unwrap();
     let mut tx = connect("inproc:room-again").unwrap();
     let mut rx = listener.accept().unwrap();
-    assert!(!is_readable(&tx));
     tx.try_send(&message(1)).unwrap();
+    assert!(is_readable(&tx), "a descriptor that was just made");
     assert!(tx.try_send(&message(2)).unwrap_err().is_timeout());
     assert!(!is_readable(&tx));
     rx.recv().unwrap();
@@ -244,6 +244,65 @@ fn the_descriptor_is_readable_when_there_is_room_again() {
     tx.try_send(&message(2)).unwrap();
     assert!(tx.try_recv().unwrap_err().is_timeout());
     assert!(!is_readable(&tx));
+}
+
+#[test]
+fn a_descriptor_that_is_made_late_is_readable_all_the_same() {
+    let mut listener = Options::new().credit(1).listen("inproc:late").unwrap();
+    let mut tx = connect("inproc:late").unwrap();
+    let mut rx = listener.accept().unwrap();
+    tx.try_send(&message(1)).unwrap();
+    assert!(tx.try_send(&message(2)).unwrap_err().is_timeout());
+    rx.recv().unwrap();
+    // There is room since before the descriptor was asked for.
+    assert!(is_readable(&tx));
+    tx.try_send(&message(2)).unwrap();
+}
+
+#[test]
+fn who_is_gone_makes_the_descriptor_readable_once() {
+    let mut listener = Options::new().credit(1).listen("inproc:once").unwrap();
+    let mut tx = connect("inproc:once").unwrap();
+    let mut rx = listener.accept().unwrap();
+    rx.close_sending().unwrap();
+    assert!(is_readable(&tx));
+    assert!(tx.try_recv().unwrap_err().is_closed());
+    assert!(!is_readable(&tx), "the end was told");
+    tx.try_send(&message(1)).unwrap();
+    assert!(tx.try_send(&message(2)).unwrap_err().is_timeout());
+    assert!(!is_readable(&tx));
+    drop(rx);
+    assert!(is_readable(&tx), "nobody will take it");
+    assert!(matches!(
+        tx.try_send(&message(2)),
+        Err(Error::Disconnected { .. })
+    ));
+}
+
+#[test]
+fn a_half_that_flushes_acknowledges_nothing_for_the_other() {
+    let options = Options::new().acknowledge(Acknowledge::OnNextCall);
+    let mut listener = options.listen("inproc:halves").unwrap();
+    let mut tx = connect("inproc:halves").unwrap();
+    let (mut answers, mut work) = listener.accept().unwrap().split().unwrap();
+    tx.send(&message(1)).unwrap();
+    work.recv().unwrap();
+    answers.flush().unwrap();
+    assert_eq!(tx.status().in_flight, 1, "its work is not done");
+    answers.close().unwrap();
+    assert_eq!(tx.status().in_flight, 1);
+}
+
+/// The receiver panicked: it could not write the header that the sender had not tried to write.
+#[test]
+fn an_array_whose_header_breaks_a_limit_is_refused() {
+    let fields = (0..256).map(|at| Field::new(format!("{at:0>1000}"), f64::SCALAR, at * 8));
+    let record = RecordType::new(fields.collect(), 256 * 8).unwrap();
+    let array = Array::new(Dtype::Record(record), &[1], vec![0_u8; 256 * 8].into()).unwrap();
+    let _listener = listen("inproc:header").unwrap();
+    let mut tx = connect("inproc:header").unwrap();
+    let error = tx.send(&Message::from(array)).unwrap_err();
+    assert!(matches!(error, Error::Message(_)), "{error:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use numpush_message::{
-    Buffer, BufferAllocator, DecodeError, Encoder, Flags, Header, Limits, Message,
+    Buffer, BufferAllocator, DecodeError, Dtype, Encoder, Flags, Header, Limits, Message,
 };
 use numpush_os::lock;
 use numpush_session::Tag;
@@ -122,7 +122,9 @@ impl Link {
 fn charge_of(message: &Message<'_>, payload: u64) -> Result<u64, Error> {
     let is_plain = match (message.as_array(), message.as_frame()) {
         (_, Some(_)) => false,
-        (Some(array), None) => array.shape().len() <= FEW_AXES,
+        (Some(array), None) => {
+            array.shape().len() <= FEW_AXES && matches!(array.dtype(), Dtype::Scalar(_))
+        }
         (None, None) => true,
     };
     // Its header breaks no limit, whatever it says.
@@ -136,7 +138,7 @@ fn charge_of(message: &Message<'_>, payload: u64) -> Result<u64, Error> {
 /// Bytes that an empty message takes in the queue: itself, its shape, and the share of its owner.
 const PLACE: u64 = 512;
 
-/// An array of no more axes has a header of some hundred bytes, or a thousand.
+/// An array of no more axes, and without fields, has a header of some hundred bytes, or a thousand.
 const FEW_AXES: usize = 32;
 
 /// The same message in buffers that the allocator takes; `None` if it takes those that came.

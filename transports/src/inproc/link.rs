@@ -14,6 +14,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::inproc::way::{Item, Queue, Seen, Way};
 use crate::options::Options;
+use crate::origin::Origin;
 use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Duplex, Transport};
@@ -37,6 +38,7 @@ pub(super) struct Link {
     bell: OnceLock<Arc<Bell>>,
     /// Nobody has accepted this side yet: it waits at a listener.
     pub(super) waits: bool,
+    origin: Origin,
 }
 
 /// What was sent, all of it sums.
@@ -61,6 +63,8 @@ pub(super) struct Receiving {
     /// The sum of their charges.
     pub(super) charge: u64,
     pub(super) allocator: Box<dyn BufferAllocator>,
+    /// The end of the peer's messages was reported.
+    has_ended: bool,
     /// Messages returned.
     pub(super) taken: u64,
     /// Payload bytes of those that are not acknowledged.
@@ -88,6 +92,7 @@ impl Link {
                 inbox: VecDeque::new(),
                 charge: 0,
                 allocator: ours.make_allocator(),
+                has_ended: false,
                 taken: 0,
                 unacknowledged: VecDeque::new(),
             }),
@@ -96,6 +101,7 @@ impl Link {
             is_blocked: AtomicBool::new(false),
             bell: OnceLock::new(),
             waits: false,
+            origin: Origin::here(),
         }
     }
 
@@ -152,6 +158,8 @@ impl Link {
             self.check_cancelled()?;
             if deadline.has_passed() {
                 self.is_blocked.store(true, Ordering::Relaxed);
+                drop(queue);
+                self.rest();
                 return Err(deadline.error(operation, &self.peer));
             }
             queue.senders += 1;
@@ -187,18 +195,21 @@ impl Link {
                 receiving.charge = std::mem::take(&mut queue.charge);
                 return Ok(receiving);
             }
+            receiving.has_ended = queue.closed || queue.sender_gone;
             drop(receiving);
-            if queue.closed {
-                return Err(self.closed());
+            let ended = match (queue.closed, queue.sender_gone) {
+                (true, _) => Some(self.closed()),
+                (false, true) => Some(self.disconnected()),
+                _ if deadline.has_passed() => Some(deadline.error(Operation::Recv, &self.peer)),
+                _ => None,
+            };
+            if let Some(error) = ended {
+                drop(queue);
+                self.rest();
+                self.check_cancelled()?;
+                return Err(error);
             }
-            if queue.sender_gone {
-                return Err(self.disconnected());
-            }
-            self.quiet(&mut queue);
             self.check_cancelled()?;
-            if deadline.has_passed() {
-                return Err(deadline.error(Operation::Recv, &self.peer));
-            }
             queue.receivers += 1;
             queue = deadline.wait(&self.back.arrived, queue);
             queue.receivers -= 1;
@@ -264,25 +275,31 @@ impl Link {
         let bell = Arc::new(Bell::new().ok()?);
         let bell = self.bell.get_or_init(|| bell);
         self.out.queue().sender_bell = Some(Arc::clone(bell));
-        let receiving = lock(&self.receiving);
-        let mut queue = self.back.queue();
-        queue.receiver_bell = Some(Arc::clone(bell));
-        if !receiving.inbox.is_empty() || queue.has_news() {
-            queue.has_rung = true;
-            bell.ring();
-        }
+        self.back.queue().receiver_bell = Some(Arc::clone(bell));
+        // What happened before nobody has rung for.
+        bell.ring();
         Some(bell)
     }
 
-    /// There is nothing to receive: the bell rests until there is.
-    fn quiet(&self, queue: &mut Queue) {
+    /// A call has found nothing to do: the bell rests until there is.
+    fn rest(&self) {
         let Some(bell) = self.bell.get() else {
             return;
         };
+        // Whoever has the lock receives, and comes by here afterwards.
+        let Ok(receiving) = self.receiving.try_lock() else {
+            return;
+        };
+        let mut queue = self.back.queue();
         queue.has_rung = false;
         bell.quiet();
+        let is_over = receiving.has_ended || !(queue.closed || queue.sender_gone);
+        let has_news = !receiving.inbox.is_empty() || !queue.messages.is_empty() || !is_over;
         // It may have rung for room, of which the caller has not heard.
-        if !self.out.progress.is_awaited() && self.is_blocked.swap(false, Ordering::Relaxed) {
+        let has_room =
+            !self.out.progress.is_awaited() && self.is_blocked.swap(false, Ordering::Relaxed);
+        if has_news || has_room {
+            queue.has_rung = has_news;
             bell.ring();
         }
     }
@@ -322,12 +339,18 @@ impl Drop for Link {
     /// What was sent can still be received; a connection that is dropped in good order has closed. One that nobody has
     /// accepted has not: nobody has read what came for it.
     fn drop(&mut self) {
+        // A thread that the child does not have may hold the locks, and the bells are its parent's.
+        if self.origin.check(&self.peer).is_err() {
+            return;
+        }
         let mut queue = self.out.queue();
         queue.closed |= !self.waits && !std::thread::panicking();
         queue.sender_gone = true;
+        queue.sender_bell = None;
         self.out.tell_receiver(queue);
         let mut queue = self.back.queue();
         queue.receiver_gone = true;
+        queue.receiver_bell = None;
         // Dropped below: to give memory back may take long, and the sender waits for the lock.
         let _unread = std::mem::take(&mut queue.messages);
         self.back.tell_sender(queue);
@@ -358,10 +381,12 @@ impl Transport for InprocTransport {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.finish();
         Duplex::flush(&*self.0, cx.deadline)
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.finish();
         self.0.close_sending(cx.deadline)
     }
 
@@ -388,12 +413,10 @@ impl Duplex for Link {
     }
 
     fn flush(&self, deadline: Deadline) -> Result<(), Error> {
-        self.finish();
         self.flush_messages(Operation::Flush, deadline)
     }
 
     fn close_sending(&self, deadline: Deadline) -> Result<(), Error> {
-        self.finish();
         self.flush_messages(Operation::Close, deadline)?;
         lock(&self.sending).closed = true;
         let mut queue = self.out.queue();
@@ -413,6 +436,12 @@ impl Duplex for Link {
         self.back.arrived.notify_all();
         drop(self.out.queue());
         self.out.progressed.notify_all();
+    }
+
+    fn attend(&self) -> Result<bool, Error> {
+        self.rest();
+        let is_gone = self.back.queue().sender_gone;
+        Ok(is_gone)
     }
 
     fn wants(&self) -> Ready {

@@ -73,13 +73,6 @@ pub(super) struct Seen {
     pub(super) acked_bytes: u64,
 }
 
-impl Queue {
-    /// True if the receiver need not wait.
-    pub(super) fn has_news(&self) -> bool {
-        !self.messages.is_empty() || self.closed || self.sender_gone
-    }
-}
-
 impl Way {
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
@@ -102,8 +95,9 @@ impl Way {
         }
     }
 
-    /// Ends a change for the sender, and wakes it.
+    /// Ends a change for the sender, and wakes it. It looks again, whatever it waits for.
     pub(super) fn tell_sender(&self, queue: MutexGuard<'_, Queue>) {
+        self.progress.is_awaited.store(false, Ordering::Relaxed);
         let wakes = queue.senders > 0;
         let bell = queue.sender_bell.clone();
         drop(queue);
@@ -122,9 +116,7 @@ impl Way {
         if !self.progress.is_awaited.load(Ordering::Relaxed) {
             return;
         }
-        let queue = self.queue();
-        self.progress.is_awaited.store(false, Ordering::Relaxed);
-        self.tell_sender(queue);
+        self.tell_sender(self.queue());
     }
 }
 

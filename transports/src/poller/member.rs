@@ -231,7 +231,7 @@ impl Member {
 
     /// True if a message is here that no read would report.
     pub(super) fn has_message(&self) -> bool {
-        self.stage == Stage::Open && self.duplex.status().waiting > 0
+        self.stage == Stage::Open && self.retry.is_none() && self.duplex.status().waiting > 0
     }
 
     pub(super) fn has_queued(&self) -> bool {

@@ -27,7 +27,7 @@ pub use slots::Key;
 
 /// Connections that one thread drives: it waits for all of them at once, and none of them makes it wait.
 ///
-/// It is for tcp and unix, whose connections have a descriptor. What a call costs does not depend on how many connections
+/// It is for connections that have a descriptor: those of tcp, unix and inproc. What a call costs does not depend on how many connections
 /// there are, as long as they are idle. Connections that have something to say are served in turn, a message each, so that
 /// one that floods does not starve the others. The poller writes what sockets did not take at once, acknowledges, and gives
 /// up peers that stall in the middle of a message: all of this in [`Self::wait`], so call it often.
