@@ -3,7 +3,7 @@
 
 pub use numpush_message::{Array, Buffer, Frame, Message, convert, model, wire};
 pub use numpush_transports::{
-    Connection, Endpoint, Error, Listener, Options, Poller, Transfer, connect, listen,
+    Connection, Endpoint, Error, Group, Listener, Options, Poller, Transfer, connect, listen,
 };
 
 /// What connections report, what their options and endpoints can be, and what their errors name.
@@ -15,9 +15,9 @@ pub mod transfer {
     };
 }
 
-/// What a [`Poller`] over many connections reports and returns.
+/// What a [`Poller`] over many connections and a [`Group`] report and return.
 pub mod poller {
-    pub use numpush_transports::{Event, Key, Removed, Sent, Waker};
+    pub use numpush_transports::{Event, Key, Outcome, Removed, Request, Sent, Waker};
 }
 
 /// One message, one file: what the `file:` transport does, without a connection.

@@ -1,6 +1,7 @@
 //! Many connections in one thread.
 
 mod calls;
+mod fans;
 mod peers;
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ pub enum Event {
         /// Where it came.
         listener: Key,
     },
-    /// A peer failed before its connection was made. The listener goes on.
+    /// A peer that came got no connection. The listener goes on.
     Rejected {
         /// Where it came.
         listener: Key,

@@ -1,7 +1,10 @@
 //! Many connections in one thread.
 
+mod accept;
 mod event;
 mod member;
+mod place;
+mod serve;
 mod slots;
 mod timers;
 
@@ -19,10 +22,12 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::origin::Origin;
 use member::{Found, Member};
+use place::Place;
 use slots::Slots;
 use timers::Timers;
 
 pub use event::{Event, Removed, Sent};
+pub use serve::Request;
 pub use slots::Key;
 
 /// Connections that one thread drives: it waits for all of them at once, and none of them makes it wait.
@@ -65,6 +70,7 @@ pub use slots::Key;
 pub struct Poller {
     events: Arc<os::Events>,
     members: Slots<Member>,
+    listeners: Slots<Place>,
     /// Connections to look at, in turn.
     listed: VecDeque<Key>,
     timers: Timers,
@@ -102,7 +108,8 @@ impl Poller {
         let events = os::Events::new().map_err(Error::io(Operation::SetUp, NAME))?;
         Ok(Self {
             events: Arc::new(events),
-            members: Slots::new(),
+            members: Slots::new(0),
+            listeners: Slots::new(1 << 31),
             listed: VecDeque::new(),
             timers: Timers::default(),
             happened: VecDeque::new(),
@@ -192,9 +199,21 @@ impl Poller {
         self.origin.check(NAME)?;
         let limit = self.queue_limit;
         let member = self.members.get_mut(key).ok_or_else(|| unknown(key))?;
+        // What waits goes first.
+        while let Some((message, error)) = member.send_queued() {
+            let unsent = Event::Unsent {
+                key,
+                message,
+                error,
+            };
+            self.happened.push_back(unsent);
+        }
         let sent = member.send(message, tag, limit);
         // The call may have read, and what it read is not to be waited for.
-        if member.has_message() || sent.as_ref().is_err_and(|error| !error.is_recoverable()) {
+        if member.has_message()
+            || member.failure.is_some()
+            || sent.as_ref().is_err_and(|error| !error.is_recoverable())
+        {
             self.list(key);
         }
         if let Err(error) = self.watch(key) {
@@ -218,6 +237,21 @@ impl Poller {
         let event = self.next_event(Deadline::after(timeout));
         self.left = Instant::now();
         event
+    }
+
+    /// Messages to a peer that it has not acknowledged, those included that have not begun; zero if the key is void.
+    pub fn unacknowledged(&self, key: Key) -> usize {
+        self.members.get(key).map_or(0, Member::unacknowledged)
+    }
+
+    /// The keys of all connections.
+    pub fn connections(&self) -> Vec<Key> {
+        self.members.iter().map(|(key, _)| key).collect()
+    }
+
+    /// True if any connection has messages that have not begun.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.members.iter().any(|(_, member)| member.has_queued())
     }
 
     /// What ends a wait from another thread.
@@ -284,6 +318,9 @@ impl Poller {
     /// Looks at a connection, and notes what has happened there.
     fn look(&mut self, key: Key) {
         self.looks += 1;
+        if self.listeners.get(key).is_some() {
+            return self.accept(key);
+        }
         let outside = self.outside;
         let Some(member) = self.members.get_mut(key) else {
             return;
@@ -332,10 +369,12 @@ impl Poller {
         self.set_timer(key);
     }
 
-    /// Puts a connection on the list of those to look at.
+    /// Puts a connection or a listener on the list of those to look at.
     fn list(&mut self, key: Key) {
-        if let Some(member) = self.members.get_mut(key)
-            && !std::mem::replace(&mut member.is_listed, true)
+        let member = self.members.get_mut(key).map(|one| &mut one.is_listed);
+        let place = self.listeners.get_mut(key).map(|one| &mut one.is_listed);
+        if let Some(is_listed) = member.or(place)
+            && !std::mem::replace(is_listed, true)
         {
             self.listed.push_back(key);
         }

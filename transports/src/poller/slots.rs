@@ -42,6 +42,8 @@ pub(super) struct Slots<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     len: usize,
+    /// Index of the first slot: tables with other ones have other keys.
+    base: u32,
 }
 
 #[derive(Debug)]
@@ -54,11 +56,12 @@ struct Slot<T> {
 const LAST: u32 = u32::MAX - 1;
 
 impl<T> Slots<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(base: u32) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
             len: 0,
+            base,
         }
     }
 
@@ -77,25 +80,27 @@ impl<T> Slots<T> {
         self.len += 1;
         Key {
             generation: slot.generation,
-            index,
+            index: self.base + index,
         }
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&T> {
-        let slot = self.slots.get(key.index as usize)?;
+        let slot = self.slots.get(self.at(key)?)?;
         slot.value
             .as_ref()
             .filter(|_| slot.generation == key.generation)
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
+        let at = self.at(key)?;
+        let slot = self.slots.get_mut(at)?;
         let is_it = slot.generation == key.generation;
         slot.value.as_mut().filter(|_| is_it)
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
+        let at = self.at(key)?;
+        let slot = self.slots.get_mut(at)?;
         if slot.generation != key.generation {
             return None;
         }
@@ -103,13 +108,26 @@ impl<T> Slots<T> {
         slot.generation += 1;
         self.len -= 1;
         if slot.generation < LAST {
-            self.free.push(key.index);
+            self.free.push(key.index - self.base);
         }
         Some(value)
     }
 
+    fn at(&self, key: Key) -> Option<usize> {
+        key.index.checked_sub(self.base).map(|at| at as usize)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        let numbered = (self.base..).zip(&self.slots);
+        numbered.filter_map(|(index, slot)| {
+            let generation = slot.generation;
+            let key = Key { generation, index };
+            slot.value.as_ref().map(|value| (key, value))
+        })
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
@@ -123,13 +141,14 @@ mod tests {
 
     #[test]
     fn a_key_never_means_another_value() {
-        let mut slots = Slots::new();
+        let mut slots = Slots::new(1 << 31);
         let (a, b) = (slots.insert('a'), slots.insert('b'));
         assert_eq!(slots.remove(a), Some('a'));
         let c = slots.insert('c');
         assert_eq!((slots.get(a), slots.get(b)), (None, Some(&'b')));
         assert_eq!((slots.remove(a), slots.get_mut(c)), (None, Some(&mut 'c')));
         assert_eq!(Key::of(c.token()), c);
-        assert_eq!(slots.len(), 2);
+        assert_eq!((slots.len(), slots.iter().count()), (2, 2));
+        assert_eq!(Slots::<char>::new(0).get(c), None);
     }
 }

@@ -1,0 +1,149 @@
+//! Many senders to one receiver, and one sender to many receivers.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpStream;
+use std::ops::ControlFlow;
+
+use numpush::poller::{Event, Key, Sent};
+use numpush::{Buffer, Error, Group, Message, Options, Poller};
+use numpush_tests::{PATIENCE, bytes};
+
+use crate::{listeners, next};
+
+fn number(value: u32) -> Message<'static> {
+    Message::new(Buffer::copy_of(&value.to_le_bytes()))
+}
+
+fn read(message: &Message<'_>) -> u32 {
+    let bytes = message.as_bytes().unwrap();
+    u32::from_le_bytes(bytes[..].try_into().unwrap())
+}
+
+const CLIENTS: usize = 20;
+const QUESTIONS: u32 = 50;
+
+/// Requests of each connection come in order and their answers go back to it, whatever strangers do meanwhile.
+#[test]
+fn who_serves_answers_each_in_order_among_strangers() {
+    for (listener, _place) in listeners(&Options::new()) {
+        let address = listener.address();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|at| {
+                let address = address.clone();
+                std::thread::spawn(move || {
+                    if let Some(host) = address.strip_prefix("tcp://")
+                        && at % 4 == 0
+                    {
+                        let mut stranger = TcpStream::connect(host).unwrap();
+                        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+                    }
+                    let mut link = numpush::connect(&address).unwrap();
+                    link.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+                    for value in 0..QUESTIONS {
+                        let id = link.send(&number(value)).unwrap().id;
+                        let answer = link.recv().unwrap();
+                        assert_eq!((read(&answer.message), answer.reply_to), (value + 1, id));
+                    }
+                    // Half of them go without a word.
+                    if at % 2 == 0 {
+                        link.close().unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut seen: HashMap<Key, u32> = HashMap::new();
+        let mut left = CLIENTS * QUESTIONS as usize;
+        listener
+            .serve(|request| {
+                let value = read(&request.received.message);
+                let expected = seen.entry(request.key).or_default();
+                assert_eq!(value, *expected, "in order for each connection");
+                *expected += 1;
+                request.reply(&number(value + 1)).unwrap();
+                left -= 1;
+                if left == 0 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .unwrap();
+        assert_eq!(seen.len(), CLIENTS);
+        for client in clients {
+            client.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_listener_in_a_poller_names_who_came_and_who_was_refused() {
+    let listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let address = listener.address();
+    let mut poller = Poller::new().unwrap();
+    let at = poller.add_listener(listener).unwrap();
+    let mut stranger = TcpStream::connect(address.strip_prefix("tcp://").unwrap()).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let Event::Rejected { listener, error } = next(&mut poller) else {
+        panic!("not refused");
+    };
+    assert!(listener == at && matches!(error, Error::Handshake { .. }));
+    let mut near = numpush::connect(&address).unwrap();
+    let Event::Connected { key, listener } = next(&mut poller) else {
+        panic!("not connected");
+    };
+    assert_eq!(listener, at);
+    near.send(&number(7)).unwrap();
+    assert!(matches!(next(&mut poller), Event::Message { key: from, .. } if from == key));
+    assert!(poller.remove_listener(key).is_none());
+    let listener = poller.remove_listener(at).unwrap();
+    assert_eq!(listener.address(), address);
+    assert_eq!(poller.len(), 1);
+}
+
+/// A receiver that takes nothing has its own queue, and its own outcome.
+#[test]
+fn a_stalled_receiver_of_a_group_holds_up_nobody() {
+    let small = Options::new().credit(16 << 10);
+    for (mut listener, _place) in listeners(&Options::new()) {
+        let mut group = Group::new().unwrap();
+        group.set_queue_limit(32 << 10);
+        let stalled_peer = small.connect(&listener.address()).unwrap();
+        let stalled = group.add(listener.accept_for(PATIENCE).unwrap()).unwrap();
+        let gone = numpush::connect(&listener.address()).unwrap();
+        group.add(listener.accept_for(PATIENCE).unwrap()).unwrap();
+        drop(gone);
+        let mut receivers = Vec::new();
+        for _ in 0..3 {
+            let mut link = numpush::connect(&listener.address()).unwrap();
+            link.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+            receivers.push(link);
+            group.add(listener.accept_for(PATIENCE).unwrap()).unwrap();
+        }
+        let mut was_full = false;
+        for at in 0..100 {
+            let message = bytes(1000, at);
+            for outcome in group.send(&message) {
+                match outcome.result {
+                    Ok(Sent::Begun(_)) => {}
+                    Ok(_) => assert_eq!(outcome.key, stalled),
+                    Err(Error::QueueFull { .. }) => {
+                        assert_eq!(outcome.key, stalled);
+                        was_full = true;
+                    }
+                    // The one that is gone.
+                    Err(Error::Disconnected { .. } | Error::UnknownKey { .. }) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            for receiver in &mut receivers {
+                assert!(receiver.recv().unwrap().message == message);
+            }
+        }
+        assert!(was_full);
+        let event = group.wait(PATIENCE).unwrap().unwrap();
+        assert!(matches!(event, Event::Ended { .. }), "{event:?}");
+        assert_eq!(group.poller().len(), 4);
+        drop(stalled_peer);
+    }
+}

@@ -1,0 +1,105 @@
+//! One message to many.
+
+use std::time::Duration;
+
+use numpush_message::Message;
+
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::poller::{Event, Key, Poller, Sent};
+
+/// Receivers of the same messages.
+///
+/// A message is built once, and its payload is not copied for a receiver but as its transport needs it: shared buffers
+/// are held, and written from where they are; memory with a descriptor is passed to every unix receiver without a copy.
+/// Plain memory is copied once for each unix receiver, into segments of its own, and every receiver's record is encoded and
+/// summed by itself. To copy once for all of them, send a sealed buffer (`unix::SealedBufferMut`) or memory of an
+/// arena.
+///
+/// A receiver that is slow or dead holds up nobody: what it does not take waits in its queue, up to a limit, and the outcome
+/// of each send says so for each receiver. What is queued goes with later sends and in [`Self::wait`].
+///
+/// ```
+/// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+/// use numpush::{Buffer, Group, Message};
+///
+/// let mut listener = numpush::listen("tcp://127.0.0.1:0")?;
+/// let mut group = Group::new()?;
+/// let mut receivers = Vec::new();
+/// for _ in 0..3 {
+///     receivers.push(numpush::connect(&listener.address())?);
+///     group.add(listener.accept()?)?;
+/// }
+/// for outcome in group.send(&Message::new(Buffer::copy_of(b"to all"))) {
+///     outcome.result?;
+/// }
+/// for receiver in &mut receivers {
+///     assert_eq!(receiver.recv()?.message.as_bytes().unwrap()[..], *b"to all");
+/// }
+/// # Ok::<(), numpush::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Group {
+    poller: Poller,
+}
+
+/// What became of a message at one receiver of a [`Group`].
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct Outcome {
+    /// The receiver.
+    pub key: Key,
+    /// How far the message has come, or why it does not go there. After an error that is recoverable, such as
+    /// [`Error::QueueFull`], the receiver stays in the group without this message; after another one it ends, and
+    /// [`Event::Ended`] follows.
+    pub result: Result<Sent, Error>,
+}
+
+impl Group {
+    /// A group without receivers.
+    ///
+    /// # Errors
+    /// As [`Poller::new`].
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self {
+            poller: Poller::new()?,
+        })
+    }
+
+    /// As [`Poller::set_queue_limit`]: bytes that may wait for each receiver.
+    pub fn set_queue_limit(&mut self, bytes: u64) {
+        self.poller.set_queue_limit(bytes);
+    }
+
+    /// Adds a receiver.
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    pub fn add(&mut self, connection: Connection) -> Result<Key, Error> {
+        self.poller.add(connection)
+    }
+
+    /// Sends a message to every receiver, without a wait.
+    pub fn send(&mut self, message: &Message<'_>) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for key in self.poller.connections() {
+            let result = self.poller.send(key, message);
+            outcomes.push(Outcome { key, result });
+        }
+        outcomes
+    }
+
+    /// Sends what is queued, and returns the next thing that happens: a receiver that has ended, or a message of one. `None`
+    /// if nothing happens within `timeout`.
+    ///
+    /// # Errors
+    /// As [`Poller::wait`].
+    pub fn wait(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Option<Event>, Error> {
+        self.poller.wait(timeout)
+    }
+
+    /// The connections of the group, to remove one, or to see what waits for it.
+    pub fn poller(&mut self) -> &mut Poller {
+        &mut self.poller
+    }
+}
