@@ -206,3 +206,32 @@ fn what_a_send_has_read_is_not_waited_for() {
         }
     }
 }
+
+/// Threads of one process in the same loop as sockets.
+#[test]
+fn a_connection_in_process_is_served_like_the_others() {
+    let listener = numpush::listen("inproc:in the poller").unwrap();
+    let mut poller = Poller::new().unwrap();
+    let mut listener = listener;
+    let mut near = numpush::connect(&listener.address()).unwrap();
+    near.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    let far = poller.add(listener.accept().unwrap()).unwrap();
+    for at in 0..50 {
+        near.send(&bytes(100, at)).unwrap();
+        let Event::Message { key, received } = next(&mut poller) else {
+            panic!("no message");
+        };
+        assert!(key == far && received.message == bytes(100, at));
+        poller.send(key, &received.message).unwrap();
+        assert!(near.recv().unwrap().message == bytes(100, at));
+    }
+    drop(near);
+    let mut event = next(&mut poller);
+    if matches!(event, Event::Closed { .. }) {
+        event = next(&mut poller);
+    }
+    assert!(
+        matches!(event, Event::Ended { error: None, .. }),
+        "{event:?}"
+    );
+}

@@ -3,6 +3,7 @@
 mod calls;
 mod fans;
 mod peers;
+mod scale;
 
 use std::time::Duration;
 
