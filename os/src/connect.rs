@@ -1,15 +1,19 @@
-//! Connections to unix sockets, with an end to the wait.
+//! Connections that do not wait, or whose wait has an end.
 
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixStream};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, connect, socket,
+};
 
 use crate::failpoint::point;
-use crate::socket::set_send_tick;
+use crate::socket::{set_nonblocking, set_send_tick};
 
 /// Connects to a unix socket of the abstract namespace; unix(7).
 ///
@@ -41,10 +45,49 @@ pub fn connect_abstract(name: &str, deadline: Instant) -> io::Result<UnixStream>
     }
 }
 
+/// Begins to connect to a TCP address; connect(2) and EINPROGRESS. The socket is writable when the connection is there or
+/// has failed: [`TcpStream::take_error`] says which. Its calls do not wait.
+///
+/// # Errors
+/// What socket(2) and connect(2) report at once.
+pub fn start_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    point("socket")?;
+    let socket = socket(family, SockType::Stream, flags, None)?;
+    let address = SockaddrStorage::from(address);
+    match point("connect").and_then(|()| connect(socket.as_raw_fd(), &address)) {
+        // A signal does not end what has begun.
+        Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(TcpStream::from(socket)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Connects to a unix socket without a wait; unix(7). The calls of the connection wait as usual.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] if the queue of the listener is full; what socket(2) and connect(2) report.
+pub fn try_connect_unix(address: &UnixSocketAddr) -> io::Result<UnixStream> {
+    let address = match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => UnixAddr::new(path)?,
+        (None, Some(name)) => UnixAddr::new_abstract(name)?,
+        (None, None) => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    point("socket")?;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    point("connect")?;
+    connect(socket.as_raw_fd(), &address)?;
+    set_nonblocking(&socket, false)?;
+    Ok(UnixStream::from(socket))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener};
 
     fn listener(name: &str) -> UnixListener {
@@ -72,6 +115,25 @@ mod tests {
             listener.accept().unwrap();
             assert!(waiting.join().unwrap().is_ok());
         });
+    }
+
+    #[test]
+    fn a_full_queue_is_no_wait() {
+        let name = format!("numpush-test-try-connect-{}", std::process::id());
+        let listener = listener(&name);
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let mut queued = Vec::new();
+        let full = loop {
+            match try_connect_unix(&address) {
+                Ok(socket) => queued.push(socket),
+                Err(error) => break error,
+            }
+            assert!(queued.len() < 8, "the queue is never full");
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        listener.accept().unwrap();
+        try_connect_unix(&address).unwrap();
     }
 
     #[test]

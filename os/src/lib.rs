@@ -46,7 +46,7 @@ mod worker;
 
 pub use affinity::{bind_to_processors, processors};
 pub use bell::Bell;
-pub use connect::connect_abstract;
+pub use connect::{connect_abstract, start_connect, try_connect_unix};
 pub use credentials::{Credentials, SameUser, peer_credentials, user};
 pub use events::{Event, Events};
 pub use failpoint::failpoint;

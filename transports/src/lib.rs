@@ -8,6 +8,7 @@
 //! needs it returns [`Error::Unsupported`].
 #![forbid(unsafe_code)]
 
+mod connecting;
 mod connection;
 mod deadline;
 mod endpoint;
@@ -35,6 +36,7 @@ pub mod unix;
 #[cfg(feature = "zmq")]
 mod zmq;
 
+pub use connecting::Connecting;
 pub use connection::{Connection, Messages};
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use error::{Error, Operation};

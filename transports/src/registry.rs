@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::connecting::Connecting;
 use crate::connection::Connection;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::Error;
@@ -87,6 +88,36 @@ impl Options {
             options,
             endpoint.scheme().name(),
         ))
+    }
+
+    /// Begins to connect to `endpoint`, without a wait for the other side: whoever is not there yet is an error, whatever the
+    /// connect timeout is. Only the look-up of a host's name waits; an address has none.
+    ///
+    /// Over tcp the connection comes later; over unix, inproc, a file and ZeroMQ it is tried once, in this call.
+    ///
+    /// ```
+    /// # use numpush_transports as numpush;
+    /// let mut listener = numpush::listen("inproc:start")?;
+    /// let mut connecting = numpush::Options::new().start_connect(&listener.address())?;
+    /// let client = loop {
+    ///     // A program with more to do waits for `connecting.descriptor()` together with others.
+    ///     if let Some(client) = connecting.try_finish()? {
+    ///         break client;
+    ///     }
+    /// };
+    /// let server = listener.try_accept()?.unwrap();
+    /// # drop((client, server));
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`Error::Io`] with [`WouldBlock`](std::io::ErrorKind::WouldBlock) if the queue of a unix listener
+    /// is full: try again later.
+    pub fn start_connect(&self, endpoint: &str) -> Result<Connecting, Error> {
+        let (factory, endpoint, options) = self.resolve(endpoint)?;
+        let attempt = factory.start(&endpoint, &options)?;
+        let scheme = endpoint.scheme().name();
+        Ok(Connecting::new(attempt, options, scheme))
     }
 
     /// Listens at `endpoint` with these options, which every connection gets that it accepts.

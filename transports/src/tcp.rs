@@ -11,12 +11,12 @@
 //! one; either side may ask for it. Nothing is encrypted or authenticated: use it on a network you trust.
 
 use std::io;
-use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use numpush_message::{Buffer, BufferAllocator, DecodeError, Hello, Message, Reference, Stability};
-use numpush_os as os;
+use numpush_os::{self as os, Ready};
 
 use crate::deadline::connect_until;
 use crate::endpoint::{Endpoint, Scheme};
@@ -27,7 +27,7 @@ use crate::socket::{
     Terms, Way, look_every,
 };
 use crate::transfer::{PathReason, Transfer};
-use crate::transport::{Bound, Established, Factory};
+use crate::transport::{Attempt, Bound, Established, Factory};
 
 /// The factory of this transport.
 pub(crate) struct Tcp;
@@ -57,14 +57,20 @@ impl Factory for Tcp {
         let socket = connect_until(&asked, options.connect_timeout, || {
             connect_any(to.address(), options.connect_timeout)
         })?;
-        let peer = socket
-            .peer_addr()
-            .map_err(Error::io(Operation::Connect, &asked))?;
-        let peer = format!("tcp://{peer}");
-        let set_up = set_up(&socket, options);
-        let (medium, hello) = set_up.map_err(Error::io(Operation::SetUp, &peer))?;
-        let link = Link::new(socket.into(), medium, peer.clone(), hello, options);
-        Ok(Established::new(SocketTransport::open(link), peer))
+        established(socket, &asked, options)
+    }
+
+    fn start(&self, to: &Endpoint, options: &Options) -> Result<Box<dyn Attempt>, Error> {
+        let asked = format!("tcp://{}", to.address());
+        let resolved = to.address().to_socket_addrs();
+        let mut attempt = TcpAttempt {
+            addresses: resolved.map_err(Error::io(Operation::Connect, &asked))?,
+            socket: None,
+            asked,
+            options: options.clone(),
+        };
+        attempt.next(io::ErrorKind::AddrNotAvailable.into())?;
+        Ok(Box::new(attempt))
     }
 
     /// Listens on an address of this machine; port 0 takes a free port.
@@ -80,6 +86,65 @@ impl Factory for Tcp {
         let acceptor = SocketAcceptor::new(listener, options);
         let acceptor = acceptor.map_err(Error::io(Operation::Listen, &asked))?;
         Ok(Bound::new(acceptor, address))
+    }
+}
+
+/// The connection over a socket that has just been connected.
+fn established(socket: TcpStream, asked: &str, options: &Options) -> Result<Established, Error> {
+    let peer = socket.peer_addr();
+    let peer = peer.map_err(Error::io(Operation::Connect, asked))?;
+    let peer = format!("tcp://{peer}");
+    let set_up = set_up(&socket, options);
+    let (medium, hello) = set_up.map_err(Error::io(Operation::SetUp, &peer))?;
+    let link = Link::new(socket.into(), medium, peer.clone(), hello, options);
+    Ok(Established::new(SocketTransport::open(link), peer))
+}
+
+/// A connection that is being made, to one address of the name after the other.
+struct TcpAttempt {
+    asked: String,
+    addresses: std::vec::IntoIter<SocketAddr>,
+    /// `None` once there is a connection or none can be had.
+    socket: Option<TcpStream>,
+    options: Options,
+}
+
+impl TcpAttempt {
+    /// Goes on to the next address that can be tried. `last` is the error if there is none.
+    fn next(&mut self, mut last: io::Error) -> Result<(), Error> {
+        for address in self.addresses.by_ref() {
+            match os::start_connect(address) {
+                Ok(socket) => {
+                    self.socket = Some(socket);
+                    return Ok(());
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(Error::io(Operation::Connect, &self.asked)(last))
+    }
+}
+
+impl Attempt for TcpAttempt {
+    fn try_finish(&mut self) -> Result<Option<Established>, Error> {
+        let failed = |error| Error::io(Operation::Connect, &self.asked)(error);
+        let Some(socket) = self.socket.take() else {
+            return Ok(None);
+        };
+        let ready = os::wait(&[(socket.as_fd(), Ready::WRITE)], Some(Instant::now()));
+        if !ready.map_err(failed)?.iter().any(|ready| ready.write) {
+            self.socket = Some(socket);
+            return Ok(None);
+        }
+        if let Some(error) = socket.take_error().map_err(failed)? {
+            return self.next(error).map(|()| None);
+        }
+        socket.set_nonblocking(false).map_err(failed)?;
+        established(socket, &self.asked, &self.options).map(Some)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
     }
 }
 

@@ -32,7 +32,34 @@ pub(crate) trait Factory: Sync {
     /// Connects, waiting up to the connect timeout for the other side to appear.
     fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error>;
 
+    /// Begins to connect, without a wait for the other side. Default: it is there, or that is the error.
+    fn start(&self, to: &Endpoint, options: &Options) -> Result<Box<dyn Attempt>, Error> {
+        let options = options.clone().connect_timeout(Duration::ZERO);
+        let established = self.connect(to, &options)?;
+        Ok(Box::new(AtOnce(Some(established))))
+    }
+
     fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error>;
+}
+
+/// A connection that is being made.
+pub(crate) trait Attempt: Send {
+    /// Returns the connection once it is there. It is not called again after that, nor after an error.
+    fn try_finish(&mut self) -> Result<Option<Established>, Error>;
+
+    /// The descriptor that is writable when there is something to do; another one after a call.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// A connection that was there at once.
+pub(crate) struct AtOnce(pub(crate) Option<Established>);
+
+impl Attempt for AtOnce {
+    fn try_finish(&mut self) -> Result<Option<Established>, Error> {
+        Ok(self.0.take())
+    }
 }
 
 /// One side of a two-way connection.

@@ -35,7 +35,7 @@ use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
 use crate::socket::{Link, ListeningSocket, SocketAcceptor, SocketTransport};
-use crate::transport::{Bound, Established, Factory};
+use crate::transport::{AtOnce, Attempt, Bound, Established, Factory};
 use crate::unix::medium::Segments;
 
 pub use segment::{SealedBufferError, SealedBufferMut};
@@ -70,10 +70,16 @@ impl Factory for Unix {
         let socket = connect_until(&peer, options.connect_timeout, || {
             UnixStream::connect_addr(&address)
         })?;
-        let socket = OwnedFd::from(socket);
-        let (medium, hello) = authenticate(&socket, &peer, options)?;
-        let link = Link::new(socket, medium, peer.clone(), hello, options);
-        Ok(Established::new(SocketTransport::open(link), peer))
+        established(socket.into(), peer, options)
+    }
+
+    fn start(&self, to: &Endpoint, options: &Options) -> Result<Box<dyn Attempt>, Error> {
+        let name = to.address();
+        let (address, peer) = (address(name)?, format!("unix:{name}"));
+        let socket = os::try_connect_unix(&address);
+        let socket = socket.map_err(Error::io(Operation::Connect, &peer))?;
+        let established = established(socket.into(), peer, options)?;
+        Ok(Box::new(AtOnce(Some(established))))
     }
 
     /// Listens at a path or at an abstract name. A path must be free, or a socket that no process has open any more:
@@ -105,6 +111,13 @@ impl Factory for Unix {
         let acceptor = acceptor.map_err(Error::io(Operation::Listen, &address))?;
         Ok(Bound::new(acceptor, address))
     }
+}
+
+/// The connection over a socket that has just been connected.
+fn established(socket: OwnedFd, peer: String, options: &Options) -> Result<Established, Error> {
+    let (medium, hello) = authenticate(&socket, &peer, options)?;
+    let link = Link::new(socket, medium, peer.clone(), hello, options);
+    Ok(Established::new(SocketTransport::open(link), peer))
 }
 
 fn address(name: &str) -> Result<SocketAddr, Error> {
