@@ -1,6 +1,7 @@
 //! Bad input and bad peers: the fault table F10 to F28, as far as these transports go. Each returns a named error, and costs
 //! no other link anything.
 
+mod crowds;
 mod descriptors;
 mod files;
 mod handshake;

@@ -8,6 +8,7 @@
 //! needs it returns [`Error::Unsupported`].
 #![forbid(unsafe_code)]
 
+mod budget;
 mod connecting;
 mod connection;
 mod deadline;
@@ -36,6 +37,7 @@ pub mod unix;
 #[cfg(feature = "zmq")]
 mod zmq;
 
+pub use budget::Budget;
 pub use connecting::Connecting;
 pub use connection::{Connection, Messages};
 pub use endpoint::{Endpoint, EndpointError, Scheme};

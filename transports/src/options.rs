@@ -9,6 +9,8 @@ use numpush_message::Hello;
 use numpush_message::{BufferAllocator, HeapAllocator};
 use numpush_session::Acknowledge;
 
+use crate::budget::Budget;
+
 /// How connections and listeners behave. The defaults suit most.
 ///
 /// An endpoint's parameters have the last word: `tcp://host:5555?max=1000` limits that connection, whatever the
@@ -42,6 +44,7 @@ pub struct Options {
     pub(crate) sync: bool,
     pub(crate) credit: u64,
     pub(crate) patience: Duration,
+    pub(crate) budget: Budget,
     allocator: Option<MakeAllocator>,
 }
 
@@ -64,6 +67,7 @@ impl Options {
             sync: false,
             credit: 256 << 20,
             patience: Duration::from_secs(30),
+            budget: Budget::new(),
             allocator: None,
         }
     }
@@ -183,6 +187,13 @@ impl Options {
         Self { patience, ..self }
     }
 
+    /// How many connections and handshakes a tcp or unix listener may have at once. Listeners with clones of these options
+    /// share it. Default: [`Budget::new`].
+    #[must_use]
+    pub fn budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
     /// Where received payloads lie: every connection allocates from a clone of `allocator`. Default: a
     /// [`HeapAllocator`] for each connection.
     #[must_use]
@@ -236,6 +247,7 @@ impl fmt::Debug for Options {
             .field("sync", &self.sync)
             .field("credit", &self.credit)
             .field("patience", &self.patience)
+            .field("budget", &self.budget)
             .finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ use numpush_message::{BufferAllocator, Header, Hello, Message, Preamble, Referen
 use numpush_os::{self as os, Bell};
 use numpush_session::{Config, Fault, Inbound, Outbound, Refusal};
 
+use crate::budget::Charge;
 use crate::error::Error;
 use crate::options::Options;
 use crate::socket::medium::{Medium, Terms};
@@ -32,6 +33,8 @@ pub(crate) struct Link<M: Medium> {
     pub(super) is_listed: AtomicBool,
     /// A forked child leaves the connection to its parent.
     pub(super) forks: u32,
+    /// What an accepted connection takes of its listener's budget, as long as it lives.
+    pub(super) charge: OnceLock<Charge>,
 }
 
 /// The side of a connection that a call uses.
@@ -135,6 +138,7 @@ impl<M: Medium> Link<M> {
             is_cancelled: AtomicBool::new(false),
             is_listed: AtomicBool::new(false),
             forks: os::forks(),
+            charge: OnceLock::new(),
         })
     }
 

@@ -13,6 +13,7 @@ use numpush_message::Hello;
 use numpush_os::{Events, Ready, Timer};
 use numpush_session::Refusal;
 
+use crate::budget::{Charge, Item};
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::options::Options;
@@ -52,7 +53,7 @@ pub(crate) struct SocketAcceptor<S: ListeningSocket> {
     pending: BTreeMap<u64, Pending<S::Medium>>,
     next: u64,
     refusals: Refusals,
-    /// Out of descriptors: no accept before this time.
+    /// Out of descriptors, or of connections: no accept before this time.
     paused: Option<Instant>,
     /// Since when every accept has failed for want of descriptors.
     short_since: Option<Instant>,
@@ -62,6 +63,7 @@ pub(crate) struct SocketAcceptor<S: ListeningSocket> {
 struct Pending<M: Medium> {
     link: Arc<Link<M>>,
     deadline: Deadline,
+    _charge: Charge,
 }
 
 /// Peers that got no connection.
@@ -86,9 +88,6 @@ const TIMER: u64 = 1;
 /// How long a peer that has connected may take to send its hello.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Handshakes that may be under way at once; the oldest is given up for a new one.
-const MAX_PENDING: usize = 128;
-
 /// Peers that are accepted before the hellos of others are looked at again.
 const BATCH: usize = 16;
 
@@ -98,7 +97,8 @@ const MOST_TURNS: usize = 64;
 /// Refusals that are kept until somebody asks for them.
 const KEPT: usize = 16;
 
-/// accept(2) without descriptors left would fail again at once, for as long as the connection waits.
+/// accept(2) without descriptors left would fail again at once, for as long as the connection waits. Without connections
+/// left in the budget this is how long one that ends goes unnoticed.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A want of descriptors that lasts so long is reported: what others hold may never come back.
@@ -151,6 +151,12 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
     /// Accepts who has connected, and sends our hello. Returns a connection if one had to be finished to make place.
     fn begin_handshakes(&mut self, cx: &AcceptContext<'_>) -> Result<Option<Established>, Error> {
         for _ in 0..BATCH {
+            if !self.options.budget.has_room(Item::Connection) {
+                return self
+                    .hold()
+                    .map(|()| None)
+                    .map_err(Error::io(Operation::Accept, cx.address));
+            }
             let (socket, peer) = match self.listening.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -161,19 +167,24 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
                 Err(error) => return Err(Error::io(Operation::Accept, cx.address)(error)),
             };
             self.short_since = None;
-            if let Err(error) = self.begin_handshake(socket, &peer) {
+            let (charge, established) = self.make_place();
+            let begun = charge.and_then(|charge| self.begin_handshake(socket, &peer, charge));
+            if let Err(error) = begun {
                 self.refusals.note(error.handshake(peer));
             }
-            if self.pending.len() > MAX_PENDING
-                && let Some(established) = self.give_up_oldest()
-            {
-                return Ok(Some(established));
+            if established.is_some() {
+                return Ok(established);
             }
         }
         Ok(None)
     }
 
-    fn begin_handshake(&mut self, socket: OwnedFd, peer: &str) -> Result<(), Error> {
+    fn begin_handshake(
+        &mut self,
+        socket: OwnedFd,
+        peer: &str,
+        charge: Charge,
+    ) -> Result<(), Error> {
         let authenticated = self.listening.authenticate(socket, peer, &self.options);
         let (socket, medium, ours) = authenticated?;
         let link = Link::new(socket, medium, peer.to_owned(), ours, &self.options);
@@ -185,7 +196,12 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
             .add(&link.socket, number, Ready::READ)
             .map_err(Error::io(Operation::SetUp, peer))?;
         let deadline = Deadline::after(HANDSHAKE);
-        self.pending.insert(number, Pending { link, deadline });
+        let pending = Pending {
+            link,
+            deadline,
+            _charge: charge,
+        };
+        self.pending.insert(number, pending);
         Ok(())
     }
 
@@ -197,8 +213,8 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
         }
         let link = self.remove(number)?;
         let peer = link.peer.clone();
-        match greeted {
-            Ok(_) => Some(Established::new(SocketTransport::new(link), peer)),
+        match greeted.and_then(|_| self.admit(&link)) {
+            Ok(()) => Some(Established::new(SocketTransport::new(link), peer)),
             Err(error) => {
                 // What it is refused for was queued with the fault.
                 link.send_away(None);
@@ -208,20 +224,39 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
         }
     }
 
-    /// Makes place for another handshake. If the hello of the oldest is here, that is its connection.
-    fn give_up_oldest(&mut self) -> Option<Established> {
-        let (&number, _) = self.pending.first_key_value()?;
-        let established = self.continue_handshake(number);
-        if let Some(link) = self.remove(number) {
-            link.send_away(Some(Refusal::Busy));
-            let peer = link.peer.clone();
-            let error = Error::OverLimit {
-                what: "handshakes at once",
-                limit: MAX_PENDING as u64,
-            };
-            self.refusals.note(error.handshake(peer));
+    /// Takes a connection of the budget. Others may have been faster since the peer was accepted.
+    fn admit(&self, link: &Link<S::Medium>) -> Result<(), Error> {
+        match self.options.budget.take(Item::Connection) {
+            Ok(charge) => {
+                let _ = link.charge.set(charge);
+                Ok(())
+            }
+            Err(limit) => {
+                link.sending().session.refuse(Refusal::Busy);
+                let what = "connections at once";
+                Err(Error::OverLimit { what, limit })
+            }
         }
-        established
+    }
+
+    /// Takes a handshake of the budget, if need be that of the oldest. If the hello of that one is here, it is a connection.
+    fn make_place(&mut self) -> (Result<Charge, Error>, Option<Established>) {
+        let what = "handshakes at once";
+        let over = |limit| Error::OverLimit { what, limit };
+        let limit = match self.options.budget.take(Item::Handshake) {
+            Ok(charge) => return (Ok(charge), None),
+            Err(limit) => limit,
+        };
+        let mut established = None;
+        if let Some((&oldest, _)) = self.pending.first_key_value() {
+            established = self.continue_handshake(oldest);
+            if let Some(link) = self.remove(oldest) {
+                link.send_away(Some(Refusal::Busy));
+                self.refusals.note(over(limit).handshake(link.peer.clone()));
+            }
+        }
+        let charge = self.options.budget.take(Item::Handshake);
+        (charge.map_err(over), established)
     }
 
     /// Gives up who has not said hello in time, and goes on after a pause.
@@ -258,15 +293,21 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
 
     /// Accepts nobody for a while. A want that lasts is an error.
     fn pause(&mut self, error: io::Error, cx: &AcceptContext<'_>) -> Result<(), Error> {
-        let now = Instant::now();
-        self.listen(false)
+        self.hold()
             .map_err(Error::io(Operation::Accept, cx.address))?;
-        self.paused = Some(now + PAUSE);
+        let now = Instant::now();
         if now - *self.short_since.get_or_insert(now) < LASTING {
             return Ok(());
         }
         self.short_since = None;
         Err(Error::io(Operation::Accept, cx.address)(error))
+    }
+
+    /// Leaves who comes in the backlog for a while.
+    fn hold(&mut self) -> io::Result<()> {
+        self.listen(false)?;
+        self.paused = Some(Instant::now() + PAUSE);
+        Ok(())
     }
 
     fn listen(&self, is_wanted: bool) -> io::Result<()> {
