@@ -142,10 +142,10 @@ mod tests {
     fn memory_that_a_child_still_has_is_sealed_when_the_child_ends() {
         let memory = Memfd::new(8192).unwrap();
         // SAFETY: nobody reads or writes these bytes.
-        let childs = unsafe { MmapOptions::new().map_mut(&memory.descriptor) }.unwrap();
+        let theirs = unsafe { MmapOptions::new().map_mut(&memory.descriptor) }.unwrap();
         let child = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
-            drop(childs);
+            drop(theirs);
         });
         let (_descriptor, mapping) = memory.seal().unwrap();
         assert_eq!(mapping.len(), 8192);
