@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use numpush::transfer::Acknowledge;
 use numpush::{Connection, Error, Listener};
 use numpush_tests::bytes;
 
@@ -83,4 +84,21 @@ fn a_cancelled_call_ends_and_the_next_one_works() {
     assert_eq!(far.recv().unwrap().message, bytes(10, 2));
     near.flush().unwrap();
     assert!(!far.has_input());
+}
+
+/// The other half may still work on it.
+#[test]
+fn a_half_that_flushes_acknowledges_nothing() {
+    let place = Place::new("flushing-half");
+    let options = patient().acknowledge(Acknowledge::OnNextCall);
+    let mut listener = options.listen(&place.endpoint()).unwrap();
+    let mut near = patient().connect(&place.endpoint()).unwrap();
+    near.send(&bytes(10, 1)).unwrap();
+    let (mut tx, mut rx) = accept(&mut listener).split().unwrap();
+    rx.recv().unwrap();
+    tx.flush().unwrap();
+    assert_eq!(near.status().in_flight, 1);
+    rx.set_timeout(Some(Duration::ZERO));
+    assert!(rx.recv().unwrap_err().is_timeout());
+    assert_eq!(near.status().in_flight, 0);
 }

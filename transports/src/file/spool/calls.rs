@@ -123,10 +123,12 @@ impl Transport for SpoolTransport {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.spool().finish()?;
         Duplex::flush(&*self.0, cx.deadline)
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.spool().finish()?;
         self.0.close_sending(cx.deadline)
     }
 
@@ -181,12 +183,10 @@ impl Duplex for Shared {
     }
 
     fn flush(&self, deadline: Deadline) -> Result<(), Error> {
-        self.spool().finish()?;
         self.flush_messages(Operation::Flush, deadline)
     }
 
     fn close_sending(&self, deadline: Deadline) -> Result<(), Error> {
-        self.spool().finish()?;
         self.flush_messages(Operation::Close, deadline)?;
         let ended = self.spool().outgoing.end();
         ended.map_err(Error::io(Operation::Close, &self.peer))
