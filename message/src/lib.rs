@@ -28,6 +28,6 @@ pub use model::{
 };
 pub use wire::{
     CHECKSUM_CHUNK, ColumnHeader, DecodeError, Decoder, DictionaryHeader, EncodeError, Encoder,
-    Flags, Header, HeaderBody, Hello, Limits, MAGIC, PREAMBLE_LEN, Part, Payload, Preamble, Record,
-    RecordKind, Reference, Stamp, VERSION, ValuesHeader,
+    Flags, FrameHeader, Header, HeaderBody, Hello, Limits, MAGIC, PREAMBLE_LEN, Part, Payload,
+    Preamble, Record, RecordKind, Reference, Stamp, VERSION, ValuesHeader,
 };

@@ -38,14 +38,10 @@ pub(super) fn of_header(body: &HeaderBody) -> Value {
             let order = if strides.is_some() { "strided" } else { "C" };
             json!({ "kind": "array", "dtype": dtype.to_string(), "shape": shape, "order": order, "strides": strides })
         }
-        HeaderBody::Frame {
-            rows,
-            columns,
-            metadata,
-        } => {
-            let keys: Vec<&String> = metadata.keys().collect();
-            let columns: Vec<Value> = columns.iter().map(of_column_header).collect();
-            json!({ "kind": "frame", "rows": rows, "columns": columns, "metadata_keys": keys })
+        HeaderBody::Frame(frame) => {
+            let keys: Vec<&String> = frame.metadata().keys().collect();
+            let columns: Vec<Value> = frame.columns().iter().map(of_column_header).collect();
+            json!({ "kind": "frame", "rows": frame.rows(), "columns": columns, "metadata_keys": keys })
         }
         _ => json!({ "kind": "bytes" }),
     }

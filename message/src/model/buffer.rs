@@ -215,6 +215,19 @@ impl<'a> Buffer<'a> {
         Self { bytes, backing }
     }
 
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        match &self.bytes {
+            Repr::Borrowed(bytes) => bytes.len(),
+            Repr::Owned { range, .. } => range.len(),
+        }
+    }
+
+    /// True if there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// True if the bytes are borrowed, so that they cannot be handed over, only written or copied.
     pub fn is_borrowed(&self) -> bool {
         matches!(self.bytes, Repr::Borrowed(_))

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use crate::model::buffer::Buffer;
 use crate::model::column_error::ColumnError;
-use crate::model::column_type::{ColumnType, Storage};
+use crate::model::column_type::ColumnType;
 use crate::model::name::{NameError, check_name, check_names};
+use crate::model::validate::{Level, check_length, count_ones};
 
 /// A column of a frame: a name and its values in Arrow's layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,17 +159,27 @@ impl<'a> ColumnData<'a> {
         buffers: Vec<Buffer<'a>>,
         dictionary: Option<Box<Dictionary<'a>>>,
     ) -> Result<Self, ColumnError> {
-        if dictionary.is_some() && !column_type.is_integer() {
-            return Err(ColumnError::Codes { codes: column_type });
-        }
-        check_lengths(&column_type, len, null_count, &buffers)?;
-        Ok(Self {
+        check_count(&column_type, &buffers)?;
+        let data = Self::from_checked(column_type, len, null_count, buffers, dictionary);
+        data.level().check_lengths()?;
+        Ok(data)
+    }
+
+    /// Values that have been checked.
+    pub(crate) fn from_checked(
+        column_type: ColumnType,
+        len: usize,
+        null_count: usize,
+        buffers: Vec<Buffer<'a>>,
+        dictionary: Option<Box<Dictionary<'a>>>,
+    ) -> Self {
+        Self {
             column_type,
             len,
             null_count,
             buffers,
             dictionary,
-        })
+        }
     }
 
     /// Makes the values codes, which stand for the values of `dictionary`.
@@ -227,6 +238,22 @@ impl<'a> ColumnData<'a> {
         })
     }
 
+    /// Checks what lies in the buffers, those of the dictionary included; the lengths were checked when this was made.
+    pub(crate) fn check_contents(&self) -> Result<(), ColumnError> {
+        self.levels()
+            .try_for_each(|data| data.level().check_contents())
+    }
+
+    /// These values without their dictionary, as the checks see them.
+    fn level(&self) -> Level<'_> {
+        let entries = self.dictionary.as_ref().map(|inner| inner.values.len);
+        let mut level = Level::new(&self.column_type, self.len, self.null_count, entries);
+        for (bytes, buffer) in level.buffers_mut().iter_mut().zip(&self.buffers) {
+            *bytes = buffer;
+        }
+        level
+    }
+
     fn into_owned_or_copy(self) -> ColumnData<'static> {
         let dictionary = self.dictionary.map(|dictionary| {
             let Dictionary { ordered, values } = *dictionary;
@@ -276,28 +303,6 @@ impl<'a> Dictionary<'a> {
     }
 }
 
-/// Checks the number of buffers and the length of each, without looking into them.
-fn check_lengths(
-    column_type: &ColumnType,
-    rows: usize,
-    null_count: usize,
-    buffers: &[Buffer<'_>],
-) -> Result<(), ColumnError> {
-    check_count(column_type, buffers)?;
-    let (storage, len) = (column_type.storage(), rows as u64);
-    if let Some(validity) = buffers.first() {
-        let expected = if null_count == 0 { 0 } else { len.div_ceil(8) };
-        check_length(0, validity, rows, expected)?;
-    }
-    let expected = match storage {
-        Storage::Nothing => return Ok(()),
-        Storage::Bits => len.div_ceil(8),
-        Storage::Fixed(size) => len.saturating_mul(size as u64),
-        Storage::Variable { offset, .. } => len.saturating_add(1).saturating_mul(offset as u64),
-    };
-    check_length(1, &buffers[1], rows, expected)
-}
-
 fn check_count(column_type: &ColumnType, buffers: &[Buffer<'_>]) -> Result<(), ColumnError> {
     let (found, expected) = (buffers.len(), column_type.storage().buffers());
     if found == expected {
@@ -310,51 +315,12 @@ fn check_count(column_type: &ColumnType, buffers: &[Buffer<'_>]) -> Result<(), C
     })
 }
 
-fn check_length(
-    index: usize,
-    buffer: &Buffer<'_>,
-    rows: usize,
-    expected: u64,
-) -> Result<(), ColumnError> {
-    let found = buffer.len() as u64;
-    if found == expected {
-        return Ok(());
-    }
-    Err(ColumnError::BufferLength {
-        buffer: index,
-        rows,
-        found,
-        expected,
-    })
-}
-
-/// Ones among the first `len` bits.
-pub(crate) fn count_ones(bits: &[u8], len: usize) -> usize {
-    let (whole, last) = bits.split_at((len / 8).min(bits.len()));
-    let (words, rest) = whole.as_chunks::<8>();
-    let words = words
-        .iter()
-        .map(|word| u64::from_ne_bytes(*word).count_ones());
-    let rest = rest.iter().map(|byte| byte.count_ones());
-    let used = (1_u8 << (len % 8)) - 1;
-    let last = last.first().map_or(0, |byte| (byte & used).count_ones());
-    words.chain(rest).map(|ones| ones as usize).sum::<usize>() + last as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn bytes(len: usize) -> Buffer<'static> {
         vec![0; len].into()
-    }
-
-    #[test]
-    fn ones_are_counted_up_to_the_last_row() {
-        let bits = [0xff; 20];
-        for len in [0, 1, 7, 8, 9, 63, 64, 65, 150, 160] {
-            assert_eq!(count_ones(&bits, len), len);
-        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use crate::model::column::Column;
-use crate::model::column_error::ColumnError;
+use crate::model::frame_error::FrameError;
 use crate::model::name::{NameError, check_names};
-use crate::model::validate;
+use crate::model::packed::Packed;
+use crate::model::schema::SchemaText;
 
 /// A dataframe: columns of one length, and metadata (a pandas index survives in it).
 ///
@@ -22,53 +25,47 @@ use crate::model::validate;
 /// ```
 ///
 /// With the feature `arrow`, `Frame::from_batch` makes one of a record batch, and `to_batch` the other way round.
-#[derive(Clone, Debug)]
+///
+/// A received frame makes its columns when somebody looks at the first of them; to receive it and to send it on costs little,
+/// however many it has. Clones share them.
+#[derive(Clone)]
 pub struct Frame<'a> {
-    rows: usize,
-    columns: Vec<Column<'a>>,
-    metadata: BTreeMap<String, String>,
+    columns: Columns<'a>,
+    /// The schema as the wire has it, once the frame was sent.
+    text: OnceLock<Arc<SchemaText>>,
     copied_bytes: u64,
 }
 
-/// Why columns do not make a frame.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// More columns than [`Frame::MAX_COLUMNS`].
-    #[error("{count} columns are more than the limit of {max}")]
-    ColumnCount {
-        /// Columns of the frame.
-        count: usize,
-        /// The limit.
-        max: usize,
+#[derive(Clone)]
+enum Columns<'a> {
+    /// As somebody made them.
+    Made {
+        rows: usize,
+        columns: Vec<Column<'a>>,
+        metadata: BTreeMap<String, String>,
     },
-    /// A name that not every reader takes.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// Two columns of one name.
-    #[error("column name {name:?} stands twice")]
-    Twice {
-        /// The name.
-        name: String,
-    },
-    /// A column with another number of rows.
-    #[error("column {column:?} has {found} rows in a frame of {expected}")]
-    Rows {
-        /// Name of the column.
-        column: String,
-        /// Values of the column.
-        found: usize,
-        /// Rows of the frame.
-        expected: usize,
-    },
-    /// A column whose values contradict its type.
-    #[error("column {column:?}: {fault}")]
-    Column {
-        /// Name of the column.
-        column: String,
-        /// What is wrong with it.
-        fault: ColumnError,
-    },
+    /// As they came.
+    Packed(Arc<Packed>),
+}
+
+impl<'a> Columns<'a> {
+    /// Rows, columns and metadata.
+    fn into_made(self) -> (usize, Vec<Column<'a>>, BTreeMap<String, String>) {
+        let packed = match self {
+            Self::Made {
+                rows,
+                columns,
+                metadata,
+            } => return (rows, columns, metadata),
+            Self::Packed(packed) => packed,
+        };
+        let (rows, metadata) = (packed.rows(), packed.schema().metadata.clone());
+        let columns = match Arc::try_unwrap(packed) {
+            Ok(packed) => packed.into_columns(),
+            Err(shared) => shared.columns().into(),
+        };
+        (rows, columns, metadata)
+    }
 }
 
 impl<'a> Frame<'a> {
@@ -90,15 +87,6 @@ impl<'a> Frame<'a> {
     /// [`FrameError`] if there are too many columns, if two have one name, or if one has another number of rows.
     pub fn with_rows(rows: usize, columns: Vec<Column<'a>>) -> Result<Self, FrameError> {
         check_column_names(columns.iter().map(Column::name))?;
-        Self::from_named(rows, columns, BTreeMap::new())
-    }
-
-    /// A frame whose names have been checked.
-    pub(crate) fn from_named(
-        rows: usize,
-        columns: Vec<Column<'a>>,
-        metadata: BTreeMap<String, String>,
-    ) -> Result<Self, FrameError> {
         if let Some(other) = columns.iter().find(|column| column.data().len() != rows) {
             return Err(FrameError::Rows {
                 column: other.name().to_owned(),
@@ -106,42 +94,85 @@ impl<'a> Frame<'a> {
                 expected: rows,
             });
         }
-        Ok(Self {
-            rows,
-            columns,
-            metadata,
+        Ok(Self::made(rows, columns, BTreeMap::new()))
+    }
+
+    fn made(rows: usize, columns: Vec<Column<'a>>, metadata: BTreeMap<String, String>) -> Self {
+        Self {
+            columns: Columns::Made {
+                rows,
+                columns,
+                metadata,
+            },
+            text: OnceLock::new(),
             copied_bytes: 0,
-        })
+        }
+    }
+
+    /// A frame as it came.
+    pub(crate) fn from_packed(packed: Packed) -> Self {
+        Self {
+            columns: Columns::Packed(Arc::new(packed)),
+            text: OnceLock::new(),
+            copied_bytes: 0,
+        }
     }
 
     /// Sets the schema's metadata. Default: none.
     ///
     /// # Errors
     /// [`NameError`] if not every reader takes one of the keys.
-    pub fn with_metadata(mut self, metadata: BTreeMap<String, String>) -> Result<Self, NameError> {
+    pub fn with_metadata(self, metadata: BTreeMap<String, String>) -> Result<Self, NameError> {
         check_names(metadata.keys())?;
-        self.metadata = metadata;
-        Ok(self)
+        let Self {
+            columns,
+            copied_bytes,
+            ..
+        } = self;
+        let (rows, columns, _) = columns.into_made();
+        Ok(Self {
+            copied_bytes,
+            ..Self::made(rows, columns, metadata)
+        })
+    }
+
+    /// The same frame, each column with buffers of its own: see [`Message::unpacked`](crate::model::Message::unpacked).
+    pub(crate) fn unpacked(self) -> Self {
+        let (rows, columns, metadata) = self.columns.into_made();
+        Self {
+            text: self.text,
+            copied_bytes: self.copied_bytes,
+            ..Self::made(rows, columns, metadata)
+        }
     }
 
     /// Number of rows; every column has as many values.
     pub fn rows(&self) -> usize {
-        self.rows
+        match &self.columns {
+            Columns::Made { rows, .. } => *rows,
+            Columns::Packed(packed) => packed.rows(),
+        }
     }
 
     /// The columns, in order.
     pub fn columns(&self) -> &[Column<'a>] {
-        &self.columns
+        match &self.columns {
+            Columns::Made { columns, .. } => columns,
+            Columns::Packed(packed) => packed.columns(),
+        }
     }
 
     /// The column called `name`.
     pub fn column(&self, name: &str) -> Option<&Column<'a>> {
-        self.columns.iter().find(|column| column.name() == name)
+        self.columns().iter().find(|column| column.name() == name)
     }
 
     /// The schema's metadata.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+        match &self.columns {
+            Columns::Made { metadata, .. } => metadata,
+            Columns::Packed(packed) => &packed.schema().metadata,
+        }
     }
 
     /// Bytes that were copied to build the frame: bitmaps and offsets of a sliced record batch.
@@ -157,12 +188,41 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`FrameError::Column`] names the column and what is wrong with it.
     pub fn validate(&self) -> Result<(), FrameError> {
-        self.columns.iter().try_for_each(|column| {
-            validate::contents(column.data()).map_err(|fault| FrameError::Column {
+        let columns = match &self.columns {
+            Columns::Made { columns, .. } => columns,
+            Columns::Packed(packed) => return packed.validate(),
+        };
+        columns.iter().try_for_each(|column| {
+            let checked = column.data().check_contents();
+            checked.map_err(|fault| FrameError::Column {
                 column: column.name().to_owned(),
                 fault,
             })
         })
+    }
+
+    /// The columns as they came, if they did, and nobody has changed them.
+    pub(crate) fn packed(&self) -> Option<&Packed> {
+        match &self.columns {
+            Columns::Made { .. } => None,
+            Columns::Packed(packed) => Some(packed),
+        }
+    }
+
+    /// The schema as the wire has it, if it is known.
+    pub(crate) fn text(&self) -> Option<&SchemaText> {
+        match &self.columns {
+            Columns::Made { .. } => self.text.get().map(|text| &**text),
+            Columns::Packed(packed) => Some(&packed.schema().text),
+        }
+    }
+
+    /// Remembers the schema as the wire has it.
+    pub(crate) fn text_or(&self, make: impl FnOnce() -> SchemaText) -> &SchemaText {
+        match self.text() {
+            Some(text) => text,
+            None => self.text.get_or_init(|| Arc::new(make())),
+        }
     }
 
     /// Sets how many bytes were copied to build the frame.
@@ -173,11 +233,24 @@ impl<'a> Frame<'a> {
     }
 
     pub(crate) fn into_owned_or_copy(self) -> Frame<'static> {
-        let columns = self.columns.into_iter();
+        let columns = match self.columns {
+            Columns::Made {
+                rows,
+                columns,
+                metadata,
+            } => Columns::Made {
+                rows,
+                columns: columns
+                    .into_iter()
+                    .map(Column::into_owned_or_copy)
+                    .collect(),
+                metadata,
+            },
+            Columns::Packed(packed) => Columns::Packed(packed),
+        };
         Frame {
-            rows: self.rows,
-            columns: columns.map(Column::into_owned_or_copy).collect(),
-            metadata: self.metadata,
+            columns,
+            text: self.text,
             copied_bytes: self.copied_bytes,
         }
     }
@@ -186,7 +259,19 @@ impl<'a> Frame<'a> {
 /// Frames are equal if their rows, columns and metadata are, whatever it took to build them.
 impl PartialEq for Frame<'_> {
     fn eq(&self, other: &Self) -> bool {
-        (self.rows, &self.columns, &self.metadata) == (other.rows, &other.columns, &other.metadata)
+        (self.rows(), self.columns(), self.metadata())
+            == (other.rows(), other.columns(), other.metadata())
+    }
+}
+
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("rows", &self.rows())
+            .field("columns", &self.columns())
+            .field("metadata", self.metadata())
+            .field("copied_bytes", &self.copied_bytes)
+            .finish()
     }
 }
 

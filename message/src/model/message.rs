@@ -4,6 +4,7 @@ use crate::model::array::Array;
 use crate::model::buffer::Buffer;
 use crate::model::column::ColumnData;
 use crate::model::frame::Frame;
+use crate::model::packed::Packed;
 
 /// What the user says about a message: names and values, both text, sorted by name.
 ///
@@ -99,9 +100,49 @@ impl<'a> Message<'a> {
         one.into_iter().chain(levels.flat_map(ColumnData::buffers))
     }
 
+    /// Bytes of each buffer, in the same order. Makes no columns of a frame that has none yet.
+    pub(crate) fn buffer_lens(&self) -> impl Iterator<Item = u64> + Clone {
+        let packed = self.as_frame().and_then(Frame::packed);
+        let buffers = match packed {
+            Some(_) => None,
+            None => Some(self.buffers()),
+        };
+        let lens = buffers.into_iter().flatten();
+        let lens = lens.map(|buffer| buffer.len() as u64);
+        lens.chain(packed.into_iter().flat_map(Packed::lens))
+    }
+
+    /// Every buffer, as a list. For a frame with many columns this is faster than the iterator.
+    pub(crate) fn buffer_list(&self) -> Vec<&Buffer<'a>> {
+        let frame = match &self.body {
+            Body::Bytes(bytes) => return vec![bytes],
+            Body::Array(array) => return vec![array.data()],
+            Body::Frame(frame) => frame,
+        };
+        let mut buffers = Vec::with_capacity(3 * frame.columns().len());
+        for column in frame.columns() {
+            for level in column.data().levels() {
+                buffers.extend(level.buffers());
+            }
+        }
+        buffers
+    }
+
     /// Bytes that were copied to build the message, before any transport saw it: see [`Frame::copied_bytes`].
     pub fn copied_bytes(&self) -> u64 {
         self.as_frame().map_or(0, Frame::copied_bytes)
+    }
+
+    /// The same message, of which each buffer is held by itself. A received frame holds its payload whole until then, beside
+    /// its columns, and its clones share both.
+    #[must_use]
+    pub fn unpacked(self) -> Self {
+        let Self { body, attributes } = self;
+        let body = match body {
+            Body::Frame(frame) => Body::Frame(frame.unpacked()),
+            body => body,
+        };
+        Self { body, attributes }
     }
 
     /// The same message without borrows: shared buffers stay where they are, borrowed ones are copied to the heap.

@@ -31,7 +31,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), NameError> {
             max: MAX_NAME_LEN,
         });
     }
-    if name.contains('\0') {
+    if name.as_bytes().contains(&0) {
         return Err(NameError::Nul {
             name: name.to_owned(),
         });

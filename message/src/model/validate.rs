@@ -1,40 +1,130 @@
 //! Checks of the buffers of a column. The bytes may come from anybody.
 
-use crate::model::column::{ColumnData, Dictionary, count_ones};
 use crate::model::column_error::ColumnError;
 use crate::model::column_type::{ColumnType, Storage};
 
-/// Checks bitmaps, offsets, text and dictionary codes; the lengths were checked when `data` was made.
-pub(crate) fn contents(data: &ColumnData<'_>) -> Result<(), ColumnError> {
-    let validity = data.buffers().first().map_or(&[][..], |bits| bits);
-    check_bit_padding(validity, data.len())?;
-    let marked = match data.column_type().storage() {
-        Storage::Nothing => data.len(),
-        _ if validity.is_empty() => 0,
-        _ => data.len() - count_ones(validity, data.len()),
-    };
-    if marked != data.null_count() {
-        let claimed = data.null_count();
-        return Err(ColumnError::NullCount { claimed, marked });
-    }
-    match (data.column_type().storage(), data.buffers()) {
-        (Storage::Bits, [_, bits]) => check_bit_padding(bits, data.len())?,
-        (Storage::Variable { offset, text }, [_, offsets, values]) => {
-            if offset == 4 {
-                check_offsets::<4>(offsets, values, text)?;
-            } else {
-                check_offsets::<8>(offsets, values, text)?;
-            }
+/// Values of one type, without those of their dictionary: a column or a dictionary, as far as checks look at it.
+pub(crate) struct Level<'l> {
+    column_type: &'l ColumnType,
+    storage: Storage,
+    len: usize,
+    null_count: usize,
+    /// As many as the type has, and empty ones after these.
+    buffers: [&'l [u8]; 3],
+    /// Values of the dictionary, if there is one.
+    entries: Option<usize>,
+}
+
+impl<'l> Level<'l> {
+    /// Values without bytes; `entries` is the length of their dictionary, if they have one.
+    pub(crate) fn new(
+        column_type: &'l ColumnType,
+        len: usize,
+        null_count: usize,
+        entries: Option<usize>,
+    ) -> Self {
+        Self {
+            column_type,
+            storage: column_type.storage(),
+            len,
+            null_count,
+            buffers: [&[]; 3],
+            entries,
         }
-        _ => {}
     }
-    match data.dictionary() {
-        Some(dictionary) => {
-            check_codes(data, dictionary, validity)?;
-            contents(dictionary.values())
+
+    /// Where the bytes belong: a slice for each buffer of the type.
+    pub(crate) fn buffers_mut(&mut self) -> &mut [&'l [u8]] {
+        &mut self.buffers[..self.storage.buffers()]
+    }
+
+    /// Checks the length of each buffer, and that only integers are codes. Looks into no buffer.
+    #[inline]
+    pub(crate) fn check_lengths(&self) -> Result<(), ColumnError> {
+        if self.entries.is_some() && !self.column_type.is_integer() {
+            return Err(ColumnError::Codes {
+                codes: self.column_type.clone(),
+            });
         }
-        None => Ok(()),
+        let len = self.len as u64;
+        let expected = match self.storage {
+            Storage::Nothing => return Ok(()),
+            Storage::Bits => len.div_ceil(8),
+            Storage::Fixed(size) => len.saturating_mul(size as u64),
+            Storage::Variable { offset, .. } => len.saturating_add(1).saturating_mul(offset as u64),
+        };
+        let bits = match self.null_count {
+            0 => 0,
+            _ => len.div_ceil(8),
+        };
+        check_length(0, self.buffers[0], self.len, bits)?;
+        check_length(1, self.buffers[1], self.len, expected)
     }
+
+    /// True if there is anything to look at: numbers without nulls, which are not codes, may have any bytes.
+    #[inline]
+    pub(crate) fn has_contents(&self) -> bool {
+        let is_plain = matches!(self.storage, Storage::Fixed(_));
+        !is_plain || self.null_count != 0 || self.entries.is_some()
+    }
+
+    /// Checks bitmaps, offsets, text and dictionary codes; the lengths have been checked.
+    pub(crate) fn check_contents(&self) -> Result<(), ColumnError> {
+        let [validity, values, data] = self.buffers;
+        check_bit_padding(validity, self.len)?;
+        let marked = match self.storage {
+            Storage::Nothing => self.len,
+            _ if validity.is_empty() => 0,
+            _ => self.len - count_ones(validity, self.len),
+        };
+        if marked != self.null_count {
+            let claimed = self.null_count;
+            return Err(ColumnError::NullCount { claimed, marked });
+        }
+        match self.storage {
+            Storage::Bits => check_bit_padding(values, self.len)?,
+            Storage::Variable { offset: 4, text } => check_offsets::<4>(values, data, text)?,
+            Storage::Variable { text, .. } => check_offsets::<8>(values, data, text)?,
+            Storage::Nothing | Storage::Fixed(_) => {}
+        }
+        match self.entries {
+            Some(entries) => check_codes(self.column_type, values, entries as u64, validity),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks that a buffer has the length that `rows` values need.
+#[inline]
+pub(crate) fn check_length(
+    index: usize,
+    buffer: &[u8],
+    rows: usize,
+    expected: u64,
+) -> Result<(), ColumnError> {
+    let found = buffer.len() as u64;
+    if found == expected {
+        return Ok(());
+    }
+    Err(ColumnError::BufferLength {
+        buffer: index,
+        rows,
+        found,
+        expected,
+    })
+}
+
+/// Ones among the first `len` bits.
+pub(crate) fn count_ones(bits: &[u8], len: usize) -> usize {
+    let (whole, last) = bits.split_at((len / 8).min(bits.len()));
+    let (words, rest) = whole.as_chunks::<8>();
+    let words = words
+        .iter()
+        .map(|word| u64::from_ne_bytes(*word).count_ones());
+    let rest = rest.iter().map(|byte| byte.count_ones());
+    let used = (1_u8 << (len % 8)) - 1;
+    let last = last.first().map_or(0, |byte| (byte & used).count_ones());
+    words.chain(rest).map(|ones| ones as usize).sum::<usize>() + last as usize
 }
 
 fn check_bit_padding(bits: &[u8], rows: usize) -> Result<(), ColumnError> {
@@ -92,15 +182,14 @@ fn le_signed<const N: usize>(bytes: &[u8; N]) -> i64 {
 }
 
 fn check_codes(
-    data: &ColumnData<'_>,
-    dictionary: &Dictionary<'_>,
+    column_type: &ColumnType,
+    codes: &[u8],
+    entries: u64,
     validity: &[u8],
 ) -> Result<(), ColumnError> {
-    let codes: &[u8] = data.buffers().get(1).map_or(&[], |codes| codes);
-    let entries = dictionary.values().len() as u64;
     // As one pass over unsigned numbers, which the compiler makes a loop over vectors: a negative code is one from half of
     // the range on.
-    let fine = match data.column_type() {
+    let fine = match column_type {
         ColumnType::Int8 => below(codes, u8::from_le_bytes, entries.min(1 << 7)),
         ColumnType::Uint8 => below(codes, u8::from_le_bytes, entries),
         ColumnType::Int16 => below(codes, u16::from_le_bytes, entries.min(1 << 15)),
@@ -113,7 +202,7 @@ fn check_codes(
     if fine {
         return Ok(());
     }
-    find_wrong_code(data, codes, entries, validity)
+    find_wrong_code(column_type, codes, entries, validity)
 }
 
 /// True if every number is below `end`. Bytes that make no whole number are left out.
@@ -129,12 +218,12 @@ fn below<T: Ord + Into<u64>, const N: usize>(
 
 /// Looks at each code: Arrow does not define those of null rows, which may be anything.
 fn find_wrong_code(
-    data: &ColumnData<'_>,
+    column_type: &ColumnType,
     codes: &[u8],
     entries: u64,
     validity: &[u8],
 ) -> Result<(), ColumnError> {
-    let code_at: fn(&[u8]) -> i128 = match data.column_type() {
+    let code_at: fn(&[u8]) -> i128 = match column_type {
         ColumnType::Int8 => |b| fixed(b).map_or(-1, i8::from_le_bytes).into(),
         ColumnType::Uint8 => |b| fixed(b).map_or(0, u8::from_le_bytes).into(),
         ColumnType::Int16 => |b| fixed(b).map_or(-1, i16::from_le_bytes).into(),
@@ -144,7 +233,7 @@ fn find_wrong_code(
         ColumnType::Int64 => |b| fixed(b).map_or(-1, i64::from_le_bytes).into(),
         _ => |b| fixed(b).map_or(0, u64::from_le_bytes).into(),
     };
-    let size = data.column_type().fixed_size().unwrap_or(1);
+    let size = column_type.fixed_size().unwrap_or(1);
     for (row, bytes) in codes.chunks_exact(size).enumerate() {
         let code = code_at(bytes);
         let is_null = !validity.is_empty() && validity[row / 8] >> (row % 8) & 1 == 0;
@@ -163,6 +252,7 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 mod tests {
     use super::*;
     use crate::model::buffer::Buffer;
+    use crate::model::column::{ColumnData, Dictionary};
 
     /// Checks codes of a type against a dictionary of `entries` values; `validity` is empty for none null.
     fn check(
@@ -175,7 +265,16 @@ mod tests {
         let values = ColumnData::new(ColumnType::Int8, entries, values)?;
         let rows = bytes.len() / codes.fixed_size().unwrap_or(1);
         let data = ColumnData::new(codes, rows, vec![validity.into(), bytes.into()])?;
-        contents(&data.with_dictionary(Dictionary::new(values))?)
+        data.with_dictionary(Dictionary::new(values))?
+            .check_contents()
+    }
+
+    #[test]
+    fn ones_are_counted_up_to_the_last_row() {
+        let bits = [0xff; 20];
+        for len in [0, 1, 7, 8, 9, 63, 64, 65, 150, 160] {
+            assert_eq!(count_ones(&bits, len), len);
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::wire::record::Reference;
 pub struct Encoder<'m> {
     preamble: Preamble,
     head: Vec<u8>,
-    buffers: Vec<Held<'m>>,
+    buffers: Held<'m>,
     /// Zeros, as many as may stand after a buffer.
     padding: Cow<'static, [u8]>,
     align: Align,
@@ -47,17 +47,24 @@ pub struct Encoder<'m> {
     at: usize,
 }
 
-/// A buffer of the message, or of the encoder alone.
+/// The buffers of the message, or of the encoder alone.
 enum Held<'m> {
-    Borrowed(&'m Buffer<'m>),
-    Owned(Buffer<'m>),
+    Borrowed(Vec<&'m Buffer<'m>>),
+    Owned(Vec<Buffer<'m>>),
 }
 
 impl<'m> Held<'m> {
-    fn get(&self) -> &Buffer<'m> {
+    fn len(&self) -> usize {
         match self {
-            Self::Borrowed(buffer) => buffer,
-            Self::Owned(buffer) => buffer,
+            Self::Borrowed(buffers) => buffers.len(),
+            Self::Owned(buffers) => buffers.len(),
+        }
+    }
+
+    fn at(&self, index: usize) -> &Buffer<'m> {
+        match self {
+            Self::Borrowed(buffers) => buffers[index],
+            Self::Owned(buffers) => &buffers[index],
         }
     }
 }
@@ -114,8 +121,8 @@ impl<'m> Encoder<'m> {
     ) -> Result<Self, EncodeError> {
         let align = Align::new(align).ok_or(EncodeError::Align { align })?;
         check(message)?;
-        let buffers: Vec<_> = message.buffers().map(Held::Borrowed).collect();
-        let write = |out| header::write_message(message, align, out);
+        let write = |buffers: &[_], out| header::write_message(message, buffers, align, out);
+        let buffers = message.buffer_list();
         Self::build(RecordKind::of(message), flags, align, buffers, write)
     }
 
@@ -124,8 +131,8 @@ impl<'m> Encoder<'m> {
     /// # Errors
     /// [`EncodeError::PayloadOverflow`].
     pub fn part(part: Part, bytes: &'m Buffer<'m>, flags: Flags) -> Result<Self, EncodeError> {
-        let buffers = vec![Held::Borrowed(bytes)];
-        let write = |out| header::write_part(part, bytes.len(), out);
+        let buffers = vec![bytes];
+        let write = |_: &[_], out| header::write_part(part, bytes.len(), out);
         Self::build(RecordKind::Part, flags, Align::DEFAULT, buffers, write)
     }
 
@@ -133,8 +140,8 @@ impl<'m> Encoder<'m> {
         kind: RecordKind,
         flags: Flags,
         align: Align,
-        buffers: Vec<Held<'m>>,
-        write: impl FnOnce(Vec<u8>) -> Vec<u8>,
+        buffers: Vec<&'m Buffer<'m>>,
+        write: impl FnOnce(&[&'m Buffer<'m>], Vec<u8>) -> Vec<u8>,
     ) -> Result<Self, EncodeError> {
         let (count, max) = (buffers.len(), Limits::BUFFERS);
         let buffer_count = u32::try_from(count).ok().filter(|&count| count <= max);
@@ -145,7 +152,7 @@ impl<'m> Encoder<'m> {
         // The room that most headers fit, so that the head is written without growing.
         let mut head = Vec::with_capacity(4 * PREAMBLE_LEN + 24 * count);
         head.resize(PREAMBLE_LEN, 0);
-        let mut head = write(head);
+        let mut head = write(&buffers, head);
         let (len, max) = (
             (head.len() - PREAMBLE_LEN) as u64,
             Limits::header(kind, buffer_count),
@@ -155,7 +162,7 @@ impl<'m> Encoder<'m> {
         head.resize(head.len() + gap(head.len()), 0);
         let lead = align.lead(head.len());
         head.resize(head.len() + lead, 0);
-        let lens = buffers.iter().map(|held| held.get().len() as u64);
+        let lens = buffers.iter().map(|buffer| buffer.len() as u64);
         let payload_len = header::payload_len(lens, lead, align);
         let preamble = Preamble {
             flags,
@@ -166,7 +173,7 @@ impl<'m> Encoder<'m> {
         let mut encoder = Self {
             preamble,
             head,
-            buffers,
+            buffers: Held::Borrowed(buffers),
             padding: match align {
                 Align::DEFAULT => Cow::Borrowed(&PADDING),
                 _ => Cow::Owned(vec![0; align.bytes()]),
@@ -231,24 +238,32 @@ impl<'m> Encoder<'m> {
     /// that are not yet written are copied to the heap. Returns also how many bytes were copied.
     pub fn into_owned(self) -> (Encoder<'static>, u64) {
         let mut copied = 0;
-        let own = |(index, held): (usize, Held<'m>)| {
+        let mut own = |(index, buffer): (usize, Buffer<'m>)| {
             // Its bytes are part 2 * index + 1. What has gone is of no more use, but for its length.
             let is_written = self.part > 2 * index + 2;
-            let buffer = match held {
-                _ if is_written => Buffer::default(),
-                Held::Borrowed(buffer) => buffer.clone(),
-                Held::Owned(buffer) => buffer,
+            let buffer = if is_written {
+                Buffer::default()
+            } else {
+                buffer
             };
             if buffer.is_borrowed() {
                 copied += buffer.len() as u64;
             }
-            Held::Owned(buffer.into_owned_or_copy())
+            buffer.into_owned_or_copy()
         };
-        let buffers = self.buffers.into_iter().enumerate().map(own).collect();
+        let buffers = match self.buffers {
+            Held::Borrowed(buffers) => buffers
+                .into_iter()
+                .cloned()
+                .enumerate()
+                .map(&mut own)
+                .collect(),
+            Held::Owned(buffers) => buffers.into_iter().enumerate().map(&mut own).collect(),
+        };
         let encoder = Encoder {
             preamble: self.preamble,
             head: self.head,
-            buffers,
+            buffers: Held::Owned(buffers),
             padding: self.padding,
             align: self.align,
             trailer: self.trailer,
@@ -267,7 +282,7 @@ impl<'m> Encoder<'m> {
             references: true,
             ..Flags::default()
         };
-        self.buffers.clear();
+        self.buffers = Held::Owned(Vec::new());
         let end = PREAMBLE_LEN + self.preamble.header_len as usize;
         self.head.truncate(end + self.preamble.header_gap());
         for reference in references {
@@ -301,7 +316,7 @@ impl<'m> Encoder<'m> {
 
     /// The buffers, in order.
     pub fn buffers(&self) -> impl ExactSizeIterator<Item = &Buffer<'m>> {
-        self.buffers.iter().map(Held::get)
+        (0..self.buffers.len()).map(|index| self.buffers.at(index))
     }
 
     /// Bytes of the whole record: what it takes of the receiver's credit.
@@ -412,11 +427,8 @@ impl<'m> Encoder<'m> {
     }
 
     fn buffer_of(&self, part: usize) -> Option<&Buffer<'m>> {
-        if part % 2 == 1 {
-            self.buffers.get(part / 2).map(Held::get)
-        } else {
-            None
-        }
+        let is_buffer = part % 2 == 1 && part < self.end_of_payload();
+        is_buffer.then(|| self.buffers.at(part / 2))
     }
 
     /// The bytes of a part. The trailer has bytes only after the whole payload is written.
@@ -425,7 +437,7 @@ impl<'m> Encoder<'m> {
         match part {
             0 => Some(&self.head),
             part if part < end => {
-                let buffer: &[u8] = self.buffers[(part - 1) / 2].get();
+                let buffer: &[u8] = self.buffers.at((part - 1) / 2);
                 Some(if part % 2 == 1 {
                     buffer
                 } else {
@@ -454,6 +466,10 @@ fn check(message: &Message<'_>) -> Result<(), EncodeError> {
     let Some(frame) = message.as_frame() else {
         return Ok(());
     };
+    if frame.text().is_some() {
+        // It was read, or written before.
+        return Ok(());
+    }
     few("entries of a schema's metadata", frame.metadata().len())?;
     let mut columns = frame.columns().iter();
     columns.try_for_each(|column| few("entries of a column's metadata", column.metadata().len()))

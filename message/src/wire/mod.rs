@@ -17,7 +17,9 @@ mod record;
 pub use decode::Decoder;
 pub use encode::{Encoder, Payload, Stamp};
 pub use error::{DecodeError, EncodeError};
-pub use header::{ColumnHeader, DictionaryHeader, Header, HeaderBody, Part, ValuesHeader};
+pub use header::{
+    ColumnHeader, DictionaryHeader, FrameHeader, Header, HeaderBody, Part, ValuesHeader,
+};
 pub use hello::Hello;
 pub use kind::{Flags, RecordKind};
 pub use layout::CHECKSUM_CHUNK;

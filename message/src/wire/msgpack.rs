@@ -31,6 +31,13 @@ impl<'h> Reader<'h> {
         self.rest.len()
     }
 
+    /// Goes on behind `bytes`, if they come next.
+    pub(crate) fn pass(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(bytes);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
     pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
@@ -79,11 +86,17 @@ impl<'h> Reader<'h> {
         Ok(name)
     }
 
+    #[inline]
     pub(crate) fn uint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         if let Some((&value @ 0..=0x7f, rest)) = self.rest.split_first() {
             self.rest = rest;
             return Ok(value.into());
         }
+        self.long_uint(field)
+    }
+
+    /// An unsigned integer of more than one byte.
+    fn long_uint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         let mut rest = self.rest;
         let value = decode::read_int(&mut rest).map_err(|_| DecodeError::Header {
             field,
@@ -154,6 +167,7 @@ impl<'h> Reader<'h> {
     }
 
     /// An unsigned integer that fits a `usize`.
+    #[inline]
     pub(crate) fn len(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         let value = self.uint(field)?;
         let max = isize::MAX as u64;
@@ -168,6 +182,10 @@ impl<'h> Reader<'h> {
     }
 
     pub(crate) fn array(&mut self, field: &'static str) -> Result<usize, DecodeError> {
+        // A column is a short array: this way around `rmp` is for speed.
+        if let Some((&marker @ 0x90..=0x9f, rest)) = self.rest.split_first() {
+            return self.count(u32::from(marker & 0x0f), 1, rest, field);
+        }
         let mut rest = self.rest;
         let count = decode::read_array_len(&mut rest).map_err(|_| DecodeError::Header {
             field,
@@ -306,6 +324,7 @@ impl<'h> Reader<'h> {
 
 /// The keys of a map, which rise. Entries whose keys are ancillary, those that begin with an upper-case letter, are
 /// skipped.
+#[derive(Clone)]
 pub(crate) struct Keys<'h> {
     left: usize,
     last: Option<&'h str>,
@@ -333,6 +352,14 @@ impl<'h> Keys<'h> {
         }
         Ok(None)
     }
+
+    /// Takes note of an entry that was read by other means. False if the map has no more.
+    pub(crate) fn note(&mut self, key: &'h str) -> bool {
+        self.last = Some(key);
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
 }
 
 /// Writes into memory, which cannot fail.
@@ -353,6 +380,16 @@ impl Writer {
         Self { bytes }
     }
 
+    /// Bytes that were written, and those before them.
+    pub(crate) fn written(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Msgpack that is there already.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     pub(crate) fn finish(self) -> Vec<u8> {
         self.bytes
     }
@@ -367,10 +404,12 @@ impl Writer {
     }
 
     /// A length or a count.
+    #[inline]
     pub(crate) fn len(&mut self, len: usize) {
         self.uint(len as u64);
     }
 
+    #[inline]
     pub(crate) fn uint(&mut self, value: u64) {
         if let Ok(value @ 0..=0x7f) = u8::try_from(value) {
             self.bytes.push(value);

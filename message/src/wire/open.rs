@@ -1,9 +1,10 @@
 //! Messages that are already in memory: a mapped file, or buffers that lie in segments.
 
+use crate::model::packed::Values;
 use crate::model::{Buffer, Message};
 use crate::wire::checksum::Chunks;
 use crate::wire::error::DecodeError;
-use crate::wire::header::Header;
+use crate::wire::header::{Header, Seen};
 use crate::wire::layout::to_usize;
 use crate::wire::limits::Limits;
 use crate::wire::preamble::{PREAMBLE_LEN, Preamble, written_sum};
@@ -62,7 +63,7 @@ impl Header {
         let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
         let header = bytes.get(PREAMBLE_LEN..end).ok_or_else(|| missing(end))?;
         Preamble::check_sum(first, header)?;
-        let header = Self::decode(&preamble, header)?;
+        let header = Self::decode(&preamble, header, &mut Seen::default())?;
         let padding = bytes.get(end..end.saturating_add(preamble.header_gap()));
         check_padding(padding.unwrap_or(&[]), 0)?;
         Ok((preamble, header))
@@ -89,7 +90,7 @@ impl Header {
                 });
             }
         }
-        self.into_message(buffers.into_iter())
+        self.into_message(Values::Each(buffers))
     }
 
     /// Cuts the payload, which begins at `start` of `bytes`, into the buffers of the message.
@@ -99,25 +100,30 @@ impl Header {
         start: usize,
     ) -> Result<Message<'static>, DecodeError> {
         let lens = std::mem::take(&mut self.buffer_lens);
-        let (first, gap) = (start.saturating_add(self.lead), |len| self.align.gap(len));
-        check_padding(bytes.get(start..first).unwrap_or(&[]), 0)?;
+        let (all, first): (&[u8], _) = (bytes, start.saturating_add(self.lead));
+        check_padding(all.get(start..first).unwrap_or(&[]), 0)?;
         let mut at = first;
         // All padding is checked first, so that no buffer is built for a message that will be refused.
         for (index, &len) in lens.iter().enumerate() {
-            let end = at.saturating_add(to_usize(len));
-            let next = end.saturating_add(gap(to_usize(len)));
-            let missing = DecodeError::Truncated {
-                missing: next.saturating_sub(bytes.len()) as u64,
+            if len == 0 {
+                continue;
+            }
+            let len = to_usize(len);
+            let end = at.saturating_add(len);
+            let next = end.saturating_add(self.align.gap(len));
+            let Some(padding) = all.get(end..next) else {
+                let missing = next.saturating_sub(all.len()) as u64;
+                return Err(DecodeError::Truncated { missing });
             };
-            check_padding(bytes.get(end..next).ok_or(missing)?, index)?;
+            check_padding(padding, index)?;
             at = next;
         }
-        let (mut at, align) = (first, self.align);
-        self.into_message(lens.iter().map(|&len| {
-            let end = at.saturating_add(to_usize(len));
-            let range =
-                std::mem::replace(&mut at, end.saturating_add(align.gap(to_usize(len))))..end;
-            bytes.slice(range)
-        }))
+        let align = self.align.bytes();
+        self.into_message(Values::Cut {
+            payload: bytes.clone(),
+            first,
+            align,
+            lens,
+        })
     }
 }

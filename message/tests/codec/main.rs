@@ -15,3 +15,4 @@ mod records;
 mod room;
 mod round_trip;
 mod samples;
+mod seen;

@@ -15,6 +15,8 @@ use crate::object::{LockSet, Object, check_alignment, make_locks};
 pub(super) fn from_message(
     message: Message<'static>,
 ) -> Result<Object<FrameDescription>, ConvertError<Message<'static>>> {
+    // Whoever else has the allocation is found by its users.
+    let message = message.unpacked();
     match Landed::find(&message) {
         Ok(landed) => {
             drop(message);

@@ -209,6 +209,23 @@ fn a_column_is_replaced_and_other_versions_keep_theirs() {
 }
 
 #[test]
+fn a_clone_nobody_has_looked_at_keeps_its_memory() {
+    let message = Message::from(Frame::from_batch(&batch()).unwrap());
+    let bytes = Encoder::new(&message, Flags::default()).unwrap();
+    let bytes = bytes.copy_rest();
+    let mut arena = arena();
+    let mut region = arena.allocate(bytes.len()).unwrap();
+    region.as_mut_slice().copy_from_slice(&bytes);
+    let landed = Message::open(&region.freeze(), &Limits::default()).unwrap();
+    let clone = landed.clone();
+    let refused = SharedFrame::from_message(landed).unwrap_err();
+    assert!(matches!(refused.error(), Error::InUse { .. }));
+    drop(refused);
+    assert_eq!(clone, message);
+    SharedFrame::from_message(clone).unwrap();
+}
+
+#[test]
 fn a_landed_frame_is_shared_where_it_lies() {
     let frame = Frame::from_batch(&batch()).unwrap();
     let message = Message::from(frame);

@@ -6,6 +6,7 @@ mod stages;
 use crate::model::{AllocError, BufferAllocator};
 use crate::wire::decode::stages::{State, Step};
 use crate::wire::error::DecodeError;
+use crate::wire::header::Seen;
 use crate::wire::limits::Limits;
 use crate::wire::preamble::Preamble;
 use crate::wire::record::Record;
@@ -46,6 +47,7 @@ use crate::wire::record::Record;
 pub struct Decoder {
     limits: Limits,
     state: State,
+    seen: Seen,
     /// Why there is no room for the next bytes, if there is none.
     refused: Option<AllocError>,
 }
@@ -59,6 +61,7 @@ impl Decoder {
         Self {
             limits,
             state: State::new(),
+            seen: Seen::default(),
             refused: None,
         }
     }
@@ -116,7 +119,7 @@ impl Decoder {
         loop {
             // The state stays `Failed` if this returns early: nobody knows then where the next record begins.
             let state = std::mem::replace(&mut self.state, State::Failed);
-            match state.filled(count, &self.limits)? {
+            match state.filled(count, &self.limits, &mut self.seen)? {
                 Step::Continue(state) => self.state = state,
                 Step::Done(record) => {
                     self.state = State::new();

@@ -7,7 +7,7 @@ use crate::model::{AllocError, Buffer, BufferAllocator, BufferMut};
 use crate::wire::checksum::Chunks;
 use crate::wire::decode::other::{ControlStage, Progress, SkipStage};
 use crate::wire::error::DecodeError;
-use crate::wire::header::Header;
+use crate::wire::header::{Header, Seen};
 use crate::wire::layout::{SUM_STEP, to_usize};
 use crate::wire::limits::Limits;
 use crate::wire::preamble::{MAGIC, PREAMBLE_LEN, Preamble, written_sum};
@@ -203,14 +203,19 @@ impl State {
     }
 
     /// Takes in `count` more bytes.
-    pub(super) fn filled(self, count: usize, limits: &Limits) -> Result<Step, DecodeError> {
+    pub(super) fn filled(
+        self,
+        count: usize,
+        limits: &Limits,
+        seen: &mut Seen,
+    ) -> Result<Step, DecodeError> {
         match self {
-            Self::Preamble(stage) => stage.filled(count, limits),
+            Self::Preamble(stage) => stage.filled(count, limits, seen),
             Self::Control(stage) => Ok(Step::of(stage.filled(count)?, Self::Control)),
             Self::Skip(stage) => Ok(Step::of(stage.filled(count)?, Self::Skip)),
-            Self::Header(stage) => stage.filled(count),
+            Self::Header(stage) => stage.filled(count, seen),
             Self::Room(stage) => Ok(Step::Continue(Self::Room(stage))),
-            Self::Whole(stage) => stage.filled(count),
+            Self::Whole(stage) => stage.filled(count, seen),
             Self::Payload(stage) => stage.filled(count),
             Self::Trailer(stage) => stage.filled(count),
             Self::Failed => Err(DecodeError::Truncated { missing: 0 }),
@@ -219,7 +224,12 @@ impl State {
 }
 
 impl PreambleStage {
-    fn filled(mut self, count: usize, limits: &Limits) -> Result<Step, DecodeError> {
+    fn filled(
+        mut self,
+        count: usize,
+        limits: &Limits,
+        seen: &mut Seen,
+    ) -> Result<Step, DecodeError> {
         self.filled = self.filled.saturating_add(count);
         if self.filled < PREAMBLE_LEN {
             // A peer that speaks another protocol may never send 64 bytes. Its first bytes identify it.
@@ -251,12 +261,12 @@ impl PreambleStage {
             bytes: vec![0; preamble.head_len().min(HEADER_STEP)],
             filled: 0,
         };
-        stage.filled(0)
+        stage.filled(0, seen)
     }
 }
 
 impl HeaderStage {
-    fn filled(mut self, count: usize) -> Result<Step, DecodeError> {
+    fn filled(mut self, count: usize, seen: &mut Seen) -> Result<Step, DecodeError> {
         self.filled = self.filled.saturating_add(count);
         let preamble = self.preamble;
         let len = preamble.head_len();
@@ -269,7 +279,7 @@ impl HeaderStage {
         }
         let (bytes, rest) = self.bytes.split_at(preamble.header_len as usize);
         Preamble::check_sum(&self.first, bytes)?;
-        let header = Header::decode(&preamble, bytes)?;
+        let header = Header::decode(&preamble, bytes, seen)?;
         header.check_whole()?;
         let (padding, table) = rest.split_at(preamble.header_gap());
         check_padding(padding, 0)?;
@@ -325,7 +335,7 @@ impl RoomStage {
 }
 
 impl WholeStage {
-    fn filled(mut self, count: usize) -> Result<Step, DecodeError> {
+    fn filled(mut self, count: usize, seen: &mut Seen) -> Result<Step, DecodeError> {
         self.filled = self.filled.saturating_add(count);
         let preamble = self.preamble;
         if self.filled < preamble.rest_len() {
@@ -337,7 +347,7 @@ impl WholeStage {
         let (payload, table) = rest.split_at(to_usize(preamble.payload_len));
         let (header, padding) = head.split_at(preamble.header_len as usize);
         Preamble::check_sum(&self.first, header)?;
-        let header = Header::decode(&preamble, header)?;
+        let header = Header::decode(&preamble, header, seen)?;
         check_padding(padding, 0)?;
         if preamble.flags.checksums {
             let mut sums = Chunks::new(written_sum(&self.first));

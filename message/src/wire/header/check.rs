@@ -1,18 +1,25 @@
 //! Checks of a header, and the message that it makes of its buffers.
 
+use crate::model::packed::{Packed, Values};
 use crate::model::shape;
-use crate::model::{Array, Body, Buffer, Column, ColumnData, ColumnError, Dictionary, Frame};
-use crate::model::{FrameError, Message};
+use crate::model::{Array, Body, Frame, Message};
 use crate::wire::error::DecodeError;
-use crate::wire::header::parts::{Header, HeaderBody, Part, ValuesHeader};
+use crate::wire::header::parts::{FrameHeader, Header, HeaderBody, Part};
 use crate::wire::header::read;
+use crate::wire::header::seen::Seen;
 use crate::wire::layout::Align;
 use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
 
 impl Header {
     /// Reads a header and checks all of it that can be checked without the payload.
-    pub(crate) fn decode(preamble: &Preamble, bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut header = read::read(preamble, bytes)?;
+    ///
+    /// `seen` is the schema of the last frame, which the next one mostly has too, and becomes that of this one.
+    pub(crate) fn decode(
+        preamble: &Preamble,
+        bytes: &[u8],
+        seen: &mut Seen,
+    ) -> Result<Self, DecodeError> {
+        let mut header = read::read(preamble, bytes, seen)?;
         let head = PREAMBLE_LEN
             .saturating_add(bytes.len())
             .saturating_add(preamble.header_gap());
@@ -55,10 +62,7 @@ impl Header {
         }
         let expected = match &self.body {
             HeaderBody::Bytes | HeaderBody::Array { .. } | HeaderBody::Part(_) => 1,
-            HeaderBody::Frame { columns, .. } => columns
-                .iter()
-                .map(|column| column.values.count_buffers())
-                .sum(),
+            HeaderBody::Frame(frame) => frame.schema.buffers,
         };
         if self.buffer_lens.len() != expected || preamble.buffers as usize != expected {
             return Err(DecodeError::BufferCount {
@@ -93,40 +97,22 @@ impl Header {
         Ok(())
     }
 
-    /// The message over `buffers`, which have the lengths [`Self::buffer_lens`]. Checks their contents.
-    pub(crate) fn into_message(
-        self,
-        mut buffers: impl Iterator<Item = Buffer<'static>>,
-    ) -> Result<Message<'static>, DecodeError> {
+    /// The message over `values`, which have the lengths [`Self::buffer_lens`]. Checks their contents.
+    pub(crate) fn into_message(self, values: Values) -> Result<Message<'static>, DecodeError> {
         self.check_whole()?;
         let body: Body<'static> = match self.body {
             // A part was refused above.
-            HeaderBody::Bytes | HeaderBody::Part(_) => buffers.next().unwrap_or_default().into(),
+            HeaderBody::Bytes | HeaderBody::Part(_) => values.into_first().into(),
             HeaderBody::Array {
                 dtype,
                 shape,
                 strides,
-            } => Array::build(dtype, shape, strides, buffers.next().unwrap_or_default())?.into(),
-            HeaderBody::Frame {
+            } => Array::build(dtype, shape, strides, values.into_first())?.into(),
+            HeaderBody::Frame(FrameHeader {
                 rows,
-                columns,
-                metadata,
-            } => {
-                let mut built = Vec::with_capacity(columns.len());
-                for column in columns {
-                    let data = values(column.values, &mut buffers).map_err(|fault| {
-                        FrameError::Column {
-                            column: column.name.clone(),
-                            fault,
-                        }
-                    })?;
-                    let (name, nullable) = (column.name, column.nullable);
-                    built.push(Column::from_checked(name, nullable, column.metadata, data));
-                }
-                let frame = Frame::from_named(rows, built, metadata)?;
-                frame.validate()?;
-                frame.into()
-            }
+                schema,
+                counts,
+            }) => Frame::from_packed(Packed::new(rows, schema, counts, values)?).into(),
         };
         let mut message = Message::new(body);
         message.attributes = self.attributes;
@@ -142,28 +128,4 @@ pub(crate) fn payload_len(
     align: Align,
 ) -> Option<u64> {
     lens.try_fold(lead as u64, |sum, len| sum.checked_add(align.up(len)?))
-}
-
-fn values(
-    header: ValuesHeader,
-    buffers: &mut impl Iterator<Item = Buffer<'static>>,
-) -> Result<ColumnData<'static>, ColumnError> {
-    let own = header.column_type.storage().buffers();
-    let own = buffers.by_ref().take(own).collect();
-    let dictionary = match header.dictionary {
-        Some(dictionary) => {
-            let values = values(dictionary.values, buffers)?;
-            Some(Box::new(
-                Dictionary::new(values).with_ordered(dictionary.ordered),
-            ))
-        }
-        None => None,
-    };
-    ColumnData::from_parts(
-        header.column_type,
-        header.len,
-        header.null_count,
-        own,
-        dictionary,
-    )
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::model::schema::{Schema, SchemaField, SchemaValues};
 use crate::model::{Attributes, ColumnType, Dtype};
 use crate::wire::layout::Align;
 
@@ -37,14 +39,40 @@ pub enum HeaderBody {
     /// A piece of the record of a message.
     Part(Part),
     /// A dataframe.
-    Frame {
-        /// Number of rows.
-        rows: usize,
-        /// The columns.
-        columns: Vec<ColumnHeader>,
-        /// The schema's metadata.
-        metadata: BTreeMap<String, String>,
-    },
+    Frame(FrameHeader),
+}
+
+/// What a dataframe is, without its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameHeader {
+    pub(super) rows: usize,
+    pub(super) schema: Arc<Schema>,
+    /// The counts that the text of the schema leaves out; none if all are zero.
+    pub(super) counts: Vec<usize>,
+}
+
+impl FrameHeader {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The columns, in order.
+    pub fn columns(&self) -> Vec<ColumnHeader> {
+        let mut counts = self.counts.iter().copied();
+        let column = |field: &SchemaField| ColumnHeader {
+            name: self.schema.name(field).to_owned(),
+            nullable: field.nullable,
+            metadata: field.metadata.clone(),
+            values: ValuesHeader::new(&field.values, self.rows, &mut counts),
+        };
+        self.schema.fields.iter().map(column).collect()
+    }
+
+    /// The schema's metadata.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.schema.metadata
+    }
 }
 
 /// Which piece of a record a part is.
@@ -98,10 +126,20 @@ pub struct DictionaryHeader {
 }
 
 impl ValuesHeader {
-    /// Buffers of the values and of their dictionaries.
-    pub(super) fn count_buffers(&self) -> usize {
-        let inner = self.dictionary.as_ref();
-        self.column_type.storage().buffers()
-            + inner.map_or(0, |dictionary| dictionary.values.count_buffers())
+    fn new(values: &SchemaValues, len: usize, counts: &mut impl Iterator<Item = usize>) -> Self {
+        let null_count = counts.next().unwrap_or(0);
+        let dictionary = values.dictionary.as_ref().map(|inner| {
+            let len = counts.next().unwrap_or(0);
+            Box::new(DictionaryHeader {
+                ordered: inner.ordered,
+                values: Self::new(&inner.values, len, counts),
+            })
+        });
+        Self {
+            column_type: values.column_type.clone(),
+            len,
+            null_count,
+            dictionary,
+        }
     }
 }

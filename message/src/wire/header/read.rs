@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::str::FromStr;
 
-use crate::model::frame::check_column_names;
-use crate::model::{Array, Attributes, ColumnType, Dictionary, Field, Frame, RecordType, Scalar};
+use crate::model::{Array, Attributes, Field, RecordType, Scalar};
 use crate::wire::error::DecodeError;
 use crate::wire::header::keys;
-use crate::wire::header::parts::{
-    ColumnHeader, DictionaryHeader, Header, HeaderBody, Part, ValuesHeader,
-};
+use crate::wire::header::parts::{Header, HeaderBody, Part};
+use crate::wire::header::seen::Seen;
 use crate::wire::kind::RecordKind;
 use crate::wire::layout::Align;
 use crate::wire::msgpack::{Keys, Reader};
@@ -18,22 +16,34 @@ use crate::wire::preamble::Preamble;
 
 /// Reads the header of the record of `preamble`, without the checks that need more of the preamble than its kind and the
 /// number of its buffers.
-pub(super) fn read(preamble: &Preamble, header: &[u8]) -> Result<Header, DecodeError> {
+pub(super) fn read(
+    preamble: &Preamble,
+    header: &[u8],
+    seen: &mut Seen,
+) -> Result<Header, DecodeError> {
     let mut input = Reader::new(header);
     let keys = Keys::begin(&mut input, "header")?;
-    let next = None;
-    HeaderReader { input, keys, next }.read(preamble)
+    let reader = HeaderReader {
+        header,
+        input,
+        keys,
+        next: None,
+    };
+    reader.read(preamble, seen)
 }
 
-struct HeaderReader<'h> {
-    input: Reader<'h>,
-    keys: Keys<'h>,
+#[derive(Clone)]
+pub(super) struct HeaderReader<'h> {
+    /// All of it.
+    pub(super) header: &'h [u8],
+    pub(super) input: Reader<'h>,
+    pub(super) keys: Keys<'h>,
     /// A key that was read and whose value was not.
     next: Option<&'h str>,
 }
 
 impl<'h> HeaderReader<'h> {
-    fn read(mut self, preamble: &Preamble) -> Result<Header, DecodeError> {
+    fn read(mut self, preamble: &Preamble, seen: &mut Seen) -> Result<Header, DecodeError> {
         let align = self.align()?;
         let mut texts = None;
         if self.optional(keys::ATTRIBUTES)? {
@@ -53,7 +63,7 @@ impl<'h> HeaderReader<'h> {
         }
         let body = match preamble.kind {
             RecordKind::Array => self.array(codec)?,
-            RecordKind::Frame => self.frame(codec)?,
+            RecordKind::Frame => HeaderBody::Frame(self.frame(codec, seen)?),
             RecordKind::Part => self.part(codec)?,
             _ => {
                 self.raw(codec)?;
@@ -97,8 +107,12 @@ impl<'h> HeaderReader<'h> {
         if found != expected {
             return Err(DecodeError::BufferCount { found, expected });
         }
-        let lens = (0..found).map(|_| self.input.len("buffer length").map(|len| len as u64));
-        lens.collect()
+        // There are no more of them than bytes of the header.
+        let mut lens = Vec::with_capacity(found);
+        for _ in 0..found {
+            lens.push(self.input.len("buffer length")? as u64);
+        }
+        Ok(lens)
     }
 
     fn codec(&mut self) -> Result<Option<Codec<'h>>, DecodeError> {
@@ -118,7 +132,7 @@ impl<'h> HeaderReader<'h> {
     }
 
     /// The length of each buffer before it was compressed.
-    fn raw(&mut self, codec: Option<Codec<'_>>) -> Result<(), DecodeError> {
+    pub(super) fn raw(&mut self, codec: Option<Codec<'_>>) -> Result<(), DecodeError> {
         if codec.is_none() {
             return Ok(());
         }
@@ -150,7 +164,7 @@ impl<'h> HeaderReader<'h> {
     }
 
     /// The next key of the header.
-    fn peek(&mut self) -> Result<Option<&'h str>, DecodeError> {
+    pub(super) fn peek(&mut self) -> Result<Option<&'h str>, DecodeError> {
         if self.next.is_none() {
             self.next = self.keys.next(&mut self.input)?;
         }
@@ -158,7 +172,7 @@ impl<'h> HeaderReader<'h> {
     }
 
     /// Takes the next key if it is `key`.
-    fn optional(&mut self, key: &'static str) -> Result<bool, DecodeError> {
+    pub(super) fn optional(&mut self, key: &'static str) -> Result<bool, DecodeError> {
         let is_next = self.peek()? == Some(key);
         if is_next {
             self.next = None;
@@ -167,7 +181,7 @@ impl<'h> HeaderReader<'h> {
     }
 
     /// Takes the next key, which is `wanted`. An unknown key is an error where another key is expected.
-    fn require(&mut self, wanted: &'static str) -> Result<(), DecodeError> {
+    pub(super) fn require(&mut self, wanted: &'static str) -> Result<(), DecodeError> {
         if self.optional(wanted)? {
             return Ok(());
         }
@@ -182,7 +196,7 @@ impl<'h> HeaderReader<'h> {
     }
 
     /// A type in the text form that we write.
-    fn typed<T>(&mut self, field: &'static str) -> Result<T, DecodeError>
+    pub(super) fn typed<T>(&mut self, field: &'static str) -> Result<T, DecodeError>
     where
         T: FromStr + Display,
         DecodeError: From<T::Err>,
@@ -279,143 +293,7 @@ impl<'h> HeaderReader<'h> {
         }
     }
 
-    fn frame(&mut self, codec: Option<Codec<'_>>) -> Result<HeaderBody, DecodeError> {
-        if matches!(self.peek()?, Some(keys::RAW | keys::ROWS)) {
-            // Its columns are those of a schema that was sent before.
-            self.raw(codec)?;
-            self.require(keys::ROWS)?;
-            self.input.len(keys::ROWS)?;
-            self.require(keys::SCHEMA)?;
-            return Err(self.schema());
-        }
-        self.require(keys::COLUMNS)?;
-        let count = self.input.array(keys::COLUMNS)?;
-        if count > Frame::MAX_COLUMNS {
-            let (value, max) = (count as u64, Frame::MAX_COLUMNS as u64);
-            return Err(DecodeError::OverLimit {
-                what: "number of columns",
-                value,
-                max,
-            });
-        }
-        // A column takes at least six bytes, so the room asked for is in proportion to the header's length.
-        let mut columns = Vec::with_capacity(count.min(self.input.left() / 6));
-        for _ in 0..count {
-            columns.push(self.column()?);
-        }
-        let mut metadata = BTreeMap::new();
-        if self.optional(keys::METADATA)? {
-            metadata = texts_of(&mut self.input, keys::METADATA)?;
-        }
-        self.raw(codec)?;
-        self.require(keys::ROWS)?;
-        let rows = self.input.len(keys::ROWS)?;
-        if self.optional(keys::SCHEMA)? {
-            return Err(self.schema());
-        }
-        columns
-            .iter_mut()
-            .for_each(|column: &mut ColumnHeader| column.values.len = rows);
-        check_column_names(columns.iter().map(|column| column.name.as_str()))?;
-        Ok(HeaderBody::Frame {
-            rows,
-            columns,
-            metadata,
-        })
-    }
-
-    /// The number of a schema, which nobody offers to keep.
-    fn schema(&mut self) -> DecodeError {
-        match self.input.uint(keys::SCHEMA) {
-            Ok(0) => DecodeError::Header {
-                field: keys::SCHEMA,
-                expected: "a number from 1 on",
-            },
-            Ok(_) => DecodeError::NotOffered {
-                what: "the number of a schema",
-            },
-            Err(error) => error,
-        }
-    }
-
-    fn column(&mut self) -> Result<ColumnHeader, DecodeError> {
-        let items = self.input.array("column")?;
-        if !(4..=8).contains(&items) {
-            return Err(DecodeError::Header {
-                field: "column",
-                expected: "4 to 8 items",
-            });
-        }
-        let name = self.input.name("column name")?.to_owned();
-        let column_type = self.typed::<ColumnType>("column type")?;
-        // Types that have children or views are refused by name above.
-        if items > 6 {
-            return Err(DecodeError::Header {
-                field: "column",
-                expected: "no children and no variadic buffers: its type has none",
-            });
-        }
-        let nullable = self.flag("nullable")?;
-        let null_count = self.input.len("null count")?;
-        let dictionary = if items > 4 && !self.input.nil() {
-            Some(self.dictionary(1)?)
-        } else {
-            None
-        };
-        // Items at the end that say nothing are left out.
-        let metadata = match items {
-            6 => texts_of(&mut self.input, "column metadata")?,
-            5 if dictionary.is_none() => return Err(DecodeError::NotCanonical),
-            _ => BTreeMap::new(),
-        };
-        Ok(ColumnHeader {
-            name,
-            nullable,
-            metadata,
-            values: ValuesHeader {
-                column_type,
-                len: 0,
-                null_count,
-                dictionary,
-            },
-        })
-    }
-
-    fn dictionary(&mut self, depth: usize) -> Result<Box<DictionaryHeader>, DecodeError> {
-        if depth > Dictionary::MAX_DEPTH {
-            let (value, max) = (depth as u64, Dictionary::MAX_DEPTH as u64);
-            return Err(DecodeError::OverLimit {
-                what: "dictionary depth",
-                value,
-                max,
-            });
-        }
-        let items = self.input.array("dictionary")?;
-        if !(4..=5).contains(&items) {
-            return Err(DecodeError::Header {
-                field: "dictionary",
-                expected: "4 or 5 items",
-            });
-        }
-        let ordered = self.flag("ordered")?;
-        let len = self.input.len("dictionary length")?;
-        let column_type = self.typed::<ColumnType>("dictionary type")?;
-        let null_count = self.input.len("null count")?;
-        let inner = if items == 5 {
-            Some(self.dictionary(depth + 1)?)
-        } else {
-            None
-        };
-        let values = ValuesHeader {
-            column_type,
-            len,
-            null_count,
-            dictionary: inner,
-        };
-        Ok(Box::new(DictionaryHeader { ordered, values }))
-    }
-
-    fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+    pub(super) fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         match self.input.uint(field)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -429,12 +307,12 @@ impl<'h> HeaderReader<'h> {
 
 /// How a payload is compressed.
 #[derive(Clone, Copy)]
-struct Codec<'h> {
+pub(super) struct Codec<'h> {
     name: &'h str,
 }
 
 /// A map from text to text, which is left out if it is empty.
-fn texts_of(
+pub(super) fn texts_of(
     input: &mut Reader<'_>,
     field: &'static str,
 ) -> Result<BTreeMap<String, String>, DecodeError> {

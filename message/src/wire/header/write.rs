@@ -1,39 +1,39 @@
 //! The writer of headers.
 
-use std::collections::BTreeMap;
-
+use crate::model::schema::SchemaText;
 use crate::model::{
-    Attributes, Body, ColumnData, ColumnType, Dictionary, Dtype, Message, RecordType,
+    Attributes, Body, Buffer, Column, ColumnData, ColumnType, Dictionary, Dtype, Frame, Message,
+    RecordType,
 };
 use crate::wire::header::keys;
 use crate::wire::header::parts::Part;
 use crate::wire::layout::Align;
 use crate::wire::msgpack::Writer;
 
-/// Appends the header of `message` to `out`.
-pub(crate) fn write_message(message: &Message<'_>, align: Align, out: Vec<u8>) -> Vec<u8> {
+/// Appends the header of `message`, which has these `buffers`, to `out`.
+pub(crate) fn write_message(
+    message: &Message<'_>,
+    buffers: &[&Buffer<'_>],
+    align: Align,
+    out: Vec<u8>,
+) -> Vec<u8> {
     let mut header = HeaderWriter {
         out: Writer::after(out),
         align,
         attributes: &message.attributes,
     };
-    let lens = message.buffers().map(|buffer| buffer.len() as u64);
     match &message.body {
-        Body::Bytes(_) => header.begin(1, 1, lens),
+        Body::Bytes(_) => header.begin(1, buffers),
         Body::Array(array) => {
             let strides = array.strides();
-            header.begin(3 + usize::from(strides.is_some()), 1, lens);
+            header.begin(3 + usize::from(strides.is_some()), buffers);
             header.array(array.dtype(), array.shape(), strides);
         }
         Body::Frame(frame) => {
             let entries = 3 + usize::from(!frame.metadata().is_empty());
-            header.begin(entries, message.buffers().count(), lens);
-            header.columns(frame.columns().len());
-            for column in frame.columns() {
-                let nullable = column.is_nullable();
-                header.column(column.name(), nullable, column.metadata(), column.data());
-            }
-            header.rows(frame.metadata(), frame.rows());
+            header.begin(entries, buffers);
+            header.columns(frame);
+            header.rows(frame.rows());
         }
     }
     header.out.finish()
@@ -65,7 +65,7 @@ struct HeaderWriter<'m> {
 
 impl HeaderWriter<'_> {
     /// The map's length and the keys every kind has; `entries` counts `bufs` and what follows.
-    fn begin(&mut self, entries: usize, buffers: usize, lens: impl Iterator<Item = u64>) {
+    fn begin(&mut self, entries: usize, buffers: &[&Buffer<'_>]) {
         let has_attributes = !self.attributes.is_empty();
         let has_align = self.align != Align::DEFAULT;
         self.out
@@ -79,8 +79,10 @@ impl HeaderWriter<'_> {
             self.out.text_map(self.attributes);
         }
         self.out.text(keys::BUFFERS);
-        self.out.array(buffers);
-        lens.for_each(|len| self.out.uint(len));
+        self.out.array(buffers.len());
+        for buffer in buffers {
+            self.out.len(buffer.len());
+        }
     }
 
     fn array(&mut self, dtype: &Dtype, shape: &[usize], strides: Option<&[isize]>) {
@@ -111,28 +113,75 @@ impl HeaderWriter<'_> {
         }
     }
 
-    fn columns(&mut self, count: usize) {
+    /// The columns and the metadata: the text of the schema, with the counts of this frame.
+    fn columns(&mut self, frame: &Frame<'_>) {
         self.out.text(keys::COLUMNS);
-        self.out.array(count);
+        let text = frame.text_or(|| text_of(frame));
+        let (mut places, mut written) = (text.counts.iter(), 0);
+        let mut fill = |count: usize| {
+            let place = places.next();
+            if let (Some(&place), 1..) = (place, count) {
+                self.out.raw(&text.bytes[written..place]);
+                self.out.len(count);
+                written = place + 1;
+            }
+        };
+        match frame.packed() {
+            Some(packed) => packed.counts().iter().copied().for_each(fill),
+            None => frame
+                .columns()
+                .iter()
+                .for_each(|column| counts(column.data(), &mut fill)),
+        }
+        self.out.raw(&text.bytes[written..]);
     }
 
-    fn rows(&mut self, metadata: &BTreeMap<String, String>, rows: usize) {
-        if !metadata.is_empty() {
-            self.out.text(keys::METADATA);
-            self.out.text_map(metadata);
-        }
+    fn rows(&mut self, rows: usize) {
         self.out.text(keys::ROWS);
         self.out.len(rows);
     }
+}
 
+/// The counts of a column, in the order of the wire.
+fn counts(values: &ColumnData<'_>, each: &mut impl FnMut(usize)) {
+    each(values.null_count());
+    if let Some(dictionary) = values.dictionary() {
+        each(dictionary.values().len());
+        counts(dictionary.values(), each);
+    }
+}
+
+/// The columns and the metadata of `frame` as a header has them, but for the counts.
+fn text_of(frame: &Frame<'_>) -> SchemaText {
+    let (columns, metadata) = (frame.columns(), frame.metadata());
+    let mut text = TextWriter {
+        out: Writer::after(Vec::with_capacity(24 * columns.len())),
+        counts: Vec::with_capacity(columns.len()),
+    };
+    text.out.array(columns.len());
+    for column in columns {
+        text.column(column);
+    }
+    if !metadata.is_empty() {
+        text.out.text(keys::METADATA);
+        text.out.text_map(metadata);
+    }
+    SchemaText {
+        bytes: text.out.finish(),
+        counts: text.counts,
+        has_metadata: !metadata.is_empty(),
+    }
+}
+
+struct TextWriter {
+    out: Writer,
+    counts: Vec<usize>,
+}
+
+impl TextWriter {
     /// `[name, type, nullable, nulls]`, then the dictionary or nil, then the metadata, as far as there are any.
-    fn column(
-        &mut self,
-        name: &str,
-        nullable: bool,
-        metadata: &BTreeMap<String, String>,
-        values: &ColumnData<'_>,
-    ) {
+    fn column(&mut self, column: &Column<'_>) {
+        let (values, metadata) = (column.data(), column.metadata());
         let dictionary = values.dictionary();
         let extras = if !metadata.is_empty() {
             2
@@ -140,10 +189,10 @@ impl HeaderWriter<'_> {
             usize::from(dictionary.is_some())
         };
         self.out.array(4 + extras);
-        self.out.text(name);
+        self.out.text(column.name());
         self.column_type(values.column_type());
-        self.out.uint(nullable.into());
-        self.out.len(values.null_count());
+        self.out.uint(column.is_nullable().into());
+        self.count();
         match dictionary {
             Some(dictionary) => self.dictionary(dictionary),
             None if extras == 2 => self.out.nil(),
@@ -160,12 +209,18 @@ impl HeaderWriter<'_> {
         let inner = values.dictionary();
         self.out.array(4 + usize::from(inner.is_some()));
         self.out.uint(dictionary.is_ordered().into());
-        self.out.len(values.len());
+        self.count();
         self.column_type(values.column_type());
-        self.out.len(values.null_count());
+        self.count();
         if let Some(inner) = inner {
             self.dictionary(inner);
         }
+    }
+
+    /// The place of a count.
+    fn count(&mut self) {
+        self.counts.push(self.out.written());
+        self.out.uint(0);
     }
 
     fn column_type(&mut self, column_type: &ColumnType) {
