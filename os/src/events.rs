@@ -130,8 +130,9 @@ impl AsFd for Events {
 }
 
 fn event(token: u64, want: Ready) -> EpollEvent {
-    let mut events = EpollFlags::EPOLLRDHUP;
-    events.set(EpollFlags::EPOLLIN, want.read);
+    let mut events = EpollFlags::empty();
+    // Who cannot read now would be told of the end of the peer's stream again and again.
+    events.set(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLIN, want.read);
     events.set(EpollFlags::EPOLLOUT, want.write);
     EpollEvent::new(events, token)
 }

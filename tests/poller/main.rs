@@ -1,6 +1,7 @@
 //! Many connections in one thread.
 
 mod calls;
+mod edges;
 mod fans;
 mod peers;
 mod scale;

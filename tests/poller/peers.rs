@@ -130,7 +130,7 @@ fn a_flood_starves_nobody() {
         let mut poller = Poller::new().unwrap();
         let (mut flood, flooding) = join(&mut poller, &mut listener);
         let (mut good, _) = join(&mut poller, &mut listener);
-        for _ in 0..80 {
+        for _ in 0..160 {
             flood.send(&bytes(10, 1)).unwrap();
         }
         // The flood has been read ahead when the other one speaks.
@@ -144,7 +144,7 @@ fn a_flood_starves_nobody() {
         {
             before += 1;
         }
-        assert!(before <= 64, "{before} messages of the flood came first");
+        assert!(before <= 128, "{before} messages of the flood came first");
     }
 }
 
@@ -169,7 +169,7 @@ fn a_peer_that_stalls_is_given_up_and_nobody_else() {
 /// The time that the program takes between two waits is not the peer's.
 #[test]
 fn a_slow_program_gives_up_no_peer() {
-    let patience = Duration::from_secs(1);
+    let patience = Duration::from_secs(3);
     let mut listener = Options::new()
         .patience(patience)
         .listen("tcp://127.0.0.1:0")

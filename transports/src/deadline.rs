@@ -27,6 +27,12 @@ impl Deadline {
         Self::after(Duration::ZERO)
     }
 
+    /// True if there is no wait at all.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
+    pub(crate) fn is_none(self) -> bool {
+        self.timeout == Some(Duration::ZERO)
+    }
+
     /// When the wait ends; `None` for never.
     pub(crate) fn instant(self) -> Option<Instant> {
         self.at

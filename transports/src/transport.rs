@@ -140,6 +140,9 @@ pub(crate) trait Duplex: Send + Sync {
         self.recv(Deadline::after(Duration::ZERO))
     }
 
+    /// The thread that waited for many connections does not wait for this one any more.
+    fn hand_back(&self) {}
+
     /// Reads and writes what goes without a wait, after the peer's last message. Returns true once the peer has hung up, or if
     /// that cannot be told.
     fn attend(&self) -> Result<bool, Error> {

@@ -131,7 +131,8 @@ impl Member {
                 Ok(_) | Err(Error::Unfinished { .. }) => drop(self.pop()),
                 Err(error) if error.is_timeout() => return None,
                 Err(Error::Cancelled { .. }) => {}
-                Err(error) if error.is_recoverable() => {
+                // The program has closed this direction itself, perhaps.
+                Err(error) if error.is_recoverable() || error.is_closed() => {
                     return self.pop().map(|queued| (queued.message, error));
                 }
                 Err(error) => {
@@ -231,7 +232,7 @@ impl Member {
 
     /// True if a message is here that no read would report.
     pub(super) fn has_message(&self) -> bool {
-        self.stage == Stage::Open && self.retry.is_none() && self.duplex.status().waiting > 0
+        self.stage == Stage::Open && self.retry.is_none() && self.duplex.has_input()
     }
 
     pub(super) fn has_queued(&self) -> bool {
@@ -253,8 +254,15 @@ impl Member {
         self.duplex.linger(time);
     }
 
+    /// The program makes calls of its own on the connection.
+    pub(super) fn hand_back(&mut self) -> &mut Connection {
+        self.duplex.hand_back();
+        &mut self.connection
+    }
+
     /// The connection, and the messages that have not begun.
     pub(super) fn take_apart(self) -> (Connection, Vec<Message<'static>>) {
+        self.duplex.hand_back();
         let unsent = self.queue.into_iter().map(|queued| queued.message);
         (self.connection, unsent.collect())
     }

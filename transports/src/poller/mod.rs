@@ -160,9 +160,7 @@ impl Poller {
     pub fn get_mut(&mut self, key: Key) -> Option<&mut Connection> {
         self.members.get(key)?;
         self.list(key);
-        self.members
-            .get_mut(key)
-            .map(|member| &mut member.connection)
+        self.members.get_mut(key).map(Member::hand_back)
     }
 
     /// Connections in the poller.
@@ -210,14 +208,15 @@ impl Poller {
         }
         let sent = member.send(message, tag, limit);
         // The call may have read, and what it read is not to be waited for.
-        if member.has_message()
-            || member.failure.is_some()
-            || sent.as_ref().is_err_and(|error| !error.is_recoverable())
-        {
+        let is_over = sent.as_ref().is_err_and(|error| !error.is_recoverable());
+        // What it waited for may have gone meanwhile, by another thread.
+        let is_blocked = member.has_queued() && !member.wants().is_some_and(|wants| wants.write);
+        if member.has_message() || member.failure.is_some() || is_over || is_blocked {
             self.list(key);
         }
-        if let Err(error) = self.watch(key) {
-            self.end(key, Some(error));
+        match self.watch(key) {
+            Ok(()) => self.set_timer(key),
+            Err(error) => self.end(key, Some(error)),
         }
         sent
     }
@@ -360,7 +359,8 @@ impl Poller {
             };
             self.happened.push_back(unsent);
         }
-        if member.has_message() || member.failure.is_some() {
+        let has_failed = member.failure.is_some() && member.retry.is_none();
+        if member.has_message() || has_failed {
             self.list(key);
         }
         if let Err(error) = self.watch(key) {

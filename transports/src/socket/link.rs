@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use numpush_message::{BufferAllocator, Header, Hello, Message, Preamble, Reference};
 use numpush_os::{self as os, Bell};
@@ -63,6 +63,10 @@ pub(super) struct Receiving<M: Medium> {
     /// System calls since the last message.
     pub(super) system_calls: u32,
     pub(super) end: Option<End>,
+    /// A call has reported that nothing more comes.
+    pub(super) has_told_end: bool,
+    /// When a thread that waits elsewhere is to look whether the way to the peer is still there.
+    pub(super) look_at_way: Option<Instant>,
     /// A message in segments of the peer for which the allocator had no room.
     pub(super) unresolved: Option<Unresolved>,
 }
@@ -127,6 +131,8 @@ impl<M: Medium> Link<M> {
                 inbox: VecDeque::new(),
                 system_calls: 0,
                 end: None,
+                has_told_end: false,
+                look_at_way: None,
                 unresolved: None,
             }),
             sending: Mutex::new(Sending {

@@ -42,13 +42,16 @@ impl<M: Medium> Link<M> {
                 return Ok(self.hand_over(&mut receiving, queued));
             }
             if let Some(end) = &receiving.end {
-                return Err(Error::ended(end, &self.peer));
+                let error = Error::ended(end, &self.peer);
+                receiving.has_told_end = true;
+                return Err(error);
             }
             if self.obey_next(&mut receiving)? {
                 self.wake(Side::Send);
                 continue;
             }
             if receiving.session.is_closed() {
+                receiving.has_told_end = true;
                 return Err(Error::Closed {
                     peer: self.peer.clone(),
                 });

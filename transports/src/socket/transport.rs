@@ -151,9 +151,15 @@ impl<M: Medium> Duplex for Owned<M> {
 
     fn has_input(&self) -> bool {
         let receiving = self.0.receiving();
+        let is_over = receiving.end.is_some() || receiving.session.is_closed();
         !receiving.inbox.is_empty()
-            || receiving.session.has_bytes()
+            || receiving.end.is_none() && receiving.session.has_bytes()
             || receiving.unresolved.is_some()
+            || is_over && !receiving.has_told_end
+    }
+
+    fn hand_back(&self) {
+        self.0.receiving().session.hand_back();
     }
 
     fn poll_recv(self: Arc<Self>, excused: Duration) -> Result<Received, Error> {

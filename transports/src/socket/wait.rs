@@ -105,8 +105,12 @@ impl<M: Medium> Link<M> {
         self.check_cancelled()?;
         // What has been read already needs no wait, and what cannot be taken in now is looked at again soon.
         let taken = self.take_in_or_hold(&mut want)?;
-        let is_late = |at: Instant| Instant::now() > at + GRACE;
-        if taken && deadline.instant().is_some_and(is_late) {
+        // A call that does not wait has taken in enough.
+        let grace = match deadline.is_none() {
+            true => Duration::ZERO,
+            false => GRACE,
+        };
+        if taken && deadline.passed_by(grace) {
             // A flood of the peer's must not hide the deadline.
             return Err(deadline.error(operation, &self.peer));
         }
@@ -188,7 +192,10 @@ impl<M: Medium> Link<M> {
     /// Hangs up if the peer's kernel has answered nothing for longer than this side's patience, though something was sent:
     /// the calls of both directions find the end then.
     pub(super) fn check_way(&self) {
-        let is_cut = || os::unanswered(&self.socket).is_ok_and(|silence| silence >= self.patience);
+        let is_cut = || {
+            let silence = os::unanswered(&self.socket).unwrap_or_default();
+            !silence.is_zero() && silence >= self.patience
+        };
         if M::NETWORK && is_cut() {
             let _ = os::hang_up(&self.socket);
         }

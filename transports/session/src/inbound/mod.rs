@@ -173,10 +173,15 @@ impl<D> Inbound<D> {
         self.pace.resume(now);
     }
 
-    /// A call begins of a driver that has waited for the peer since the last one too, but for `time`. It goes before
-    /// [`Self::resume`], which then changes nothing.
+    /// A call begins of a driver that has waited for the peer since the last one too, but for `time`. From then on
+    /// [`Self::resume`] changes nothing, until [`Self::hand_back`].
     pub fn excuse(&mut self, time: Duration) {
         self.pace.excuse(time);
+    }
+
+    /// The driver waits for the peer in its calls again, and nowhere else.
+    pub fn hand_back(&mut self) {
+        self.pace.hand_back();
     }
 
     /// A call of the program begins: it is done with the messages that it has taken.
@@ -234,7 +239,7 @@ impl<D> Inbound<D> {
 
     /// True if [`Self::next`] may return something without another read.
     pub fn has_bytes(&self) -> bool {
-        !self.ahead.is_empty() || self.ready.is_some()
+        !self.ahead.is_empty() || self.ready.is_some() || self.decoder.wants_room()
     }
 
     /// Bytes that the record at hand still lacks, as far as that is known.

@@ -18,7 +18,7 @@ pub(super) struct Pace {
     /// Waited for the record at hand, in all, and since its last byte.
     waited: Duration,
     silent: Duration,
-    /// The driver has said how much of the time until the next call was not the peer's.
+    /// The driver says how much of the time between two looks is not the peer's.
     is_excused: bool,
 }
 
@@ -49,7 +49,7 @@ impl Pace {
     /// A call begins: the time since the last look was the program's, but for a moment. That moment is what a program sees that
     /// polls, and that never waits in a call.
     pub(super) fn resume(&mut self, now: Instant) {
-        if std::mem::take(&mut self.is_excused) {
+        if self.is_excused {
             return;
         }
         if let Some(looked) = self.looked {
@@ -58,10 +58,16 @@ impl Pace {
         }
     }
 
-    /// The driver waits between the calls too: of the time since the last look only `time` was not the peer's.
+    /// The driver waits between the calls too: of the time since the last look only `time` was not the peer's. From now on it
+    /// says so before each look, until [`Self::hand_back`].
     pub(super) fn excuse(&mut self, time: Duration) {
         self.is_excused = true;
         self.looked = self.looked.and_then(|looked| looked.checked_add(time));
+    }
+
+    /// The driver waits in its calls again.
+    pub(super) fn hand_back(&mut self) {
+        self.is_excused = false;
     }
 
     /// The driver has looked, in the middle of a record, and found bytes or none.

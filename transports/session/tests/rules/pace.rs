@@ -161,3 +161,20 @@ fn the_time_that_a_driver_excuses_is_not_the_peers() {
     inbound.resume(after(start, 101));
     assert!(stalled(inbound.found_nothing(after(start, 102))));
 }
+
+/// Calls that only send moved the deadline of the record along.
+#[test]
+fn calls_between_excuses_give_the_peer_no_time() {
+    let start = Instant::now();
+    let (mut inbound, _rest) = midway(start);
+    inbound.excuse(Duration::ZERO);
+    let due = inbound.deadline().unwrap();
+    for second in 0..100 {
+        inbound.resume(after(start, second));
+    }
+    assert_eq!(inbound.deadline(), Some(due));
+    inbound.hand_back();
+    inbound.resume(after(start, 100));
+    assert!(inbound.deadline() > Some(due));
+    inbound.found_nothing(after(start, 100)).unwrap();
+}
