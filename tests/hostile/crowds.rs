@@ -1,11 +1,16 @@
 //! More peers than a listener may have.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use numpush::transfer::{Budget, Refusal};
 use numpush::{Error, Options};
-use numpush_tests::{PATIENCE, TempPath, bytes};
+use numpush_tests::{PATIENCE, Peer, TempPath, bytes, say, under};
+
+use crate::ROLE;
+use crate::raw::{hello, tcp};
 
 /// M22: nothing limited the connections of a listener.
 #[test]
@@ -78,4 +83,61 @@ fn a_crowd_of_silent_peers_takes_no_more_than_its_handshakes() {
     assert!(listener.status().refused >= 37);
     drop(listener);
     assert_eq!(budget.handshakes(), 0);
+}
+
+/// Connections of the measurement below. Each of its two processes has a descriptor for each.
+const IDLE: usize = 10_000;
+
+/// What idle connections cost a process: 39 MiB, 4,109 bytes each, in a development build. Run it alone, with a hard limit of 11,000 descriptors at least.
+#[test]
+#[ignore = "a measurement"]
+fn ten_thousand_idle_connections() {
+    let wrapper = ["sh", "-c", "ulimit -n 11000 && exec \"$0\" \"$@\""];
+    let start = |role: &str, address: &str| {
+        let mut command = under(&wrapper, "peer");
+        command.env(ROLE, role).env("NUMPUSH_TEST_ADDRESS", address);
+        Peer::start(&mut command)
+    };
+    let mut server = start("idle-server", "");
+    let address = server.hears("address");
+    let peers = start("idle-peers", &address);
+    let kib: usize = server.hears("kib").parse().unwrap();
+    println!(
+        "{IDLE} idle connections: {kib} KiB, {} bytes each",
+        kib * 1024 / IDLE
+    );
+    server.ends_well();
+    peers.ends_well();
+    assert!(kib < 64 << 10, "{kib} KiB");
+}
+
+pub(crate) fn idle_server() {
+    let (mut listener, address) = tcp();
+    let before = resident();
+    say("address", address);
+    let accept = |_| listener.accept_for(PATIENCE).unwrap();
+    let connections: Vec<_> = (0..IDLE).map(accept).collect();
+    say("kib", resident() - before);
+    // To leave them in good order would take a delayed acknowledgement each.
+    let _connections = std::mem::ManuallyDrop::new(connections);
+}
+
+pub(crate) fn idle_peers() {
+    let address = std::env::var("NUMPUSH_TEST_ADDRESS").unwrap();
+    let connect = |_| {
+        let mut peer = TcpStream::connect(&address).unwrap();
+        peer.write_all(&hello(false)).unwrap();
+        peer
+    };
+    let mut peers: Vec<_> = (0..IDLE).map(connect).collect();
+    // Until the server ends.
+    let _ = peers[IDLE - 1].read_to_end(&mut Vec::new());
+}
+
+/// Resident KiB of this process.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let text = line.unwrap().trim().trim_end_matches(" kB");
+    text.parse().unwrap()
 }

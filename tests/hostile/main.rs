@@ -12,12 +12,14 @@ mod signals;
 
 const ROLE: &str = "NUMPUSH_TEST_ROLE";
 
-/// Does nothing unless a test of `descriptors` started it.
+/// Does nothing unless a test of `descriptors` or `crowds` started it.
 #[test]
 fn peer() {
     match std::env::var(ROLE).as_deref() {
         Ok("count-descriptors") => descriptors::count_descriptors(),
         Ok("few-descriptors") => descriptors::few_descriptors(),
+        Ok("idle-server") => crowds::idle_server(),
+        Ok("idle-peers") => crowds::idle_peers(),
         _ => {}
     }
 }
