@@ -1,7 +1,7 @@
 //! A fork of a process that has connections: the child can use none of them, and ends none.
 
 use numpush::{Connection, Error};
-use numpush_tests::{Forked, Peer, again, bytes};
+use numpush_tests::{Forked, PATIENCE, Peer, TempPath, again, bytes};
 
 use crate::{Pair, plain_pairs};
 
@@ -55,5 +55,35 @@ fn a_child_sends_nothing_on_a_connection_of_its_parent() {
         assert_eq!(child.exit_code(), Some(0));
         far.send(&bytes(10, 4)).unwrap();
         assert_eq!(rx.recv().unwrap().message, bytes(10, 4));
+    }
+}
+
+/// Both of them accept at one socket, as servers do that fork workers. They shared the list of what the kernel watches.
+#[test]
+fn a_child_accepts_beside_its_parent() {
+    if std::env::var_os(ROLE).is_none() {
+        let mut command = again("forks::a_child_accepts_beside_its_parent");
+        return Peer::start(command.env(ROLE, "1")).ends_well();
+    }
+    let place = TempPath::new("prefork");
+    for endpoint in ["tcp://127.0.0.1:0", &format!("unix:{}", place.0.display())] {
+        let mut listener = numpush::listen(endpoint).unwrap();
+        // A handshake is under way at the fork, and stays the parent's.
+        let mut first = numpush::connect(&listener.address()).unwrap();
+        let _stranger = std::net::TcpStream::connect(listener.address().replace("tcp://", ""));
+        let mut parents = listener.accept_for(PATIENCE).unwrap();
+        let mut second = numpush::connect(&listener.address()).unwrap();
+        let child = Forked::start(|| {
+            let accepted = listener.accept_for(PATIENCE);
+            accepted.is_ok_and(|mut link| link.send(&bytes(10, 2)).is_ok())
+        });
+        assert_eq!(second.recv().unwrap().message, bytes(10, 2));
+        assert_eq!(child.exit_code(), Some(0));
+        let mut third = numpush::connect(&listener.address()).unwrap();
+        let mut fourth = listener.accept_for(PATIENCE).unwrap();
+        for (near, far) in [(&mut first, &mut parents), (&mut third, &mut fourth)] {
+            near.send(&bytes(10, 3)).unwrap();
+            assert_eq!(far.recv().unwrap().message, bytes(10, 3));
+        }
     }
 }

@@ -147,6 +147,8 @@ fn a_program_waits_for_a_listener_among_others() {
         assert!(is_ready(&listener, until));
         assert!(listener.try_accept().unwrap().is_none());
     }
+    // Its timer has run out, and calls of accept span from then on.
+    assert!(!is_ready(&listener, Instant::now()));
 }
 
 #[test]

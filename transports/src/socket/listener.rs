@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use numpush_message::Hello;
-use numpush_os::{Events, Ready, Timer};
+use numpush_os::{self as os, Event, Events, Ready, Timer};
 use numpush_session::Refusal;
 
 use crate::budget::{Charge, Item};
@@ -57,6 +57,8 @@ pub(crate) struct SocketAcceptor<S: ListeningSocket> {
     paused: Option<Instant>,
     /// Since when every accept has failed for want of descriptors.
     short_since: Option<Instant>,
+    /// A forked child shares the kernel's list of descriptors with its parent, and must not use it.
+    forks: u32,
 }
 
 /// A connection whose handshake is under way.
@@ -121,17 +123,38 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
             refusals: Refusals::default(),
             paused: None,
             short_since: None,
+            forks: os::forks(),
         })
+    }
+
+    /// In a forked child: makes what it must not share with its parent. The handshakes that were under way are the parent's.
+    fn renew(&mut self) -> io::Result<()> {
+        if self.forks == os::forks() {
+            return Ok(());
+        }
+        let (events, timer) = (Events::new()?, Timer::new()?);
+        events.add(self.listening.descriptor(), LISTENING, Ready::READ)?;
+        events.add(&timer, TIMER, Ready::READ)?;
+        (self.events, self.timer, self.timer_at) = (events, timer, None);
+        self.pending.clear();
+        (self.paused, self.short_since) = (None, None);
+        self.forks = os::forks();
+        Ok(())
     }
 
     /// Waits until there is something to do, at most for `timeout`, and does it.
     fn turn(&mut self, timeout: Option<Duration>, cx: &AcceptContext<'_>) -> Result<Turn, Error> {
         let failed = |error| Error::io(Operation::Wait, cx.address)(error);
+        self.renew().map_err(failed)?;
         let events = self.events.wait(timeout).map_err(failed)?;
-        let mut turn = match events.is_empty() {
-            true => Turn::Nothing,
-            false => Turn::Something,
-        };
+        let turn = self.serve(&events, cx);
+        // After an error too: the next call may have to wait for it.
+        self.set_timer().map_err(failed)?;
+        turn
+    }
+
+    fn serve(&mut self, events: &[Event], cx: &AcceptContext<'_>) -> Result<Turn, Error> {
+        let failed = |error| Error::io(Operation::Wait, cx.address)(error);
         for event in events {
             let established = match event.token {
                 LISTENING => self.begin_handshakes(cx)?,
@@ -140,12 +163,13 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
             };
             // What else is ready is so at the next look.
             if let Some(established) = established {
-                turn = Turn::Done(established);
-                break;
+                return Ok(Turn::Done(established));
             }
         }
-        self.set_timer().map_err(failed)?;
-        Ok(turn)
+        Ok(match events.is_empty() {
+            true => Turn::Nothing,
+            false => Turn::Something,
+        })
     }
 
     /// Accepts who has connected, and sends our hello. Returns a connection if one had to be finished to make place.
@@ -159,8 +183,14 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
             }
             let (socket, peer) = match self.listening.accept() {
                 Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if is_about_the_peer(&error) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.short_since = None;
+                    return Ok(None);
+                }
+                Err(error) if is_about_the_peer(&error) => {
+                    self.short_since = None;
+                    continue;
+                }
                 Err(error) if is_out_of_descriptors(&error) => {
                     return self.pause(error, cx).map(|()| None);
                 }
@@ -261,6 +291,8 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
 
     /// Gives up who has not said hello in time, and goes on after a pause.
     fn end_waits(&mut self) -> io::Result<Option<Established>> {
+        // It stays readable until it is set again.
+        self.timer.set(None)?;
         self.timer_at = None;
         if self.paused.is_some_and(|paused| Instant::now() >= paused) {
             self.listen(true)?;
