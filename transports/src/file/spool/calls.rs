@@ -178,8 +178,11 @@ impl Duplex for Shared {
     }
 
     fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error> {
-        self.spool().finish()?;
-        self.wait_for(Operation::Recv, deadline, Spool::receive)
+        self.wait_for(Operation::Recv, deadline, |spool| {
+            // What was confirmed meanwhile, and could not be acknowledged then, too.
+            spool.finish()?;
+            spool.receive()
+        })
     }
 
     fn flush(&self, deadline: Deadline) -> Result<(), Error> {

@@ -35,6 +35,8 @@ struct Unacknowledged {
 struct Queue {
     /// The number of each, and its bytes of payload, oldest first.
     messages: VecDeque<(u64, u64)>,
+    /// A name was taken, and that is not on the disk yet.
+    needs_sync: bool,
     /// This side has left: another one may receive them.
     has_left: bool,
 }
@@ -84,7 +86,8 @@ impl Incoming {
     /// The next message was read, with `len` bytes of payload, and is returned: it is acknowledged now, or can be confirmed.
     ///
     /// # Errors
-    /// As [`Self::finish`]. The message is not received then.
+    /// As [`Self::finish`]. The message is not received then. A folder that cannot be synced is reported by the next call: the
+    /// name is gone, and the message would be lost.
     pub(super) fn take(&mut self, len: u64) -> io::Result<Option<Confirmation>> {
         let number = self.next();
         self.unacknowledged.push(number, len);
@@ -92,8 +95,10 @@ impl Incoming {
             self.acknowledge,
             Acknowledge::OnNextCall | Acknowledge::OnConfirm
         ) {
-            let taken = self.unacknowledged.acknowledge(number);
-            taken.inspect_err(|_| self.unacknowledged.take_back(number))?;
+            match self.unacknowledged.acknowledge(number) {
+                Err(error) if self.unacknowledged.take_back(number) => return Err(error),
+                _ => {}
+            }
         }
         self.received = number;
         let confirms = self.acknowledge == Acknowledge::OnConfirm;
@@ -102,6 +107,10 @@ impl Incoming {
 
     /// This side leaves. True if it has received messages that it has not acknowledged.
     pub(super) fn leave(&self) -> bool {
+        if self.acknowledge == Acknowledge::OnConfirm {
+            // What was confirmed, and could not be acknowledged then.
+            let _ = self.finish();
+        }
         let mut queue = os::lock(&self.unacknowledged.queue);
         queue.has_left = true;
         !queue.messages.is_empty()
@@ -113,11 +122,12 @@ impl Unacknowledged {
         os::lock(&self.queue).messages.push_back((number, len));
     }
 
-    /// Forgets a message that was not received after all.
-    fn take_back(&self, number: u64) {
-        os::lock(&self.queue)
-            .messages
-            .retain(|&(other, _)| other != number);
+    /// Forgets a message that was not received after all. False if it is acknowledged.
+    fn take_back(&self, number: u64) -> bool {
+        let messages = &mut os::lock(&self.queue).messages;
+        let before = messages.len();
+        messages.retain(|&(other, _)| other != number);
+        messages.len() < before
     }
 
     fn confirmed(&self) -> u64 {
@@ -140,19 +150,23 @@ impl Unacknowledged {
     /// Takes the names of the messages up to `number`, which reports to the sender that we have them. Large files go back to
     /// the sender. In the order of their numbers: the next listener goes on with the first that is there.
     fn acknowledge(&self, number: u64) -> io::Result<()> {
-        let mut queue = os::lock(&self.queue);
-        if queue.has_left || self.forks != os::forks() {
+        // In a forked child a thread that it does not have may hold the lock.
+        if self.forks != os::forks() {
             return Ok(());
         }
-        let mut has_changed = false;
+        let mut queue = os::lock(&self.queue);
+        if queue.has_left {
+            return Ok(());
+        }
         while let Some(&(first, len)) = queue.messages.front().filter(|(first, _)| *first <= number)
         {
             self.take_name(first, len)?;
             queue.messages.pop_front();
-            has_changed = true;
+            queue.needs_sync = self.sync;
         }
-        if has_changed && self.sync {
+        if queue.needs_sync {
             self.folder.sync()?;
+            queue.needs_sync = false;
         }
         Ok(())
     }
@@ -167,7 +181,11 @@ impl Unacknowledged {
         match taken {
             // A call that failed had taken it all the same, or the connection was removed, which the next call sees.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            taken => taken,
+            Err(error) => match self.folder.find(&name) {
+                Ok(None) => Ok(()),
+                _ => Err(error),
+            },
+            Ok(()) => Ok(()),
         }
     }
 }
