@@ -221,6 +221,7 @@ fn memory_of_a_burst_is_given_back() {
 }
 
 fn what_is_dropped_in_turn_takes_two_messages_of_memory() {
+    numpush_tests::eventually("all memory is given back", || memory() == 0);
     let (mut tx, mut rx, _listener) = pair("turns");
     for at in (0..=u8::MAX).cycle().take(500) {
         tx.send(&bytes(1 << 20, at)).unwrap();

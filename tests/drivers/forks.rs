@@ -1,6 +1,8 @@
 //! A fork of a process that has connections: the child can use none of them, and ends none.
 
-use numpush::{Connection, Error};
+use std::ops::ControlFlow;
+
+use numpush::{Connection, Error, Listener};
 use numpush_tests::{Forked, PATIENCE, Peer, TempPath, again, bytes};
 
 use crate::{Pair, plain_pairs};
@@ -58,6 +60,19 @@ fn a_child_sends_nothing_on_a_connection_of_its_parent() {
     }
 }
 
+/// Accepts a connection and sends a message on it.
+fn accepts_and_sends(listener: &mut Listener) -> bool {
+    let accepted = listener.accept_for(PATIENCE);
+    accepted.is_ok_and(|mut link| link.send(&bytes(10, 2)).is_ok())
+}
+
+/// Connects to a child that does that.
+fn is_served_by(child: Forked, address: &str) {
+    let mut near = numpush::connect(address).unwrap();
+    assert_eq!(near.recv().unwrap().message, bytes(10, 2));
+    assert_eq!(child.exit_code(), Some(0));
+}
+
 /// Both of them accept at one socket, as servers do that fork workers. They shared the list of what the kernel watches.
 #[test]
 fn a_child_accepts_beside_its_parent() {
@@ -68,22 +83,45 @@ fn a_child_accepts_beside_its_parent() {
     let place = TempPath::new("prefork");
     for endpoint in ["tcp://127.0.0.1:0", &format!("unix:{}", place.0.display())] {
         let mut listener = numpush::listen(endpoint).unwrap();
+        let address = listener.address();
+        // Nothing but the listener is there yet.
+        is_served_by(Forked::start(|| accepts_and_sends(&mut listener)), &address);
         // A handshake is under way at the fork, and stays the parent's.
-        let mut first = numpush::connect(&listener.address()).unwrap();
-        let _stranger = std::net::TcpStream::connect(listener.address().replace("tcp://", ""));
+        let mut first = numpush::connect(&address).unwrap();
+        let _stranger = std::net::TcpStream::connect(address.replace("tcp://", ""));
         let mut parents = listener.accept_for(PATIENCE).unwrap();
-        let mut second = numpush::connect(&listener.address()).unwrap();
-        let child = Forked::start(|| {
-            let accepted = listener.accept_for(PATIENCE);
-            accepted.is_ok_and(|mut link| link.send(&bytes(10, 2)).is_ok())
-        });
-        assert_eq!(second.recv().unwrap().message, bytes(10, 2));
-        assert_eq!(child.exit_code(), Some(0));
-        let mut third = numpush::connect(&listener.address()).unwrap();
+        is_served_by(Forked::start(|| accepts_and_sends(&mut listener)), &address);
+        let mut third = numpush::connect(&address).unwrap();
         let mut fourth = listener.accept_for(PATIENCE).unwrap();
         for (near, far) in [(&mut first, &mut parents), (&mut third, &mut fourth)] {
             near.send(&bytes(10, 3)).unwrap();
             assert_eq!(far.recv().unwrap().message, bytes(10, 3));
         }
     }
+}
+
+/// The descriptor of the listener was its parent's, and nobody woke the child.
+#[test]
+fn a_child_serves_at_a_listener_of_its_parent() {
+    if std::env::var_os(ROLE).is_none() {
+        let mut command = again("forks::a_child_serves_at_a_listener_of_its_parent");
+        return Peer::start(command.env(ROLE, "1")).ends_well();
+    }
+    let listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let address = listener.address();
+    let mut listener = Some(listener);
+    let child = Forked::start(|| {
+        let served = listener.take().unwrap().serve(|request| {
+            let message = request.received.message.clone();
+            match request.reply(&message) {
+                Ok(_) => ControlFlow::Break(()),
+                Err(_) => ControlFlow::Continue(()),
+            }
+        });
+        served.is_ok()
+    });
+    let mut near = numpush::connect(&address).unwrap();
+    near.send(&bytes(10, 1)).unwrap();
+    assert_eq!(near.recv().unwrap().message, bytes(10, 1));
+    assert_eq!(child.exit_code(), Some(0));
 }

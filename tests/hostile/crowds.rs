@@ -141,3 +141,20 @@ fn resident() -> usize {
     let text = line.unwrap().trim().trim_end_matches(" kB");
     text.parse().unwrap()
 }
+
+/// Strangers at one listener took all handshakes that another one shares with it.
+#[test]
+fn strangers_at_one_door_keep_nobody_out_of_another() {
+    let options = Options::new().budget(Budget::new().max_handshakes(1));
+    let mut busy = options.listen("tcp://127.0.0.1:0").unwrap();
+    let mut other = options.listen("tcp://127.0.0.1:0").unwrap();
+    let _stranger = TcpStream::connect(busy.address().replace("tcp://", "")).unwrap();
+    numpush_tests::eventually("the stranger is waited for", || {
+        assert!(busy.try_accept().unwrap().is_none());
+        busy.status().handshakes == 1
+    });
+    let mut near = numpush::connect(&other.address()).unwrap();
+    let mut far = other.accept_for(PATIENCE).unwrap();
+    near.send(&bytes(10, 1)).unwrap();
+    assert_eq!(far.recv().unwrap().message, bytes(10, 1));
+}

@@ -121,3 +121,19 @@ fn a_peer_that_takes_nothing_more_has_ended() {
         assert!(poller.is_empty());
     }
 }
+
+/// A send reads too, and counted the time of the program against the peer.
+#[test]
+fn a_peer_is_not_late_because_the_program_sends_late() {
+    let patience = Duration::from_secs(3);
+    let (mut raw, mut poller, key, _listener) = raw(&Options::new().patience(patience));
+    let record = record(1000, 1);
+    raw.write_all(&record[..100]).unwrap();
+    assert!(poller.wait(MOMENT).unwrap().is_none());
+    std::thread::sleep(patience + MOMENT);
+    for _ in 0..200 {
+        poller.send(key, &bytes(10, 1)).unwrap();
+    }
+    raw.write_all(&record[100..]).unwrap();
+    assert!(matches!(next(&mut poller), Event::Message { .. }));
+}

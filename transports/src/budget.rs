@@ -1,14 +1,16 @@
 //! What peers may have of a listener and of this process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+
+use numpush_os as os;
 
 /// How many connections and handshakes there may be at once: at the listeners that share it, and within the budget of the
 /// process. Clones are the same budget. [`Options::budget`](crate::Options::budget) gives it to a listener.
 ///
 /// A listener that has all its connections leaves others in the backlog of the kernel until one ends; who had begun a
 /// handshake by then is refused ([`Refusal::Busy`](crate::Refusal::Busy)). Nobody loses a connection. Of too many handshakes
-/// the oldest is given up. With the credit of a connection ([`Options::credit`](crate::Options::credit)) the number of
+/// the oldest at the listener is given up; one at each listener is always allowed. With the credit of a connection ([`Options::credit`](crate::Options::credit)) the number of
 /// connections bounds the memory that all peers together make this process hold.
 ///
 /// ```
@@ -43,6 +45,27 @@ struct Accounts {
 struct Account {
     used: AtomicU64,
     limit: AtomicU64,
+    /// A forked child has none of what its parent has.
+    forks: AtomicU32,
+}
+
+impl Account {
+    fn new(limit: u64) -> Self {
+        os::watch_forks();
+        Self {
+            used: AtomicU64::new(0),
+            limit: AtomicU64::new(limit),
+            forks: AtomicU32::new(os::forks()),
+        }
+    }
+
+    fn used(&self) -> &AtomicU64 {
+        let forks = os::forks();
+        if self.forks.swap(forks, Ordering::Relaxed) != forks {
+            self.used.store(0, Ordering::Relaxed);
+        }
+        &self.used
+    }
 }
 
 static PROCESS: LazyLock<Budget> =
@@ -78,12 +101,12 @@ impl Budget {
 
     /// Accepted connections that are there now.
     pub fn connections(&self) -> u64 {
-        self.0.connections.used.load(Ordering::Relaxed)
+        self.0.connections.used().load(Ordering::Relaxed)
     }
 
     /// Handshakes that are under way now.
     pub fn handshakes(&self) -> u64 {
-        self.0.handshakes.used.load(Ordering::Relaxed)
+        self.0.handshakes.used().load(Ordering::Relaxed)
     }
 }
 
@@ -108,6 +131,7 @@ pub(crate) enum Item {
 pub(crate) struct Charge {
     budget: Budget,
     item: Item,
+    forks: u32,
     /// The charge of the whole.
     _whole: Option<Box<Self>>,
 }
@@ -121,7 +145,7 @@ impl Budget {
         let account = self.account(item);
         let limit = account.limit.load(Ordering::Relaxed);
         let room = |used: u64| (used < limit).then_some(used + 1);
-        let (order, account) = (Ordering::Relaxed, &account.used);
+        let (order, account) = (Ordering::Relaxed, account.used());
         account
             .fetch_update(order, order, room)
             .map_err(|_| limit)?;
@@ -129,6 +153,7 @@ impl Budget {
         let mut charge = Charge {
             budget: self.clone(),
             item,
+            forks: os::forks(),
             _whole: None,
         };
         if let Some(whole) = &self.0.whole {
@@ -140,7 +165,7 @@ impl Budget {
     /// True if there is room for one more, here and in the whole.
     pub(crate) fn has_room(&self, item: Item) -> bool {
         let account = self.account(item);
-        account.used.load(Ordering::Relaxed) < account.limit.load(Ordering::Relaxed)
+        account.used().load(Ordering::Relaxed) < account.limit.load(Ordering::Relaxed)
             && self
                 .0
                 .whole
@@ -159,20 +184,18 @@ impl Budget {
 #[cfg(any(feature = "tcp", feature = "unix"))]
 impl Drop for Charge {
     fn drop(&mut self) {
-        let account = self.budget.account(self.item);
-        account.used.fetch_sub(1, Ordering::Relaxed);
+        if self.forks == os::forks() {
+            let account = self.budget.account(self.item);
+            account.used().fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Accounts {
     fn new(connections: u64, handshakes: u64, whole: Option<Budget>) -> Self {
-        let account = |limit| Account {
-            used: AtomicU64::new(0),
-            limit: AtomicU64::new(limit),
-        };
         Self {
-            connections: account(connections),
-            handshakes: account(handshakes),
+            connections: Account::new(connections),
+            handshakes: Account::new(handshakes),
             whole,
         }
     }

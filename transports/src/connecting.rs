@@ -8,6 +8,7 @@ use numpush_os::Ready;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::options::Options;
+use crate::origin::Origin;
 use crate::transport::Attempt;
 
 /// A connection that is being made, by [`Options::start_connect`]. It ends with the attempt when it is dropped.
@@ -16,6 +17,7 @@ pub struct Connecting {
     options: Options,
     scheme: &'static str,
     is_over: bool,
+    origin: Origin,
 }
 
 impl Connecting {
@@ -25,6 +27,7 @@ impl Connecting {
             options,
             scheme,
             is_over: false,
+            origin: Origin::here(),
         }
     }
 
@@ -32,8 +35,9 @@ impl Connecting {
     /// waits. The handshake goes on in the calls of the connection.
     ///
     /// # Errors
-    /// [`Error::Io`] if nobody listens there: this attempt is over.
+    /// [`Error::Io`] if nobody listens there: this attempt is over. [`Error::Forked`] in a forked child.
     pub fn try_finish(&mut self) -> Result<Option<Connection>, Error> {
+        self.origin.check(self.scheme)?;
         if self.is_over {
             return Ok(None);
         }

@@ -50,8 +50,8 @@ pub struct Outcome {
     /// The receiver.
     pub key: Key,
     /// How far the message has come, or why it does not go there. After an error that is recoverable, such as
-    /// [`Error::QueueFull`], the receiver stays in the group without this message; after another one it ends, and
-    /// [`Event::Ended`] follows.
+    /// [`Error::QueueFull`], or after [`Error::Closed`], the receiver stays in the group without this message; after another
+    /// one it ends, and [`Event::Ended`] follows.
     pub result: Result<Sent, Error>,
 }
 

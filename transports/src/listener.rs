@@ -82,9 +82,15 @@ impl Listener {
 
     /// A descriptor that is readable while [`Self::try_accept`] has something to do, to wait for it together with others;
     /// `None` where the medium has none. It covers connections, their handshakes and the deadlines of those, so it may be
-    /// readable though no connection comes of it.
+    /// readable though no connection comes of it. In a forked child it is another one after the first call of
+    /// [`Self::try_accept`].
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.acceptor.descriptor()
+    }
+
+    /// Makes the descriptor this process's own, in a forked child.
+    pub(crate) fn prepare(&mut self) -> std::io::Result<()> {
+        self.acceptor.prepare()
     }
 
     /// What goes on at the listener, as the last call left it; zeros where the medium does not count.

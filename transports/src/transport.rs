@@ -134,9 +134,12 @@ pub(crate) trait Duplex: Send + Sync {
     /// What waits.
     fn status(&self) -> Status;
 
-    /// As [`Self::recv`] without a wait, for a thread that waits for many connections at once: of the time since the last
-    /// call only `excused` was not the peer's.
-    fn poll_recv(self: Arc<Self>, _excused: Duration) -> Result<Received, Error> {
+    /// A call begins of a thread that waits for many connections at once: of the time since the last one only `time` was not
+    /// the peer's.
+    fn excuse(&self, _time: Duration) {}
+
+    /// As [`Self::recv`] without a wait, for such a thread.
+    fn poll_recv(self: Arc<Self>) -> Result<Received, Error> {
         self.recv(Deadline::after(Duration::ZERO))
     }
 
@@ -168,6 +171,11 @@ pub(crate) trait Acceptor: Send {
     /// Waits for the next connection whose handshake is done. A peer that is slow, or that sends something else, delays
     /// nobody, and is no error: see [`Self::take_refused`].
     fn accept(&mut self, cx: &AcceptContext<'_>) -> Result<Established, Error>;
+
+    /// Makes the descriptor this process's own, in a forked child.
+    fn prepare(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 
     /// A descriptor that is readable when accept has something to do, if the medium has one.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

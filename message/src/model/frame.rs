@@ -26,7 +26,7 @@ use crate::model::schema::SchemaText;
 ///
 /// With the feature `arrow`, `Frame::from_batch` makes one of a record batch, and `to_batch` the other way round.
 ///
-/// A received frame makes its columns when somebody looks at the first of them; to receive it and to send it on costs little,
+/// A received frame makes its columns when somebody looks at the first of them, or sends it on; to receive it costs little,
 /// however many it has. Clones share them.
 #[derive(Clone)]
 pub struct Frame<'a> {

@@ -17,8 +17,10 @@ impl Poller {
     ///
     /// # Errors
     /// As [`Self::add`].
-    pub fn add_listener(&mut self, listener: Listener) -> Result<Key, Error> {
+    pub fn add_listener(&mut self, mut listener: Listener) -> Result<Key, Error> {
         self.origin.check(NAME)?;
+        let prepared = listener.prepare();
+        prepared.map_err(Error::io(Operation::SetUp, NAME))?;
         let unsupported = || Error::Unsupported {
             transport: Scheme::name_in(&listener.address()),
             operation: Operation::Wait,

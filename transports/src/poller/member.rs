@@ -98,13 +98,22 @@ impl Member {
         message: &Message<'_>,
         tag: Tag,
         limit: u64,
+        excused: Duration,
     ) -> Result<Sent, Error> {
+        self.excuse(excused);
         self.connection.check_size(message)?;
         if self.queue.is_empty() {
             match self.duplex.try_send(message, tag) {
                 Ok(transfer) => return Ok(Sent::Begun(transfer)),
+                // Its rest goes by itself.
+                Err(Error::Unfinished { .. }) => return Ok(Sent::Queued),
                 Err(error) if error.is_timeout() => {}
-                Err(error) => return Err(error),
+                Err(error) if error.is_recoverable() || error.is_closed() => return Err(error),
+                Err(error) => {
+                    let peer = self.connection.peer().to_owned();
+                    self.failure.get_or_insert(Error::Failed { peer });
+                    return Err(error);
+                }
             }
         }
         let cost = cost(message);
@@ -150,10 +159,21 @@ impl Member {
         Some(queued)
     }
 
+    /// The program has spent so much time outside of waits by now, which is not the peer's.
+    fn excuse(&mut self, outside: Duration) {
+        self.duplex.excuse(outside.saturating_sub(self.looked));
+        self.looked = self.looked.max(outside);
+    }
+
+    /// Reads and writes what goes without a wait, and takes no message.
+    pub(super) fn look_aside(&mut self, excused: Duration) -> Found {
+        self.excuse(excused);
+        self.attend()
+    }
+
     /// Reads and writes what goes without a wait, up to the next message.
     pub(super) fn look(&mut self, excused: Duration) -> Found {
-        let outside = excused.saturating_sub(self.looked);
-        self.looked = excused;
+        self.excuse(excused);
         self.retry = None;
         if self.greeting.is_some() && self.duplex.is_greeted() {
             self.greeting = None;
@@ -161,7 +181,7 @@ impl Member {
         if self.stage == Stage::Closed {
             return self.attend();
         }
-        match Arc::clone(&self.duplex).poll_recv(outside) {
+        match Arc::clone(&self.duplex).poll_recv() {
             Ok(received) => {
                 self.is_waiting = false;
                 Found::Message(received)

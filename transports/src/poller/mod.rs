@@ -83,6 +83,8 @@ pub struct Poller {
     /// Time that the program has spent outside of waits, and when the last wait ended.
     outside: Duration,
     left: Instant,
+    /// No more messages are received.
+    is_ending: bool,
     /// A forked child shares the kernel's list with its parent.
     origin: Origin,
 }
@@ -118,6 +120,7 @@ impl Poller {
             queue_limit: 64 << 20,
             outside: Duration::ZERO,
             left: Instant::now(),
+            is_ending: false,
             origin: Origin::here(),
         })
     }
@@ -179,7 +182,7 @@ impl Poller {
     /// # Errors
     /// [`Error::QueueFull`], and nothing has changed; [`Error::UnknownKey`]; else as
     /// [`Connection::try_send`], but for a timeout. After an error that is not recoverable the connection ends, and
-    /// [`Event::Ended`] follows.
+    /// [`Event::Ended`] follows; not so after [`Error::Closed`], which says that this side has closed its direction.
     pub fn send(&mut self, key: Key, message: &Message<'_>) -> Result<Sent, Error> {
         self.send_tagged(key, message, Tag::default())
     }
@@ -206,12 +209,12 @@ impl Poller {
             };
             self.happened.push_back(unsent);
         }
-        let sent = member.send(message, tag, limit);
+        let outside = self.outside + self.left.elapsed();
+        let sent = member.send(message, tag, limit, outside);
         // The call may have read, and what it read is not to be waited for.
-        let is_over = sent.as_ref().is_err_and(|error| !error.is_recoverable());
         // What it waited for may have gone meanwhile, by another thread.
         let is_blocked = member.has_queued() && !member.wants().is_some_and(|wants| wants.write);
-        if member.has_message() || member.failure.is_some() || is_over || is_blocked {
+        if member.has_message() || member.failure.is_some() || is_blocked {
             self.list(key);
         }
         match self.watch(key) {
@@ -251,6 +254,11 @@ impl Poller {
     /// True if any connection has messages that have not begun.
     pub(crate) fn has_queued(&self) -> bool {
         self.members.iter().any(|(_, member)| member.has_queued())
+    }
+
+    /// From now on messages are left where they are, so that nobody believes that they were received.
+    pub(crate) fn stop_receiving(&mut self) {
+        self.is_ending = true;
     }
 
     /// What ends a wait from another thread.
@@ -325,7 +333,11 @@ impl Poller {
             return;
         };
         member.is_listed = false;
-        match member.look(outside) {
+        let found = match self.is_ending {
+            true => member.look_aside(outside),
+            false => member.look(outside),
+        };
+        match found {
             Found::Message(received) => {
                 self.happened.push_back(Event::Message { key, received });
                 // There may be more, which the others need not wait for.
@@ -360,7 +372,7 @@ impl Poller {
             self.happened.push_back(unsent);
         }
         let has_failed = member.failure.is_some() && member.retry.is_none();
-        if member.has_message() || has_failed {
+        if !self.is_ending && member.has_message() || has_failed {
             self.list(key);
         }
         if let Err(error) = self.watch(key) {
@@ -441,7 +453,10 @@ impl Drop for Poller {
     /// Leaves every connection in good order. All of them together wait two seconds at most, as one does that is dropped.
     fn drop(&mut self) {
         let until = Instant::now() + LINGER;
-        for member in self.members.drain() {
+        let mut members: Vec<Member> = self.members.drain().collect();
+        // Those for which the time may be over come last: they must not cost the others theirs.
+        members.sort_by_key(|member| member.wants().is_some_and(|wants| wants.write));
+        for member in members {
             member.linger(until.saturating_duration_since(Instant::now()));
         }
     }

@@ -109,6 +109,8 @@ impl Listener {
                 _ => {}
             }
         }
+        poller.remove_listener(listener);
+        poller.stop_receiving();
         let until = Instant::now() + LAST;
         while poller.has_queued() && Instant::now() < until {
             poller.wait(until.saturating_duration_since(Instant::now()))?;

@@ -16,6 +16,9 @@ use crate::socket::write::Progress;
 /// How long a dropped connection that has messages on their way waits for the peer to take them.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether the peer's kernel has everything: nothing reports that.
+const MOMENT: Duration = Duration::from_millis(1);
+
 impl<M: Medium> Link<M> {
     /// Waits until every message is acknowledged.
     pub(super) fn flush_messages(
@@ -96,6 +99,11 @@ impl<M: Medium> Link<M> {
         if sending.session.is_broken() {
             return;
         }
+        // If the peer has acknowledged every message, or its kernel has all that was written, only the end itself is on its way.
+        // To wait until the peer's kernel has that would take 40 ms, for as long as it delays an acknowledgement (tcp(7)).
+        let is_quiet = sending.session.is_drained()
+            && (sending.session.status().in_flight == 0
+                || os::unacknowledged(&self.socket).is_ok_and(|bytes| bytes == 0));
         if !matches!(receiving.end, Some(End::Failed)) {
             // What was taken is acknowledged; what waits in the inbox is not.
             sending.session.owe(receiving.session.debt());
@@ -126,9 +134,12 @@ impl<M: Medium> Link<M> {
             && Instant::now() < until
             && os::unacknowledged(&self.socket).is_ok_and(|bytes| bytes > 0)
         {
-            let soon = Instant::now() + Duration::from_millis(1);
+            let soon = Instant::now() + if is_quiet { Duration::ZERO } else { MOMENT };
             let ready = os::wait(&[(self.socket.as_fd(), Ready::READ)], Some(soon));
             let readable = ready.is_ok_and(|ready| ready.first().is_some_and(|ready| ready.read));
+            if is_quiet && !readable {
+                return;
+            }
             if readable && !matches!(os::receive(&self.socket, &mut scratch, false), Ok(1..)) {
                 return;
             }

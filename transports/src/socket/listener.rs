@@ -65,7 +65,7 @@ pub(crate) struct SocketAcceptor<S: ListeningSocket> {
 struct Pending<M: Medium> {
     link: Arc<Link<M>>,
     deadline: Deadline,
-    _charge: Charge,
+    _charge: Option<Charge>,
 }
 
 /// Peers that got no connection.
@@ -94,7 +94,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const BATCH: usize = 16;
 
 /// A call whose time is over looks so often at what is there.
-const MOST_TURNS: usize = 64;
+const MOST_TURNS: usize = 8;
 
 /// Refusals that are kept until somebody asks for them.
 const KEPT: usize = 16;
@@ -108,6 +108,7 @@ const LASTING: Duration = Duration::from_secs(5);
 
 impl<S: ListeningSocket> SocketAcceptor<S> {
     pub(crate) fn new(listening: S, options: &Options) -> io::Result<Self> {
+        os::watch_forks();
         let events = Events::new()?;
         let timer = Timer::new()?;
         events.add(listening.descriptor(), LISTENING, Ready::READ)?;
@@ -213,7 +214,7 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
         &mut self,
         socket: OwnedFd,
         peer: &str,
-        charge: Charge,
+        charge: Option<Charge>,
     ) -> Result<(), Error> {
         let authenticated = self.listening.authenticate(socket, peer, &self.options);
         let (socket, medium, ours) = authenticated?;
@@ -270,11 +271,12 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
     }
 
     /// Takes a handshake of the budget, if need be that of the oldest. If the hello of that one is here, it is a connection.
-    fn make_place(&mut self) -> (Result<Charge, Error>, Option<Established>) {
+    /// A listener may always have one, so that strangers at another one keep nobody out here.
+    fn make_place(&mut self) -> (Result<Option<Charge>, Error>, Option<Established>) {
         let what = "handshakes at once";
         let over = |limit| Error::OverLimit { what, limit };
         let limit = match self.options.budget.take(Item::Handshake) {
-            Ok(charge) => return (Ok(charge), None),
+            Ok(charge) => return (Ok(Some(charge)), None),
             Err(limit) => limit,
         };
         let mut established = None;
@@ -285,8 +287,12 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
                 self.refusals.note(over(limit).handshake(link.peer.clone()));
             }
         }
-        let charge = self.options.budget.take(Item::Handshake);
-        (charge.map_err(over), established)
+        let charge = match self.options.budget.take(Item::Handshake) {
+            Ok(charge) => Ok(Some(charge)),
+            Err(_) if self.pending.is_empty() => Ok(None),
+            Err(limit) => Err(over(limit)),
+        };
+        (charge, established)
     }
 
     /// Gives up who has not said hello in time, and goes on after a pause.
@@ -377,6 +383,10 @@ impl<S: ListeningSocket> Acceptor for SocketAcceptor<S> {
             }
             late += usize::from(is_late);
         }
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        self.renew()
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

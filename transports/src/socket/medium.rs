@@ -41,7 +41,7 @@ pub(crate) trait Lend: Send {
     }
 
     /// How long it pays to wait for a release before `message` is planned; `None` if there is nothing to wait for.
-    fn release_wait(&mut self, _message: &Message<'_>) -> Option<Duration> {
+    fn release_wait(&mut self, _message: &Message<'_>, _terms: Terms) -> Option<Duration> {
         None
     }
 

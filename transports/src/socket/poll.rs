@@ -1,26 +1,36 @@
 //! A connection whose thread waits somewhere else, for many of them at once.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use numpush_os::{self as os, Ready};
+
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::socket::link::{End, Link, Side};
 use crate::socket::medium::Medium;
 use crate::socket::wait::look_every;
 use crate::transfer::Received;
 
 impl<M: Medium> Link<M> {
-    /// As `recv_message` without a wait. Of the time since the last call only `excused` was not the peer's.
-    pub(super) fn poll_message(self: &Arc<Self>, excused: Duration) -> Result<Received, Error> {
-        self.receiving().session.excuse(excused);
+    /// A call begins: of the time since the last one only `time` was not the peer's.
+    pub(super) fn excuse(&self, time: Duration) {
+        self.receiving().session.excuse(time);
+    }
+
+    /// As `recv_message` without a wait.
+    pub(super) fn poll_message(self: &Arc<Self>) -> Result<Received, Error> {
         let result = self.recv_message(Deadline::now(), false);
         match &result {
             // What goes out does not wait for what comes in.
-            Err(Error::NoRoom { .. }) => drop(self.pay_all()),
+            Err(Error::NoRoom { .. }) => {
+                self.look_at_way();
+                self.pay_all();
+            }
             Err(Error::Timeout { .. }) => {
                 self.look_at_way();
-                if self.sending().session.is_broken() {
+                if self.sending().session.is_broken() && !self.has_more()? {
                     let disconnected = Error::Disconnected {
                         peer: self.peer.clone(),
                         missing: 0,
@@ -31,6 +41,15 @@ impl<M: Medium> Link<M> {
             _ => {}
         }
         result
+    }
+
+    /// True if something has come that was not looked at.
+    fn has_more(&self) -> Result<bool, Error> {
+        let now = Some(Instant::now());
+        let ready = os::wait(&[(self.socket.as_fd(), Ready::READ)], now);
+        let ready = ready.map_err(Error::io(Operation::Wait, &self.peer))?;
+        let has_bytes = self.receiving().session.has_bytes();
+        Ok(has_bytes || ready.first().is_some_and(|ready| ready.read))
     }
 
     /// Looks whether the way to the peer is still there, if it is time.

@@ -1,6 +1,7 @@
 //! Sending a message: how it goes, and the waits until it can begin.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use numpush_message::{Encoder, Flags, Message, Preamble};
 use numpush_os::Ready;
@@ -142,12 +143,16 @@ impl<M: Medium> Link<M> {
         loop {
             let blocked = match sending.session.check(payload, header, charge) {
                 Ok(()) => {
-                    let Some(wait) = sending.lender.release_wait(message).filter(|_| !waited)
-                    else {
+                    let medium_terms = sending.terms();
+                    let wait = sending.lender.release_wait(message, medium_terms);
+                    // A call whose time would be over by then has better use for it.
+                    let has_time =
+                        |&wait: &Duration| deadline.left().is_none_or(|left| left > wait);
+                    let Some(wait) = wait.filter(has_time).filter(|_| !waited) else {
                         return Ok(sending);
                     };
                     drop(sending);
-                    self.await_release(message, Deadline::after(wait).sooner(deadline))?;
+                    self.await_release(message, Deadline::after(wait))?;
                     waited = true;
                     sending = self.sending();
                     continue;
@@ -176,7 +181,12 @@ impl<M: Medium> Link<M> {
 
     /// Waits a little for the peer to return memory, where that is cheaper than to make more of it.
     fn await_release(&self, message: &Message<'_>, until: Deadline) -> Result<(), Error> {
-        while self.sending().lender.release_wait(message).is_some() && !until.has_passed() {
+        let is_worth_it = || {
+            let mut sending = self.sending();
+            let terms = sending.terms();
+            sending.lender.release_wait(message, terms).is_some()
+        };
+        while is_worth_it() && !until.has_passed() {
             match self.wait_to_send(Operation::Send, until) {
                 Err(error) if error.is_timeout() => return Ok(()),
                 result => result?,

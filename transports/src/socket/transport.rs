@@ -162,8 +162,12 @@ impl<M: Medium> Duplex for Owned<M> {
         self.0.receiving().session.hand_back();
     }
 
-    fn poll_recv(self: Arc<Self>, excused: Duration) -> Result<Received, Error> {
-        self.0.poll_message(excused)
+    fn excuse(&self, time: Duration) {
+        self.0.excuse(time);
+    }
+
+    fn poll_recv(self: Arc<Self>) -> Result<Received, Error> {
+        self.0.poll_message()
     }
 
     fn attend(&self) -> Result<bool, Error> {

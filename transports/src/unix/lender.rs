@@ -89,14 +89,20 @@ impl Lender {
         }
     }
 
-    /// How long it pays to wait for memory to come back before `message` is planned.
-    pub(super) fn release_wait(&mut self, message: &Message<'_>) -> Option<Duration> {
+    /// How long it pays to wait for memory to come back before `message` is planned: as long as it takes to make more, if that
+    /// can be made.
+    pub(super) fn release_wait(&mut self, message: &Message<'_>, terms: Terms) -> Option<Duration> {
         self.settle();
         let plain = self.plain_len(message);
         if plain < SEGMENT_FROM || self.pool.taken() == 0 || self.pool.has(plain) {
             return None;
         }
         if self.pool.total() + plain <= PIPELINE {
+            return None;
+        }
+        let others = self.pool.announced() + self.known.announced();
+        let can_go = self.pool.unused() + self.known.count_idle(&[]);
+        if others as u64 >= terms.segments.min(terms.descriptors).into() && can_go == 0 {
             return None;
         }
         // It may come back sooner than more is made. Each segment is as long as all before it, so a receiver that keeps

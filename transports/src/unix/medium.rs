@@ -72,8 +72,8 @@ impl Lend for Lender {
         Self::take_forgets(self)
     }
 
-    fn release_wait(&mut self, message: &Message<'_>) -> Option<Duration> {
-        Self::release_wait(self, message)
+    fn release_wait(&mut self, message: &Message<'_>, terms: Terms) -> Option<Duration> {
+        Self::release_wait(self, message, terms)
     }
 
     fn released(&mut self, id: u64) -> Result<(), &'static str> {

@@ -91,8 +91,18 @@ impl Pool {
         Some(run)
     }
 
-    /// Bytes of the segment that is made for `len` bytes while there is enough memory.
+    /// Bytes of the segment that is made for `len` bytes while there is enough memory; `None` if the budget has no room for
+    /// it, with nothing left that no message uses.
     pub(super) fn growth(&self, len: usize) -> Option<usize> {
+        let unused = self.segments.iter().filter(|segment| segment.taken == 0);
+        let unused: usize = unused.map(|segment| segment.memory.len()).sum();
+        let room = self.budget.saturating_sub(self.total() - unused);
+        let sizes = [self.generous(len), len.checked_next_multiple_of(PAGE)];
+        sizes.into_iter().flatten().find(|&size| size <= room)
+    }
+
+    /// As much as there is already: each segment doubles the whole.
+    fn generous(&self, len: usize) -> Option<usize> {
         let grain = if len < SEGMENT_FROM {
             SMALL_GRAIN
         } else {
@@ -105,7 +115,7 @@ impl Pool {
     /// Makes a segment with room for `len` bytes.
     pub(super) fn grow(&mut self, number: u32, len: usize) -> Result<(), PathReason> {
         let room = self.budget.saturating_sub(self.total());
-        let generous = self.growth(len).filter(|&generous| generous <= room);
+        let generous = self.generous(len).filter(|&generous| generous <= room);
         let exact = len.checked_next_multiple_of(PAGE);
         let exact = exact.filter(|&exact| exact <= room);
         let Some(exact) = exact else {

@@ -376,12 +376,12 @@ fn a_file() -> Arc<std::os::fd::OwnedFd> {
 #[test]
 fn a_wait_pays_only_while_memory_of_that_size_is_out() {
     let mut lender = lender(1 << 30);
-    assert_eq!(lender.release_wait(&plain(PIPELINE)), None);
+    assert_eq!(lender.release_wait(&plain(PIPELINE), terms(128)), None);
     send(&mut lender, &plain(PIPELINE), 1);
-    assert!(lender.release_wait(&plain(PIPELINE)).is_some());
-    assert!(lender.release_wait(&plain(1000)).is_none());
+    assert!(lender.release_wait(&plain(PIPELINE), terms(128)).is_some());
+    assert!(lender.release_wait(&plain(1000), terms(128)).is_none());
     lender.released(1).unwrap();
-    assert_eq!(lender.release_wait(&plain(PIPELINE)), None);
+    assert_eq!(lender.release_wait(&plain(PIPELINE), terms(128)), None);
 }
 
 /// They took 32 MiB, and as many fresh pages on both sides.
@@ -391,7 +391,7 @@ fn a_stream_whose_receiver_keeps_pace_goes_through_two_messages_of_memory() {
     let (mut oldest, mut segments) = (1, 0);
     for id in 1..=500 {
         // The receiver lets go of a message in the time that the sender waits.
-        if lender.release_wait(&plain(MIB)).is_some() {
+        if lender.release_wait(&plain(MIB), terms(128)).is_some() {
             lender.released(oldest).unwrap();
             oldest += 1;
         }
@@ -406,7 +406,7 @@ fn a_receiver_that_keeps_what_it_gets_costs_few_waits() {
     let mut lender = lender(1 << 30);
     let mut waits = Vec::new();
     for id in 1..=256 {
-        waits.extend(lender.release_wait(&plain(MIB)));
+        waits.extend(lender.release_wait(&plain(MIB), terms(128)));
         send(&mut lender, &plain(MIB), id);
     }
     assert_eq!(lender.pool.total(), 256 * MIB);
@@ -414,4 +414,23 @@ fn a_receiver_that_keeps_what_it_gets_costs_few_waits() {
     let all: Duration = waits.iter().sum();
     let making = MAKING * u32::try_from(lender.pool.total()).unwrap();
     assert!(all <= making, "{all:?} is more than {making:?}");
+}
+
+/// They waited 64 ms each, for memory that could not be made.
+#[test]
+fn nobody_waits_for_what_cannot_be_made() {
+    let mut full = lender(4 << 20);
+    let mut few = lender(1 << 30);
+    let mut id = 0;
+    while full.release_wait(&plain(MIB), terms(128)).is_some() || full.pool.total() < 4 * MIB {
+        id += 1;
+        send(&mut full, &plain(MIB), id);
+    }
+    assert_eq!(full.pool.total(), 4 * MIB);
+    for id in 1..=4 {
+        send(&mut few, &plain(MIB), id);
+    }
+    let segments = u32::try_from(few.pool.announced()).unwrap();
+    assert!(few.release_wait(&plain(MIB), terms(128)).is_some());
+    assert_eq!(few.release_wait(&plain(MIB), terms(segments)), None);
 }
