@@ -10,8 +10,10 @@ use numpush_os as os;
 ///
 /// A listener that has all its connections leaves others in the backlog of the kernel until one ends; who had begun a
 /// handshake by then is refused ([`Refusal::Busy`](crate::Refusal::Busy)). Nobody loses a connection. Of too many handshakes
-/// the oldest at the listener is given up; one at each listener is always allowed. With the credit of a connection ([`Options::credit`](crate::Options::credit)) the number of
-/// connections bounds the memory that all peers together make this process hold.
+/// the oldest at the listener is given up; one at each listener is always allowed. With the credit of a connection
+/// ([`Options::credit`](crate::Options::credit)) the number of connections bounds the memory that all peers together make this
+/// process hold by what they send. What it answers to peers that do not read is bounded by the queues of a
+/// [`Poller`](crate::Poller::set_queue_limit).
 ///
 /// ```
 /// # use numpush_transports as numpush;
