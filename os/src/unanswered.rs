@@ -1,7 +1,7 @@
 //! Whether the way to a TCP peer is still there; [tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html), TCP_INFO.
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::failpoint::failpoint;
 /// is found after tcp_retries2, about 15 minutes. Beyond two minutes the time is a lower bound.
 ///
 /// # Errors
-/// What getsockopt(2) reports: ENOPROTOOPT or EOPNOTSUPP if this is no TCP socket.
+/// What getsockopt(2) reports: ENOPROTOOPT or EOPNOTSUPP if this is no TCP socket. [`io::ErrorKind::Unsupported`] if the kernel
+/// tells less than is needed, as an emulator may.
 pub fn unanswered(socket: impl AsFd) -> io::Result<Duration> {
     failpoint("getsockopt")?;
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -32,6 +33,10 @@ pub fn unanswered(socket: impl AsFd) -> io::Result<Duration> {
     };
     if status != 0 {
         return Err(io::Error::last_os_error());
+    }
+    let needed = offset_of!(libc::tcp_info, tcpi_last_ack_recv) + size_of::<u32>();
+    if (len as usize) < needed {
+        return Err(io::ErrorKind::Unsupported.into());
     }
     // SAFETY: it was zeroed, and every pattern of bits is a value of its integers.
     let info = unsafe { info.assume_init() };
@@ -106,6 +111,15 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
+    fn is_unsupported(near: &TcpStream) -> bool {
+        let told = unanswered(near);
+        let is_unsupported = told.is_err_and(|error| error.kind() == io::ErrorKind::Unsupported);
+        if is_unsupported {
+            let _ = writeln!(io::stderr(), "NOT RUN: TCP_INFO is cut short here");
+        }
+        is_unsupported
+    }
+
     fn is_unanswered_after(near: &TcpStream, wanted: Duration) -> bool {
         let end = Instant::now() + Duration::from_secs(60);
         while unanswered(near).unwrap() < wanted {
@@ -120,6 +134,9 @@ mod tests {
     #[test]
     fn a_way_that_is_cut_is_found() {
         let (mut near, far) = pair();
+        if is_unsupported(&near) {
+            return;
+        }
         near.write_all(b"before").unwrap();
         assert!(unanswered(&near).unwrap() < Duration::from_millis(200));
         cut_off(&far).unwrap();
@@ -132,6 +149,9 @@ mod tests {
     #[test]
     fn a_peer_that_does_not_read_is_there() {
         let (mut near, far) = pair();
+        if is_unsupported(&near) {
+            return;
+        }
         near.set_nonblocking(true).unwrap();
         while near.write(&[0; 1 << 16]).is_ok() {}
         // Probes of a closed window begin after 200 ms.
