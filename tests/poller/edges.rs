@@ -130,6 +130,12 @@ fn a_peer_is_not_late_because_the_program_sends_late() {
     let record = record(1000, 1);
     raw.write_all(&record[..100]).unwrap();
     assert!(poller.wait(MOMENT).unwrap().is_none());
+    // The first of them may begin, and the others wait behind it.
+    poller.set_queue_limit(1 << 30);
+    let large = bytes(100 << 20, 1);
+    for _ in 0..4 {
+        poller.send(key, &large).unwrap();
+    }
     std::thread::sleep(patience + MOMENT);
     for _ in 0..200 {
         poller.send(key, &bytes(10, 1)).unwrap();

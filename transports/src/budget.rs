@@ -188,7 +188,10 @@ impl Drop for Charge {
     fn drop(&mut self) {
         if self.forks == os::forks() {
             let account = self.budget.account(self.item);
-            account.used().fetch_sub(1, Ordering::Relaxed);
+            let order = Ordering::Relaxed;
+            let less = |used: u64| Some(used.saturating_sub(1));
+            // Two threads of a forked child may have begun its account at once.
+            let _ = account.used().fetch_update(order, order, less);
         }
     }
 }

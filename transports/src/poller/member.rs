@@ -98,9 +98,7 @@ impl Member {
         message: &Message<'_>,
         tag: Tag,
         limit: u64,
-        excused: Duration,
     ) -> Result<Sent, Error> {
-        self.excuse(excused);
         self.connection.check_size(message)?;
         if self.queue.is_empty() {
             match self.duplex.try_send(message, tag) {
@@ -160,7 +158,7 @@ impl Member {
     }
 
     /// The program has spent so much time outside of waits by now, which is not the peer's.
-    fn excuse(&mut self, outside: Duration) {
+    pub(super) fn excuse(&mut self, outside: Duration) {
         self.duplex.excuse(outside.saturating_sub(self.looked));
         self.looked = self.looked.max(outside);
     }
@@ -168,6 +166,12 @@ impl Member {
     /// Reads and writes what goes without a wait, and takes no message.
     pub(super) fn look_aside(&mut self, excused: Duration) -> Found {
         self.excuse(excused);
+        self.retry = None;
+        if self.failure.is_none()
+            && let Some(error) = self.is_late()
+        {
+            return ended(error);
+        }
         self.attend()
     }
 
@@ -213,6 +217,10 @@ impl Member {
         }
         match self.duplex.attend() {
             Ok(false) | Err(Error::Cancelled { .. }) => Found::Nothing,
+            Err(error @ Error::NoRoom { .. }) if error.is_recoverable() => {
+                self.retry = Some(Instant::now() + RETRY);
+                Found::Nothing
+            }
             Ok(true) => Found::Ended(None),
             Err(error) => ended(error),
         }

@@ -7,6 +7,7 @@ mod place;
 mod serve;
 mod slots;
 mod timers;
+mod waker;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,6 +30,7 @@ use timers::Timers;
 pub use event::{Event, Removed, Sent};
 pub use serve::Request;
 pub use slots::Key;
+pub use waker::Waker;
 
 /// Connections that one thread drives: it waits for all of them at once, and none of them makes it wait.
 ///
@@ -199,7 +201,9 @@ impl Poller {
     ) -> Result<Sent, Error> {
         self.origin.check(NAME)?;
         let limit = self.queue_limit;
+        let outside = self.outside + self.left.elapsed();
         let member = self.members.get_mut(key).ok_or_else(|| unknown(key))?;
+        member.excuse(outside);
         // What waits goes first.
         while let Some((message, error)) = member.send_queued() {
             let unsent = Event::Unsent {
@@ -209,8 +213,7 @@ impl Poller {
             };
             self.happened.push_back(unsent);
         }
-        let outside = self.outside + self.left.elapsed();
-        let sent = member.send(message, tag, limit, outside);
+        let sent = member.send(message, tag, limit);
         // The call may have read, and what it read is not to be waited for.
         // What it waited for may have gone meanwhile, by another thread.
         let is_blocked = member.has_queued() && !member.wants().is_some_and(|wants| wants.write);
@@ -263,7 +266,7 @@ impl Poller {
 
     /// What ends a wait from another thread.
     pub fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.events))
+        Waker::new(&self.events)
     }
 
     fn next_event(&mut self, deadline: Deadline) -> Result<Option<Event>, Error> {
@@ -371,6 +374,15 @@ impl Poller {
             };
             self.happened.push_back(unsent);
         }
+        if self.is_ending && !member.has_queued() {
+            // What it says now is for nobody.
+            if member.watched.take().is_some()
+                && let Some(socket) = member.connection.descriptor()
+            {
+                let _ = self.events.remove(socket);
+            }
+            return;
+        }
         let has_failed = member.failure.is_some() && member.retry.is_none();
         if !self.is_ending && member.has_message() || has_failed {
             self.list(key);
@@ -454,8 +466,11 @@ impl Drop for Poller {
     fn drop(&mut self) {
         let until = Instant::now() + LINGER;
         let mut members: Vec<Member> = self.members.drain().collect();
-        // Those for which the time may be over come last: they must not cost the others theirs.
-        members.sort_by_key(|member| member.wants().is_some_and(|wants| wants.write));
+        // Those for which the time may be over come last: they must not cost the others theirs. In a forked child a thread that
+        // it does not have may hold what this asks.
+        if self.origin.check(NAME).is_ok() {
+            members.sort_by_key(|member| member.wants().is_some_and(|wants| wants.write));
+        }
         for member in members {
             member.linger(until.saturating_duration_since(Instant::now()));
         }
@@ -467,26 +482,6 @@ impl fmt::Debug for Poller {
         f.debug_struct("Poller")
             .field("connections", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends a wait of a [`Poller`] from another thread, made by [`Poller::waker`].
-///
-/// ```
-/// # use numpush_transports as numpush;
-/// let mut poller = numpush::Poller::new()?;
-/// let waker = poller.waker();
-/// std::thread::spawn(move || waker.wake());
-/// assert!(matches!(poller.wait(None)?, Some(numpush::Event::Woken)));
-/// # Ok::<(), numpush::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Waker(Arc<os::Events>);
-
-impl Waker {
-    /// Ends the wait at hand, or else the next one, with [`Event::Woken`]. Several calls before that end one wait.
-    pub fn wake(&self) {
-        self.0.ring();
     }
 }
 

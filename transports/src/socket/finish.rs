@@ -101,7 +101,7 @@ impl<M: Medium> Link<M> {
         }
         // If the peer has acknowledged every message, or its kernel has all that was written, only the end itself is on its way.
         // To wait until the peer's kernel has that would take 40 ms, for as long as it delays an acknowledgement (tcp(7)).
-        let is_quiet = sending.session.is_drained()
+        let mut is_quiet = sending.session.is_drained()
             && (sending.session.status().in_flight == 0
                 || os::unacknowledged(&self.socket).is_ok_and(|bytes| bytes == 0));
         if !matches!(receiving.end, Some(End::Failed)) {
@@ -110,6 +110,8 @@ impl<M: Medium> Link<M> {
             for id in receiving.borrower.take_releases() {
                 sending.session.release(id);
             }
+            // A peer that never hears of its acknowledgement sends the message again.
+            is_quiet &= !sending.session.owes_ack();
             sending.session.pay();
             let _ = sending.session.close();
         }

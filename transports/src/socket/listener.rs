@@ -279,20 +279,18 @@ impl<S: ListeningSocket> SocketAcceptor<S> {
             Ok(charge) => return (Ok(Some(charge)), None),
             Err(limit) => limit,
         };
-        let mut established = None;
-        if let Some((&oldest, _)) = self.pending.first_key_value() {
-            established = self.continue_handshake(oldest);
+        while let Some((&oldest, _)) = self.pending.first_key_value() {
+            let established = self.continue_handshake(oldest);
             if let Some(link) = self.remove(oldest) {
                 link.send_away(Some(Refusal::Busy));
                 self.refusals.note(over(limit).handshake(link.peer.clone()));
             }
+            let charge = self.options.budget.take(Item::Handshake);
+            if charge.is_ok() || established.is_some() {
+                return (charge.map(Some).map_err(over), established);
+            }
         }
-        let charge = match self.options.budget.take(Item::Handshake) {
-            Ok(charge) => Ok(Some(charge)),
-            Err(_) if self.pending.is_empty() => Ok(None),
-            Err(limit) => Err(over(limit)),
-        };
-        (charge, established)
+        (Ok(None), None)
     }
 
     /// Gives up who has not said hello in time, and goes on after a pause.

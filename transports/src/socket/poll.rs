@@ -65,9 +65,10 @@ impl<M: Medium> Link<M> {
     /// Reads and writes what goes without a wait, after the peer's last message. Returns true once the peer has hung up.
     pub(super) fn attend(&self) -> Result<bool, Error> {
         self.settle();
-        self.take_in(Side::Receive)?;
+        let taken = self.take_in(Side::Receive);
         self.pay_all();
         self.look_at_way();
+        taken?;
         let is_broken = self.sending().session.is_broken();
         let receiving = self.receiving();
         match &receiving.end {

@@ -107,8 +107,8 @@ impl Incoming {
 
     /// This side leaves. True if it has received messages that it has not acknowledged.
     pub(super) fn leave(&self) -> bool {
-        if self.acknowledge == Acknowledge::OnConfirm {
-            // What was confirmed, and could not be acknowledged then.
+        if self.acknowledge != Acknowledge::OnNextCall {
+            // What was confirmed or returned, and could not be acknowledged or synced then.
             let _ = self.finish();
         }
         let mut queue = os::lock(&self.unacknowledged.queue);
