@@ -205,17 +205,10 @@ impl Poller {
         let member = self.members.get_mut(key).ok_or_else(|| unknown(key))?;
         member.excuse(outside);
         // What waits goes first.
-        while let Some((message, error)) = member.send_queued() {
-            let unsent = Event::Unsent {
-                key,
-                message,
-                error,
-            };
-            self.happened.push_back(unsent);
-        }
+        send_queued(key, member, &mut self.happened);
         let sent = member.send(message, tag, limit);
-        // The call may have read, and what it read is not to be waited for.
-        // What it waited for may have gone meanwhile, by another thread.
+        // The call may have read, and what it read is not to be waited for; what it waited for may have gone meanwhile, by
+        // another thread.
         let is_blocked = member.has_queued() && !member.wants().is_some_and(|wants| wants.write);
         if member.has_message() || member.failure.is_some() || is_blocked {
             self.list(key);
@@ -363,25 +356,10 @@ impl Poller {
         let Some(member) = self.members.get_mut(key) else {
             return;
         };
-        while member.has_queued() {
-            let Some((message, error)) = member.send_queued() else {
-                break;
-            };
-            let unsent = Event::Unsent {
-                key,
-                message,
-                error,
-            };
-            self.happened.push_back(unsent);
-        }
+        send_queued(key, member, &mut self.happened);
         if self.is_ending && !member.has_queued() {
             // What it says now is for nobody.
-            if member.watched.take().is_some()
-                && let Some(socket) = member.connection.descriptor()
-            {
-                let _ = self.events.remove(socket);
-            }
-            return;
+            return unwatch(&self.events, member);
         }
         let has_failed = member.failure.is_some() && member.retry.is_none();
         if !self.is_ending && member.has_message() || has_failed {
@@ -437,13 +415,8 @@ impl Poller {
     }
 
     fn take(&mut self, key: Key) -> Option<Member> {
-        let member = self.members.remove(key)?;
-        if member.watched.is_some()
-            && let Some(socket) = member.connection.descriptor()
-        {
-            // It is out already if the socket is gone.
-            let _ = self.events.remove(socket);
-        }
+        let mut member = self.members.remove(key)?;
+        unwatch(&self.events, &mut member);
         Some(member)
     }
 
@@ -482,6 +455,27 @@ impl fmt::Debug for Poller {
         f.debug_struct("Poller")
             .field("connections", &self.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Sends what waits for a connection, as far as it can begin, and notes what can never go there.
+fn send_queued(key: Key, member: &mut Member, happened: &mut VecDeque<Event>) {
+    while let Some((message, error)) = member.send_queued() {
+        happened.push_back(Event::Unsent {
+            key,
+            message,
+            error,
+        });
+    }
+}
+
+/// The kernel watches the connection no more.
+fn unwatch(events: &os::Events, member: &mut Member) {
+    if member.watched.take().is_some()
+        && let Some(socket) = member.connection.descriptor()
+    {
+        // It is out already if the socket is gone.
+        let _ = events.remove(socket);
     }
 }
 
