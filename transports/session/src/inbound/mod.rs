@@ -4,9 +4,10 @@ mod ahead;
 mod credit;
 mod event;
 mod pace;
+mod patience;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use numpush_message::{
     BufferAllocator, DecodeError, Decoder, Hello, Limits, PREAMBLE_LEN, Preamble, Record,
@@ -168,22 +169,6 @@ impl<D> Inbound<D> {
         ended
     }
 
-    /// A call of the program begins: time that passed before it is not the peer's.
-    pub fn resume(&mut self, now: Instant) {
-        self.pace.resume(now);
-    }
-
-    /// A call begins of a driver that has waited for the peer since the last one too, but for `time`. From then on
-    /// [`Self::resume`] changes nothing, until [`Self::hand_back`].
-    pub fn excuse(&mut self, time: Duration) {
-        self.pace.excuse(time);
-    }
-
-    /// The driver waits for the peer in its calls again, and nowhere else.
-    pub fn hand_back(&mut self) {
-        self.pace.hand_back();
-    }
-
     /// A call of the program begins: it is done with the messages that it has taken.
     pub fn finish(&mut self) {
         self.finished.insert_all(self.taken.up_to());
@@ -224,14 +209,6 @@ impl<D> Inbound<D> {
         }
     }
 
-    /// When the record at hand is overdue; `None` between two records.
-    pub fn deadline(&self) -> Option<Instant> {
-        if self.is_idle() {
-            return None;
-        }
-        self.pace.deadline(self.decoder.payload_len())
-    }
-
     /// True if no byte of the next record has come.
     pub fn is_idle(&self) -> bool {
         self.decoder.is_idle() && self.ahead.is_empty() && self.ready.is_none()
@@ -259,11 +236,6 @@ impl<D> Inbound<D> {
     /// True if the peer sends no more messages.
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
-    }
-
-    /// How long the record at hand may take.
-    pub fn allowance(&self) -> Duration {
-        self.pace.allowance(self.decoder.payload_len())
     }
 
     /// The program takes a message that came: its credit goes back to the peer.
