@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use numpush::wire::{Encoder, Flags, Hello, Preamble, RecordKind, Stamp};
+use numpush::wire::{Hello, Preamble, RecordKind};
 use numpush::{Connection, Error, Listener, Options};
-use numpush_tests::{PATIENCE, bytes};
+use numpush_tests::{PATIENCE, bytes, record};
 
 /// A peer that says hello and then what it likes, and our connection with it.
 fn raw(options: &Options) -> (TcpStream, Connection, Listener) {
@@ -19,16 +19,6 @@ fn raw(options: &Options) -> (TcpStream, Connection, Listener) {
     (raw, link, listener)
 }
 
-fn record(len: usize, id: u64) -> Vec<u8> {
-    let message = bytes(len, 1);
-    let mut encoder = Encoder::new(&message, Flags::default()).unwrap();
-    encoder.stamp(Stamp {
-        id,
-        ..Stamp::default()
-    });
-    encoder.copy_rest()
-}
-
 /// C4: while we flushed, a peer that wrote and never read filled our memory.
 #[test]
 fn a_flood_ends_at_the_credit_of_the_peer() {
@@ -36,7 +26,7 @@ fn a_flood_ends_at_the_credit_of_the_peer() {
     link.send(&bytes(10, 1)).unwrap();
     let flood = std::thread::spawn(move || {
         for id in 1.. {
-            if raw.write_all(&record(400 << 10, id)).is_err() {
+            if raw.write_all(&record(&bytes(400 << 10, 1), id)).is_err() {
                 return;
             }
         }
@@ -56,7 +46,7 @@ fn a_peer_that_drips_is_given_up() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for byte in record(10_000, 1) {
+            for byte in record(&bytes(10_000, 1), 1) {
                 if done.load(Ordering::Relaxed) || raw.write_all(&[byte]).is_err() {
                     return;
                 }
@@ -74,7 +64,7 @@ fn a_peer_that_drips_is_given_up() {
 fn the_time_of_the_program_is_not_the_peers() {
     let patience = Duration::from_millis(500);
     let (mut raw, mut link, _listener) = raw(&Options::new().patience(patience));
-    let record = record(1000, 1);
+    let record = record(&bytes(1000, 1), 1);
     let (first, rest) = record.split_at(100);
     raw.write_all(first).unwrap();
     numpush_tests::eventually("the first bytes are read", || {
@@ -123,7 +113,7 @@ fn a_flood_of_pings_hides_no_deadline() {
 fn close_is_an_error_if_a_message_was_never_acknowledged() {
     let (mut raw, mut link, _listener) = raw(&Options::new());
     link.send(&bytes(10, 1)).unwrap();
-    raw.write_all(&record(10, 7)).unwrap();
+    raw.write_all(&record(&bytes(10, 1), 7)).unwrap();
     let error = link.recv().unwrap_err();
     assert!(
         matches!(error, Error::ProtocolViolation { .. }),

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-use numpush::wire::{Encoder, Flags, Hello, Stamp};
-use numpush::{Connection, Error, Listener, Message};
+use numpush::wire::Hello;
+use numpush::{Connection, Error, Listener};
 use numpush_tests::TempPath;
 
 pub(crate) fn hello(segments: bool) -> Vec<u8> {
@@ -38,15 +38,6 @@ pub(crate) fn raw_unix() -> (UnixStream, Connection, Listener, TempPath) {
     let mut link = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     link.set_timeouts(Some(numpush_tests::PATIENCE), Some(numpush_tests::PATIENCE));
     (raw, link, listener, place)
-}
-
-pub(crate) fn record(message: &Message<'_>, id: u64) -> Vec<u8> {
-    let mut encoder = Encoder::new(message, Flags::default()).unwrap();
-    encoder.stamp(Stamp {
-        id,
-        ..Stamp::default()
-    });
-    encoder.copy_rest()
 }
 
 /// What our link says to `sent`.

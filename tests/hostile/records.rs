@@ -4,9 +4,9 @@ use std::io::Write;
 
 use numpush::Error;
 use numpush::wire::{DecodeError, Preamble, Record, RecordKind};
-use numpush_tests::bytes;
+use numpush_tests::{bytes, record};
 
-use crate::raw::{answer_to, raw_tcp, record};
+use crate::raw::{answer_to, raw_tcp};
 
 /// F20, F21, F27: claims, overflows and truncation.
 #[test]

@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use numpush::poller::{Event, Key};
-use numpush::wire::{Encoder, Flags, Hello, Preamble, RecordKind, Stamp};
+use numpush::wire::{Hello, Preamble, RecordKind};
 use numpush::{Error, Listener, Options, Poller};
-use numpush_tests::{PATIENCE, bytes};
+use numpush_tests::{PATIENCE, bytes, record};
 
 use crate::{MOMENT, join, listeners_of, next};
 
@@ -23,16 +23,6 @@ fn raw(options: &Options) -> (TcpStream, Poller, Key, Listener) {
     (raw, poller, key, listener)
 }
 
-fn record(len: usize, id: u64) -> Vec<u8> {
-    let message = bytes(len, 1);
-    let mut encoder = Encoder::new(&message, Flags::default()).unwrap();
-    encoder.stamp(Stamp {
-        id,
-        ..Stamp::default()
-    });
-    encoder.copy_rest()
-}
-
 /// A look that took in as many records as one look may left the message behind them, which was read already.
 #[test]
 fn a_message_behind_many_control_records_comes() {
@@ -40,7 +30,7 @@ fn a_message_behind_many_control_records_comes() {
         let (mut raw, mut poller, _, _listener) = raw(&Options::new());
         let pong = Preamble::control(RecordKind::Pong, 0, 0).encode(&[]);
         let mut all = pong.repeat(count);
-        all.extend(record(10, 1));
+        all.extend(record(&bytes(10, 1), 1));
         raw.write_all(&all).unwrap();
         assert!(
             matches!(next(&mut poller), Event::Message { .. }),
@@ -90,7 +80,7 @@ fn a_network_that_is_cut_is_found() {
 fn a_peer_that_stalls_is_given_up_though_it_is_spoken_to() {
     let options = Options::new().patience(Duration::from_millis(400));
     let (mut raw, mut poller, key, _listener) = raw(&options);
-    raw.write_all(&record(1000, 1)[..100]).unwrap();
+    raw.write_all(&record(&bytes(1000, 1), 1)[..100]).unwrap();
     for _ in 0..1000 {
         let _ = poller.send(key, &bytes(10, 1));
         match poller.wait(MOMENT / 2).unwrap() {
@@ -127,7 +117,7 @@ fn a_peer_that_takes_nothing_more_has_ended() {
 fn a_peer_is_not_late_because_the_program_sends_late() {
     let patience = Duration::from_secs(3);
     let (mut raw, mut poller, key, _listener) = raw(&Options::new().patience(patience));
-    let record = record(1000, 1);
+    let record = record(&bytes(1000, 1), 1);
     raw.write_all(&record[..100]).unwrap();
     assert!(poller.wait(MOMENT).unwrap().is_none());
     // The first of them may begin, and the others wait behind it.

@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use numpush::poller::{Event, Key};
-use numpush::wire::{Encoder, Flags, Hello, Stamp};
+use numpush::wire::Hello;
 use numpush::{Buffer, Connection, Error, Message, Options, Poller};
-use numpush_tests::{PATIENCE, Peer, again, bytes, eventually, say};
+use numpush_tests::{PATIENCE, Peer, again, bytes, eventually, record, say};
 
 use crate::{join, listeners, next};
 
@@ -179,12 +179,7 @@ fn a_slow_program_gives_up_no_peer() {
     raw.write_all(&Hello::new(1 << 20).encode()).unwrap();
     let key = poller.add(listener.accept_for(PATIENCE).unwrap()).unwrap();
     let message = bytes(1000, 1);
-    let mut encoder = Encoder::new(&message, Flags::default()).unwrap();
-    encoder.stamp(Stamp {
-        id: 1,
-        ..Stamp::default()
-    });
-    let record = encoder.copy_rest();
+    let record = record(&message, 1);
     let (first, rest) = record.split_at(100);
     raw.write_all(first).unwrap();
     eventually("the first bytes are read", || {

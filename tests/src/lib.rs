@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use fork::Forked;
 pub use harness::{Test, in_turn};
-pub use message::{bytes, every_dtype};
+pub use message::{bytes, every_dtype, record};
 pub use place::{TempPath, open_descriptors};
 pub use process::{Peer, again, can_run, say, signal, under};
 pub use python::python_with;

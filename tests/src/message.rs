@@ -1,4 +1,5 @@
 use numpush::model::{Element, Scalar};
+use numpush::wire::{Encoder, Flags, Stamp};
 use numpush::{Array, Message};
 
 /// An array of `len` bytes, other ones for each `seed`.
@@ -9,6 +10,16 @@ pub fn bytes(len: usize, seed: u8) -> Message<'static> {
         .map(|byte: u8| byte.wrapping_add(seed))
         .collect();
     Message::from(Array::new(u8::SCALAR, &[len], data.into()).unwrap())
+}
+
+/// The record of a message with this number, for peers that write by hand.
+pub fn record(message: &Message<'_>, id: u64) -> Vec<u8> {
+    let mut encoder = Encoder::new(message, Flags::default()).unwrap();
+    encoder.stamp(Stamp {
+        id,
+        ..Stamp::default()
+    });
+    encoder.copy_rest()
 }
 
 /// An array of two rows and three columns of every element type.
