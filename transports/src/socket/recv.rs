@@ -183,7 +183,10 @@ impl<M: Medium> Link<M> {
                 tell: Box::new(move |ack| {
                     // The other lock may be held by a thread that waits for the next message.
                     if let Some(link) = link.upgrade() {
-                        link.sending().session.owe(Debt { ack, credit: 0 });
+                        link.sending().session.owe(Debt {
+                            ack,
+                            ..Debt::default()
+                        });
                         janitor::list(&link);
                     }
                 }),

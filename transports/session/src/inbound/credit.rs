@@ -4,8 +4,10 @@ use crate::fault::Fault;
 
 #[derive(Debug)]
 pub(super) struct Credit {
-    /// Granted at the start.
-    initial: u64,
+    /// What the peer's credit is made up to when the program takes a message.
+    promise: u64,
+    /// Granted in all. It never falls, so that a smaller promise counts from the next messages on.
+    granted: u64,
     /// Sum of the charges of all messages that have begun.
     charged: u64,
     /// Sum of the charges of those that the program has taken.
@@ -15,7 +17,8 @@ pub(super) struct Credit {
 impl Credit {
     pub(super) fn new(initial: u64) -> Self {
         Self {
-            initial,
+            promise: initial,
+            granted: initial,
             charged: 0,
             taken: 0,
         }
@@ -24,8 +27,8 @@ impl Credit {
     /// Charges a message that begins. One message may always come, whatever its size, if nothing waits.
     pub(super) fn charge(&mut self, charge: u64) -> Result<(), Fault> {
         let charged = self.charged.saturating_add(charge);
-        if charged > self.granted() && self.charged != self.taken {
-            let left = self.granted().saturating_sub(self.charged);
+        if charged > self.granted && self.charged != self.taken {
+            let left = self.granted.saturating_sub(self.charged);
             return Err(Fault::OverCredit { charge, left });
         }
         self.charged = charged;
@@ -35,16 +38,38 @@ impl Credit {
     /// The program has taken a message.
     pub(super) fn take(&mut self, charge: u64) {
         self.taken = self.taken.saturating_add(charge).min(self.charged);
+        self.promise(self.promise);
+    }
+
+    /// Makes up the credit to `bytes`, now and when the program takes messages.
+    pub(super) fn promise(&mut self, bytes: u64) {
+        self.promise = bytes;
+        self.granted = self.granted.max(self.taken.saturating_add(bytes));
     }
 
     /// The credit granted in all.
     pub(super) fn granted(&self) -> u64 {
-        self.initial.saturating_add(self.taken)
+        self.granted
+    }
+
+    /// Bytes that the program has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Bytes that the program has not taken.
     pub(super) fn held(&self) -> u64 {
         self.charged - self.taken
+    }
+
+    /// Bytes that were granted, and that the program has not taken.
+    pub(super) fn promised(&self) -> u64 {
+        self.granted.saturating_sub(self.taken)
+    }
+
+    /// True if a message that the program has not taken is larger than the credit was.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.charged > self.granted
     }
 }
 
@@ -74,9 +99,25 @@ mod tests {
     fn one_message_always_comes() {
         let mut credit = Credit::new(10);
         credit.charge(1 << 40).unwrap();
+        assert!(credit.is_exceeded());
         credit.charge(1).unwrap_err();
         credit.take(1 << 40);
+        assert!(!credit.is_exceeded());
         credit.charge(u64::MAX).unwrap();
         credit.charge(1).unwrap_err();
+    }
+
+    #[test]
+    fn a_promise_grows_at_once_and_shrinks_as_messages_are_taken() {
+        let mut credit = Credit::new(100);
+        credit.promise(300);
+        assert_eq!((credit.granted(), credit.promised()), (300, 300));
+        credit.charge(300).unwrap();
+        credit.promise(50);
+        assert_eq!(credit.granted(), 300, "what was granted stays granted");
+        credit.take(200);
+        assert_eq!((credit.granted(), credit.promised()), (300, 100));
+        credit.take(100);
+        assert_eq!((credit.granted(), credit.promised()), (350, 50));
     }
 }

@@ -53,6 +53,8 @@ pub enum Event<D> {
     Credit {
         /// Bytes of records, since the session began.
         total: u64,
+        /// Its program has taken every message of ours up to this number.
+        taken: u64,
     },
     /// The peer asks whether we are there.
     Ping {
@@ -84,4 +86,6 @@ pub struct Debt {
     pub ack: u64,
     /// Credit granted in all.
     pub credit: u64,
+    /// Every message up to this number is taken: it counts against the credit no more.
+    pub taken: u64,
 }

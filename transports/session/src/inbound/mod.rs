@@ -5,6 +5,7 @@ mod credit;
 mod event;
 mod pace;
 mod patience;
+mod promise;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -266,6 +267,7 @@ impl<D> Inbound<D> {
         Debt {
             ack,
             credit: self.credit.granted(),
+            taken: self.taken.up_to(),
         }
     }
 
@@ -392,6 +394,7 @@ impl<D> Inbound<D> {
             RecordKind::Hello => return self.greet(preamble, body),
             RecordKind::Ack => Event::Credit {
                 total: preamble.payload_len,
+                taken: preamble.id,
             },
             RecordKind::Close => {
                 if self.state == State::Closed || preamble.id != self.next_id - 1 {

@@ -3,6 +3,7 @@
 mod blocked;
 mod in_flight;
 mod queue;
+mod status;
 
 use numpush_message::{Buffer, Encoder, Hello, PREAMBLE_LEN, Preamble, RecordKind, Stamp};
 
@@ -15,6 +16,7 @@ use crate::refusal::Refusal;
 
 pub use blocked::Blocked;
 pub use queue::Front;
+pub use status::OutboundStatus;
 
 /// The direction in which our messages go.
 ///
@@ -33,6 +35,8 @@ pub struct Outbound<D> {
     /// Charges of all messages so far, and the credit that the peer has granted for them.
     charged: u64,
     granted: u64,
+    /// The peer's program has taken every message up to this number.
+    taken: u64,
     /// What we owe, and what the peer has been told.
     owed: Debt,
     told: Debt,
@@ -78,20 +82,6 @@ pub struct Tag {
     pub channel: u32,
 }
 
-/// How far sending has come.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutboundStatus {
-    /// Messages that the peer has not acknowledged.
-    pub in_flight: usize,
-    /// Payload bytes of them.
-    pub in_flight_bytes: u64,
-    /// Bytes of records that the peer takes before it must grant more.
-    pub credit: u64,
-    /// Bytes that wait to be written.
-    pub queued: u64,
-}
-
 impl<D> Outbound<D> {
     /// So many small messages, or so many bytes, share one acknowledgement.
     const DUE_MESSAGES: u64 = 32;
@@ -117,6 +107,7 @@ impl<D> Outbound<D> {
             wants_checksums: config.hello.checksums,
             charged: 0,
             granted: 0,
+            taken: 0,
             owed: told,
             told,
             told_before_kept: 0,
@@ -142,11 +133,15 @@ impl<D> Outbound<D> {
                 self.granted = hello.credit;
                 self.peer = Some(hello.clone());
             }
-            Event::Credit { total } => {
-                if *total < self.granted {
+            Event::Credit { total, taken } => {
+                if *total < self.granted || *taken < self.taken {
                     return Err(Fault::Violation("it takes credit back"));
                 }
-                self.granted = *total;
+                if *taken >= unsent {
+                    let fault = "it has taken a message that was never sent";
+                    return Err(Fault::Violation(fault));
+                }
+                (self.granted, self.taken) = (*total, *taken);
                 self.is_asking = false;
             }
             Event::Released { id } if *id >= unsent => {
@@ -192,8 +187,7 @@ impl<D> Outbound<D> {
         if self.is_busy() || self.queue.is_backed_up() {
             return Err(Blocked::Busy);
         }
-        // What was granted beyond the first credit is what the peer's program has taken.
-        let all_taken = self.granted - peer.credit >= self.charged;
+        let all_taken = self.taken == self.last_id();
         if !all_taken && self.charged.saturating_add(charge) > self.granted {
             return Err(Blocked::Credit);
         }
@@ -327,6 +321,7 @@ impl<D> Outbound<D> {
     pub fn owe(&mut self, debt: Debt) {
         self.owed.ack = self.owed.ack.max(debt.ack);
         self.owed.credit = self.owed.credit.max(debt.credit);
+        self.owed.taken = self.owed.taken.max(debt.taken);
     }
 
     /// True if the peer does not know of messages that are acknowledged.
@@ -334,9 +329,10 @@ impl<D> Outbound<D> {
         self.state != State::Broken && self.owed.ack > self.told.ack
     }
 
-    /// True if the peer does not know of credit that it has.
+    /// True if the peer does not know of credit that it has, or of messages that are taken.
     pub fn owes_credit(&self) -> bool {
-        self.state != State::Broken && self.owed.credit > self.told.credit
+        let is_owing = self.owed.credit > self.told.credit || self.owed.taken > self.told.taken;
+        self.state != State::Broken && is_owing
     }
 
     /// True if so much is owed that the peer should hear of it now, and not with the next message that goes there.
@@ -357,8 +353,8 @@ impl<D> Outbound<D> {
             self.pays_later = true;
             return true;
         }
-        self.queue_control(RecordKind::Ack, 0, self.owed.credit);
-        self.told.credit = self.owed.credit;
+        self.queue_control(RecordKind::Ack, self.owed.taken, self.owed.credit);
+        (self.told.credit, self.told.taken) = (self.owed.credit, self.owed.taken);
         true
     }
 
@@ -447,16 +443,6 @@ impl<D> Outbound<D> {
     /// Number of the last message that was begun; 0 before the first.
     pub fn last_id(&self) -> u64 {
         self.next_id - 1
-    }
-
-    /// How far sending has come.
-    pub fn status(&self) -> OutboundStatus {
-        OutboundStatus {
-            in_flight: self.in_flight.len(),
-            in_flight_bytes: self.in_flight.bytes(),
-            credit: self.granted.saturating_sub(self.charged),
-            queued: self.queue.len(),
-        }
     }
 
     /// Answers a ping. A peer that asks and does not read is answered its last one only.

@@ -139,7 +139,10 @@ fn what_was_not_written_whole_cannot_be_acknowledged() {
 #[test]
 fn what_is_written_never_takes_an_acknowledgement_back() {
     let mut outbound = outbound(&config(), config().hello);
-    let owe = |ack| Debt { ack, credit: 0 };
+    let owe = |ack| Debt {
+        ack,
+        ..Debt::default()
+    };
     outbound.owe(owe(1));
     let text = text(5);
     let mut encoder = encoder(&text);
@@ -159,7 +162,10 @@ fn what_is_written_never_takes_an_acknowledgement_back() {
 #[test]
 fn what_a_message_would_have_told_is_owed_again_when_it_is_taken_back() {
     let mut outbound = outbound(&config(), config().hello);
-    outbound.owe(Debt { ack: 3, credit: 0 });
+    outbound.owe(Debt {
+        ack: 3,
+        ..Debt::default()
+    });
     let text = text(5);
     let mut encoder = encoder(&text);
     outbound.begin(&mut encoder, Tag::default()).unwrap();
@@ -175,9 +181,15 @@ fn what_a_message_would_have_told_is_owed_again_when_it_is_taken_back() {
 #[test]
 fn small_messages_share_an_acknowledgement() {
     let mut outbound = outbound(&config(), config().hello);
-    outbound.owe(Debt { ack: 31, credit: 0 });
+    outbound.owe(Debt {
+        ack: 31,
+        ..Debt::default()
+    });
     assert!(!outbound.is_due());
-    outbound.owe(Debt { ack: 32, credit: 0 });
+    outbound.owe(Debt {
+        ack: 32,
+        ..Debt::default()
+    });
     assert!(outbound.is_due());
     assert!(outbound.pay());
     assert_eq!(preambles(&drain(&mut outbound)).len(), 1);
@@ -191,7 +203,7 @@ fn a_peer_that_does_not_read_costs_no_memory() {
         hear(&mut outbound, 0, Event::Ping { argument }).unwrap();
         outbound.owe(Debt {
             ack: argument,
-            credit: 0,
+            ..Debt::default()
         });
         outbound.pay();
     }

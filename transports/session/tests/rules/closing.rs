@@ -104,6 +104,7 @@ fn a_peer_that_is_gone_is_owed_nothing() {
     outbound.owe(numpush_session::Debt {
         ack: 1,
         credit: 1 << 20,
+        taken: 1,
     });
     let message = text(5);
     let mut encoder = encoder(&message);

@@ -14,6 +14,10 @@ fn take_all(inbound: &mut Inbound<u32>, record: &[u8]) {
     }
 }
 
+fn credit(total: u64, taken: u64) -> Event<u32> {
+    Event::Credit { total, taken }
+}
+
 fn charge(len: usize) -> u64 {
     let message = text(len);
     encoder(&message).charge()
@@ -70,7 +74,7 @@ fn a_sender_without_credit_is_blocked_until_it_is_given_back() {
     assert_eq!(outbound.status().credit, 1000 - charge(500));
 
     let total = 1000 + charge(500);
-    hear(&mut outbound, 1, Event::Credit { total }).unwrap();
+    hear(&mut outbound, 1, credit(total, 1)).unwrap();
     let begun = outbound.begin(&mut encoder(&message), Tag::default());
     assert_eq!(begun, Ok(2));
 }
@@ -80,26 +84,75 @@ fn a_sender_may_send_one_message_of_any_size_when_all_is_given_back() {
     let mut outbound = outbound(&config(), with_credit(10).hello);
     send(&mut outbound, 5000);
     assert_eq!(outbound.check(1, 1, 1), Err(Blocked::Credit));
-    let total = 10 + charge(5000) - 1;
-    hear(&mut outbound, 0, Event::Credit { total }).unwrap();
-    assert_eq!(outbound.check(64, 64, 5000), Err(Blocked::Credit));
-    let total = total + 1;
-    hear(&mut outbound, 0, Event::Credit { total }).unwrap();
+    // Credit alone says nothing of what was taken: its promise may have grown or shrunk meanwhile.
+    hear(&mut outbound, 0, credit(5500, 0)).unwrap();
+    assert_eq!(outbound.check(5000, 64, 5064), Err(Blocked::Credit));
+    hear(&mut outbound, 0, credit(5500, 1)).unwrap();
     send(&mut outbound, 100_000);
+}
+
+#[test]
+fn what_was_not_sent_cannot_be_taken() {
+    let mut outbound = outbound(&config(), with_credit(10).hello);
+    send(&mut outbound, 5);
+    hear(&mut outbound, 0, credit(10, 2)).unwrap_err();
+}
+
+#[test]
+fn what_was_taken_is_told_though_no_credit_came_of_it() {
+    let mut inbound = inbound(&with_credit(1000));
+    let mut outbound = outbound(&with_credit(1000), config().hello);
+    inbound.promise(0);
+    take_all(&mut inbound, &message(500, 1, 0));
+    let debt = inbound.debt();
+    assert_eq!((debt.credit, debt.taken), (1000, 1));
+    outbound.owe(debt);
+    assert!(outbound.owes_credit() && outbound.pay());
+    let told = crate::kit::preambles(&crate::kit::drain(&mut outbound));
+    assert_eq!((told[0].id, told[0].payload_len), (1, 1000));
+    assert!(!outbound.owes_credit());
+}
+
+#[test]
+fn a_message_beyond_the_credit_is_known_until_it_is_taken() {
+    let mut inbound = inbound(&with_credit(1000));
+    take_all(&mut inbound, &message(500, 1, 0));
+    assert_eq!(inbound.beyond_credit(), None);
+    let record = message(5000, 2, 0);
+    feed(&mut inbound, &record[..600]).unwrap();
+    assert_eq!(inbound.beyond_credit(), Some(charge(5000)));
+    assert_eq!(inbound.come(), 600);
+    take_all(&mut inbound, &record[600..]);
+    assert_eq!((inbound.beyond_credit(), inbound.come()), (None, 0));
+}
+
+#[test]
+fn a_driver_without_room_reads_on_later() {
+    let mut inbound = inbound(&with_credit(10));
+    let record = message(5000, 1, 0);
+    feed(&mut inbound, &record[..600]).unwrap();
+    let full = numpush_message::AllocError::NoMemory { len: 1 };
+    assert!(inbound.no_room(full).is_recoverable());
+    take_all(&mut inbound, &record[600..]);
+    let (len, max) = (2, 1);
+    let fault = inbound.no_room(numpush_message::AllocError::TooLarge { len, max });
+    assert_eq!(fault.refusal(), Some(Refusal::NoRoom));
+    inbound.spare().unwrap_err();
 }
 
 #[test]
 fn credit_that_is_taken_back_is_a_fault() {
     let mut outbound = outbound(&config(), with_credit(1000).hello);
-    let total = 999;
-    hear(&mut outbound, 0, Event::Credit { total }).unwrap_err();
+    hear(&mut outbound, 0, credit(999, 0)).unwrap_err();
+    send(&mut outbound, 5);
+    hear(&mut outbound, 0, credit(1000, 1)).unwrap();
+    hear(&mut outbound, 0, credit(1000, 0)).unwrap_err();
 }
 
 #[test]
 fn credit_has_no_end() {
     let mut outbound = outbound(&config(), with_credit(u64::MAX).hello);
-    let total = u64::MAX;
-    hear(&mut outbound, 0, Event::Credit { total }).unwrap();
+    hear(&mut outbound, 0, credit(u64::MAX, 0)).unwrap();
     send(&mut outbound, 5);
     take_all(&mut inbound(&with_credit(u64::MAX)), &message(5, 1, 0));
 }
@@ -108,13 +161,13 @@ fn credit_has_no_end() {
 fn the_peer_hears_of_credit_before_half_of_it_is_gone() {
     let mut outbound = outbound(&with_credit(1000), config().hello);
     outbound.owe(numpush_session::Debt {
-        ack: 0,
         credit: 1499,
+        ..Default::default()
     });
     assert!(!outbound.is_due());
     outbound.owe(numpush_session::Debt {
-        ack: 0,
         credit: 1500,
+        ..Default::default()
     });
     assert!(outbound.is_due());
     assert!(outbound.pay());

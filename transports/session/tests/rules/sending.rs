@@ -109,7 +109,10 @@ fn a_tag_travels_with_its_message() {
     let (reply_to, channel) = (7, 9);
     let tag = Tag { reply_to, channel };
     outbound.begin(&mut tagged, tag).unwrap();
-    outbound.owe(numpush_session::Debt { ack: 4, credit: 0 });
+    outbound.owe(numpush_session::Debt {
+        ack: 4,
+        ..Default::default()
+    });
     outbound.pay();
     outbound.refresh(&mut tagged);
     let Preamble {

@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     /// Bytes of this direction were changed on the way: one message may be another one than was sent.
     pub(crate) is_changed: bool,
     pub(crate) mismatches: usize,
+    /// Credit that was granted in all, beyond that of the start.
+    granted: u64,
 }
 
 impl Ledger {
@@ -115,12 +117,17 @@ impl Ledger {
         count as u64
     }
 
-    /// Credit that is left of what was granted at the start.
-    pub(crate) fn credit(&self, initial: u64) -> u64 {
+    /// The credit is made up to `promise`.
+    pub(crate) fn grant(&mut self, promise: u64) {
         let done = self.charges.iter().zip(&self.done);
-        let given_back: u64 = done.filter(|done| *done.1).map(|done| done.0).sum();
+        let taken: u64 = done.filter(|done| *done.1).map(|done| done.0).sum();
+        self.granted = self.granted.max(taken + promise);
+    }
+
+    /// Credit that is left of what was granted, `initial` at the start.
+    pub(crate) fn credit(&self, initial: u64) -> u64 {
         let all: u64 = self.charges.iter().sum();
-        (initial + given_back).saturating_sub(all)
+        self.granted.max(initial).saturating_sub(all)
     }
 
     /// True if everything that was sent has reached the program.

@@ -181,6 +181,7 @@ impl Side {
                 )?;
                 wires.theirs.skip(preamble.id);
                 self.inbound.take(&preamble);
+                self.vary_promise(wires.theirs);
                 if self.plant != Some(Plant::KeepsCreditOfSkipped) {
                     self.outbound.owe(self.inbound.debt());
                 }
@@ -234,6 +235,7 @@ impl Side {
         if self.has(Plant::GivesBackTwice) {
             self.inbound.take(&preamble);
         }
+        self.vary_promise(wires.theirs);
         self.receipts.extend(self.inbound.receipt(preamble.id));
         self.outbound.owe(self.inbound.debt());
         if self.outbound.is_due() && self.plant != Some(Plant::NeverPays) {

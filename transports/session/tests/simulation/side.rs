@@ -14,6 +14,9 @@ use crate::plant::Plant;
 use crate::random::Random;
 use crate::room::Stingy;
 
+/// The most that is promised later than at the start.
+const MOST_PROMISED: u64 = 65_536;
+
 /// How long a record may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,6 +49,9 @@ pub(crate) struct Side {
     pub(crate) is_waiting: bool,
     /// How often there was no room.
     pub(crate) refused: usize,
+    /// What it promises the peer changes as messages are taken.
+    pub(crate) varies: bool,
+    pub(crate) promise: u64,
 }
 
 /// A message that waits for the program.
@@ -68,10 +74,12 @@ impl Side {
         let config = configure(&mut random);
         let allocator = Stingy::new(random.split());
         let count = random.pick(&[0, 1, 3, 10, 30]);
+        let varies = random.once_in(2);
         let plan = (0..count).map(|_| Content::new(&mut random)).collect();
         Self {
             inbound: Inbound::new(&config),
             outbound: Outbound::new(&config),
+            promise: config.hello.credit,
             config,
             allocator,
             random,
@@ -89,6 +97,7 @@ impl Side {
             has_left: false,
             is_waiting: false,
             refused: 0,
+            varies,
         }
     }
 
@@ -131,7 +140,20 @@ impl Side {
         let receipt = self.receipts.swap_remove(index);
         wires.theirs.confirm(receipt.id());
         let ack = receipt.confirm();
-        self.outbound.owe(numpush_session::Debt { ack, credit: 0 });
+        self.outbound.owe(numpush_session::Debt {
+            ack,
+            ..Default::default()
+        });
+    }
+
+    /// A message was taken: promises the peer what it has, or more, or less.
+    pub(crate) fn vary_promise(&mut self, theirs: &mut Ledger) {
+        theirs.grant(self.promise);
+        if self.varies && self.random.once_in(3) {
+            self.promise = self.random.pick(&[0, 500, 3_000, MOST_PROMISED]);
+            self.inbound.promise(self.promise);
+        }
+        theirs.grant(self.promise);
     }
 
     pub(crate) fn release_one(&mut self) {
@@ -166,7 +188,7 @@ impl Side {
             format!("{waiting} bytes wait for the program, and {held} are charged")
         })?;
         let (credit, max) = (self.config.hello.credit, self.config.hello.max);
-        let most = credit.max(max + (9 << 20));
+        let most = credit.max(MOST_PROMISED).max(max + (9 << 20));
         expect(held <= most, || {
             format!("{held} bytes are held of {credit}")
         })?;

@@ -1,0 +1,43 @@
+//! How much the peer may send, as the driver asks and tells.
+
+use numpush_message::AllocError;
+
+use crate::fault::Fault;
+use crate::inbound::Inbound;
+
+impl<D> Inbound<D> {
+    /// From now on the peer's credit is made up to `bytes` each time the program takes a message. What was granted stays
+    /// granted.
+    pub fn promise(&mut self, bytes: u64) {
+        self.credit.promise(bytes);
+    }
+
+    /// Bytes that the peer may still send, and of records that it has sent and the program has not taken.
+    pub fn promised(&self) -> u64 {
+        self.credit.promised()
+    }
+
+    /// Bytes of records that the program has taken since the session began.
+    pub fn taken_bytes(&self) -> u64 {
+        self.credit.taken()
+    }
+
+    /// The bytes of a record that has begun to come and is larger than the credit was, if there is one that the program has
+    /// not taken; there is never a second. It is within no promise, so the driver may let it wait.
+    pub fn beyond_credit(&self) -> Option<u64> {
+        self.credit.is_exceeded().then(|| self.credit.held())
+    }
+
+    /// Bytes that have come of the record at hand.
+    pub fn come(&self) -> u64 {
+        self.position - self.record
+    }
+
+    /// The driver has no room for more of the record at hand. Nothing more is read, and the time until there is some is not the
+    /// peer's. Returns how that is reported.
+    pub fn no_room(&mut self, error: AllocError) -> Fault {
+        let fault = Fault::NoRoom(error);
+        let _ = self.note::<()>(Err(fault.clone()));
+        fault
+    }
+}
