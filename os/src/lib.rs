@@ -33,6 +33,7 @@ mod retry;
 mod room;
 mod runs;
 mod seal;
+mod sealed_copy;
 mod snapshot;
 mod socket;
 mod sync;
@@ -75,6 +76,7 @@ pub use process::{
 pub use retry::retry;
 pub use runs::FreeRuns;
 pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
+pub use sealed_copy::sealed_copy;
 pub use snapshot::{CopyFile, FileSnapshot};
 pub use socket::{
     Ancillary, end_writing, hang_up, keep_alive, receive, receive_with_descriptor, send,

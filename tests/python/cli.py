@@ -9,6 +9,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import msgpack  # noqa: F401  (wire needs it: say so early)
@@ -94,6 +95,27 @@ def arrays_survive_every_format():
         with numpy.load(HERE / "back.npz") as back:
             assert set(back) == set(arrays)
             assert all(back[name].tobytes() == array.tobytes() for name, array in arrays.items())
+
+
+@test
+def a_file_goes_without_being_read():
+    # In memory no file system shares blocks, which would be another way.
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="numpush-cli-") as folder:
+        folder, endpoint = pathlib.Path(folder), f"unix:{HERE}/whole"
+        numpy.save(folder / "whole.npy", numpy.random.default_rng(2).random((3 << 20) // 8))
+        ship(folder / "whole.npy", folder / "whole.np", endpoint)
+        for name in ("whole.npy", "whole.np"):
+            sent, received = ship(folder / name, folder / "back.npy", endpoint)
+            assert sent["path"] == received["path"] == "reference", (sent, received)
+            assert sent["copied"] == received["copied"] == 0, (sent, received)
+            assert (folder / "back.npy").read_bytes() == (folder / "whole.npy").read_bytes()
+        # One of several messages is read.
+        (folder / "twice.np").write_bytes(2 * (folder / "whole.np").read_bytes())
+        recv = start("recv", endpoint, "-o", folder / "twice.npy")
+        out, _ = finish(start("send", folder / "twice.np", endpoint, "--json"))
+        finish(recv)
+        assert len(out.splitlines()) == 2, out
+        assert (folder / "twice-2.npy").read_bytes() == (folder / "whole.npy").read_bytes()
 
 
 @test

@@ -30,7 +30,13 @@ pub(crate) fn read(
     csv: CsvOptions,
 ) -> Result<Messages, Failure> {
     let format = Format::of(path, named)?;
-    if matches!(format, Format::Npy | Format::Np)
+    // Only a whole file becomes a message without being read.
+    let is_whole = match format {
+        Format::Npy => true,
+        Format::Np => !is_standard(path) && np::is_single(path),
+        _ => false,
+    };
+    if is_whole
         && !is_standard(path)
         && let Some(file) = mapped(path)?
         && let Some(message) = of_mapped(path, format, &file)?
@@ -81,7 +87,7 @@ fn of_mapped(
     if format == Format::Npy {
         return npy::of_mapped(path, file).map(Some);
     }
-    // A file of several messages is read.
+    // One with a fault is read, which reports it.
     Ok(np::of_mapped(file))
 }
 

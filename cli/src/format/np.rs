@@ -1,11 +1,11 @@
 //! numpush messages in a file, one after another, as they are on a wire.
 
-use std::fs::OpenOptions;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::path::Path;
 
 use numpush::model::HeapAllocator;
-use numpush::wire::{Decoder, Encoder, Flags, Limits, Record};
+use numpush::wire::{Decoder, Encoder, Flags, Limits, PREAMBLE_LEN, Preamble, Record};
 use numpush::{Buffer, Message};
 
 use crate::failure::Failure;
@@ -76,6 +76,21 @@ fn next(
             Some(_) => return Err(Failure::data(path, "holds a record that is no message")),
         }
     }
+}
+
+/// True if the file is as long as its first message. A file that cannot be read, or holds something else, is not: reading it
+/// reports why.
+pub(super) fn is_single(path: &Path) -> bool {
+    // To open a named pipe would take it from its reader.
+    let Some(found) = std::fs::metadata(path).ok().filter(Metadata::is_file) else {
+        return false;
+    };
+    let Ok(mut file) = File::open(path) else {
+        return false;
+    };
+    let mut first = [0; PREAMBLE_LEN];
+    file.read_exact(&mut first).is_ok()
+        && Preamble::decode(&first).is_ok_and(|preamble| preamble.charge() == found.len())
 }
 
 /// The message in a file that is mapped, if it is the only one.

@@ -14,6 +14,7 @@
 //! A file is mapped only if it cannot be truncated (sealed memory, the immutable
 //! attribute, fs-verity): a read past the end of a mapping is a SIGBUS. Else it is read into the allocator.
 
+mod mapped;
 mod output;
 mod record;
 mod single;
@@ -26,8 +27,9 @@ use crate::error::Error;
 use crate::options::{Options, Parameter};
 use crate::transport::{Bound, Established, Factory};
 
+pub use mapped::{map, snapshot};
 pub use output::OutputFile;
-pub use record::{map, read, snapshot, write};
+pub use record::{read, write};
 
 /// The factory of this transport.
 pub(crate) struct Files;

@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 
 use numpush_message::{
-    Backing, Buffer, BufferAllocator, DecodeError, Decoder, Encoder, Flags, Header, Limits,
-    Message, Preamble, Record, Stability, Stamp,
+    BufferAllocator, DecodeError, Decoder, Encoder, Flags, Header, Limits, Message, Preamble,
+    Record, Stamp,
 };
-use numpush_os::{self as os, CopyFile, FileMapping, FileSnapshot};
+use numpush_os as os;
 use numpush_session::Tag;
 
 use crate::error::{Error, Operation};
+use crate::file::mapped::map_file;
 use crate::file::output::OutputFile;
 use crate::transfer::{PathReason, Received, Transfer, TransferPath};
 
@@ -243,82 +242,6 @@ fn tagged(message: Message<'static>, transfer: Transfer, preamble: &Preamble) ->
     }
 }
 
-/// Maps the file at `path`, if nobody can change it: it is sealed, immutable, or protected by fs-verity. Other files
-/// could be truncated, and a read after the end of a mapping is a SIGBUS: read those.
-///
-/// Where the buffer goes by tcp, the kernel sends the file itself.
-///
-/// # Errors
-/// What open(2) returns.
-pub fn map(path: &Path) -> io::Result<Option<Buffer<'static>>> {
-    // To open a named pipe would take it from its other reader.
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(None);
-    }
-    File::open(path).map(|file| map_file(&file))
-}
-
-/// Maps a copy of the file at `path` that nobody else can open, where that is better than to read it: if the copy shares
-/// the blocks of the file (btrfs, xfs), or if the file has more bytes than half of the memory that can be had. In the second
-/// case the kernel copies it to a file without a name, in the same folder or in that for temporary files, which takes as much room there. `None` for
-/// other files, and for those below 1 MiB: read those.
-///
-/// Where the buffer goes by tcp, the kernel sends the copy itself.
-///
-/// # Errors
-/// What open(2) returns; what the copy of a large file returns, a full file system too.
-pub fn snapshot(path: &Path) -> io::Result<Option<Buffer<'static>>> {
-    let found = std::fs::metadata(path)?;
-    if !found.is_file() || found.len() < SMALL {
-        return Ok(None);
-    }
-    let is_large = os::available_memory().is_ok_and(|room| found.len() > room / 2);
-    let how = if is_large {
-        CopyFile::ShareOrCopy
-    } else {
-        CopyFile::Share
-    };
-    let beside = std::fs::canonicalize(path)?;
-    let beside = beside.parent().unwrap_or_else(|| Path::new("/"));
-    let temporary = std::env::temp_dir();
-    let mut copied = snapshot_in(path, beside, how);
-    if copied.is_err() && is_large {
-        copied = snapshot_in(path, &temporary, how);
-    }
-    match copied {
-        Err(error) if is_large => Err(error),
-        copied => Ok(copied.ok()),
-    }
-}
-
-/// A copy of fewer bytes is not worth its calls.
-const SMALL: u64 = 1 << 20;
-
-fn snapshot_in(path: &Path, folder: &Path, how: CopyFile) -> io::Result<Buffer<'static>> {
-    let (snapshot, file) = FileSnapshot::new(&File::open(path)?, folder, how)?;
-    let backing = Backing {
-        file: Arc::new(file),
-        offset: 0,
-        stability: Stability::File,
-    };
-    Ok(Buffer::from_owner(snapshot).with_backing(backing))
-}
-
-fn map_file(file: &File) -> Option<Buffer<'static>> {
-    let mapping = FileMapping::new(file).ok()?;
-    let stability = if os::is_sealed(file) {
-        Stability::Sealed
-    } else {
-        Stability::File
-    };
-    let backing = Backing {
-        file: Arc::new(OwnedFd::from(file.try_clone().ok()?)),
-        offset: 0,
-        stability,
-    };
-    Some(Buffer::from_owner(mapping).with_backing(backing))
-}
-
 enum Fault {
     Io(io::Error),
     Decode(DecodeError),
@@ -364,65 +287,5 @@ fn read_record(
             }
             Some(_) => return Err(Fault::Decode(DecodeError::UnknownFlags { flags: 2 })),
         }
-    }
-}
-
-#[cfg(all(test, feature = "tcp"))]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    /// F12: the file is cut while its copy is on its way.
-    #[test]
-    fn a_copy_of_a_file_is_sent_by_the_kernel_whatever_becomes_of_the_file() {
-        let folder = std::env::temp_dir();
-        let path = folder.join(format!("numpush-copy-{}.np", std::process::id()));
-        let bytes: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
-        write(&path, &Message::new(Buffer::from(bytes.clone())), true).unwrap();
-        let copied = snapshot_in(&path, &folder, CopyFile::ShareOrCopy);
-        // EOPNOTSUPP, and EISDIR of kernels that do not know O_TMPFILE there.
-        if let Err(error) = &copied
-            && matches!(error.raw_os_error(), Some(95 | 21))
-        {
-            std::fs::remove_file(&path).unwrap();
-            // Past the harness, which hides what a test prints that does not fail.
-            let _ = writeln!(
-                io::stderr(),
-                "NOT RUN: the file system of {} has no files without a name: {error}",
-                folder.display()
-            );
-            return;
-        }
-        let copy = copied.unwrap();
-        let message = Message::open(&copy, &Limits::default().with_payload(u64::MAX)).unwrap();
-        std::fs::write(&path, "cut").unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let mut listener = crate::listen("tcp://127.0.0.1:0").unwrap();
-        let mut tx = crate::connect(&listener.address()).unwrap();
-        let mut rx = listener.accept().unwrap();
-        std::thread::scope(|scope| {
-            let sent = scope.spawn(|| tx.send(&message).unwrap());
-            let received = rx.recv().unwrap().message;
-            assert_eq!(received.as_bytes().unwrap()[..], bytes[..]);
-            assert_eq!(sent.join().unwrap().path, TransferPath::SendFile);
-        });
-    }
-
-    #[test]
-    fn a_file_that_memory_holds_is_copied_only_for_nothing() {
-        let folder = std::env::temp_dir();
-        let path = folder.join(format!("numpush-no-copy-{}.np", std::process::id()));
-        let bytes = vec![7; 3 << 20];
-        std::fs::write(&path, &bytes).unwrap();
-        // A file system that shares blocks gives one.
-        if let Some(copy) = snapshot(&path).unwrap() {
-            assert_eq!(copy[..], bytes[..]);
-        }
-        std::fs::write(&path, "small").unwrap();
-        assert!(snapshot(&path).unwrap().is_none());
-        std::fs::remove_file(&path).unwrap();
-        assert!(snapshot(&folder).unwrap().is_none(), "a folder");
-        assert!(snapshot(&path).is_err());
     }
 }
