@@ -6,22 +6,25 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use numpush::model::Body;
+use numpush::model::{Body, Element, HeapAllocator};
 use numpush::transfer::{PathReason, TransferPath};
 use numpush::unix::SealedBufferMut;
+use numpush::wire::{Decoder, Encoder, Flags, Limits, Record};
 use numpush::{Array, Buffer, Connection, Listener, Message};
 use numpush_tests::{TempPath, bytes, in_turn, tests};
 
-/// Counts bytes as they are asked for.
+/// Counts bytes, and how often they are asked for.
 struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 #[expect(unsafe_code, reason = "an allocator has no safe interface")]
 // SAFETY: every call is passed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        CALLS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise is the system allocator's.
         unsafe { System.alloc(layout) }
     }
@@ -68,6 +71,7 @@ fn main() {
         a_sealed_file_is_mapped,
         an_ordinary_file_is_read,
         views_share_memory,
+        a_small_array_takes_three_allocations_for_both_sides,
     ]);
 }
 
@@ -225,14 +229,8 @@ fn a_sealed_file_is_mapped() {
     );
     let mut received = None;
     let cost = allocated(|| {
-        received = Some(
-            numpush::file::read(
-                name.as_ref(),
-                &mut numpush::model::HeapAllocator::new(),
-                u64::MAX,
-            )
-            .unwrap(),
-        );
+        received =
+            Some(numpush::file::read(name.as_ref(), &mut HeapAllocator::new(), u64::MAX).unwrap());
     });
     let received = received.unwrap();
     assert!(cost < 10_000, "{cost} bytes to map a file");
@@ -258,8 +256,7 @@ fn an_ordinary_file_is_read() {
     let path = TempPath::new("ordinary");
     let written = numpush::file::write(&path.0, &message, true).unwrap();
     assert_eq!((written.copied, written.path), (0, TransferPath::Write));
-    let received =
-        numpush::file::read(&path.0, &mut numpush::model::HeapAllocator::new(), u64::MAX).unwrap();
+    let received = numpush::file::read(&path.0, &mut HeapAllocator::new(), u64::MAX).unwrap();
     let transfer = received.transfer;
     assert_eq!(
         (transfer.copied, transfer.path, transfer.reason),
@@ -285,4 +282,35 @@ fn views_share_memory() {
         );
     });
     assert!(cost < 1000, "{cost} bytes for two views");
+}
+
+/// One for the head of the record, and two for the memory that it is received into: its bytes, and what the allocator of the
+/// program hands out. A header seen before takes none.
+fn a_small_array_takes_three_allocations_for_both_sides() {
+    let message = Message::from(Array::new(f64::SCALAR, &[2, 2, 2], vec![7; 64].into()).unwrap());
+    let (mut decoder, mut heap) = (Decoder::new(Limits::default()), HeapAllocator::new());
+    // Other threads of the process may ask for memory too: the least of some counts is ours.
+    let (mut encode, mut decode) = (usize::MAX, usize::MAX);
+    for _ in 0..20 {
+        let before = CALLS.load(Ordering::Relaxed);
+        let encoder = Encoder::new(&message, Flags::default()).unwrap();
+        let encoded = CALLS.load(Ordering::Relaxed);
+        let record = encoder.copy_rest();
+        let mut rest = &record[..];
+        let copied = CALLS.load(Ordering::Relaxed);
+        let received = loop {
+            let spare = decoder.spare().unwrap();
+            let (now, later) = rest.split_at(spare.len().min(rest.len()));
+            spare[..now.len()].copy_from_slice(now);
+            rest = later;
+            if let Some(Record::Message(_, message)) = decoder.filled(now.len(), &mut heap).unwrap()
+            {
+                break message;
+            }
+        };
+        encode = encode.min(encoded - before);
+        decode = decode.min(CALLS.load(Ordering::Relaxed) - copied);
+        assert_eq!(received, message);
+    }
+    assert_eq!((encode, decode), (1, 2));
 }

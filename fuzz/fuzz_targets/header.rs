@@ -22,6 +22,6 @@ fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     record.extend_from_slice(header);
     if let Ok((read, header)) = Header::parse(&record, &Limits::default()) {
         assert_eq!(read, preamble);
-        assert_eq!(header.buffer_lens.len(), usize::from(buffers));
+        assert_eq!(header.buffer_lens().len(), usize::from(buffers));
     }
 });

@@ -27,7 +27,7 @@ pub use model::{
     Stability, TimeUnit,
 };
 pub use wire::{
-    CHECKSUM_CHUNK, ColumnHeader, DecodeError, Decoder, DictionaryHeader, EncodeError, Encoder,
-    Flags, FrameHeader, Header, HeaderBody, Hello, Limits, MAGIC, PREAMBLE_LEN, Part, Payload,
-    Preamble, Record, RecordKind, Reference, Stamp, VERSION, ValuesHeader,
+    ArrayHeader, CHECKSUM_CHUNK, ColumnHeader, DecodeError, Decoder, DictionaryHeader, EncodeError,
+    Encoder, Flags, FrameHeader, Header, HeaderBody, Hello, Limits, MAGIC, PREAMBLE_LEN, Part,
+    Payload, Preamble, Record, RecordKind, Reference, Stamp, VERSION, ValuesHeader,
 };

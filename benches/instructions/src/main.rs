@@ -28,6 +28,8 @@ const CASES: &[Case] = &[
     ("encode-frame", |count| encode(FRAME, count)),
     ("decode-array", |count| decode(ARRAY, count)),
     ("decode-frame", |count| decode(FRAME, count)),
+    ("again-array", |count| decode_again(ARRAY, count)),
+    ("again-frame", |count| decode_again(FRAME, count)),
     ("read-lock", read_lock),
     ("write-lock", write_lock),
     ("mutex", mutex),
@@ -55,7 +57,14 @@ fn main() -> ExitCode {
 }
 
 fn read(record: &[u8], allocator: &mut dyn BufferAllocator) -> Message<'static> {
-    let mut decoder = Decoder::new(Limits::default());
+    read_with(&mut Decoder::new(Limits::default()), record, allocator)
+}
+
+fn read_with(
+    decoder: &mut Decoder,
+    record: &[u8],
+    allocator: &mut dyn BufferAllocator,
+) -> Message<'static> {
     let mut rest = record;
     loop {
         let spare = decoder.spare().unwrap();
@@ -82,6 +91,15 @@ fn decode(record: &[u8], count: u32) {
     let mut heap = HeapAllocator::new();
     for _ in 0..count {
         drop(black_box(read(black_box(record), &mut heap)));
+    }
+}
+
+/// As one of many on a connection.
+fn decode_again(record: &[u8], count: u32) {
+    let (mut heap, mut decoder) = (HeapAllocator::new(), Decoder::new(Limits::default()));
+    for _ in 0..count {
+        let message = read_with(&mut decoder, black_box(record), &mut heap);
+        drop(black_box(message));
     }
 }
 

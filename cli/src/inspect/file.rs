@@ -81,7 +81,7 @@ fn of_record(path: &Path, file: &mut File) -> Result<(Value, u64), Failure> {
                 let mut facts = of_header(&contents.body);
                 let offsets = contents.buffer_offsets(&preamble);
                 let buffers: Vec<Value> = offsets
-                    .zip(&contents.buffer_lens)
+                    .zip(contents.buffer_lens())
                     .map(|(at, len)| json!({ "offset": at, "bytes": len }))
                     .collect();
                 if let Some(facts) = facts.as_object_mut() {

@@ -1,18 +1,14 @@
 //! Facts about messages.
 
 use numpush::Message;
-use numpush::model::{Body, Column, ColumnType};
+use numpush::model::{Body, Column, ColumnType, Dtype};
 use numpush::wire::{ColumnHeader, HeaderBody};
 use serde_json::{Value, json};
 
 /// What a message holds.
 pub(super) fn of_message(message: &Message<'_>) -> Value {
     let body = match &message.body {
-        Body::Array(array) => of_header(&HeaderBody::Array {
-            dtype: array.dtype().clone(),
-            shape: array.shape().into(),
-            strides: array.strides().map(Into::into),
-        }),
+        Body::Array(array) => array_facts(array.dtype(), array.shape(), array.strides()),
         Body::Frame(frame) => {
             let columns: Vec<Value> = frame.columns().iter().map(of_column).collect();
             json!({ "kind": "frame", "rows": frame.rows(), "columns": columns })
@@ -30,14 +26,7 @@ pub(super) fn of_message(message: &Message<'_>) -> Value {
 /// What the header of a message says.
 pub(super) fn of_header(body: &HeaderBody) -> Value {
     match body {
-        HeaderBody::Array {
-            dtype,
-            shape,
-            strides,
-        } => {
-            let order = if strides.is_some() { "strided" } else { "C" };
-            json!({ "kind": "array", "dtype": dtype.to_string(), "shape": shape, "order": order, "strides": strides })
-        }
+        HeaderBody::Array(array) => array_facts(array.dtype(), array.shape(), array.strides()),
         HeaderBody::Frame(frame) => {
             let keys: Vec<&String> = frame.metadata().keys().collect();
             let columns: Vec<Value> = frame.columns().iter().map(of_column_header).collect();
@@ -45,6 +34,11 @@ pub(super) fn of_header(body: &HeaderBody) -> Value {
         }
         _ => json!({ "kind": "bytes" }),
     }
+}
+
+fn array_facts(dtype: &Dtype, shape: &[usize], strides: Option<&[isize]>) -> Value {
+    let order = if strides.is_some() { "strided" } else { "C" };
+    json!({ "kind": "array", "dtype": dtype.to_string(), "shape": shape, "order": order, "strides": strides })
 }
 
 fn of_column(column: &Column<'_>) -> Value {

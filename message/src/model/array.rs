@@ -1,3 +1,7 @@
+use std::fmt;
+use std::sync::Arc;
+
+use crate::model::array_layout::ArrayLayout;
 use crate::model::buffer::Buffer;
 use crate::model::dtype::Dtype;
 use crate::model::shape::{self, ArrayError};
@@ -27,12 +31,9 @@ use crate::model::shape::{self, ArrayError};
 ///
 /// With the feature `ndarray`, `Array::borrowed`, `from_owned` and `copy_of` make one of an ndarray, and `as_ndarray`
 /// views it as one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Array<'a> {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    /// Bytes from one element to the next along each axis; `None` for C order.
-    strides: Option<Vec<isize>>,
+    layout: Arc<ArrayLayout>,
     data: Buffer<'a>,
 }
 
@@ -59,7 +60,7 @@ impl<'a> Array<'a> {
         shape: &[usize],
         data: Buffer<'a>,
     ) -> Result<Self, ArrayError> {
-        Self::build(dtype.into(), shape.into(), None, data)
+        Self::build(dtype.into(), shape, None, data)
     }
 
     /// An array with `strides` in bytes. Along an axis with a negative stride the first element lies last in memory.
@@ -72,41 +73,46 @@ impl<'a> Array<'a> {
         strides: &[isize],
         data: Buffer<'a>,
     ) -> Result<Self, ArrayError> {
-        Self::build(dtype.into(), shape.into(), Some(strides.into()), data)
+        Self::build(dtype.into(), shape, Some(strides), data)
     }
 
-    pub(crate) fn build(
+    fn build(
         dtype: Dtype,
-        shape: Vec<usize>,
-        strides: Option<Vec<isize>>,
+        shape: &[usize],
+        strides: Option<&[isize]>,
         data: Buffer<'a>,
     ) -> Result<Self, ArrayError> {
-        shape::check_byte_len(&shape, dtype.size(), data.len())?;
-        let strides = match strides {
-            Some(strides) => shape::canonical_strides(&shape, &strides, dtype.size())?,
-            None => None,
-        };
+        let layout = ArrayLayout::new(dtype, shape.into(), strides, data.len())?;
         Ok(Self {
-            dtype,
-            shape,
-            strides,
+            layout: Arc::new(layout),
             data,
         })
     }
 
+    /// An array whose layout was checked. Its data may have come from anybody.
+    pub(crate) fn from_layout(
+        layout: Arc<ArrayLayout>,
+        data: Buffer<'a>,
+    ) -> Result<Self, ArrayError> {
+        if data.len() != layout.byte_len() {
+            shape::check_byte_len(layout.shape(), layout.dtype().size(), data.len())?;
+        }
+        Ok(Self { layout, data })
+    }
+
     /// The element type.
     pub fn dtype(&self) -> &Dtype {
-        &self.dtype
+        self.layout.dtype()
     }
 
     /// Elements along each axis; empty for a single value without axes.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        self.layout.shape()
     }
 
     /// Bytes from one element to the next along each axis, or `None` for C order.
     pub fn strides(&self) -> Option<&[isize]> {
-        self.strides.as_deref()
+        self.layout.strides()
     }
 
     /// The elements' bytes, in memory order.
@@ -121,7 +127,7 @@ impl<'a> Array<'a> {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape().iter().product()
     }
 
     /// True if the array has no element.
@@ -131,18 +137,19 @@ impl<'a> Array<'a> {
 
     /// The same elements in C order: shared if they are in it already, else copied one by one.
     pub fn into_c_order_or_copy(self) -> Self {
-        let Some(strides) = &self.strides else {
+        let layout = Arc::clone(&self.layout);
+        let (shape, Some(strides)) = (layout.shape(), layout.strides()) else {
             return self;
         };
-        let item = self.dtype.size();
+        let item = layout.dtype().size();
         let span: usize = strides
             .iter()
-            .zip(&self.shape)
+            .zip(shape)
             .filter(|(step, _)| **step < 0)
             .map(reach)
             .sum();
         let mut copy = Vec::with_capacity(self.data.len());
-        let mut index = vec![0; self.shape.len()];
+        let mut index = vec![0; shape.len()];
         let mut at = span;
         for _ in 0..self.len() {
             copy.extend_from_slice(&self.data[at..at + item]);
@@ -150,7 +157,7 @@ impl<'a> Array<'a> {
             for axis in (0..index.len()).rev() {
                 index[axis] += 1;
                 at = at.wrapping_add_signed(strides[axis]);
-                if index[axis] < self.shape[axis] {
+                if index[axis] < shape[axis] {
                     break;
                 }
                 let back = strides[axis].wrapping_mul(index[axis].cast_signed());
@@ -159,36 +166,38 @@ impl<'a> Array<'a> {
             }
         }
         Array {
-            dtype: self.dtype,
-            shape: self.shape,
-            strides: None,
+            layout: Arc::new(layout.in_c_order()),
             data: copy.into(),
         }
     }
 
     pub(crate) fn into_owned_or_copy(self) -> Array<'static> {
-        let Self {
-            dtype,
-            shape,
-            strides,
-            data,
-        } = self;
         Array {
-            dtype,
-            shape,
-            strides,
-            data: data.into_owned_or_copy(),
+            layout: self.layout,
+            data: self.data.into_owned_or_copy(),
         }
     }
 
     /// Axes from the slowest to the fastest, by the size of their stride; the order of the elements in memory.
     #[cfg(feature = "ndarray")]
     pub(crate) fn memory_order(&self) -> Vec<usize> {
-        let mut axes: Vec<usize> = (0..self.shape.len()).collect();
-        if let Some(strides) = &self.strides {
-            axes.sort_by_key(|&axis| std::cmp::Reverse(rank(self.shape[axis], strides[axis])));
+        let shape = self.shape();
+        let mut axes: Vec<usize> = (0..shape.len()).collect();
+        if let Some(strides) = self.strides() {
+            axes.sort_by_key(|&axis| std::cmp::Reverse(rank(shape[axis], strides[axis])));
         }
         axes
+    }
+}
+
+impl fmt::Debug for Array<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Array")
+            .field("dtype", self.dtype())
+            .field("shape", &self.shape())
+            .field("strides", &self.strides())
+            .field("data", &self.data)
+            .finish()
     }
 }
 

@@ -117,6 +117,17 @@ impl<'a> Buffer<'a> {
         }
     }
 
+    /// Bytes `range` of those of an owner that is shared already.
+    pub(crate) fn from_shared<T>(owner: Arc<T>, range: Range<usize>) -> Buffer<'static>
+    where
+        T: AsRef<[u8]> + Send + Sync + 'static,
+    {
+        Buffer {
+            bytes: Repr::Owned { owner, range },
+            backing: None,
+        }
+    }
+
     /// The owner of the bytes, if it is a `T`. It may own more bytes than this buffer shows.
     pub fn owner<T: 'static>(&self) -> Option<&T> {
         match &self.bytes {
@@ -190,12 +201,16 @@ impl<'a> Buffer<'a> {
     /// When `range` reaches outside the buffer, as slicing does.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
-        let backing = self.backing.as_ref().map(|b| Backing {
-            offset: b.offset + range.start as u64,
-            ..b.clone()
-        });
-        let bytes = match &self.bytes {
-            Repr::Owned { owner, range: own } => {
+        self.clone().into_slice(range)
+    }
+
+    /// As [`Self::slice`], of a buffer that is of no more use.
+    pub(crate) fn into_slice(mut self, range: Range<usize>) -> Self {
+        if let Some(backing) = &mut self.backing {
+            backing.offset += range.start as u64;
+        }
+        match &mut self.bytes {
+            Repr::Owned { range: own, .. } => {
                 assert!(
                     range.start <= range.end,
                     "slice {range:?} ends before it begins"
@@ -205,14 +220,11 @@ impl<'a> Buffer<'a> {
                     "slice {range:?} of {} bytes",
                     own.len()
                 );
-                Repr::Owned {
-                    owner: Arc::clone(owner),
-                    range: own.start + range.start..own.start + range.end,
-                }
+                *own = own.start + range.start..own.start + range.end;
             }
-            Repr::Borrowed(bytes) => Repr::Borrowed(&bytes[range]),
-        };
-        Self { bytes, backing }
+            Repr::Borrowed(bytes) => *bytes = &bytes[range],
+        }
+        self
     }
 
     /// Number of bytes.

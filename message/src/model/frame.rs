@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use crate::model::buffer::Buffer;
 use crate::model::column::Column;
 use crate::model::frame_error::FrameError;
 use crate::model::name::{NameError, check_names};
@@ -201,6 +202,17 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Every buffer, as a list: with many columns it is faster than an iterator.
+    pub(crate) fn buffer_list(&self) -> Vec<&Buffer<'a>> {
+        let mut buffers = Vec::with_capacity(3 * self.columns().len());
+        for column in self.columns() {
+            for level in column.data().levels() {
+                buffers.extend(level.buffers());
+            }
+        }
+        buffers
+    }
+
     /// The columns as they came, if they did, and nobody has changed them.
     pub(crate) fn packed(&self) -> Option<&Packed> {
         match &self.columns {
@@ -297,7 +309,6 @@ pub(crate) fn check_column_names<'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::buffer::Buffer;
     use crate::model::column::ColumnData;
     use crate::model::column_type::ColumnType;
 

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::allocator::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
 use crate::model::buffer::Buffer;
+use crate::model::small;
 
 /// The allocator on the heap. It keeps regions for the messages to come.
 ///
@@ -25,6 +26,9 @@ impl HeapAllocator {
 
 impl BufferAllocator for HeapAllocator {
     fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
+        if let Some(region) = small::region(len) {
+            return Ok(region);
+        }
         let kept = if len < KEEP_FROM {
             None
         } else {
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn regions_are_aligned() {
-        for len in [0, 1, 64, 1000, 1 << 20] {
+        for len in [0, 1, 64, 256, 257, 944, 945, 1000, 1 << 20] {
             let mut region = HeapAllocator::new().allocate(len).unwrap();
             assert_eq!(region.as_mut_slice().len(), len);
             assert_eq!(region.as_mut_slice().as_ptr().align_offset(ALIGNMENT), 0);

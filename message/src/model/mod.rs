@@ -2,12 +2,14 @@
 
 pub(crate) mod allocator;
 pub(crate) mod array;
+pub(crate) mod array_layout;
 pub(crate) mod buffer;
 pub(crate) mod column;
 pub(crate) mod column_error;
 pub(crate) mod column_type;
 pub(crate) mod dtype;
 pub(crate) mod element;
+pub(crate) mod few;
 pub(crate) mod frame;
 pub(crate) mod frame_error;
 pub(crate) mod heap;
@@ -16,6 +18,7 @@ pub(crate) mod name;
 pub(crate) mod packed;
 pub(crate) mod schema;
 pub(crate) mod shape;
+pub(crate) mod small;
 pub(crate) mod validate;
 
 pub use allocator::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::model::buffer::Buffer;
 use crate::model::column::{Column, ColumnData, Dictionary};
 use crate::model::column_error::ColumnError;
+use crate::model::few::Few;
 use crate::model::frame_error::FrameError;
 use crate::model::schema::{Schema, SchemaField, SchemaValues};
 use crate::model::validate::Level;
@@ -28,7 +29,7 @@ pub(crate) enum Values {
         payload: Buffer<'static>,
         first: usize,
         align: usize,
-        lens: Vec<u64>,
+        lens: Few<u64>,
     },
     /// They lie anywhere.
     Each(Vec<Buffer<'static>>),
@@ -46,7 +47,9 @@ impl Values {
             } => ranges(&lens, first, align)
                 .next()
                 .filter(|&(_, end)| end <= payload.len())
-                .map_or_else(Buffer::default, |(start, end)| payload.slice(start..end)),
+                .map_or_else(Buffer::default, |(start, end)| {
+                    payload.into_slice(start..end)
+                }),
             Self::Each(buffers) => buffers.into_iter().next().unwrap_or_default(),
         }
     }

@@ -1,5 +1,7 @@
 //! How the elements of an array lie in its bytes.
 
+use crate::model::few::Few;
+
 /// Most dimensions of an array; NumPy 1 has the same limit.
 pub(crate) const MAX_DIMENSIONS: usize = 32;
 
@@ -87,7 +89,7 @@ pub(crate) fn canonical_strides(
     shape: &[usize],
     strides: &[isize],
     item: usize,
-) -> Result<Option<Vec<isize>>, ArrayError> {
+) -> Result<Option<Few<isize>>, ArrayError> {
     let fault = || ArrayError::Strides {
         shape: shape.into(),
         strides: strides.into(),
@@ -98,7 +100,7 @@ pub(crate) fn canonical_strides(
     if shape.contains(&0) {
         return Ok(None);
     }
-    let mut axes: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] > 1).collect();
+    let mut axes: Few<usize> = (0..shape.len()).filter(|&axis| shape[axis] > 1).collect();
     let in_c_order = {
         let mut step = item;
         axes.iter().rev().all(|&axis| {
@@ -112,7 +114,7 @@ pub(crate) fn canonical_strides(
     }
     axes.sort_by_key(|&axis| strides[axis].unsigned_abs());
     let mut step = item;
-    for &axis in &axes {
+    for &axis in axes.iter() {
         if strides[axis].unsigned_abs() != step {
             return Err(fault());
         }

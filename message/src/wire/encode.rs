@@ -6,6 +6,7 @@ use crate::model::{Buffer, Message};
 use crate::wire::checksum::{Chunks, reference_sum};
 use crate::wire::error::EncodeError;
 use crate::wire::header::{self, Part};
+use crate::wire::held::Held;
 use crate::wire::kind::{Flags, RecordKind};
 use crate::wire::layout::{Align, PADDING, SUM_STEP, gap};
 use crate::wire::limits::Limits;
@@ -41,32 +42,11 @@ pub struct Encoder<'m> {
     padding: Cow<'static, [u8]>,
     align: Align,
     trailer: Vec<u8>,
-    checksums: Option<Chunks>,
+    /// In a box: most messages have none, and the encoder is moved.
+    checksums: Option<Box<Chunks>>,
     /// 0 is the head, then each buffer and its padding, then the trailer.
     part: usize,
     at: usize,
-}
-
-/// The buffers of the message, or of the encoder alone.
-enum Held<'m> {
-    Borrowed(Vec<&'m Buffer<'m>>),
-    Owned(Vec<Buffer<'m>>),
-}
-
-impl<'m> Held<'m> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Borrowed(buffers) => buffers.len(),
-            Self::Owned(buffers) => buffers.len(),
-        }
-    }
-
-    fn at(&self, index: usize) -> &Buffer<'m> {
-        match self {
-            Self::Borrowed(buffers) => buffers[index],
-            Self::Owned(buffers) => &buffers[index],
-        }
-    }
 }
 
 /// What a session writes into the preamble of a message.
@@ -121,8 +101,10 @@ impl<'m> Encoder<'m> {
     ) -> Result<Self, EncodeError> {
         let align = Align::new(align).ok_or(EncodeError::Align { align })?;
         check(message)?;
-        let write = |buffers: &[_], out| header::write_message(message, buffers, align, out);
-        let buffers = message.buffer_list();
+        let buffers = Held::of(message);
+        let write = |buffers: &Held<'_>, out| {
+            header::write_message(message, buffers.len(), buffers.lens(), align, out)
+        };
         Self::build(RecordKind::of(message), flags, align, buffers, write)
     }
 
@@ -131,8 +113,8 @@ impl<'m> Encoder<'m> {
     /// # Errors
     /// [`EncodeError::PayloadOverflow`].
     pub fn part(part: Part, bytes: &'m Buffer<'m>, flags: Flags) -> Result<Self, EncodeError> {
-        let buffers = vec![bytes];
-        let write = |_: &[_], out| header::write_part(part, bytes.len(), out);
+        let write = |_: &Held<'_>, out| header::write_part(part, bytes.len(), out);
+        let buffers = Held::One(bytes);
         Self::build(RecordKind::Part, flags, Align::DEFAULT, buffers, write)
     }
 
@@ -140,8 +122,8 @@ impl<'m> Encoder<'m> {
         kind: RecordKind,
         flags: Flags,
         align: Align,
-        buffers: Vec<&'m Buffer<'m>>,
-        write: impl FnOnce(&[&'m Buffer<'m>], Vec<u8>) -> Vec<u8>,
+        buffers: Held<'m>,
+        write: impl FnOnce(&Held<'m>, Vec<u8>) -> Vec<u8>,
     ) -> Result<Self, EncodeError> {
         let (count, max) = (buffers.len(), Limits::BUFFERS);
         let buffer_count = u32::try_from(count).ok().filter(|&count| count <= max);
@@ -162,7 +144,7 @@ impl<'m> Encoder<'m> {
         head.resize(head.len() + gap(head.len()), 0);
         let lead = align.lead(head.len());
         head.resize(head.len() + lead, 0);
-        let lens = buffers.iter().map(|buffer| buffer.len() as u64);
+        let lens = buffers.lens().map(|len| len as u64);
         let payload_len = header::payload_len(lens, lead, align);
         let preamble = Preamble {
             flags,
@@ -173,7 +155,7 @@ impl<'m> Encoder<'m> {
         let mut encoder = Self {
             preamble,
             head,
-            buffers: Held::Borrowed(buffers),
+            buffers,
             padding: match align {
                 Align::DEFAULT => Cow::Borrowed(&PADDING),
                 _ => Cow::Owned(vec![0; align.bytes()]),
@@ -230,17 +212,17 @@ impl<'m> Encoder<'m> {
             let mut checksums = Chunks::new(sum);
             // Zeros of the payload before the first buffer.
             checksums.update(&self.head[rest..]);
-            checksums
+            Box::new(checksums)
         });
     }
 
     /// The same record without borrows, as far as it has been written: shared buffers stay where they are, borrowed ones
     /// that are not yet written are copied to the heap. Returns also how many bytes were copied.
     pub fn into_owned(self) -> (Encoder<'static>, u64) {
-        let mut copied = 0;
-        let mut own = |(index, buffer): (usize, Buffer<'m>)| {
+        let (mut copied, next) = (0, self.part);
+        let own = |index: usize, buffer: Buffer<'m>| {
             // Its bytes are part 2 * index + 1. What has gone is of no more use, but for its length.
-            let is_written = self.part > 2 * index + 2;
+            let is_written = next > 2 * index + 2;
             let buffer = if is_written {
                 Buffer::default()
             } else {
@@ -251,19 +233,11 @@ impl<'m> Encoder<'m> {
             }
             buffer.into_owned_or_copy()
         };
-        let buffers = match self.buffers {
-            Held::Borrowed(buffers) => buffers
-                .into_iter()
-                .cloned()
-                .enumerate()
-                .map(&mut own)
-                .collect(),
-            Held::Owned(buffers) => buffers.into_iter().enumerate().map(&mut own).collect(),
-        };
+        let buffers = self.buffers.into_owned(own);
         let encoder = Encoder {
             preamble: self.preamble,
             head: self.head,
-            buffers: Held::Owned(buffers),
+            buffers,
             padding: self.padding,
             align: self.align,
             trailer: self.trailer,

@@ -207,6 +207,17 @@ pub enum DecodeError {
     Alloc(#[from] AllocError),
 }
 
+impl DecodeError {
+    /// Fails if `value`, the number of `what`, is over `max`.
+    pub(crate) fn within(what: &'static str, value: usize, max: usize) -> Result<(), Self> {
+        if value <= max {
+            return Ok(());
+        }
+        let (value, max) = (value as u64, max as u64);
+        Err(Self::OverLimit { what, value, max })
+    }
+}
+
 /// Why a message cannot be encoded. The blame lies with whoever built the message.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -243,26 +243,14 @@ fn offered(input: &mut Reader<'_>, key: &'static str) -> Result<bool, DecodeErro
 
 fn text(input: &mut Reader<'_>, key: &'static str, max: usize) -> Result<String, DecodeError> {
     let text = input.text(key)?;
-    if text.len() > max {
-        return Err(DecodeError::OverLimit {
-            what: key,
-            value: text.len() as u64,
-            max: max as u64,
-        });
-    }
+    DecodeError::within(key, text.len(), max)?;
     check_name(text)?;
     not("", text).map(str::to_owned)
 }
 
 fn codecs(input: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
-    let (count, max) = (input.array(CODECS)?, Hello::MAX_CODECS);
-    if count > max {
-        return Err(DecodeError::OverLimit {
-            what: CODECS,
-            value: count as u64,
-            max: max as u64,
-        });
-    }
+    let count = input.array(CODECS)?;
+    DecodeError::within(CODECS, count, Hello::MAX_CODECS)?;
     not(0, count)?;
     (0..count)
         .map(|_| text(input, "codec", Hello::MAX_CODEC_LEN))

@@ -110,6 +110,13 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// The payload follows as it is.
+    pub(crate) const NONE: Self = Self {
+        checksums: false,
+        references: false,
+        compressed: false,
+    };
+
     const CHECKSUMS: u16 = 1;
     const REFERENCES: u16 = 2;
     const COMPRESSED: u16 = 4;

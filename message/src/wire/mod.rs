@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod error;
 mod header;
+mod held;
 mod hello;
 mod kind;
 mod layout;
@@ -18,7 +19,8 @@ pub use decode::Decoder;
 pub use encode::{Encoder, Payload, Stamp};
 pub use error::{DecodeError, EncodeError};
 pub use header::{
-    ColumnHeader, DictionaryHeader, FrameHeader, Header, HeaderBody, Part, ValuesHeader,
+    ArrayHeader, ColumnHeader, DictionaryHeader, FrameHeader, Header, HeaderBody, Part,
+    ValuesHeader,
 };
 pub use hello::Hello;
 pub use kind::{Flags, RecordKind};

@@ -195,6 +195,9 @@ impl<'h> Reader<'h> {
     }
 
     pub(crate) fn map(&mut self, field: &'static str) -> Result<usize, DecodeError> {
+        if let Some((&marker @ 0x80..=0x8f, rest)) = self.rest.split_first() {
+            return self.count(u32::from(marker & 0x0f), 2, rest, field);
+        }
         let mut rest = self.rest;
         let count = decode::read_map_len(&mut rest).map_err(|_| DecodeError::Header {
             field,
@@ -301,14 +304,8 @@ impl<'h> Reader<'h> {
         &mut self,
         field: &'static str,
     ) -> Result<BTreeMap<String, String>, DecodeError> {
-        let (count, max) = (self.map(field)?, Limits::ENTRIES);
-        if count > max {
-            return Err(DecodeError::OverLimit {
-                what: field,
-                value: count as u64,
-                max: max as u64,
-            });
-        }
+        let count = self.map(field)?;
+        DecodeError::within(field, count, Limits::ENTRIES)?;
         let mut map = BTreeMap::new();
         for _ in 0..count {
             let key = self.name(field)?.to_owned();
@@ -423,6 +420,10 @@ impl Writer {
     }
 
     pub(crate) fn array(&mut self, count: usize) {
+        if let Ok(count @ 0..=15) = u8::try_from(count) {
+            self.bytes.push(0x90 | count);
+            return;
+        }
         infallible!(encode::write_array_len(
             &mut self.bytes,
             u32::try_from(count).unwrap_or(u32::MAX)
@@ -430,6 +431,10 @@ impl Writer {
     }
 
     pub(crate) fn map(&mut self, count: usize) {
+        if let Ok(count @ 0..=15) = u8::try_from(count) {
+            self.bytes.push(0x80 | count);
+            return;
+        }
         infallible!(encode::write_map_len(
             &mut self.bytes,
             u32::try_from(count).unwrap_or(u32::MAX)

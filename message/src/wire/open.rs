@@ -39,7 +39,7 @@ impl Message<'static> {
             sums.update(payload);
             sums.verify(table)?;
         }
-        header.cut(bytes, start)
+        header.cut(bytes.clone(), start)
     }
 }
 
@@ -74,13 +74,13 @@ impl Header {
     /// # Errors
     /// [`DecodeError`] if a buffer has another length than the header says, or if its contents contradict its type.
     pub fn resolve(self, buffers: Vec<Buffer<'static>>) -> Result<Message<'static>, DecodeError> {
-        if buffers.len() != self.buffer_lens.len() {
+        if buffers.len() != self.lens.len() {
             return Err(DecodeError::BufferCount {
                 found: buffers.len(),
-                expected: self.buffer_lens.len(),
+                expected: self.lens.len(),
             });
         }
-        for (index, (buffer, &expected)) in buffers.iter().zip(&self.buffer_lens).enumerate() {
+        for (index, (buffer, &expected)) in buffers.iter().zip(self.lens.iter()).enumerate() {
             let found = buffer.len() as u64;
             if found != expected {
                 return Err(DecodeError::BufferLength {
@@ -90,21 +90,21 @@ impl Header {
                 });
             }
         }
-        self.into_message(Values::Each(buffers))
+        let values = Values::Each(buffers);
+        self.body.into_message(self.attributes, values)
     }
 
     /// Cuts the payload, which begins at `start` of `bytes`, into the buffers of the message.
     pub(crate) fn cut(
-        mut self,
-        bytes: &Buffer<'static>,
+        self,
+        bytes: Buffer<'static>,
         start: usize,
     ) -> Result<Message<'static>, DecodeError> {
-        let lens = std::mem::take(&mut self.buffer_lens);
-        let (all, first): (&[u8], _) = (bytes, start.saturating_add(self.lead));
+        let (all, first): (&[u8], _) = (&bytes, start.saturating_add(self.lead));
         check_padding(all.get(start..first).unwrap_or(&[]), 0)?;
         let mut at = first;
         // All padding is checked first, so that no buffer is built for a message that will be refused.
-        for (index, &len) in lens.iter().enumerate() {
+        for (index, &len) in self.lens.iter().enumerate() {
             if len == 0 {
                 continue;
             }
@@ -118,12 +118,12 @@ impl Header {
             check_padding(padding, index)?;
             at = next;
         }
-        let align = self.align.bytes();
-        self.into_message(Values::Cut {
-            payload: bytes.clone(),
+        let values = Values::Cut {
+            payload: bytes,
             first,
-            align,
-            lens,
-        })
+            align: self.align.bytes(),
+            lens: self.lens,
+        };
+        self.body.into_message(self.attributes, values)
     }
 }

@@ -42,11 +42,14 @@ pub struct Preamble {
 }
 
 impl Preamble {
+    /// Of no record.
+    pub(crate) const NONE: Self = Self::control(RecordKind::Ack, 0, 0);
+
     /// A control record without a body.
-    pub fn control(kind: RecordKind, id: u64, argument: u64) -> Self {
+    pub const fn control(kind: RecordKind, id: u64, argument: u64) -> Self {
         Self {
             kind,
-            flags: Flags::default(),
+            flags: Flags::NONE,
             header_len: 0,
             buffers: 0,
             payload_len: argument,

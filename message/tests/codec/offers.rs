@@ -116,7 +116,7 @@ fn a_part_is_read_and_refused() {
         let (preamble, header) = Header::parse(&record, &Limits::default()).unwrap();
         assert_eq!(preamble.kind, RecordKind::Part);
         assert_eq!(header.body, HeaderBody::Part(part));
-        assert_eq!(header.buffer_lens, [100_000]);
+        assert_eq!(header.buffer_lens(), [100_000]);
         let (offset, transfer) = (part.offset, part.transfer);
         assert_eq!(refuse(&record), DecodeError::Part { offset, transfer });
         // Before its bytes are waited for.

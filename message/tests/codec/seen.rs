@@ -1,16 +1,16 @@
-//! Frames one after another: a reader that has seen a schema reads the next frame of it as one that has not.
+//! Messages one after another: a reader that has seen a header, or a schema, reads the next one as if it were its first.
 
 use std::collections::BTreeMap;
 
 use numpush_message::{
-    Buffer, Column, ColumnType, DecodeError, Decoder, Dictionary, Frame, Header, HeapAllocator,
-    Limits, Message, PREAMBLE_LEN, Record,
+    Buffer, Column, ColumnType, DecodeError, Decoder, Dictionary, Flags, Frame, Header,
+    HeapAllocator, Limits, Message, PREAMBLE_LEN, Preamble, Record, RecordKind,
 };
 
 use crate::bytes::{encode, mend, random};
 use crate::samples::{data, samples};
 
-/// What one reader makes of `record`.
+/// What one reader makes of `record`, which may be too short.
 fn read(decoder: &mut Decoder, mut record: &[u8]) -> Result<Message<'static>, DecodeError> {
     let mut heap = HeapAllocator::new();
     loop {
@@ -19,6 +19,10 @@ fn read(decoder: &mut Decoder, mut record: &[u8]) -> Result<Message<'static>, De
         spare[..now.len()].copy_from_slice(now);
         if let Some(Record::Message(_, message)) = decoder.filled(now.len(), &mut heap)? {
             return Ok(message);
+        }
+        if later.is_empty() {
+            let missing = decoder.missing();
+            return Err(DecodeError::Truncated { missing });
         }
         record = later;
     }
@@ -95,7 +99,7 @@ fn a_schema_seen_before_is_read_as_if_it_were_new() {
 fn what_is_wrong_is_found_whether_the_schema_was_seen_or_not() {
     let mut next = random(9);
     let mut records: Vec<_> = frames().into_iter().map(Message::from).collect();
-    records.extend(samples().into_iter().filter(|one| one.as_frame().is_some()));
+    records.extend(samples());
     for message in records.into_iter().filter(|one| one.payload_len() < 1000) {
         let record = encode(&message, false);
         for _ in 0..500 {
@@ -106,6 +110,63 @@ fn what_is_wrong_is_found_whether_the_schema_was_seen_or_not() {
             let mut decoder = fresh();
             assert_eq!(read(&mut decoder, &record).as_ref(), Ok(&message));
             assert_eq!(read(&mut decoder, &damaged), read(&mut fresh(), &damaged));
+        }
+    }
+}
+
+/// `record` behind a preamble that `change` has changed.
+fn with_preamble(record: &[u8], change: impl Fn(&mut Preamble)) -> Vec<u8> {
+    let mut changed = record.to_owned();
+    let first = record.first_chunk::<PREAMBLE_LEN>().unwrap();
+    let mut preamble = Preamble::decode(first).unwrap();
+    let end = PREAMBLE_LEN + preamble.header_len as usize;
+    change(&mut preamble);
+    let first = preamble.encode(&record[PREAMBLE_LEN..end]);
+    changed[..PREAMBLE_LEN].copy_from_slice(&first);
+    changed
+}
+
+#[test]
+fn the_same_header_behind_another_preamble_is_read_anew() {
+    let compressed = Flags {
+        compressed: true,
+        ..Flags::default()
+    };
+    let changes: [&dyn Fn(&mut Preamble); 9] = [
+        &|preamble| preamble.kind = RecordKind::Bytes,
+        &|preamble| preamble.kind = RecordKind::Array,
+        &|preamble| preamble.kind = RecordKind::Frame,
+        &|preamble| preamble.kind = RecordKind::Part,
+        &|preamble| preamble.flags = compressed,
+        &|preamble| preamble.buffers += 1,
+        &|preamble| preamble.buffers = preamble.buffers.saturating_sub(1),
+        &|preamble| preamble.payload_len += 64,
+        &|preamble| preamble.payload_len = preamble.payload_len.saturating_sub(64),
+    ];
+    let mut refused = 0;
+    for message in samples().into_iter().filter(|one| one.payload_len() < 1000) {
+        let record = encode(&message, false);
+        for change in changes {
+            let changed = with_preamble(&record, change);
+            let mut decoder = fresh();
+            assert_eq!(read(&mut decoder, &record).as_ref(), Ok(&message));
+            assert_eq!(read(&mut decoder, &record).as_ref(), Ok(&message));
+            let (found, expected) = (read(&mut decoder, &changed), read(&mut fresh(), &changed));
+            assert_eq!(found, expected);
+            refused += usize::from(expected.is_err());
+        }
+    }
+    assert!(refused > 30, "{refused}");
+}
+
+#[test]
+fn messages_of_all_kinds_take_turns_in_one_reader() {
+    let (samples, mut next, mut decoder) = (samples(), random(11), fresh());
+    for _ in 0..3_000 {
+        let message = &samples[next() % samples.len()];
+        for _ in 0..=next() % 3 {
+            let record = encode(message, next() % 2 == 0);
+            assert_eq!(read(&mut decoder, &record).as_ref(), Ok(message));
         }
     }
 }

@@ -240,7 +240,7 @@ impl<M: Medium> Link<M> {
         let resolved =
             receiving
                 .borrower
-                .resolve(preamble.id, &header.buffer_lens, references, allocator);
+                .resolve(preamble.id, header.buffer_lens(), references, allocator);
         let (buffers, transfer) = match resolved.map_err(Fault::from) {
             Ok(resolved) => resolved,
             Err(fault) => {

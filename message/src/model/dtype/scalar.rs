@@ -214,37 +214,78 @@ fn decimal(text: &str) -> Option<usize> {
     text.parse().ok()
 }
 
+/// A type string.
+#[derive(Default)]
+pub(crate) struct TypeText {
+    bytes: [u8; Self::MOST],
+    len: usize,
+}
+
+impl TypeText {
+    /// Bytes of the longest type string: `<M8[4294967295ns]`, and some more.
+    const MOST: usize = 24;
+
+    pub(crate) fn as_str(&self) -> &str {
+        let written = self.bytes.get(..self.len);
+        written.map_or("", |text| std::str::from_utf8(text).unwrap_or(""))
+    }
+
+    fn push(&mut self, text: &str) {
+        let end = self.len + text.len();
+        if let Some(place) = self.bytes.get_mut(self.len..end) {
+            place.copy_from_slice(text.as_bytes());
+            self.len = end;
+        }
+    }
+
+    fn push_number(&mut self, number: usize) {
+        if number > 9 {
+            self.push_number(number / 10);
+        }
+        let digit = number % 10;
+        self.push(&"0123456789"[digit..=digit]);
+    }
+}
+
+impl Scalar {
+    /// Its type string, without an allocation.
+    pub(crate) fn text(&self) -> TypeText {
+        let mut text = TypeText::default();
+        text.push(match self.order {
+            ByteOrder::None => "|",
+            ByteOrder::Little => "<",
+            ByteOrder::Big => ">",
+        });
+        let (code, count) = match self.kind {
+            ScalarKind::Bool => ("b", self.size),
+            ScalarKind::Int => ("i", self.size),
+            ScalarKind::Uint => ("u", self.size),
+            ScalarKind::Float => ("f", self.size),
+            ScalarKind::Complex => ("c", self.size),
+            ScalarKind::Bytes => ("S", self.size),
+            ScalarKind::Text => ("U", self.size / 4),
+            ScalarKind::Datetime => ("M", self.size),
+            ScalarKind::Timedelta => ("m", self.size),
+        };
+        text.push(code);
+        text.push_number(count);
+        let Some((multiple, unit)) = self.unit else {
+            return text;
+        };
+        let known = UNITS.iter().find(|(_, known)| *known == unit);
+        text.push("[");
+        if multiple != 1 {
+            text.push_number(multiple as usize);
+        }
+        text.push(known.map_or("", |(name, _)| name));
+        text.push("]");
+        text
+    }
+}
+
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let order = match self.order {
-            ByteOrder::None => '|',
-            ByteOrder::Little => '<',
-            ByteOrder::Big => '>',
-        };
-        let (code, count) = match self.kind {
-            ScalarKind::Bool => ('b', self.size),
-            ScalarKind::Int => ('i', self.size),
-            ScalarKind::Uint => ('u', self.size),
-            ScalarKind::Float => ('f', self.size),
-            ScalarKind::Complex => ('c', self.size),
-            ScalarKind::Bytes => ('S', self.size),
-            ScalarKind::Text => ('U', self.size / 4),
-            ScalarKind::Datetime => ('M', self.size),
-            ScalarKind::Timedelta => ('m', self.size),
-        };
-        write!(f, "{order}{code}{count}")?;
-        let Some((multiple, unit)) = self.unit else {
-            return Ok(());
-        };
-        let name = UNITS
-            .iter()
-            .find(|(_, known)| *known == unit)
-            .map_or("", |(name, _)| name);
-        if multiple == 1 {
-            write!(f, "[{name}]")
-        } else {
-            write!(f, "[{multiple}{name}]")
-        }
+        f.write_str(self.text().as_str())
     }
 }
 

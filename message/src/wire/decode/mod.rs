@@ -1,10 +1,10 @@
 //! Records out of a stream of bytes, without I/O.
 
-mod other;
+mod skip;
 mod stages;
 
 use crate::model::{AllocError, BufferAllocator};
-use crate::wire::decode::stages::{State, Step};
+use crate::wire::decode::stages::Stages;
 use crate::wire::error::DecodeError;
 use crate::wire::header::Seen;
 use crate::wire::limits::Limits;
@@ -46,7 +46,7 @@ use crate::wire::record::Record;
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    state: State,
+    stages: Stages,
     seen: Seen,
     /// Why there is no room for the next bytes, if there is none.
     refused: Option<AllocError>,
@@ -60,7 +60,7 @@ impl Decoder {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            state: State::new(),
+            stages: Stages::new(),
             seen: Seen::default(),
             refused: None,
         }
@@ -68,22 +68,22 @@ impl Decoder {
 
     /// True if no byte of the next record has come.
     pub fn is_idle(&self) -> bool {
-        self.state.is_idle()
+        self.stages.is_idle()
     }
 
     /// The preamble of the record at hand, once it has come.
     pub fn preamble(&self) -> Option<&Preamble> {
-        self.state.preamble()
+        self.stages.preamble()
     }
 
     /// Payload bytes of the record at hand, once its header has been accepted.
     pub fn payload_len(&self) -> Option<u64> {
-        self.state.payload_len()
+        self.stages.payload_len()
     }
 
     /// Bytes that the record at hand still lacks, as far as that is known.
     pub fn missing(&self) -> u64 {
-        self.state.missing() as u64
+        self.stages.missing() as u64
     }
 
     /// True if there is no room for the next bytes: the allocator is asked again by [`Self::filled`] with a count of zero.
@@ -98,7 +98,7 @@ impl Decoder {
     pub fn spare(&mut self) -> Result<&mut [u8], DecodeError> {
         match &self.refused {
             Some(refused) => Err(refused.clone().into()),
-            None => self.state.spare(),
+            None => self.stages.spare(),
         }
     }
 
@@ -117,17 +117,12 @@ impl Decoder {
     ) -> Result<Option<Record>, DecodeError> {
         let mut count = count;
         loop {
-            // The state stays `Failed` if this returns early: nobody knows then where the next record begins.
-            let state = std::mem::replace(&mut self.state, State::Failed);
-            match state.filled(count, &self.limits, &mut self.seen)? {
-                Step::Continue(state) => self.state = state,
-                Step::Done(record) => {
-                    self.state = State::new();
-                    self.refused = None;
-                    return Ok(Some(record));
-                }
+            let done = self.stages.filled(count, &self.limits, &mut self.seen)?;
+            if done.is_some() {
+                self.refused = None;
+                return Ok(done);
             }
-            let found = self.state.find_room(allocator);
+            let found = self.stages.find_room(allocator);
             self.refused = found.as_ref().err().cloned();
             if !found? {
                 return Ok(None);

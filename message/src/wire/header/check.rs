@@ -1,10 +1,9 @@
 //! Checks of a header, and the message that it makes of its buffers.
 
 use crate::model::packed::{Packed, Values};
-use crate::model::shape;
-use crate::model::{Array, Body, Frame, Message};
+use crate::model::{Array, Attributes, Body, Frame, Message};
 use crate::wire::error::DecodeError;
-use crate::wire::header::parts::{FrameHeader, Header, HeaderBody, Part};
+use crate::wire::header::parts::{ArrayHeader, FrameHeader, Header, HeaderBody, Part};
 use crate::wire::header::read;
 use crate::wire::header::seen::Seen;
 use crate::wire::layout::Align;
@@ -13,18 +12,22 @@ use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
 impl Header {
     /// Reads a header and checks all of it that can be checked without the payload.
     ///
-    /// `seen` is the schema of the last frame, which the next one mostly has too, and becomes that of this one.
+    /// `seen` is what the last records had, which the next one mostly has too. It becomes what this one has.
     pub(crate) fn decode(
         preamble: &Preamble,
         bytes: &[u8],
         seen: &mut Seen,
     ) -> Result<Self, DecodeError> {
+        if let Some(header) = seen.again(preamble, bytes) {
+            return Ok(header.clone());
+        }
         let mut header = read::read(preamble, bytes, seen)?;
         let head = PREAMBLE_LEN
             .saturating_add(bytes.len())
             .saturating_add(preamble.header_gap());
         header.lead = header.align.lead(head);
         header.check_lens(preamble)?;
+        seen.note(preamble, bytes, &header);
         Ok(header)
     }
 
@@ -34,26 +37,16 @@ impl Header {
         let head =
             PREAMBLE_LEN as u64 + u64::from(preamble.header_len) + preamble.header_gap() as u64;
         let (mut at, align) = (head + self.lead as u64, self.align);
-        self.buffer_lens.iter().map(move |&len| {
+        self.lens.iter().map(move |&len| {
             let next = at.saturating_add(align.up(len).unwrap_or(u64::MAX));
             std::mem::replace(&mut at, next)
         })
     }
 
-    /// Fails if the header is that of a part, before its bytes are waited for.
-    pub(crate) fn check_whole(&self) -> Result<(), DecodeError> {
-        match self.body {
-            HeaderBody::Part(Part {
-                offset, transfer, ..
-            }) => Err(DecodeError::Part { offset, transfer }),
-            _ => Ok(()),
-        }
-    }
-
     /// Checks that the buffers and their padding fill the payload, and that the body has this many buffers.
     fn check_lens(&self, preamble: &Preamble) -> Result<(), DecodeError> {
         let claimed = preamble.payload_len;
-        let sum = payload_len(self.buffer_lens.iter().copied(), self.lead, self.align);
+        let sum = payload_len(self.lens.iter().copied(), self.lead, self.align);
         if sum != Some(claimed) {
             return Err(DecodeError::PayloadLength {
                 sum: sum.unwrap_or(u64::MAX),
@@ -61,17 +54,17 @@ impl Header {
             });
         }
         let expected = match &self.body {
-            HeaderBody::Bytes | HeaderBody::Array { .. } | HeaderBody::Part(_) => 1,
+            HeaderBody::Bytes | HeaderBody::Array(_) | HeaderBody::Part(_) => 1,
             HeaderBody::Frame(frame) => frame.schema.buffers,
         };
-        if self.buffer_lens.len() != expected || preamble.buffers as usize != expected {
+        if self.lens.len() != expected || preamble.buffers as usize != expected {
             return Err(DecodeError::BufferCount {
-                found: self.buffer_lens.len(),
+                found: self.lens.len(),
                 expected,
             });
         }
         if let HeaderBody::Part(Part { offset, total, .. }) = self.body {
-            let end = offset.checked_add(self.buffer_lens[0]);
+            let end = offset.checked_add(self.lens[0]);
             if end.is_none_or(|end| total != 0 && end > total) {
                 return Err(DecodeError::OverLimit {
                     what: "end of a part",
@@ -80,43 +73,41 @@ impl Header {
                 });
             }
         }
-        if let HeaderBody::Array {
-            dtype,
-            shape,
-            strides,
-        } = &self.body
-        {
-            let found = usize::try_from(self.buffer_lens[0]).unwrap_or(usize::MAX);
-            shape::check_byte_len(shape, dtype.size(), found)?;
-            if let Some(given) = strides
-                && shape::canonical_strides(shape, given, dtype.size())?.as_ref() != Some(given)
-            {
-                return Err(DecodeError::NotCanonical);
-            }
-        }
         Ok(())
     }
+}
 
-    /// The message over `values`, which have the lengths [`Self::buffer_lens`]. Checks their contents.
-    pub(crate) fn into_message(self, values: Values) -> Result<Message<'static>, DecodeError> {
+impl HeaderBody {
+    /// Fails if the header is that of a part, before its bytes are waited for.
+    pub(crate) fn check_whole(&self) -> Result<(), DecodeError> {
+        match *self {
+            Self::Part(Part {
+                offset, transfer, ..
+            }) => Err(DecodeError::Part { offset, transfer }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The message over `values`, which have the lengths of the header. Checks their contents.
+    pub(crate) fn into_message(
+        self,
+        attributes: Attributes,
+        values: Values,
+    ) -> Result<Message<'static>, DecodeError> {
         self.check_whole()?;
-        let body: Body<'static> = match self.body {
+        let body: Body<'static> = match self {
             // A part was refused above.
-            HeaderBody::Bytes | HeaderBody::Part(_) => values.into_first().into(),
-            HeaderBody::Array {
-                dtype,
-                shape,
-                strides,
-            } => Array::build(dtype, shape, strides, values.into_first())?.into(),
-            HeaderBody::Frame(FrameHeader {
+            Self::Bytes | Self::Part(_) => values.into_first().into(),
+            Self::Array(ArrayHeader { layout }) => {
+                Array::from_layout(layout, values.into_first())?.into()
+            }
+            Self::Frame(FrameHeader {
                 rows,
                 schema,
                 counts,
             }) => Frame::from_packed(Packed::new(rows, schema, counts, values)?).into(),
         };
-        let mut message = Message::new(body);
-        message.attributes = self.attributes;
-        Ok(message)
+        Ok(Message { body, attributes })
     }
 }
 

@@ -84,14 +84,7 @@ impl HeaderReader<'_> {
     fn columns(&mut self) -> Result<(Schema, Vec<usize>), DecodeError> {
         let mut found = Found::new(self.at());
         let count = self.input.array(keys::COLUMNS)?;
-        if count > Frame::MAX_COLUMNS {
-            let (value, max) = (count as u64, Frame::MAX_COLUMNS as u64);
-            return Err(DecodeError::OverLimit {
-                what: "number of columns",
-                value,
-                max,
-            });
-        }
+        DecodeError::within("number of columns", count, Frame::MAX_COLUMNS)?;
         // A column takes at least six bytes, so the room asked for is in proportion to the header's length.
         let room = count.min(self.input.left() / 6);
         let mut fields = Vec::with_capacity(room);
@@ -207,14 +200,7 @@ impl HeaderReader<'_> {
         depth: usize,
         found: &mut Found,
     ) -> Result<Box<SchemaDictionary>, DecodeError> {
-        if depth > Dictionary::MAX_DEPTH {
-            let (value, max) = (depth as u64, Dictionary::MAX_DEPTH as u64);
-            return Err(DecodeError::OverLimit {
-                what: "dictionary depth",
-                value,
-                max,
-            });
-        }
+        DecodeError::within("dictionary depth", depth, Dictionary::MAX_DEPTH)?;
         let items = self.input.array("dictionary")?;
         if !(4..=5).contains(&items) {
             return Err(DecodeError::Header {

@@ -10,7 +10,8 @@ mod write;
 
 pub(crate) use check::payload_len;
 pub use parts::{
-    ColumnHeader, DictionaryHeader, FrameHeader, Header, HeaderBody, Part, ValuesHeader,
+    ArrayHeader, ColumnHeader, DictionaryHeader, FrameHeader, Header, HeaderBody, Part,
+    ValuesHeader,
 };
 pub(crate) use seen::Seen;
 pub(crate) use write::{write_message, write_part};

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::model::array_layout::ArrayLayout;
+use crate::model::few::Few;
 use crate::model::schema::{Schema, SchemaField, SchemaValues};
 use crate::model::{Attributes, ColumnType, Dtype};
 use crate::wire::layout::Align;
@@ -11,14 +13,21 @@ use crate::wire::layout::Align;
 pub struct Header {
     /// What the message is.
     pub body: HeaderBody,
-    /// Bytes of each buffer.
-    pub buffer_lens: Vec<u64>,
     /// The user's attributes.
     pub attributes: Attributes,
+    /// Bytes of each buffer.
+    pub(crate) lens: Few<u64>,
     /// Every buffer begins at a multiple of it.
     pub(crate) align: Align,
     /// Zero bytes before the first buffer in the payload.
     pub(crate) lead: usize,
+}
+
+impl Header {
+    /// Bytes of each buffer.
+    pub fn buffer_lens(&self) -> &[u64] {
+        &self.lens
+    }
 }
 
 /// What a message is, without its payload.
@@ -28,18 +37,34 @@ pub enum HeaderBody {
     /// Plain bytes.
     Bytes,
     /// An array.
-    Array {
-        /// Element type.
-        dtype: Dtype,
-        /// Elements along each axis.
-        shape: Vec<usize>,
-        /// Bytes from one element to the next along each axis; `None` for C order.
-        strides: Option<Vec<isize>>,
-    },
+    Array(ArrayHeader),
     /// A piece of the record of a message.
     Part(Part),
     /// A dataframe.
     Frame(FrameHeader),
+}
+
+/// What an array is, without its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArrayHeader {
+    pub(super) layout: Arc<ArrayLayout>,
+}
+
+impl ArrayHeader {
+    /// Element type.
+    pub fn dtype(&self) -> &Dtype {
+        self.layout.dtype()
+    }
+
+    /// Elements along each axis.
+    pub fn shape(&self) -> &[usize] {
+        self.layout.shape()
+    }
+
+    /// Bytes from one element to the next along each axis; `None` for C order.
+    pub fn strides(&self) -> Option<&[isize]> {
+        self.layout.strides()
+    }
 }
 
 /// What a dataframe is, without its payload.

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
+use crate::model::array_layout::ArrayLayout;
+use crate::model::few::Few;
 use crate::model::{Array, Attributes, Field, RecordType, Scalar};
 use crate::wire::error::DecodeError;
 use crate::wire::header::keys;
-use crate::wire::header::parts::{Header, HeaderBody, Part};
+use crate::wire::header::parts::{ArrayHeader, Header, HeaderBody, Part};
 use crate::wire::header::seen::Seen;
 use crate::wire::kind::RecordKind;
-use crate::wire::layout::Align;
+use crate::wire::layout::{Align, to_usize};
 use crate::wire::msgpack::{Keys, Reader};
 use crate::wire::preamble::Preamble;
 
@@ -51,7 +54,7 @@ impl<'h> HeaderReader<'h> {
             texts = Some(self.input.clone());
             self.input.skip(1)?;
         }
-        let buffer_lens = self.lens(preamble.buffers as usize)?;
+        let lens = self.lens(preamble.buffers as usize)?;
         let attributes = match texts {
             Some(texts) => texts_of(&mut { texts }, keys::ATTRIBUTES)?,
             None => Attributes::new(),
@@ -62,7 +65,7 @@ impl<'h> HeaderReader<'h> {
             return Err(DecodeError::Header { field, expected });
         }
         let body = match preamble.kind {
-            RecordKind::Array => self.array(codec)?,
+            RecordKind::Array => self.array(codec, lens.first())?,
             RecordKind::Frame => HeaderBody::Frame(self.frame(codec, seen)?),
             RecordKind::Part => self.part(codec)?,
             _ => {
@@ -80,8 +83,8 @@ impl<'h> HeaderReader<'h> {
         }
         Ok(Header {
             body,
-            buffer_lens,
             attributes,
+            lens,
             align,
             lead: 0,
         })
@@ -101,14 +104,14 @@ impl<'h> HeaderReader<'h> {
     }
 
     /// The length of each of the `expected` buffers.
-    fn lens(&mut self, expected: usize) -> Result<Vec<u64>, DecodeError> {
+    fn lens(&mut self, expected: usize) -> Result<Few<u64>, DecodeError> {
         self.require(keys::BUFFERS)?;
         let found = self.input.array(keys::BUFFERS)?;
         if found != expected {
             return Err(DecodeError::BufferCount { found, expected });
         }
         // There are no more of them than bytes of the header.
-        let mut lens = Vec::with_capacity(found);
+        let mut lens = Few::with_capacity(found);
         for _ in 0..found {
             lens.push(self.input.len("buffer length")? as u64);
         }
@@ -121,13 +124,13 @@ impl<'h> HeaderReader<'h> {
             return Ok(None);
         }
         let name = self.input.name(keys::CODEC)?;
-        if name.is_empty() || name.len() > MAX {
-            return Err(DecodeError::OverLimit {
-                what: "length of a codec's name",
-                value: name.len() as u64,
-                max: MAX as u64,
+        if name.is_empty() {
+            return Err(DecodeError::Header {
+                field: keys::CODEC,
+                expected: "a name that is not empty",
             });
         }
+        DecodeError::within("length of a codec's name", name.len(), MAX)?;
         Ok(Some(Codec { name }))
     }
 
@@ -210,23 +213,38 @@ impl<'h> HeaderReader<'h> {
         }
     }
 
-    fn array(&mut self, codec: Option<Codec<'_>>) -> Result<HeaderBody, DecodeError> {
+    fn scalar(&mut self, field: &'static str) -> Result<Scalar, DecodeError> {
+        let text = self.input.text(field)?;
+        let scalar: Scalar = text.parse()?;
+        if scalar.text().as_str() == text {
+            Ok(scalar)
+        } else {
+            Err(DecodeError::NotCanonical)
+        }
+    }
+
+    /// An array whose buffer has `len` bytes.
+    fn array(
+        &mut self,
+        codec: Option<Codec<'_>>,
+        len: Option<&u64>,
+    ) -> Result<HeaderBody, DecodeError> {
         self.require(keys::DTYPE)?;
         let dtype = if self.input.next_is_array() {
             self.record()?.into()
         } else {
-            self.typed::<Scalar>(keys::DTYPE)?.into()
+            self.scalar(keys::DTYPE)?.into()
         };
         self.raw(codec)?;
         self.require(keys::SHAPE)?;
         let dimensions = self.dimensions(keys::SHAPE)?;
-        let mut shape = Vec::with_capacity(dimensions);
+        let mut shape = Few::with_capacity(dimensions);
         for _ in 0..dimensions {
             shape.push(self.input.len("dimension")?);
         }
-        let mut strides = None;
+        let mut strides: Option<Few<isize>> = None;
         if self.optional(keys::STRIDES)? {
-            let mut steps = Vec::with_capacity(dimensions);
+            let mut steps = Few::with_capacity(dimensions);
             for _ in 0..self.dimensions(keys::STRIDES)? {
                 let step = self.input.int("stride")?;
                 let fits = isize::try_from(step);
@@ -237,45 +255,32 @@ impl<'h> HeaderReader<'h> {
             }
             strides = Some(steps);
         }
-        Ok(HeaderBody::Array {
-            dtype,
-            shape,
-            strides,
-        })
+        let len = to_usize(len.copied().unwrap_or(0));
+        let layout = ArrayLayout::new(dtype, shape, strides.as_deref(), len)?;
+        // Strides that say nothing, or not in the one form, are not written.
+        if layout.strides() != strides.as_deref() {
+            return Err(DecodeError::NotCanonical);
+        }
+        let layout = Arc::new(layout);
+        Ok(HeaderBody::Array(ArrayHeader { layout }))
     }
 
     fn dimensions(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         let count = self.input.array(field)?;
-        let max = Array::MAX_DIMENSIONS as u64;
-        let over = DecodeError::OverLimit {
-            what: "number of dimensions",
-            value: count as u64,
-            max,
-        };
-        if count > Array::MAX_DIMENSIONS {
-            Err(over)
-        } else {
-            Ok(count)
-        }
+        DecodeError::within("number of dimensions", count, Array::MAX_DIMENSIONS)?;
+        Ok(count)
     }
 
     fn record(&mut self) -> Result<RecordType, DecodeError> {
         self.tuple("record", 2)?;
         let size = self.input.len("record size")?;
         let count = self.input.array("record fields")?;
-        if count > RecordType::MAX_FIELDS {
-            let (value, max) = (count as u64, RecordType::MAX_FIELDS as u64);
-            return Err(DecodeError::OverLimit {
-                what: "number of fields",
-                value,
-                max,
-            });
-        }
+        DecodeError::within("number of fields", count, RecordType::MAX_FIELDS)?;
         let mut fields = Vec::with_capacity(count);
         for _ in 0..count {
             self.tuple("record field", 3)?;
             let name = self.input.name("field name")?.to_owned();
-            let scalar = self.typed::<Scalar>("field type")?;
+            let scalar = self.scalar("field type")?;
             fields.push(Field::new(name, scalar, self.input.len("field offset")?));
         }
         Ok(RecordType::new(fields, size)?)

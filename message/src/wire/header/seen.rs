@@ -1,8 +1,11 @@
-//! The schema that a reader has seen last.
+//! What a reader has seen last: a header, and the schema of a frame.
 
 use std::sync::Arc;
 
 use crate::model::schema::Schema;
+use crate::wire::header::parts::{Header, HeaderBody};
+use crate::wire::kind::RecordKind;
+use crate::wire::preamble::Preamble;
 
 /// Most bytes of memory of a schema that is kept, about. They are the reader's for as long as it reads, and a peer that has
 /// sent one frame may never send another.
@@ -24,13 +27,32 @@ fn weight(schema: &Schema) -> usize {
     2 * schema.text.bytes.len() + COLUMN * schema.fields.len() + entries
 }
 
-/// The schema of the last frame that was read. A frame that has it again is compared with it, and not read anew.
+/// Longest header that is kept in bytes, of a frame and of another message. What it says takes more memory than its bytes:
+/// 48 times as much at most, if it is nothing but the shortest attributes.
+const LONGEST_OF_FRAME: usize = 64 << 10;
+const LONGEST: usize = 1 << 10;
+
+/// The last records that were read. A header that has the same bytes is not read anew: nothing is taken from here on trust.
+/// Neither is the schema of a frame whose columns have the same bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Option<Arc<Schema>>);
+pub(crate) struct Seen {
+    schema: Option<Arc<Schema>>,
+    last: Option<Last>,
+}
+
+/// A header that was read and checked.
+#[derive(Debug)]
+struct Last {
+    kind: RecordKind,
+    buffers: u32,
+    payload_len: u64,
+    bytes: Vec<u8>,
+    header: Header,
+}
 
 impl Seen {
     pub(super) fn schema(&self) -> Option<&Arc<Schema>> {
-        self.0.as_ref()
+        self.schema.as_ref()
     }
 
     /// Keeps `schema` in place of the one before, unless it is too large.
@@ -39,11 +61,44 @@ impl Seen {
             return;
         }
         let is_kept = self
-            .0
+            .schema
             .as_ref()
             .is_some_and(|last| Arc::ptr_eq(last, schema));
         if !is_kept {
-            self.0 = Some(Arc::clone(schema));
+            self.schema = Some(Arc::clone(schema));
         }
+    }
+
+    /// What the header of the last record says, if it had these bytes, and if the preamble says the same of it.
+    pub(super) fn again(&self, preamble: &Preamble, bytes: &[u8]) -> Option<&Header> {
+        let last = self.last.as_ref()?;
+        let is_same = last.bytes == bytes
+            && last.kind == preamble.kind
+            && last.buffers == preamble.buffers
+            && last.payload_len == preamble.payload_len
+            // What is compressed was not read to its end.
+            && !preamble.flags.compressed;
+        is_same.then_some(&last.header)
+    }
+
+    /// Keeps a header that was read, unless it is too long.
+    pub(super) fn note(&mut self, preamble: &Preamble, bytes: &[u8], header: &Header) {
+        let most = match &header.body {
+            HeaderBody::Frame(frame) if weight(&frame.schema) <= MOST => LONGEST_OF_FRAME,
+            _ => LONGEST,
+        };
+        if bytes.len() > most {
+            return;
+        }
+        let mut kept = self.last.take().map_or_else(Vec::new, |last| last.bytes);
+        kept.clear();
+        kept.extend_from_slice(bytes);
+        self.last = Some(Last {
+            kind: preamble.kind,
+            buffers: preamble.buffers,
+            payload_len: preamble.payload_len,
+            bytes: kept,
+            header: header.clone(),
+        });
     }
 }

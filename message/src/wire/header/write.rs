@@ -2,18 +2,18 @@
 
 use crate::model::schema::SchemaText;
 use crate::model::{
-    Attributes, Body, Buffer, Column, ColumnData, ColumnType, Dictionary, Dtype, Frame, Message,
-    RecordType,
+    Attributes, Body, Column, ColumnData, ColumnType, Dictionary, Dtype, Frame, Message, RecordType,
 };
 use crate::wire::header::keys;
 use crate::wire::header::parts::Part;
 use crate::wire::layout::Align;
 use crate::wire::msgpack::Writer;
 
-/// Appends the header of `message`, which has these `buffers`, to `out`.
+/// Appends the header of `message`, whose `count` buffers have these lengths, to `out`.
 pub(crate) fn write_message(
     message: &Message<'_>,
-    buffers: &[&Buffer<'_>],
+    count: usize,
+    lens: impl Iterator<Item = usize>,
     align: Align,
     out: Vec<u8>,
 ) -> Vec<u8> {
@@ -23,15 +23,15 @@ pub(crate) fn write_message(
         attributes: &message.attributes,
     };
     match &message.body {
-        Body::Bytes(_) => header.begin(1, buffers),
+        Body::Bytes(_) => header.begin(1, count, lens),
         Body::Array(array) => {
             let strides = array.strides();
-            header.begin(3 + usize::from(strides.is_some()), buffers);
+            header.begin(3 + usize::from(strides.is_some()), count, lens);
             header.array(array.dtype(), array.shape(), strides);
         }
         Body::Frame(frame) => {
             let entries = 3 + usize::from(!frame.metadata().is_empty());
-            header.begin(entries, buffers);
+            header.begin(entries, count, lens);
             header.columns(frame);
             header.rows(frame.rows());
         }
@@ -65,7 +65,7 @@ struct HeaderWriter<'m> {
 
 impl HeaderWriter<'_> {
     /// The map's length and the keys every kind has; `entries` counts `bufs` and what follows.
-    fn begin(&mut self, entries: usize, buffers: &[&Buffer<'_>]) {
+    fn begin(&mut self, entries: usize, count: usize, lens: impl Iterator<Item = usize>) {
         let has_attributes = !self.attributes.is_empty();
         let has_align = self.align != Align::DEFAULT;
         self.out
@@ -79,16 +79,14 @@ impl HeaderWriter<'_> {
             self.out.text_map(self.attributes);
         }
         self.out.text(keys::BUFFERS);
-        self.out.array(buffers.len());
-        for buffer in buffers {
-            self.out.len(buffer.len());
-        }
+        self.out.array(count);
+        lens.for_each(|len| self.out.len(len));
     }
 
     fn array(&mut self, dtype: &Dtype, shape: &[usize], strides: Option<&[isize]>) {
         self.out.text(keys::DTYPE);
         match dtype {
-            Dtype::Scalar(scalar) => self.out.text(&scalar.to_string()),
+            Dtype::Scalar(scalar) => self.out.text(scalar.text().as_str()),
             Dtype::Record(record) => self.record(record),
         }
         self.out.text(keys::SHAPE);
@@ -108,7 +106,7 @@ impl HeaderWriter<'_> {
         for field in record.fields() {
             self.out.array(3);
             self.out.text(&field.name);
-            self.out.text(&field.scalar.to_string());
+            self.out.text(field.scalar.text().as_str());
             self.out.len(field.offset);
         }
     }
