@@ -2,11 +2,11 @@
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 use numpush::wire::Hello;
-use numpush::{Error, Options};
+use numpush::{Error, Message, Options};
 use numpush_tests::{PATIENCE, bytes};
 
 use crate::{pairs, plain_pairs};
@@ -76,6 +76,27 @@ fn a_message_is_acknowledged_though_its_receiver_makes_no_call() {
         pair.far.recv().unwrap();
         pair.near.flush().unwrap();
         assert_eq!(pair.near.status().in_flight, 0);
+    }
+}
+
+/// What is queued for the peer was written, and then the peer was waited for, which had nothing to say to it.
+#[test]
+fn a_flush_that_has_only_to_write_waits_for_nobody() {
+    for mut pair in plain_pairs() {
+        let mut memory = numpush::unix::SealedBufferMut::new(1 << 20).unwrap();
+        memory.as_mut_slice().fill(1);
+        let message = Message::new(memory.seal().unwrap());
+        pair.near.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+        pair.near.send(&message).unwrap();
+        drop(pair.far.recv().unwrap());
+        assert!(pair.far.try_recv().unwrap_err().is_timeout());
+        pair.near.flush().unwrap();
+        assert!(pair.near.try_recv().unwrap_err().is_timeout());
+        // Over unix the peer is told to forget the memory.
+        drop(message);
+        let begin = Instant::now();
+        pair.near.flush().unwrap();
+        assert!(begin.elapsed() < PATIENCE, "it waited until it might not");
     }
 }
 

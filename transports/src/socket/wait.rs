@@ -75,10 +75,13 @@ impl<M: Medium> Link<M> {
         deadline: Deadline,
     ) -> Result<(), Error> {
         let mut sending = self.sending();
+        let was_drained = sending.session.is_drained();
         sending.session.pay();
         let drained = sending.drain(&self.socket);
         drop(sending);
         let want = match drained {
+            // That may have been all that the caller waits for, and then the peer has nothing to say to it.
+            Ok(Progress::Done) if !was_drained => return Ok(()),
             Ok(Progress::Done) => Ready::READ,
             Ok(Progress::Full) => Ready::BOTH,
             Err(error) => return Err(self.write_failed(error)),
