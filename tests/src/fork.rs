@@ -1,6 +1,7 @@
 //! Forked children of a test.
 #![expect(unsafe_code, reason = "fork(2), which the library itself never calls")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -9,17 +10,23 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::PATIENCE;
 
+/// What a program exits with that panics.
+const PANICKED: i32 = 101;
+
 /// A forked child of this process.
 #[derive(Debug)]
 pub struct Forked(Pid);
 
 impl Forked {
-    /// Forks. The child exits with 0 if `work` returns true.
+    /// Forks. The child exits with 0 if `work` returns true, with 1 if false, and with 101 if it panics.
     pub fn start(work: impl FnOnce() -> bool) -> Self {
         // SAFETY: the child does what the test is about, and leaves by _exit: the harness is its parent's.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
-                let code = i32::from(!work());
+                let code = match catch_unwind(AssertUnwindSafe(work)) {
+                    Ok(is_good) => i32::from(!is_good),
+                    Err(_) => PANICKED,
+                };
                 // SAFETY: it does not return.
                 unsafe { libc::_exit(code) }
             }

@@ -6,6 +6,7 @@ mod message;
 mod place;
 mod process;
 mod python;
+mod trace;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ pub use message::{bytes, every_dtype, record};
 pub use place::{TempPath, open_descriptors};
 pub use process::{Peer, again, can_run, say, signal, under};
 pub use python::python_with;
+pub use trace::{Ended, Traced, Verdict, can_trace, name as call_name, trace_me};
 
 /// Longest wait for anything in a test: long enough for a busy machine, short enough to find a hang.
 pub const PATIENCE: Duration = Duration::from_secs(60);

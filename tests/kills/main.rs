@@ -1,0 +1,14 @@
+//! A process that stops between any two system calls, or one of whose calls fails: the other side and the machine are in a
+//! state that has a name. The kernel stops it (ptrace), so there is no call that is not met.
+//!
+//! inproc has no part in it: who ends there takes its peer along.
+
+mod deaths;
+mod roles;
+mod stage;
+mod survivors;
+
+/// Each run forks, and traces from the thread that forked: one test at a time, in the main thread.
+fn main() {
+    numpush_tests::in_turn(deaths::TESTS);
+}
