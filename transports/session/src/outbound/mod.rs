@@ -3,6 +3,7 @@
 mod blocked;
 mod in_flight;
 mod queue;
+mod run;
 mod status;
 
 use numpush_message::{Buffer, Encoder, Hello, PREAMBLE_LEN, Preamble, RecordKind, Stamp};
@@ -12,17 +13,19 @@ use crate::fault::Fault;
 use crate::inbound::{Arrival, Debt, Event};
 use crate::outbound::in_flight::InFlight;
 use crate::outbound::queue::Queue;
+use crate::outbound::run::Run;
 use crate::refusal::Refusal;
 
 pub use blocked::Blocked;
 pub use queue::Front;
-pub use status::OutboundStatus;
+pub use status::{OutboundStatus, Tag};
 
 /// The direction in which our messages go.
 ///
 /// The driver writes [`Self::front`] until that is `None`, and then messages: [`Self::begin`] numbers one, and after that it
 /// belongs to the driver until its last byte is written ([`Self::done`]), until no byte of it was ([`Self::cancel`]), or until
-/// the driver hands over the rest of it ([`Self::keep`]).
+/// the driver hands over the rest of it ([`Self::keep`]). A driver that writes several messages in one call begins the others
+/// behind the first ([`Self::begin_next`]): they are done in order, and cancelled last first.
 #[derive(Debug)]
 pub struct Outbound<D> {
     queue: Queue<D>,
@@ -49,19 +52,10 @@ pub struct Outbound<D> {
     pong: Option<u64>,
     pays_later: bool,
     state: State,
-    driver: Driver,
+    /// Messages that were begun and are with the driver.
+    run: Run,
     /// The peer was asked for credit and has not answered.
     is_asking: bool,
-}
-
-/// What the driver has of us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Driver {
-    Nothing,
-    /// A message that was begun, and no byte of it is written.
-    Begun,
-    /// A message of which the first byte is written: nothing else may be.
-    Departed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +65,6 @@ enum State {
     Closed,
     /// The peer cannot be reached any more.
     Broken,
-}
-
-/// What a message carries besides its contents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tag {
-    /// Number of the peer's message that this one answers; 0 for none.
-    pub reply_to: u64,
-    /// The caller's channel.
-    pub channel: u32,
 }
 
 impl<D> Outbound<D> {
@@ -117,7 +102,7 @@ impl<D> Outbound<D> {
             pays_later: false,
             is_asking: false,
             state: State::Open,
-            driver: Driver::Nothing,
+            run: Run::default(),
         }
     }
 
@@ -170,6 +155,14 @@ impl<D> Outbound<D> {
     /// # Errors
     /// [`Blocked`].
     pub fn check(&self, payload: u64, header: u64, charge: u64) -> Result<(), Blocked> {
+        self.check_limits(payload, header)?;
+        if self.is_busy() {
+            return Err(Blocked::Busy);
+        }
+        self.check_room(payload, charge)
+    }
+
+    fn check_limits(&self, payload: u64, header: u64) -> Result<(), Blocked> {
         match self.state {
             State::Open => {}
             State::Closed => return Err(Blocked::Closed),
@@ -184,7 +177,11 @@ impl<D> Outbound<D> {
         if len > limit {
             return Err(Blocked::HeaderTooLong { len, limit });
         }
-        if self.is_busy() || self.queue.is_backed_up() {
+        Ok(())
+    }
+
+    fn check_room(&self, payload: u64, charge: u64) -> Result<(), Blocked> {
+        if self.queue.is_backed_up() {
             return Err(Blocked::Busy);
         }
         let all_taken = self.taken == self.last_id();
@@ -202,9 +199,22 @@ impl<D> Outbound<D> {
     /// # Errors
     /// [`Blocked`] if it cannot begin; nothing has changed then.
     pub fn begin(&mut self, encoder: &mut Encoder<'_>, tag: Tag) -> Result<u64, Blocked> {
+        if self.is_busy() {
+            return Err(Blocked::Busy);
+        }
+        self.begin_next(encoder, tag)
+    }
+
+    /// As [`Self::begin`], behind the messages that the driver has begun and not written whole. They go in the order in which
+    /// they began, each of them after the queue: what was queued while one was half written goes before the next.
+    ///
+    /// # Errors
+    /// [`Blocked`] if it cannot begin; nothing has changed then, also for those before it.
+    pub fn begin_next(&mut self, encoder: &mut Encoder<'_>, tag: Tag) -> Result<u64, Blocked> {
         let preamble = *encoder.preamble();
         let charge = encoder.charge();
-        self.check(preamble.payload_len, preamble.header_len.into(), charge)?;
+        self.check_limits(preamble.payload_len, preamble.header_len.into())?;
+        self.check_room(preamble.payload_len, charge)?;
         let id = self.next_id;
         encoder.stamp(Stamp {
             id,
@@ -215,7 +225,7 @@ impl<D> Outbound<D> {
         self.next_id += 1;
         self.charged = self.charged.saturating_add(charge);
         self.in_flight.push(id, preamble.payload_len);
-        self.driver = Driver::Begun;
+        self.run.push();
         Ok(id)
     }
 
@@ -232,27 +242,30 @@ impl<D> Outbound<D> {
         }
     }
 
-    /// The first byte of the message that was begun is written: nothing else may be until its last one is.
+    /// The first byte of the message that was begun first is written: nothing else may be until its last one is.
     pub fn departed(&mut self, encoder: &Encoder<'_>) {
         self.tell_ack(encoder.preamble().ack);
-        self.driver = Driver::Departed;
+        self.run.depart();
     }
 
-    /// The message that was begun is written whole; `held` is kept until the peer acknowledges it.
+    /// The message that was begun first is written whole; `held` is kept until the peer acknowledges it.
     pub fn done(&mut self, held: Vec<Buffer<'static>>) {
-        self.driver = Driver::Nothing;
-        self.in_flight.hold(self.next_id - 1, held);
+        let id = self.next_id - self.run.len();
+        self.run.pop_first();
+        if !held.is_empty() {
+            self.in_flight.hold(id, held);
+        }
     }
 
-    /// No byte of the message that was begun is written, and none will be.
+    /// No byte of the message that was begun last is written, and none will be.
     pub fn cancel(&mut self, encoder: &Encoder<'_>) {
-        self.driver = Driver::Nothing;
+        self.run.pop_last();
         self.next_id -= 1;
         self.charged = self.charged.saturating_sub(encoder.charge());
         self.in_flight.pop_last();
     }
 
-    /// Takes over the message that was begun, or the rest of it: it is written with the queue.
+    /// Takes over the only message that was begun, or the rest of it: it is written with the queue.
     pub fn keep(&mut self, mut encoder: Encoder<'static>, held: Vec<Buffer<'static>>) {
         if self.state == State::Broken {
             return self.done(held);
@@ -275,16 +288,16 @@ impl<D> Outbound<D> {
         };
         // Nothing was queued after it, so its acknowledgement has not been told by anything else.
         self.told.ack = self.told_before_kept;
-        self.driver = Driver::Begun;
+        self.run.push();
         self.cancel(&encoder);
         true
     }
 
     /// What is to be written next. `None` also while the driver is in the middle of a message.
     pub fn front(&mut self) -> Option<Front<'_, D>> {
-        match self.driver {
-            Driver::Departed => None,
-            _ => self.queue.front(),
+        match self.run.is_departed() {
+            true => None,
+            false => self.queue.front(),
         }
     }
 
@@ -314,7 +327,7 @@ impl<D> Outbound<D> {
 
     /// True while a message that was begun is with the driver: only it may write.
     pub fn is_busy(&self) -> bool {
-        self.driver != Driver::Nothing
+        self.run.len() > 0
     }
 
     /// Notes what we owe the peer. Messages carry the acknowledgement with them; [`Self::pay`] writes it alone.
@@ -437,7 +450,7 @@ impl<D> Outbound<D> {
 
     /// True if a record is half written, so that the stream cannot end here without damage.
     pub fn is_midway(&self) -> bool {
-        self.driver == Driver::Departed || self.queue.is_midway()
+        self.run.is_departed() || self.queue.is_midway()
     }
 
     /// Number of the last message that was begun; 0 before the first.
@@ -456,7 +469,7 @@ impl<D> Outbound<D> {
 
     /// Messages that were begun and are not written whole.
     fn unsent(&self) -> u64 {
-        u64::from(self.is_busy()) + self.queue.messages()
+        self.run.len() + self.queue.messages()
     }
 
     fn tell_ack(&mut self, ack: u64) {

@@ -1,4 +1,15 @@
+//! What goes with a message, and how far sending has come.
+
 use crate::outbound::Outbound;
+
+/// What a message carries besides its contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tag {
+    /// Number of the peer's message that this one answers; 0 for none.
+    pub reply_to: u64,
+    /// The caller's channel.
+    pub channel: u32,
+}
 
 /// How far sending has come.
 #[non_exhaustive]

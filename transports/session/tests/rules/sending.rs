@@ -1,7 +1,9 @@
-use numpush_message::{Preamble, RecordKind};
+use numpush_message::{Encoder, Message, Preamble, RecordKind};
 use numpush_session::{Blocked, Event, Outbound, Tag};
 
-use crate::kit::{config, drain, encoder, hear, outbound, preambles, send, text, with_credit};
+use crate::kit::{
+    config, drain, encoder, hear, outbound, preambles, send, text, violation, with_credit,
+};
 
 #[test]
 fn what_the_peer_does_not_take_is_named_before_it_begins() {
@@ -58,6 +60,91 @@ fn one_message_at_a_time_is_with_the_driver() {
         .unwrap();
     let second = outbound.begin(&mut encoder(&message), Tag::default());
     assert_eq!(second, Err(Blocked::Busy));
+}
+
+/// Begins three messages behind each other.
+fn run_of_three<'m>(outbound: &mut Outbound<u32>, message: &'m Message<'m>) -> [Encoder<'m>; 3] {
+    let mut run = [(); 3].map(|()| encoder(message));
+    let numbers = run
+        .each_mut()
+        .map(|encoder| outbound.begin_next(encoder, Tag::default()));
+    assert_eq!(numbers, [Ok(1), Ok(2), Ok(3)]);
+    run
+}
+
+#[test]
+fn messages_begin_behind_each_other_and_are_done_in_order() {
+    let mut outbound = outbound(&config(), config().hello);
+    let message = text(5);
+    for encoder in run_of_three(&mut outbound, &message) {
+        assert!(outbound.is_busy());
+        outbound.departed(&encoder);
+        outbound.done(Vec::new());
+    }
+    assert!(!outbound.is_busy());
+    assert_eq!(preambles(&send(&mut outbound, 5))[0].id, 4);
+    hear(&mut outbound, 4, Event::Pong { argument: 0 }).unwrap();
+    assert_eq!(outbound.status().in_flight, 0);
+}
+
+#[test]
+fn what_of_several_messages_is_not_written_cannot_be_acknowledged() {
+    let mut outbound = outbound(&config(), config().hello);
+    let message = text(5);
+    let [first, ..] = run_of_three(&mut outbound, &message);
+    outbound.departed(&first);
+    outbound.done(Vec::new());
+    hear(&mut outbound, 1, Event::Pong { argument: 0 }).unwrap();
+    let fault = hear(&mut outbound, 2, Event::Pong { argument: 0 }).unwrap_err();
+    assert!(violation(&fault).contains("never sent"), "{fault}");
+}
+
+#[test]
+fn the_last_of_several_messages_are_cancelled_and_the_half_written_one_is_kept() {
+    let mut outbound = outbound(&config(), config().hello);
+    let message = text(5);
+    let [mut first, second, third] = run_of_three(&mut outbound, &message);
+    outbound.departed(&first);
+    first.advance(10);
+    outbound.cancel(&third);
+    outbound.cancel(&second);
+    outbound.keep(first.into_owned().0, Vec::new());
+    assert!(!outbound.is_busy() && outbound.is_midway());
+    drain(&mut outbound);
+    assert_eq!(outbound.last_id(), 1);
+    assert_eq!(preambles(&send(&mut outbound, 5))[0].id, 2);
+}
+
+#[test]
+fn control_records_go_between_messages_that_began_together() {
+    let mut outbound = outbound(&config(), config().hello);
+    let message = text(5);
+    let [first, mut second, _] = run_of_three(&mut outbound, &message);
+    outbound.departed(&first);
+    outbound.owe(numpush_session::Debt {
+        ack: 4,
+        ..numpush_session::Debt::default()
+    });
+    outbound.pay();
+    assert!(outbound.front().is_none(), "not in the middle of one");
+    outbound.done(Vec::new());
+    assert_eq!(drain(&mut outbound).len(), 64);
+    outbound.refresh(&mut second);
+    assert_eq!(second.preamble().ack, 4, "what was told is not taken back");
+}
+
+#[test]
+fn a_message_that_cannot_begin_changes_nothing_for_those_before_it() {
+    let mut outbound = outbound(&config(), with_credit(400).hello);
+    let message = text(5);
+    let (mut first, mut second) = (encoder(&message), encoder(&message));
+    let mut third = encoder(&message);
+    assert_eq!(outbound.begin(&mut first, Tag::default()), Ok(1));
+    assert_eq!(outbound.begin_next(&mut second, Tag::default()), Ok(2));
+    let before = outbound.status();
+    let blocked = outbound.begin_next(&mut third, Tag::default());
+    assert_eq!(blocked, Err(Blocked::Credit));
+    assert_eq!((outbound.status(), outbound.last_id()), (before, 2));
 }
 
 #[test]

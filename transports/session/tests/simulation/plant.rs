@@ -41,10 +41,16 @@ pub(crate) enum Plant {
     ForgetsToTake,
     /// What a skipped message gives back is not owed before the next call.
     KeepsCreditOfSkipped,
+    /// Of two messages that were begun together the second is written first.
+    SwapsRun,
+    /// That a message behind another one has departed is not reported.
+    ForgetsDeparture,
+    /// What was queued while a message was half written goes after those that began behind it.
+    OvertakesBehind,
 }
 
 impl Plant {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::ForgetsToHear,
         Self::TakesAtArrival,
         Self::GivesBackTwice,
@@ -64,5 +70,8 @@ impl Plant {
         Self::HidesEnd,
         Self::ForgetsToTake,
         Self::KeepsCreditOfSkipped,
+        Self::SwapsRun,
+        Self::ForgetsDeparture,
+        Self::OvertakesBehind,
     ];
 }

@@ -27,8 +27,8 @@ pub(crate) struct Side {
     pub(crate) allocator: Stingy,
     pub(crate) random: Random,
     pub(crate) plant: Option<Plant>,
-    /// A message that was begun and is with the driver.
-    pub(crate) writing: Option<(Encoder<'static>, Content)>,
+    /// Messages that were begun and are with the driver.
+    pub(crate) writing: VecDeque<(Encoder<'static>, Content)>,
     /// What the program is still to send.
     pub(crate) plan: VecDeque<Content>,
     pub(crate) inbox: VecDeque<Queued>,
@@ -84,7 +84,7 @@ impl Side {
             allocator,
             random,
             plant,
-            writing: None,
+            writing: VecDeque::new(),
             plan,
             inbox: VecDeque::new(),
             receipts: Vec::new(),

@@ -128,7 +128,11 @@ impl World {
         let (side, _, mut wires) = self.parts(index);
         side.refuse_room(refuses);
         match action {
-            0 | 1 if side.writing.is_none() && !side.is_failed() => side.begin(&mut wires)?,
+            0 | 1 if !side.is_failed() => {
+                for _ in 0..if begins { 1 } else { 4 } {
+                    side.begin(&mut wires)?;
+                }
+            }
             2..=4 => side.write(&mut wires),
             5 => {
                 side.give_up(begins, &mut wires);
@@ -222,7 +226,8 @@ impl World {
     fn call(&mut self, index: usize) -> Check {
         let (side, _, mut wires) = self.parts(index);
         side.refuse_room(false);
-        if side.writing.is_none() && !side.is_failed() {
+        if !side.is_failed() {
+            side.begin(&mut wires)?;
             side.begin(&mut wires)?;
         }
         side.write(&mut wires);

@@ -1,4 +1,6 @@
-//! How the driver writes: as `transports/src/socket/{write,send,finish}.rs` do.
+//! How the driver writes: as `transports/src/socket/{write,send,batch,finish}.rs` do.
+
+use std::io::IoSlice;
 
 use numpush_message::{Encoder, Flags, PREAMBLE_LEN, Preamble, RecordKind, Reference};
 use numpush_session::{Blocked, Front, Tag};
@@ -43,6 +45,10 @@ impl Side {
         let Some(&content) = self.plan.front() else {
             return Ok(());
         };
+        // Only what is written can go behind a message that was begun.
+        if !self.writing.is_empty() && content.way != Way::Write {
+            return Ok(());
+        }
         let message = content.message();
         let flags = Flags::with_checksums(self.outbound.has_checksums());
         let encoder = Encoder::new(&message, flags).map_err(|error| error.to_string())?;
@@ -59,14 +65,19 @@ impl Side {
         {
             return Ok(());
         }
-        let number = match self.outbound.begin(&mut encoder, Tag::default()) {
+        let begun = match self.writing.is_empty() {
+            true => self.outbound.begin(&mut encoder, Tag::default()),
+            false => self.outbound.begin_next(&mut encoder, Tag::default()),
+        };
+        let number = match begun {
             Ok(number) => number,
             Err(blocked) => return self.blocked(blocked, wires),
         };
         wires.ours.begin(content, number, encoder.charge())?;
         self.plan.pop_front();
         match content.way {
-            Way::Write => self.writing = Some((encoder, content)),
+            Way::Write if self.has(Plant::SwapsRun) => self.writing.push_front((encoder, content)),
+            Way::Write => self.writing.push_back((encoder, content)),
             Way::Refer(segment) => self.refer(encoder, segment, wires),
             Way::Ancillary => self.write_ancillary(encoder, wires),
         }
@@ -144,42 +155,47 @@ impl Side {
         self.outbound.done(Vec::new());
     }
 
-    /// Goes on with the message that was begun.
+    /// Goes on with the messages that were begun.
     pub(crate) fn write(&mut self, wires: &mut Wires<'_>) {
-        let Some((mut encoder, content)) = self.writing.take() else {
-            return;
-        };
-        match self.write_out(&mut encoder, wires) {
-            Progress::Done => self.outbound.done(Vec::new()),
-            Progress::Full if self.outbound.is_broken() => self.outbound.done(Vec::new()),
-            Progress::Full => self.writing = Some((encoder, content)),
+        self.write_out(wires);
+        if self.outbound.is_broken() {
+            self.writing
+                .drain(..)
+                .for_each(|_| self.outbound.done(Vec::new()));
         }
     }
 
-    fn write_out(&mut self, encoder: &mut Encoder<'static>, wires: &mut Wires<'_>) -> Progress {
-        while encoder.next().is_some() {
+    fn write_out(&mut self, wires: &mut Wires<'_>) -> Progress {
+        while let Some((first, _)) = self.writing.front() {
             let mut bytes = Vec::new();
-            if encoder.is_begun() {
+            if first.is_begun() {
                 if self.has(Plant::WritesMidway) {
                     let ping = Preamble::control(RecordKind::Ping, 0, 7).encode(&[]);
                     wires.out.put(&ping, None);
                 }
             } else {
-                // Control records go with the message in one write, if nothing else waits.
+                // Control records go with the messages in one write, if nothing else waits.
                 while !self.is_control_alone() {
                     if self.drain(wires) == Progress::Full {
                         return Progress::Full;
                     }
                 }
-                if self.plant != Some(Plant::ForgetsToRefresh) {
-                    self.outbound.refresh(encoder);
-                }
-                if let Some(Front::Control(queued)) = self.outbound.front() {
-                    bytes.extend_from_slice(queued);
-                }
+            }
+            // There is no front in the middle of a message.
+            if let Some(Front::Control(queued)) = self.outbound.front() {
+                bytes.extend_from_slice(queued);
+            }
+            if self.plant != Some(Plant::ForgetsToRefresh) {
+                let unsent = self.writing.iter_mut().map(|(encoder, _)| encoder);
+                let unsent = unsent.filter(|encoder| !encoder.is_begun());
+                unsent.for_each(|encoder| self.outbound.refresh(encoder));
             }
             let queued = bytes.len();
-            bytes.extend_from_slice(encoder.next().map_or(&[], |next| next.bytes));
+            // What was queued since goes before the messages behind one that is half written.
+            let has_departed = self.writing.front().is_some_and(|one| one.0.is_begun());
+            let overtakes = self.plant == Some(Plant::OvertakesBehind);
+            let alone = has_departed && !self.outbound.is_drained() && !overtakes;
+            self.gather(alone, &mut bytes);
             if self.has(Plant::LosesByte) {
                 wires.out.lost = Some(wires.out.written);
             }
@@ -190,12 +206,7 @@ impl Side {
                     if owed > 0 {
                         self.outbound.written(owed);
                     }
-                    if count > owed {
-                        if !encoder.is_begun() {
-                            self.outbound.departed(encoder);
-                        }
-                        encoder.advance(count - owed);
-                    }
+                    self.advance(count - owed);
                 }
                 Err(_) => {
                     self.outbound.broken();
@@ -206,32 +217,67 @@ impl Side {
         Progress::Done
     }
 
+    /// Appends what comes next of the messages that were begun, or of the first `alone`. The checksums of one are known when the
+    /// rest of it is written.
+    fn gather(&self, alone: bool, bytes: &mut Vec<u8>) {
+        for (encoder, _) in &self.writing {
+            let mut slices: Vec<IoSlice<'_>> = Vec::new();
+            encoder.gather(&mut slices, usize::MAX, |_| false);
+            slices
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
+            if alone || encoder.preamble().flags.checksums {
+                return;
+            }
+        }
+    }
+
+    /// `count` bytes of the messages that were begun are written.
+    fn advance(&mut self, mut count: usize) {
+        let mut is_first = true;
+        while count > 0
+            && let Some((mut encoder, content)) = self.writing.pop_front()
+        {
+            let forgets = !is_first && self.plant == Some(Plant::ForgetsDeparture);
+            if !encoder.is_begun() && !forgets {
+                self.outbound.departed(&encoder);
+            }
+            let step = count.min(usize::try_from(encoder.rest_len()).unwrap());
+            encoder.advance(step);
+            count -= step;
+            if encoder.next().is_some() {
+                self.writing.push_front((encoder, content));
+                return;
+            }
+            self.outbound.done(Vec::new());
+            is_first = false;
+        }
+    }
+
     fn is_control_alone(&mut self) -> bool {
         let overtakes = self.plant == Some(Plant::OvertakesQueue);
         let has_more = self.outbound.has_more() && !overtakes;
         matches!(self.outbound.front(), None | Some(Front::Control(_))) && !has_more
     }
 
-    /// The time of the call is over: a message of which nothing has gone is taken back, or left with the session, as the call
-    /// has it; the rest of one that has begun is left with the session.
+    /// The time of the call is over: messages of which nothing has gone are taken back, the last one first, or the first of them
+    /// is left with the session, as the call has it; the rest of one that has begun is left with the session.
     pub(crate) fn give_up(&mut self, keeps: bool, wires: &mut Wires<'_>) {
-        let Some((encoder, content)) = self.writing.take() else {
-            if !keeps && self.outbound.take_back() {
-                wires.ours.cancel();
+        if self.writing.is_empty() && !keeps && self.outbound.take_back() {
+            wires.ours.cancel();
+        }
+        while let Some((encoder, content)) = self.writing.pop_back() {
+            let is_kept = keeps && self.writing.is_empty();
+            let takes_back = !encoder.is_begun() && !is_kept;
+            if takes_back || encoder.is_begun() && self.has(Plant::CancelsHalf) {
+                self.outbound.cancel(&encoder);
+                self.give_back(content, wires);
+            } else if self.has(Plant::DropsRest) {
+                self.outbound.done(Vec::new());
+            } else {
+                self.outbound.keep(encoder, Vec::new());
             }
-            return;
-        };
-        let takes_back = !encoder.is_begun() && !keeps;
-        if takes_back || encoder.is_begun() && self.has(Plant::CancelsHalf) {
-            self.outbound.cancel(&encoder);
-            self.give_back(content, wires);
-            return;
         }
-        if self.has(Plant::DropsRest) {
-            self.outbound.done(Vec::new());
-            return;
-        }
-        self.outbound.keep(encoder, Vec::new());
     }
 
     /// The program sends the message later, or not at all.
