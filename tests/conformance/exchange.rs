@@ -58,6 +58,21 @@ pub(crate) fn many_messages_keep_their_order(rig: &Rig) {
     });
 }
 
+pub(crate) fn many_messages_of_one_call_keep_their_order(rig: &Rig) {
+    let (mut tx, mut rx, _listener) = rig.pair();
+    let size = |turn: usize| match turn {
+        20 => 300_000,
+        turn => turn,
+    };
+    let messages: Vec<_> = (0..40).map(|turn| bytes(size(turn), 3)).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(tx.send_all(&messages).unwrap().count, 40));
+        for message in &messages {
+            assert_eq!(rx.recv().unwrap().message, *message);
+        }
+    });
+}
+
 pub(crate) fn both_sides_may_send_at_once(rig: &Rig) {
     let (mut here, mut there, _listener) = rig.pair();
     let exchange = |link: &mut Connection, ours: u8, theirs: u8| {

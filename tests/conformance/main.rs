@@ -22,8 +22,8 @@ use errors::{
 };
 use exchange::{
     both_sides_may_send_at_once, every_kind_arrives_as_it_was, large_messages_arrive,
-    many_messages_keep_their_order, requests_are_answered, several_links_do_not_mix,
-    what_is_sent_may_change_afterwards,
+    many_messages_keep_their_order, many_messages_of_one_call_keep_their_order,
+    requests_are_answered, several_links_do_not_mix, what_is_sent_may_change_afterwards,
 };
 use rig::Rig;
 
@@ -43,6 +43,7 @@ macro_rules! two_way {
         cases! {
             every_kind_arrives_as_it_was
             many_messages_keep_their_order
+            many_messages_of_one_call_keep_their_order
             both_sides_may_send_at_once
             requests_are_answered
             several_links_do_not_mix
@@ -67,6 +68,7 @@ macro_rules! one_way {
         cases! {
             every_kind_arrives_as_it_was
             many_messages_keep_their_order
+            many_messages_of_one_call_keep_their_order
             large_messages_arrive
             a_wait_for_a_message_ends_in_time_and_harms_nothing
             a_message_too_large_is_an_error_and_harms_nothing

@@ -1,5 +1,6 @@
 //! What tcp, unix and inproc connections do beyond send and recv, and what a call leaves that ends early.
 
+mod batches;
 mod connecting;
 mod early;
 mod forks;

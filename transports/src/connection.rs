@@ -9,6 +9,7 @@ use numpush_message::{BufferAllocator, Message};
 use numpush_os::Ready;
 use numpush_session::Tag;
 
+use crate::batch::{Batch, BatchError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::halves::{Canceller, RecvHalf, SendHalf};
@@ -97,6 +98,70 @@ impl Connection {
         let (transport, mut cx) = self.call(self.options.send_timeout)?;
         cx.tag = tag;
         transport.send(message, &mut cx)
+    }
+
+    /// Sends many messages in order, with fewer system calls than as many calls of [`Self::send`]: over tcp and unix those under
+    /// 64 KiB that follow each other are written together, from where they lie. All of them together may take as long as the
+    /// send timeout.
+    ///
+    /// ```
+    /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+    /// use numpush::{Buffer, Message};
+    ///
+    /// let mut listener = numpush::listen("tcp://127.0.0.1:0")?;
+    /// let mut tx = numpush::connect(&listener.address())?;
+    /// let mut rx = listener.accept()?;
+    /// let ticks: Vec<_> = (0..100_u8)
+    ///     .map(|tick| Message::new(Buffer::from(vec![tick; 64])))
+    ///     .collect();
+    ///
+    /// let batch = tx.send_all(&ticks)?;
+    /// assert_eq!((batch.count, batch.last_id), (100, 100));
+    /// for tick in &ticks {
+    ///     assert_eq!(rx.recv()?.message, *tick);
+    /// }
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BatchError`], which says how many messages are sent: none if one of them is too large for this side, else those before
+    /// the one that failed. Nothing is begun of the others. Its source is an error of [`Self::send`].
+    pub fn send_all(&mut self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        self.send_all_tagged(messages, Tag::default())
+    }
+
+    /// Sends many messages on a channel, or as answers to one of the peer's; else as [`Self::send_all`].
+    ///
+    /// # Errors
+    /// As [`Self::send_all`].
+    pub fn send_all_tagged(
+        &mut self,
+        messages: &[Message<'_>],
+        tag: Tag,
+    ) -> Result<Batch, BatchError> {
+        let nothing = |error| Batch::default().error(error);
+        let sizes = messages.iter().try_for_each(|one| self.check_size(one));
+        sizes.map_err(nothing)?;
+        let (transport, mut cx) = self.call(self.options.send_timeout).map_err(nothing)?;
+        cx.tag = tag;
+        transport.send_all(messages, &mut cx)
+    }
+
+    /// Sends as many of the messages as can begin now, in order; else as [`Self::try_send`]. What the socket does not take at
+    /// once of the last one is kept, and goes with later calls.
+    ///
+    /// # Errors
+    /// [`BatchError`] if not all could begin; its source is [`Error::Timeout`] if the peer must take other messages first.
+    pub fn try_send_all(&mut self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        let nothing = |error| Batch::default().error(error);
+        let sizes = messages.iter().try_for_each(|one| self.check_size(one));
+        sizes.map_err(nothing)?;
+        self.origin.check(&self.peer).map_err(nothing)?;
+        if let Some(duplex) = self.transport.duplex() {
+            return duplex.try_send_all(messages, Tag::default());
+        }
+        let (transport, mut cx) = self.call(Some(Duration::ZERO)).map_err(nothing)?;
+        transport.send_all(messages, &mut cx)
     }
 
     /// Sends a message if it can begin now. What the socket does not take at once is kept, without the caller's memory, and

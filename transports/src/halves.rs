@@ -7,6 +7,7 @@ use std::time::Duration;
 use numpush_message::Message;
 use numpush_session::Tag;
 
+use crate::batch::{Batch, BatchError};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::options::Options;
@@ -50,6 +51,32 @@ impl SendHalf {
     pub fn send_tagged(&mut self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
         Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
         self.duplex.send(message, tag, self.deadline()?)
+    }
+
+    /// As [`Connection::send_all`](crate::Connection::send_all).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send_all(&mut self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        self.send_all_tagged(messages, Tag::default())
+    }
+
+    /// As [`Connection::send_all_tagged`](crate::Connection::send_all_tagged).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send_all_tagged(
+        &mut self,
+        messages: &[Message<'_>],
+        tag: Tag,
+    ) -> Result<Batch, BatchError> {
+        let nothing = |error| Batch::default().error(error);
+        let (max, whose) = (self.options.max_message, "this side");
+        for message in messages {
+            Context::check_size(message.payload_len(), max, whose).map_err(nothing)?;
+        }
+        let deadline = self.deadline().map_err(nothing)?;
+        self.duplex.send_all(messages, tag, deadline)
     }
 
     /// As [`Connection::flush`](crate::Connection::flush).

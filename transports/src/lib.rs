@@ -8,6 +8,7 @@
 //! needs it returns [`Error::Unsupported`].
 #![forbid(unsafe_code)]
 
+mod batch;
 mod budget;
 mod connecting;
 mod connection;
@@ -37,6 +38,7 @@ pub mod unix;
 #[cfg(feature = "zmq")]
 mod zmq;
 
+pub use batch::{Batch, BatchError};
 pub use budget::Budget;
 pub use connecting::Connecting;
 pub use connection::{Connection, Messages};

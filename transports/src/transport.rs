@@ -10,6 +10,7 @@ use numpush_message::{BufferAllocator, Message};
 use numpush_os::Ready;
 use numpush_session::Tag;
 
+use crate::batch::{Batch, BatchError};
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::Error;
@@ -76,6 +77,15 @@ pub(crate) trait Transport: Send {
     /// peer took nothing until the deadline; with [`Error::Disconnected`] if it is gone.
     fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error>;
 
+    /// Sends messages in order, and says how many if not all.
+    fn send_all(
+        &mut self,
+        messages: &[Message<'_>],
+        cx: &mut Context<'_>,
+    ) -> Result<Batch, BatchError> {
+        Batch::one_by_one(messages, |message| self.send(message, cx))
+    }
+
     /// Receives the next message.
     ///
     /// Fails with [`Error::Closed`] after the last message, [`Error::Timeout`], [`Error::Disconnected`] if the peer is
@@ -109,6 +119,21 @@ pub(crate) trait Duplex: Send + Sync {
 
     /// Takes a message if it can begin now; what the socket does not take at once is kept and goes with later calls.
     fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error>;
+
+    /// As [`Transport::send_all`].
+    fn send_all(
+        &self,
+        messages: &[Message<'_>],
+        tag: Tag,
+        deadline: Deadline,
+    ) -> Result<Batch, BatchError> {
+        Batch::one_by_one(messages, |message| self.send(message, tag, deadline))
+    }
+
+    /// As [`Self::try_send`] for each of the messages, up to the first that cannot begin.
+    fn try_send_all(&self, messages: &[Message<'_>], tag: Tag) -> Result<Batch, BatchError> {
+        Batch::one_by_one(messages, |message| self.try_send(message, tag))
+    }
 
     /// As [`Transport::recv`].
     fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error>;

@@ -200,7 +200,7 @@ impl<M: Medium> Link<M> {
     }
 
     /// Waits for room in the socket, as far as the terms of the call allow it.
-    fn wait_on(&self, terms: Terms) -> Result<(), Error> {
+    pub(super) fn wait_on(&self, terms: Terms) -> Result<(), Error> {
         if terms.keeps_rest && terms.deadline.has_passed() {
             return Err(terms.deadline.error(Operation::Send, &self.peer));
         }
@@ -208,7 +208,7 @@ impl<M: Medium> Link<M> {
     }
 
     /// The error of a call that ended with a message whose rest goes with later calls.
-    fn kept(&self, error: Error, id: u64) -> Error {
+    pub(super) fn kept(&self, error: Error, id: u64) -> Error {
         Error::Unfinished {
             peer: self.peer.clone(),
             id,

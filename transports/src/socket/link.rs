@@ -103,6 +103,8 @@ pub(super) struct Sending<M: Medium> {
     pub(super) session: Outbound<Arc<OwnedFd>>,
     pub(super) lender: M::Lender,
     pub(super) system_calls: u32,
+    /// Messages begun since the peer's acknowledgements were last read.
+    pub(super) since_look: usize,
 }
 
 impl<M: Medium> Link<M> {
@@ -139,6 +141,7 @@ impl<M: Medium> Link<M> {
                 session: Outbound::new(&config),
                 lender,
                 system_calls: 0,
+                since_look: 0,
             }),
             bells: OnceLock::new(),
             is_cancelled: AtomicBool::new(false),

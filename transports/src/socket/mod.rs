@@ -2,11 +2,12 @@
 //!
 //! The rules are in the crate `numpush-session`, without a socket. `link` has the two directions of a connection, each
 //! behind a lock of its own; `read` and `write` move bytes, `send`, `recv` and `finish` are the calls, `deliver` sees a
-//! message that was begun to its end, and `wait` is where they wait. `listener` has the peers whose hello is awaited, and
+//! message that was begun to its end, `batch` sends many in one call, and `wait` is where they wait. `listener` has the peers whose hello is awaited, and
 //! `handshake` what is done with one of them. The thread that calls drives the connection. While it waits to write it reads,
 //! so that two peers that send to each other at once both go on; messages that arrive meanwhile wait in the inbox, up to the
 //! credit that the peer has. Acknowledgements that no call would write go by the `janitor`, one thread a process.
 
+mod batch;
 mod deliver;
 mod ending;
 mod finish;

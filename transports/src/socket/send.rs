@@ -15,7 +15,7 @@ use crate::socket::medium::{Lend, Medium, SMALL, Way};
 use crate::socket::recv::ANSWER;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
-/// With so many messages on their way the peer's acknowledgements are read now and then, so that they do not pile up.
+/// After so many messages the peer's acknowledgements are read, so that they do not pile up.
 const READ_EVERY: usize = 64;
 
 impl<M: Medium> Link<M> {
@@ -26,11 +26,7 @@ impl<M: Medium> Link<M> {
         tag: Tag,
         terms: Terms,
     ) -> Result<Transfer, Error> {
-        let mut sending = self.settled();
-        if sending.session.peer().is_none() {
-            drop(sending);
-            sending = self.await_hello(Operation::Send, terms.deadline)?;
-        }
+        let mut sending = self.ready_to_send(terms.deadline)?;
         let checksums = sending.session.has_checksums();
         let flags = Flags {
             checksums,
@@ -64,6 +60,7 @@ impl<M: Medium> Link<M> {
                 encoder = Encoder::new(message, flags).map_err(Error::Message)?;
                 continue;
             };
+            sending.since_look += 1;
             for announcement in &plan.announce {
                 let segment = announcement.segment.into();
                 match &announcement.descriptor {
@@ -89,6 +86,19 @@ impl<M: Medium> Link<M> {
             };
             return self.deliver(sending, begun, transfer, terms);
         }
+    }
+
+    /// A call that sends begins: returns the outgoing direction, locked, once the peer's hello is there.
+    pub(super) fn ready_to_send(
+        &self,
+        deadline: Deadline,
+    ) -> Result<MutexGuard<'_, Sending<M>>, Error> {
+        let sending = self.settled();
+        if sending.session.peer().is_some() {
+            return Ok(sending);
+        }
+        drop(sending);
+        self.await_hello(Operation::Send, deadline)
     }
 
     /// Waits for the peer's hello, and returns the outgoing direction, locked.
@@ -119,7 +129,7 @@ impl<M: Medium> Link<M> {
     }
 
     /// Waits until the message can begin. The outgoing direction is locked before and after.
-    fn make_room<'l>(
+    pub(super) fn make_room<'l>(
         &'l self,
         mut sending: MutexGuard<'l, Sending<M>>,
         message: &Message<'_>,
@@ -133,7 +143,8 @@ impl<M: Medium> Link<M> {
         // memory.
         let in_flight = sending.session.status().in_flight;
         let holds_memory = M::DESCRIPTORS && payload >= SMALL && in_flight > 0;
-        if holds_memory || in_flight > 0 && in_flight.is_multiple_of(READ_EVERY) {
+        if holds_memory || in_flight > 0 && sending.since_look >= READ_EVERY {
+            sending.since_look = 0;
             drop(sending);
             let mut want = Ready::BOTH;
             self.take_in_or_hold(&mut want)?;

@@ -9,6 +9,7 @@ use numpush_message::Message;
 use numpush_os::Ready;
 use numpush_session::Tag;
 
+use crate::batch::{Batch, BatchError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::socket::deliver::Terms;
@@ -80,6 +81,14 @@ impl<M: Medium> Transport for SocketTransport<M> {
         Duplex::send(&*self.0, message, cx.tag, cx.deadline)
     }
 
+    fn send_all(
+        &mut self,
+        messages: &[Message<'_>],
+        cx: &mut Context<'_>,
+    ) -> Result<Batch, BatchError> {
+        Duplex::send_all(&*self.0, messages, cx.tag, cx.deadline)
+    }
+
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
         self.link().recv_message(cx.deadline, true)
     }
@@ -118,6 +127,27 @@ impl<M: Medium> Duplex for Owned<M> {
             keeps_rest: true,
         };
         self.0.send_message(message, tag, terms)
+    }
+
+    fn send_all(
+        &self,
+        messages: &[Message<'_>],
+        tag: Tag,
+        deadline: Deadline,
+    ) -> Result<Batch, BatchError> {
+        let terms = Terms {
+            deadline,
+            keeps_rest: false,
+        };
+        self.0.send_messages(messages, tag, terms)
+    }
+
+    fn try_send_all(&self, messages: &[Message<'_>], tag: Tag) -> Result<Batch, BatchError> {
+        let terms = Terms {
+            deadline: Deadline::now(),
+            keeps_rest: true,
+        };
+        self.0.send_messages(messages, tag, terms)
     }
 
     fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error> {

@@ -1,5 +1,6 @@
 //! Writing: what waits, then a message.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 
@@ -64,13 +65,8 @@ impl<M: Medium> Sending<M> {
         while encoder.next().is_some() {
             let mut queued: &[u8] = &[];
             if !encoder.is_begun() {
-                // Control records go with the message in one call, unless more waits behind them.
-                while self.session.has_more()
-                    || !matches!(self.session.front(), None | Some(Front::Control(_)))
-                {
-                    if self.drain(socket)? == Progress::Full {
-                        return Ok(Progress::Full);
-                    }
+                if self.clear_way(socket)? == Progress::Full {
+                    return Ok(Progress::Full);
                 }
                 self.session.refresh(encoder);
                 if let Some(Front::Control(bytes)) = self.session.front() {
@@ -100,6 +96,96 @@ impl<M: Medium> Sending<M> {
         }
         Ok(Progress::Done)
     }
+
+    /// As [`Self::write`], for messages that were begun together and lie in plain memory. Those that are written whole leave
+    /// `run`.
+    pub(super) fn write_run(
+        &mut self,
+        socket: &OwnedFd,
+        run: &mut VecDeque<Encoder<'_>>,
+    ) -> io::Result<Progress> {
+        while let Some(first) = run.front() {
+            let has_departed = first.is_begun();
+            if !has_departed && self.clear_way(socket)? == Progress::Full {
+                return Ok(Progress::Full);
+            }
+            let unsent = run.iter_mut().filter(|encoder| !encoder.is_begun());
+            unsent.for_each(|encoder| self.session.refresh(encoder));
+            // What was queued since goes before the messages behind one that is half written.
+            let alone = has_departed && !self.session.is_drained();
+            let queued = match self.session.front() {
+                Some(Front::Control(bytes)) => bytes,
+                _ => &[],
+            };
+            let queued_len = queued.len();
+            self.system_calls += 1;
+            let written = os::send(socket, &gather(queued, run, alone), false);
+            match written {
+                Ok(count) => {
+                    let owed = count.min(queued_len);
+                    if owed > 0 {
+                        self.session.written(owed);
+                    }
+                    self.advance(run, count - owed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Progress::Full);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Writes of the queue what cannot go in one call with a message: only control records are left.
+    fn clear_way(&mut self, socket: &OwnedFd) -> io::Result<Progress> {
+        while self.session.has_more()
+            || !matches!(self.session.front(), None | Some(Front::Control(_)))
+        {
+            if self.drain(socket)? == Progress::Full {
+                return Ok(Progress::Full);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// `count` bytes of the messages at the front of `run` are written.
+    fn advance(&mut self, run: &mut VecDeque<Encoder<'_>>, mut count: usize) {
+        while count > 0
+            && let Some(encoder) = run.front_mut()
+        {
+            if !encoder.is_begun() {
+                self.session.departed(encoder);
+            }
+            let left = usize::try_from(encoder.rest_len()).unwrap_or(usize::MAX);
+            let step = count.min(left);
+            encoder.advance(step);
+            count -= step;
+            if encoder.next().is_some() {
+                return;
+            }
+            self.session.done(Vec::new());
+            run.pop_front();
+        }
+    }
+}
+
+/// The bytes in front, and what comes next of messages that were begun together, or of the first `alone`: as much as goes in
+/// one call.
+fn gather<'e>(front: &'e [u8], run: &'e VecDeque<Encoder<'_>>, alone: bool) -> Vec<IoSlice<'e>> {
+    let mut slices = Vec::with_capacity(1 + 2 * run.len());
+    if !front.is_empty() {
+        slices.push(IoSlice::new(front));
+    }
+    for encoder in run {
+        let listed = encoder.gather(&mut slices, WRITE_STEP, |_| false);
+        // The checksums of a message are known when the rest of it is written.
+        let is_whole = listed as u64 == encoder.rest_len() && !encoder.preamble().flags.checksums;
+        if alone || !is_whole {
+            break;
+        }
+    }
+    slices
 }
 
 /// Writes the bytes in front, if there are any, and the next part of a message, in one call.
