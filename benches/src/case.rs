@@ -74,12 +74,17 @@ pub(crate) enum Processors {
 pub(crate) enum Kind {
     /// Many messages one way; the receiver touches every page.
     Throughput,
+    /// Many messages one way, [`BATCH`] of them in a call. A bare socket writes and reads as many in each of its system calls.
+    Batches,
     /// Both ends send a message to each other, then receive it, many times; the receivers touch every page. The rate is of
     /// both directions together.
     BothWays,
     /// One message to and fro; the receiver touches the first and the last byte.
     RoundTrip,
 }
+
+/// Messages in one call.
+pub(crate) const BATCH: usize = 64;
 
 impl Kind {
     /// How many directions count.
@@ -204,6 +209,7 @@ impl Case {
         };
         name.push_str(match self.kind {
             Kind::Throughput => "",
+            Kind::Batches => ", batches",
             Kind::BothWays => ", both ways",
             Kind::RoundTrip => ", round trip",
         });
@@ -282,6 +288,7 @@ const ROUND_TRIP: [Route; 7] = [
 /// The short run: under a minute.
 pub(crate) fn quick() -> Vec<Case> {
     let mut cases = throughput(&QUICK, &[64, 1 << 20, 64 << 20], 128 << 20, 5_000);
+    cases.extend(batches(64_000));
     cases.extend(both_ways(64 << 20, 4));
     cases.extend(round_trips(1_000, 64 << 20));
     cases
@@ -291,6 +298,7 @@ pub(crate) fn quick() -> Vec<Case> {
 pub(crate) fn full() -> Vec<Case> {
     let sizes = [64, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
     let mut cases = throughput(&FULL, &sizes, 1 << 30, 20_000);
+    cases.extend(batches(320_000));
     cases.extend(both_ways(256 << 20, 4));
     cases.extend(round_trips(10_000, 256 << 20));
     cases
@@ -323,6 +331,23 @@ fn throughput(routes: &[Route], sizes: &[usize], budget: usize, most: usize) -> 
         }
     }
     cases
+}
+
+/// Small arrays one way, many in a call.
+fn batches(count: usize) -> impl Iterator<Item = Case> {
+    let routes = [
+        Route::BareTcp,
+        Route::Tcp,
+        Route::BareUnix,
+        Route::Unix,
+        Route::BareChannel,
+        Route::Inproc,
+    ];
+    routes.into_iter().map(move |route| Case {
+        kind: Kind::Batches,
+        processors: Processors::Two,
+        ..Case::throughput(route, Payload::Array(64), count)
+    })
 }
 
 /// Arrays from both ends at once.

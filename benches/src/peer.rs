@@ -44,7 +44,7 @@ pub(crate) enum Part {
 impl Part {
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Throughput => Self::Take,
+            Kind::Throughput | Kind::Batches => Self::Take,
             Kind::RoundTrip => Self::Echo,
             Kind::BothWays => Self::Both,
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use numpush_benches::median;
 use serde_json::{Value, json};
 
-use crate::case::{Case, Kind, Payload, Processors, size};
+use crate::case::{BATCH, Case, Kind, Payload, Processors, size};
 use crate::machine::Machine;
 use crate::payload::ROWS;
 use crate::run::Sample;
@@ -83,7 +83,7 @@ impl Report {
             .iter()
             .find(|other| other.case.is_baseline_of(&row.case))?;
         let ratio = match row.case.kind {
-            Kind::Throughput | Kind::BothWays => row.rate()? / base.rate()?,
+            Kind::Throughput | Kind::Batches | Kind::BothWays => row.rate()? / base.rate()?,
             Kind::RoundTrip => row.trip(50)? / base.trip(50)?,
         };
         Some((ratio, base.case.route.name()))
@@ -111,7 +111,7 @@ impl Report {
     fn line(&self, row: &Row) -> String {
         let name = match row.case.kind {
             Kind::RoundTrip => format!("  {}, {}", row.case.route.name(), short(row.case.payload)),
-            Kind::Throughput | Kind::BothWays => format!("  {}", row.case.route.name()),
+            _ => format!("  {}", row.case.route.name()),
         };
         if row.samples.is_empty() {
             return format!(
@@ -160,6 +160,7 @@ impl Report {
                 "bytes": bytes,
                 "kind": match row.case.kind {
                     Kind::Throughput => "throughput",
+                    Kind::Batches => "batches",
                     Kind::BothWays => "both ways",
                     Kind::RoundTrip => "round trip",
                 },
@@ -192,6 +193,7 @@ fn heading(case: &Case) -> String {
     match (case.kind, case.payload, case.processors) {
         (Kind::RoundTrip, _, Processors::One) => "round trips, one processor".to_owned(),
         (Kind::RoundTrip, _, _) => "round trips, two processors".to_owned(),
+        (Kind::Batches, payload, _) => format!("{BATCH} of {} a call", size(payload.len())),
         (Kind::BothWays, payload, _) => format!("both ways, arrays of {}", size(payload.len())),
         (_, Payload::Array(bytes), _) => format!("array of {}", size(bytes)),
         (_, Payload::Frame, _) => format!("frame of {ROWS} rows"),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use numpush::{Connection, Message, Transfer};
 
-use crate::case::{Case, Kind, Route};
+use crate::case::{BATCH, Case, Kind, Route};
 use crate::error::{BenchError, bench_error};
 use crate::peer::{self, Part, Peer, PeerStats, Started};
 use crate::place::Place;
@@ -44,6 +44,9 @@ pub(crate) fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, 
     if case.kind == Kind::RoundTrip {
         return trips(case, || turn(&mut connection, message), Some(&mut started));
     }
+    if case.kind == Kind::Batches {
+        return timed(case, &mut started, batches(&mut connection, message));
+    }
     let mut last = None;
     let sample = timed(case, &mut started, |count| {
         for _ in 0..count {
@@ -60,6 +63,24 @@ pub(crate) fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, 
     })
 }
 
+/// Sends a message so many times, [`BATCH`] times in a call.
+fn batches(
+    connection: &mut Connection,
+    message: &Message<'static>,
+) -> impl FnMut(usize) -> Result<(), BenchError> {
+    let messages = vec![message.clone(); BATCH];
+    move |mut count| {
+        while count > 0 {
+            let step = count.min(BATCH);
+            connection
+                .send_all(&messages[..step])
+                .map_err(numpush::Error::from)?;
+            count -= step;
+        }
+        Ok(())
+    }
+}
+
 fn turn(connection: &mut Connection, message: &Message<'_>) -> Result<Transfer, BenchError> {
     let sent = connection.send(message)?;
     let received = connection.recv()?;
@@ -68,6 +89,15 @@ fn turn(connection: &mut Connection, message: &Message<'_>) -> Result<Transfer, 
 }
 
 pub(crate) fn bare(case: &Case, size: usize) -> Result<Sample, BenchError> {
+    if case.kind == Kind::Batches {
+        // As many bytes, in as many system calls.
+        let together = Case {
+            kind: Kind::Throughput,
+            count: case.count / BATCH,
+            ..*case
+        };
+        return bare(&together, size * BATCH);
+    }
     let place = Place::new(case.route);
     let mut started = start(case, &place.endpoint, size)?;
     let address = address_of(&mut started)?;
@@ -152,8 +182,13 @@ pub(crate) fn inproc(case: &Case, message: &Message<'static>) -> Result<Sample, 
         connection.flush()?;
         let began = Instant::now();
         let mut last = Transfer::default();
-        for _ in 0..case.count {
-            last = connection.send(message)?;
+        if case.kind == Kind::Batches {
+            batches(&mut connection, message)(case.count)?;
+            last.bytes = message.payload_len();
+        } else {
+            for _ in 0..case.count {
+                last = connection.send(message)?;
+            }
         }
         connection.flush()?;
         let seconds = began.elapsed().as_secs_f64();
