@@ -20,6 +20,13 @@ pub mod poller {
     pub use numpush_transports::{Event, Key, Outcome, Removed, Request, Sent, Waker};
 }
 
+/// The calls as futures, on tokio.
+#[cfg(feature = "tokio")]
+pub mod aio {
+    #[doc(inline)]
+    pub use numpush_transports::aio::*;
+}
+
 /// One message, one file: what the `file:` transport does, without a connection.
 #[cfg(feature = "file")]
 pub mod file {

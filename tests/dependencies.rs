@@ -59,6 +59,7 @@ fn each_feature_compiles_only_its_own_crates() {
         ("unix", &[]),
         ("file", &[]),
         ("zmq", &["zeromq", "tokio"]),
+        ("tokio", &["tokio"]),
         ("ndarray", &["ndarray"]),
         ("arrow", &["arrow"]),
         ("shm", &["ndarray", "numpush-shm"]),

@@ -29,6 +29,8 @@ mod parent_only;
 mod poll;
 mod populate;
 mod process;
+#[cfg(feature = "tokio")]
+mod reactor;
 mod retry;
 mod room;
 mod runs;
@@ -73,6 +75,8 @@ pub use populate::{PAGE, is_supported, page_size};
 pub use process::{
     Usage, available_memory, file_system_room, memory_limit, peak_memory, total_memory, usage,
 };
+#[cfg(feature = "tokio")]
+pub use reactor::Watched;
 pub use retry::retry;
 pub use runs::FreeRuns;
 pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};

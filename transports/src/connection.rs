@@ -367,6 +367,31 @@ impl Connection {
         })
     }
 
+    /// The connection for tasks.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn polled_by_tasks(&self) -> Result<Arc<dyn Duplex>, Error> {
+        self.origin.check(&self.peer)?;
+        let duplex = self.transport.duplex();
+        let polled = duplex.filter(|duplex| duplex.watches().is_some());
+        polled.ok_or(Error::Unsupported {
+            transport: self.scheme,
+            operation: Operation::Wait,
+            reason: "it has nothing that a task could wait for; its calls block",
+        })
+    }
+
+    /// How long a send and a recv wait.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn timeouts(&self) -> [Option<Duration>; 2] {
+        [self.options.send_timeout, self.options.recv_timeout]
+    }
+
+    /// Largest payload that this side sends.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn max_message(&self) -> u64 {
+        self.options.max_message
+    }
+
     pub(crate) fn check_size(&self, message: &Message<'_>) -> Result<(), Error> {
         Context::check_size(message.payload_len(), self.options.max_message, "this side")
     }

@@ -143,7 +143,8 @@ pub(crate) fn connect_until<T>(
         .map_err(Error::io(Operation::Connect, endpoint))
 }
 
-fn may_appear(error: &io::Error) -> bool {
+/// True if what is not there may still come.
+pub(crate) fn may_appear(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
     matches!(error.kind(), ConnectionRefused | NotFound | WouldBlock)
 }

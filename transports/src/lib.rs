@@ -25,7 +25,11 @@ mod registry;
 mod status;
 mod transfer;
 mod transport;
+#[cfg(feature = "tokio")]
+mod watch;
 
+#[cfg(feature = "tokio")]
+pub mod aio;
 #[cfg(feature = "file")]
 pub mod file;
 mod inproc;

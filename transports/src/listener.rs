@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
+#[cfg(feature = "tokio")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::Connection;
@@ -11,6 +13,8 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::status::ListenerStatus;
 use crate::transport::{AcceptContext, Acceptor, Bound};
+#[cfg(feature = "tokio")]
+use crate::watch::Watch;
 
 /// A place where connections arrive. It is free again when the listener is dropped.
 ///
@@ -91,6 +95,12 @@ impl Listener {
     /// Makes the descriptor this process's own, in a forked child.
     pub(crate) fn prepare(&mut self) -> std::io::Result<()> {
         self.acceptor.prepare()
+    }
+
+    /// What rings when a connection has come, where no descriptor shows that.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn watch(&self) -> Option<Arc<Watch>> {
+        self.acceptor.watch()
     }
 
     /// What goes on at the listener, as the last call left it; zeros where the medium does not count.

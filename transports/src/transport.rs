@@ -1,6 +1,8 @@
 //! What a transport is: a factory in the table of `registry`, and what it returns.
 
 use std::os::fd::BorrowedFd;
+#[cfg(feature = "tokio")]
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ use crate::error::Operation;
 use crate::options::{Options, Parameter};
 use crate::status::{ListenerStatus, Status};
 use crate::transfer::{Capabilities, Received, Transfer};
+#[cfg(feature = "tokio")]
+use crate::watch::{Watch, Watches};
 
 /// One mechanism.
 ///
@@ -189,6 +193,52 @@ pub(crate) trait Duplex: Send + Sync {
 
     /// Longest wait for the peer when the connection is dropped.
     fn linger(&self, _time: Duration) {}
+
+    /// What tasks wait with; `None` where a task has nothing to wait for.
+    #[cfg(feature = "tokio")]
+    fn watches(&self) -> Option<Watches> {
+        None
+    }
+
+    /// The socket that tasks wait for beside [`Self::watches`]; `None` where those say everything.
+    #[cfg(feature = "tokio")]
+    fn socket(&self) -> Option<Arc<OwnedFd>> {
+        None
+    }
+
+    /// The program is done with the messages it has received.
+    #[cfg(feature = "tokio")]
+    fn finish(&self) {}
+
+    /// Begins a message, without a wait. Fails as [`Self::try_send`] does. What is not written at once goes in steps.
+    #[cfg(feature = "tokio")]
+    fn begin<'m>(self: Arc<Self>, message: &'m Message<'m>, tag: Tag) -> Result<Begun<'m>, Error> {
+        self.try_send(message, tag).map(Begun::Done)
+    }
+}
+
+/// How a message begins that a task sends.
+#[cfg(feature = "tokio")]
+pub(crate) enum Begun<'m> {
+    /// It is written whole, or with the one who writes it.
+    Done(Transfer),
+    /// The rest is written where it lies, by later steps.
+    #[cfg_attr(
+        not(any(feature = "tcp", feature = "unix")),
+        expect(dead_code, reason = "only a socket is full in the middle of a message")
+    )]
+    Underway(Box<dyn Steps + 'm>),
+}
+
+/// A message that was begun and is not written whole. Dropped before it is, it is taken back if no byte of it has gone; else
+/// the rest is kept, without the caller's memory, and goes by itself.
+#[cfg(feature = "tokio")]
+pub(crate) trait Steps: Send {
+    /// Writes what goes without a wait, up to a bound. `None` if that is not all of it.
+    fn step(&mut self) -> Result<Option<Transfer>, Error>;
+
+    /// The call ends with `late`. Returns the error of the call: the same, or [`Error::Unfinished`] if a part has gone.
+    fn give_up(self: Box<Self>, late: Error) -> Error;
 }
 
 /// A place where connections arrive.
@@ -214,6 +264,12 @@ pub(crate) trait Acceptor: Send {
 
     /// Why a peer got no connection: the oldest refusal that is kept and was not asked for.
     fn take_refused(&mut self) -> Option<Error> {
+        None
+    }
+
+    /// What rings when a connection has come, where no descriptor shows that.
+    #[cfg(feature = "tokio")]
+    fn watch(&self) -> Option<Arc<Watch>> {
         None
     }
 }

@@ -18,6 +18,8 @@ use crate::origin::Origin;
 use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Duplex, Transport};
+#[cfg(feature = "tokio")]
+use crate::watch::Watches;
 
 /// Lock order: `sending` or `receiving`, then the queue of a way. Neither is held over a wait.
 pub(super) struct Link {
@@ -347,10 +349,18 @@ impl Drop for Link {
         queue.closed |= !self.waits && !std::thread::panicking();
         queue.sender_gone = true;
         queue.sender_bell = None;
+        #[cfg(feature = "tokio")]
+        {
+            queue.sender_watch = None;
+        }
         self.out.tell_receiver(queue);
         let mut queue = self.back.queue();
         queue.receiver_gone = true;
         queue.receiver_bell = None;
+        #[cfg(feature = "tokio")]
+        {
+            queue.receiver_watch = None;
+        }
         // Dropped below: to give memory back may take long, and the sender waits for the lock.
         let _unread = std::mem::take(&mut queue.messages);
         self.back.tell_sender(queue);
@@ -452,6 +462,19 @@ impl Duplex for Link {
     fn has_input(&self) -> bool {
         let receiving = lock(&self.receiving);
         !receiving.inbox.is_empty() || !self.back.queue().messages.is_empty()
+    }
+
+    #[cfg(feature = "tokio")]
+    fn watches(&self) -> Option<Watches> {
+        let watches = Watches::default();
+        self.out.queue().sender_watch = Some(Arc::clone(&watches.sending));
+        self.back.queue().receiver_watch = Some(Arc::clone(&watches.receiving));
+        Some(watches)
+    }
+
+    #[cfg(feature = "tokio")]
+    fn finish(&self) {
+        Self::finish(self);
     }
 
     fn status(&self) -> Status {

@@ -24,6 +24,8 @@ use crate::inproc::link::{InprocTransport, Link};
 use crate::inproc::way::Way;
 use crate::options::{Options, Parameter};
 use crate::transport::{AcceptContext, Acceptor, Bound, Established, Factory};
+#[cfg(feature = "tokio")]
+use crate::watch::Watch;
 
 /// The factory of this transport.
 pub(crate) struct Inproc;
@@ -52,6 +54,8 @@ impl Factory for Inproc {
         theirs.waits = true;
         lock(&queue.arrived).push_back(theirs);
         queue.change.notify_one();
+        #[cfg(feature = "tokio")]
+        queue.watch.ring();
         Ok(established(ours))
     }
 
@@ -69,6 +73,8 @@ impl Factory for Inproc {
             options: options.clone(),
             arrived: Mutex::default(),
             change: Condvar::new(),
+            #[cfg(feature = "tokio")]
+            watch: Arc::default(),
         });
         listeners.insert(name.to_owned(), Arc::downgrade(&queue));
         Ok(Bound::new(InprocAcceptor { queue }, address))
@@ -84,6 +90,8 @@ struct ListenQueue {
     options: Options,
     arrived: Mutex<VecDeque<Link>>,
     change: Condvar,
+    #[cfg(feature = "tokio")]
+    watch: Arc<Watch>,
 }
 
 struct InprocAcceptor {
@@ -103,6 +111,11 @@ impl Acceptor for InprocAcceptor {
             }
             arrived = cx.deadline.wait(&self.queue.change, arrived);
         }
+    }
+
+    #[cfg(feature = "tokio")]
+    fn watch(&self) -> Option<Arc<Watch>> {
+        Some(Arc::clone(&self.queue.watch))
     }
 }
 

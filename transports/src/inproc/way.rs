@@ -9,6 +9,8 @@ use numpush_os::{Bell, lock};
 use numpush_session::Tag;
 
 use crate::transfer::Transfer;
+#[cfg(feature = "tokio")]
+use crate::watch::Watch;
 
 /// A message on its way.
 pub(super) struct Item {
@@ -47,6 +49,11 @@ pub(super) struct Queue {
     /// What either side waits for in an event loop.
     pub(super) receiver_bell: Option<Arc<Bell>>,
     pub(super) sender_bell: Option<Arc<Bell>>,
+    /// As the bells, where tasks wait.
+    #[cfg(feature = "tokio")]
+    pub(super) receiver_watch: Option<Arc<Watch>>,
+    #[cfg(feature = "tokio")]
+    pub(super) sender_watch: Option<Arc<Watch>>,
     /// The receiver's bell has rung since the receiver last found nothing.
     pub(super) has_rung: bool,
 }
@@ -86,7 +93,13 @@ impl Way {
             _ => None,
         };
         queue.has_rung |= bell.is_some();
+        #[cfg(feature = "tokio")]
+        let watch = queue.receiver_watch.clone();
         drop(queue);
+        #[cfg(feature = "tokio")]
+        if let Some(watch) = watch {
+            watch.ring();
+        }
         if wakes {
             self.arrived.notify_all();
         }
@@ -100,7 +113,13 @@ impl Way {
         self.progress.is_awaited.store(false, Ordering::Relaxed);
         let wakes = queue.senders > 0;
         let bell = queue.sender_bell.clone();
+        #[cfg(feature = "tokio")]
+        let watch = queue.sender_watch.clone();
         drop(queue);
+        #[cfg(feature = "tokio")]
+        if let Some(watch) = watch {
+            watch.ring();
+        }
         if wakes {
             self.progressed.notify_all();
         }

@@ -47,33 +47,50 @@ impl<'m> Begun<'m> {
     }
 
     /// Writes what waits before it, and it.
-    fn write<M: Medium>(
+    ///
+    /// It ends early, as if the socket were full, once it has written `most` bytes of it.
+    pub(super) fn write<M: Medium>(
         &mut self,
         sending: &mut Sending<M>,
         socket: &OwnedFd,
+        most: usize,
     ) -> io::Result<Progress> {
         match self {
-            Self::Here { encoder, by_file } => sending.write(socket, encoder, by_file.is_some()),
+            Self::Here { encoder, by_file } => {
+                sending.write(socket, encoder, by_file.is_some(), most)
+            }
             Self::Queued(_) => sending.drain(socket),
         }
     }
 
+    /// True if any of it goes by sendfile.
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_by_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Here {
+                by_file: Some(_),
+                ..
+            }
+        )
+    }
+
     /// It is written whole.
-    fn done<M: Medium>(self, sending: &mut Sending<M>) {
+    pub(super) fn done<M: Medium>(self, sending: &mut Sending<M>) {
         if let Self::Here { by_file, .. } = self {
             sending.session.done(by_file.unwrap_or_default());
         }
     }
 
     /// The peer is gone, and nothing more of it is written.
-    fn abandon<M: Medium>(self, sending: &mut Sending<M>) {
+    pub(super) fn abandon<M: Medium>(self, sending: &mut Sending<M>) {
         if let Self::Here { .. } = self {
             sending.session.done(Vec::new());
         }
     }
 
     /// Undoes it if no byte of it is written: the peer never hears of it.
-    fn take_back<M: Medium>(&self, sending: &mut Sending<M>) -> bool {
+    pub(super) fn take_back<M: Medium>(&self, sending: &mut Sending<M>) -> bool {
         match self {
             Self::Here { encoder, .. } if encoder.is_begun() => return false,
             Self::Here { encoder, .. } => sending.session.cancel(encoder),
@@ -89,7 +106,7 @@ impl<'m> Begun<'m> {
     }
 
     /// Leaves the rest of it to later calls. Returns how many bytes were copied for that.
-    fn keep<M: Medium>(self, sending: &mut Sending<M>) -> u64 {
+    pub(super) fn keep<M: Medium>(self, sending: &mut Sending<M>) -> u64 {
         let Self::Here { encoder, by_file } = self else {
             return 0;
         };
@@ -126,7 +143,7 @@ impl<M: Medium> Link<M> {
         };
         let mut waited = false;
         loop {
-            match begun.write(&mut sending, &self.socket) {
+            match begun.write(&mut sending, &self.socket, usize::MAX) {
                 Ok(Progress::Done) => {
                     begun.done(&mut sending);
                     transfer.system_calls = std::mem::take(&mut sending.system_calls);
@@ -151,7 +168,7 @@ impl<M: Medium> Link<M> {
     }
 
     /// The error of a message that could not be written.
-    fn not_written(
+    pub(super) fn not_written(
         &self,
         mut sending: MutexGuard<'_, Sending<M>>,
         begun: Begun<'_>,
@@ -171,7 +188,7 @@ impl<M: Medium> Link<M> {
     }
 
     /// What becomes of a message that the socket did not take before a wait ended with `error`.
-    fn not_in_time(
+    pub(super) fn not_in_time(
         &self,
         mut sending: MutexGuard<'_, Sending<M>>,
         begun: Begun<'_>,
@@ -218,10 +235,10 @@ impl<M: Medium> Link<M> {
 }
 
 /// A socket whose calls do not wait, as long as this lives.
-struct Nonblocking<'l>(&'l OwnedFd);
+pub(super) struct Nonblocking<'l>(&'l OwnedFd);
 
 impl<'l> Nonblocking<'l> {
-    fn new(socket: &'l OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(socket: &'l OwnedFd) -> io::Result<Self> {
         os::set_nonblocking(socket, true)?;
         Ok(Self(socket))
     }

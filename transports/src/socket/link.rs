@@ -15,19 +15,24 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::socket::medium::{Medium, Terms};
 use crate::transfer::Transfer;
+#[cfg(feature = "tokio")]
+use crate::watch::Watches;
 
 /// One side of a connection over a stream socket, which both halves of it share.
 ///
 /// Lock order: `receiving`, then `sending`. Neither is held over a wait, except that a connection that is used by one thread
 /// only holds `receiving` while it blocks in recv(2).
 pub(crate) struct Link<M: Medium> {
-    pub(super) socket: OwnedFd,
+    pub(super) socket: Arc<OwnedFd>,
     pub(super) peer: String,
     pub(super) patience: Duration,
     pub(super) receiving: Mutex<Receiving<M>>,
     pub(super) sending: Mutex<Sending<M>>,
     /// What wakes a call of each side. They are made when more than one thread can call.
     bells: OnceLock<[Bell; 2]>,
+    /// As the bells, where the callers are tasks.
+    #[cfg(feature = "tokio")]
+    watches: OnceLock<Watches>,
     is_cancelled: AtomicBool,
     /// The janitor has this connection on its list.
     pub(super) is_listed: AtomicBool,
@@ -60,6 +65,9 @@ pub(super) struct Receiving<M: Medium> {
     pub(super) allocator: Box<dyn BufferAllocator>,
     /// Messages that came while a call waited for something else.
     pub(super) inbox: VecDeque<Queued>,
+    /// Bytes that a look may read, and that the one at hand may still read.
+    pub(super) most: usize,
+    pub(super) left: usize,
     /// System calls since the last message.
     pub(super) system_calls: u32,
     pub(super) end: Option<End>,
@@ -123,7 +131,7 @@ impl<M: Medium> Link<M> {
         let (lender, borrower) = medium.split();
         os::watch_forks();
         Arc::new(Self {
-            socket,
+            socket: Arc::new(socket),
             peer,
             patience: options.patience,
             receiving: Mutex::new(Receiving {
@@ -131,6 +139,8 @@ impl<M: Medium> Link<M> {
                 borrower,
                 allocator: options.make_allocator(),
                 inbox: VecDeque::new(),
+                most: usize::MAX,
+                left: usize::MAX,
                 system_calls: 0,
                 end: None,
                 has_told_end: false,
@@ -144,6 +154,8 @@ impl<M: Medium> Link<M> {
                 since_look: 0,
             }),
             bells: OnceLock::new(),
+            #[cfg(feature = "tokio")]
+            watches: OnceLock::new(),
             is_cancelled: AtomicBool::new(false),
             is_listed: AtomicBool::new(false),
             forks: os::forks(),
@@ -178,6 +190,19 @@ impl<M: Medium> Link<M> {
         if let Some(bell) = self.bell(side) {
             bell.ring();
         }
+        #[cfg(feature = "tokio")]
+        if let Some(watches) = self.watches.get() {
+            match side {
+                Side::Receive => watches.receiving.ring(),
+                Side::Send => watches.sending.ring(),
+            }
+        }
+    }
+
+    /// From now on tasks may call: what would ring a bell rings these too.
+    #[cfg(feature = "tokio")]
+    pub(super) fn watches(&self) -> Watches {
+        self.watches.get_or_init(Watches::default).clone()
     }
 
     /// Ends the call at hand, or else the next one, with [`Error::Cancelled`].

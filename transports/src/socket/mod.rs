@@ -2,10 +2,11 @@
 //!
 //! The rules are in the crate `numpush-session`, without a socket. `link` has the two directions of a connection, each
 //! behind a lock of its own; `read` and `write` move bytes, `send`, `recv` and `finish` are the calls, `deliver` sees a
-//! message that was begun to its end, `batch` sends many in one call, and `wait` is where they wait. `listener` has the peers whose hello is awaited, and
-//! `handshake` what is done with one of them. The thread that calls drives the connection. While it waits to write it reads,
-//! so that two peers that send to each other at once both go on; messages that arrive meanwhile wait in the inbox, up to the
-//! credit that the peer has. Acknowledgements that no call would write go by the `janitor`, one thread a process.
+//! message that was begun to its end, `batch` sends many in one call, `steps` sends for a task, and `wait` is where calls
+//! wait. `listener` has the peers whose hello is awaited, and `handshake` what is done with one of them. The thread that
+//! calls drives the connection. While it waits to write it reads, so that two peers that send to each other at once both go
+//! on; messages that arrive meanwhile wait in the inbox, up to the credit that the peer has. Acknowledgements that no call
+//! would write go by the `janitor`, one thread a process.
 
 mod batch;
 mod deliver;
@@ -20,6 +21,8 @@ mod poll;
 mod read;
 mod recv;
 mod send;
+#[cfg(feature = "tokio")]
+mod steps;
 mod transport;
 mod wait;
 mod write;

@@ -21,6 +21,10 @@ impl<M: Medium> Link<M> {
 
     /// As `recv_message` without a wait.
     pub(super) fn poll_message(self: &Arc<Self>) -> Result<Received, Error> {
+        {
+            let mut receiving = self.receiving();
+            receiving.left = receiving.most;
+        }
         let result = self.recv_message(Deadline::now(), false);
         match &result {
             // What goes out does not wait for what comes in.

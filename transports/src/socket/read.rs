@@ -34,6 +34,7 @@ impl<M: Medium> Link<M> {
         let Ok(mut receiving) = self.receiving.try_lock() else {
             return Ok(None);
         };
+        receiving.left = receiving.most;
         let mut any = false;
         for _ in 0..MOST_READS {
             any |= self.digest(&mut receiving, side)?;
@@ -78,8 +79,12 @@ impl<M: Medium> Link<M> {
 
     /// Reads once.
     pub(super) fn read(&self, receiving: &mut Receiving<M>, block: bool) -> Result<Found, Error> {
+        if receiving.left == 0 {
+            return Ok(Found::Nothing);
+        }
         let session = &mut receiving.session;
         let spare = match session.spare() {
+            Ok(spare) if spare.len() > receiving.left => &mut spare[..receiving.left],
             Ok(spare) => spare,
             Err(fault) => return Err(self.failed(receiving, fault)),
         };
@@ -106,6 +111,7 @@ impl<M: Medium> Link<M> {
                 "it sent more descriptors than a record has",
             )),
             Ok((count, ancillary)) => {
+                receiving.left -= count;
                 let allocator = &mut *receiving.allocator;
                 session
                     .filled(count, ancillary.descriptor, Instant::now(), allocator)

@@ -26,7 +26,18 @@ impl<M: Medium> Link<M> {
         tag: Tag,
         terms: Terms,
     ) -> Result<Transfer, Error> {
-        let mut sending = self.ready_to_send(terms.deadline)?;
+        let (sending, begun, transfer) = self.begin_message(message, tag, terms.deadline)?;
+        self.deliver(sending, begun, transfer, terms)
+    }
+
+    /// Begins a message once there is credit and room for it. Returns the outgoing direction, locked.
+    pub(super) fn begin_message<'l, 'm>(
+        &'l self,
+        message: &'m Message<'m>,
+        tag: Tag,
+        deadline: Deadline,
+    ) -> Result<(MutexGuard<'l, Sending<M>>, Begun<'m>, Transfer), Error> {
+        let mut sending = self.ready_to_send(deadline)?;
         let checksums = sending.session.has_checksums();
         let flags = Flags {
             checksums,
@@ -46,7 +57,7 @@ impl<M: Medium> Link<M> {
             encoder.charge()
         };
         loop {
-            sending = self.make_room(sending, message, &encoder, charge, terms.deadline)?;
+            sending = self.make_room(sending, message, &encoder, charge, deadline)?;
             sending.system_calls = 0;
             let medium_terms = sending.terms();
             let plan = sending.lender.plan(message, medium_terms);
@@ -84,7 +95,7 @@ impl<M: Medium> Link<M> {
             } else {
                 Begun::here(encoder, message, start.path == TransferPath::SendFile)
             };
-            return self.deliver(sending, begun, transfer, terms);
+            return Ok((sending, begun, transfer));
         }
     }
 

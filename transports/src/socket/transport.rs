@@ -1,5 +1,7 @@
 //! The calls of a connection over a stream socket.
 
+#[cfg(feature = "tokio")]
+use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +18,15 @@ use crate::socket::deliver::Terms;
 use crate::socket::finish::LINGER;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
+#[cfg(feature = "tokio")]
+use crate::socket::steps::STEP;
 use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
+#[cfg(feature = "tokio")]
+use crate::transport::Begun;
 use crate::transport::{Context, Duplex, Transport};
+#[cfg(feature = "tokio")]
+use crate::watch::Watches;
 
 /// A connection that one thread uses. Its halves share what it owns.
 pub(crate) struct SocketTransport<M: Medium>(Arc<Owned<M>>);
@@ -175,7 +183,11 @@ impl<M: Medium> Duplex for Owned<M> {
     fn wants(&self) -> Ready {
         Ready {
             read: true,
-            write: !self.0.sending().session.is_drained(),
+            write: {
+                let sending = self.0.sending();
+                // Whoever is in the middle of a message writes what waits behind it.
+                !sending.session.is_drained() && !sending.session.is_busy()
+            },
         }
     }
 
@@ -189,7 +201,9 @@ impl<M: Medium> Duplex for Owned<M> {
     }
 
     fn hand_back(&self) {
-        self.0.receiving().session.hand_back();
+        let mut receiving = self.0.receiving();
+        receiving.session.hand_back();
+        (receiving.most, receiving.left) = (usize::MAX, usize::MAX);
     }
 
     fn excuse(&self, time: Duration) {
@@ -214,6 +228,29 @@ impl<M: Medium> Duplex for Owned<M> {
 
     fn linger(&self, time: Duration) {
         self.1.0.store(millis(time), Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "tokio")]
+    fn watches(&self) -> Option<Watches> {
+        let mut receiving = self.0.receiving();
+        (receiving.most, receiving.left) = (STEP, STEP);
+        drop(receiving);
+        Some(self.0.watches())
+    }
+
+    #[cfg(feature = "tokio")]
+    fn socket(&self) -> Option<Arc<OwnedFd>> {
+        Some(Arc::clone(&self.0.socket))
+    }
+
+    #[cfg(feature = "tokio")]
+    fn finish(&self) {
+        self.0.finish();
+    }
+
+    #[cfg(feature = "tokio")]
+    fn begin<'m>(self: Arc<Self>, message: &'m Message<'m>, tag: Tag) -> Result<Begun<'m>, Error> {
+        Arc::clone(&self.0).begin_steps(message, tag)
     }
 
     fn status(&self) -> Status {

@@ -37,7 +37,7 @@ impl<M: Medium> Sending<M> {
                 Front::Descriptor(descriptor, bytes) => {
                     os::send_with_descriptor(socket, &[IoSlice::new(bytes)], &**descriptor, false)
                 }
-                Front::Record(encoder) => write_part(socket, encoder, false, &[]),
+                Front::Record(encoder) => write_part(socket, encoder, false, &[], usize::MAX),
             };
             match written {
                 Ok(count) => self.session.written(count),
@@ -55,14 +55,19 @@ impl<M: Medium> Sending<M> {
     }
 
     /// Writes as much of the queue, and then of a message that was begun, as the socket takes now. With `by_file`, buffers
-    /// with a descriptor go by sendfile.
+    /// with a descriptor go by sendfile. It ends early, as if the socket were full, after `most` bytes of the message.
     pub(super) fn write(
         &mut self,
         socket: &OwnedFd,
         encoder: &mut Encoder<'_>,
         by_file: bool,
+        most: usize,
     ) -> io::Result<Progress> {
+        let mut gone = 0;
         while encoder.next().is_some() {
+            if gone >= most {
+                return Ok(Progress::Full);
+            }
             let mut queued: &[u8] = &[];
             if !encoder.is_begun() {
                 if self.clear_way(socket)? == Progress::Full {
@@ -75,8 +80,9 @@ impl<M: Medium> Sending<M> {
             }
             let queued_len = queued.len();
             self.system_calls += 1;
-            match write_part(socket, encoder, by_file, queued) {
+            match write_part(socket, encoder, by_file, queued, most) {
                 Ok(count) => {
+                    gone += count;
                     let owed = count.min(queued_len);
                     if owed > 0 {
                         self.session.written(owed);
@@ -194,6 +200,7 @@ fn write_part(
     encoder: &Encoder<'_>,
     by_file: bool,
     front: &[u8],
+    most: usize,
 ) -> io::Result<usize> {
     let aside = |buffer: &Buffer<'_>| by_file && goes_by_file(buffer);
     if front.is_empty()
@@ -204,7 +211,7 @@ fn write_part(
         let count = if encoder.preamble().flags.checksums {
             next.bytes.len().min(SUMMED_STEP)
         } else {
-            next.bytes.len()
+            next.bytes.len().min(most)
         };
         let offset = backing.offset + next.at as u64;
         return match os::send_file(socket, &*backing.file, offset, count)? {
@@ -216,6 +223,6 @@ fn write_part(
     if !front.is_empty() {
         slices.push(IoSlice::new(front));
     }
-    encoder.gather(&mut slices, WRITE_STEP, aside);
+    encoder.gather(&mut slices, WRITE_STEP.min(most), aside);
     os::send(socket, &slices, false)
 }

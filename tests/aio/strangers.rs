@@ -1,0 +1,110 @@
+//! Peers that are none, are slow, or stall.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use numpush::aio::{self, Connection};
+use numpush::wire::Hello;
+use numpush::{Error, Options};
+use numpush_tests::{bytes, record};
+
+use crate::{on_each_runtime, runtimes, within};
+
+#[test]
+fn a_peer_that_says_nothing_blocks_no_accept() {
+    on_each_runtime(|| async {
+        let mut listener = aio::listen("tcp://127.0.0.1:0").unwrap();
+        let address = listener.address().replace("tcp://", "");
+        let silent: Vec<_> = (0..5)
+            .map(|_| TcpStream::connect(&address).unwrap())
+            .collect();
+        let mut stranger = TcpStream::connect(&address).unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // Half a hello.
+        let mut slow = TcpStream::connect(&address).unwrap();
+        slow.write_all(&Hello::new(1 << 20).encode()[..30]).unwrap();
+        let mut near = aio::connect(&listener.address()).await.unwrap();
+        let mut far = within(listener.accept()).await.unwrap();
+        near.send(&bytes(10, 1)).await.unwrap();
+        assert_eq!(far.recv().await.unwrap().message, bytes(10, 1));
+        // Refusals come in the calls that accept others.
+        while listener.status().refused == 0 {
+            let another = aio::connect(&listener.address()).await.unwrap();
+            within(listener.accept()).await.unwrap();
+            drop(another);
+        }
+        let why = format!("{:?}", listener.take_refused().unwrap());
+        assert!(why.contains("HTTP"), "{why}");
+        slow.write_all(&Hello::new(1 << 20).encode()[30..]).unwrap();
+        within(listener.accept()).await.unwrap();
+        drop(silent);
+    });
+}
+
+/// A peer that writes what it likes, and our connection with it.
+async fn raw(options: &Options) -> (TcpStream, Connection) {
+    let mut listener = aio::listen_with("tcp://127.0.0.1:0", options).unwrap();
+    let mut raw = TcpStream::connect(listener.address().replace("tcp://", "")).unwrap();
+    raw.write_all(&Hello::new(1 << 30).encode()).unwrap();
+    (raw, within(listener.accept()).await.unwrap())
+}
+
+#[test]
+fn a_peer_that_stalls_in_a_message_is_given_up() {
+    on_each_runtime(|| async {
+        let options = Options::new().patience(Duration::from_millis(300));
+        let (mut raw, mut link) = raw(&options).await;
+        raw.write_all(&record(&bytes(1000, 1), 1)[..100]).unwrap();
+        let error = within(link.recv()).await.unwrap_err();
+        assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
+    });
+}
+
+/// The time between two calls is the program's.
+#[test]
+fn a_peer_is_not_late_because_the_program_is() {
+    let [runtime, _] = runtimes();
+    runtime.block_on(async {
+        let patience = Duration::from_secs(2);
+        let (mut raw, mut link) = raw(&Options::new().patience(patience)).await;
+        let record = record(&bytes(1000, 1), 1);
+        raw.write_all(&record[..100]).unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(50), link.recv()).await;
+        assert!(waited.is_err());
+        tokio::time::sleep(patience * 2).await;
+        link.send(&bytes(10, 1)).await.unwrap();
+        raw.write_all(&record[100..]).unwrap();
+        assert_eq!(within(link.recv()).await.unwrap().message, bytes(1000, 1));
+    });
+}
+
+/// Another task computes, so that the runtime runs the one that receives too late. What came in time waits in the socket.
+#[test]
+fn a_peer_is_not_late_because_the_runtime_is() {
+    let [runtime, _] = runtimes();
+    runtime.block_on(async {
+        let patience = Duration::from_secs(2);
+        let (mut raw, mut link) = raw(&Options::new().patience(patience)).await;
+        let record = record(&bytes(1000, 1), 1);
+        raw.write_all(&record[..100]).unwrap();
+        let received = tokio::spawn(async move { link.recv().await });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        std::thread::sleep(patience * 2);
+        raw.write_all(&record[100..]).unwrap();
+        assert_eq!(received.await.unwrap().unwrap().message, bytes(1000, 1));
+    });
+}
+
+#[test]
+fn who_never_answers_a_hello_is_waited_for_no_longer_than_the_call_says() {
+    on_each_runtime(|| async {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", silent.local_addr().unwrap());
+        let mut link = aio::connect(&address).await.unwrap();
+        let moment = Duration::from_millis(30);
+        link.set_timeouts(Some(moment), Some(moment));
+        assert!(link.send(&bytes(10, 1)).await.unwrap_err().is_timeout());
+        assert!(link.recv().await.unwrap_err().is_timeout());
+    });
+}

@@ -1,0 +1,65 @@
+//! Where a task waits: for a socket, a bell or a time.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use numpush_os::{Ready, Watched};
+use tokio::time::sleep_until;
+
+use crate::watch::Watch;
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The descriptor is ready, and was not when the wait began.
+    Ready,
+    /// The descriptor was ready before the wait: the call has left something there.
+    WasReady,
+    /// A bell rang, or it is time.
+    Other,
+}
+
+/// Waits until a descriptor is ready for `want`, a bell rings, or it is time.
+pub(super) async fn wait(
+    watched: Option<&Watched>,
+    want: Ready,
+    watch: Option<&Watch>,
+    until: Option<Instant>,
+) -> io::Result<Woken> {
+    let watched = watched.filter(|_| want.any());
+    let mut ready = pin!(watched.map(|watched| watched.ready(want)));
+    let mut timer = pin!(until.map(|until| sleep_until(until.into())));
+    let mut woken = Woken::WasReady;
+    poll_fn(|cx| {
+        let now = std::mem::replace(&mut woken, Woken::Ready);
+        if watch.is_some_and(|watch| watch.poll(cx).is_ready()) {
+            return Poll::Ready(Ok(Woken::Other));
+        }
+        if let Some(timer) = timer.as_mut().as_pin_mut()
+            && timer.poll(cx).is_ready()
+        {
+            return Poll::Ready(Ok(Woken::Other));
+        }
+        match ready.as_mut().as_pin_mut() {
+            Some(ready) => ready.poll(cx).map_ok(|()| now),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Lets the other tasks of the thread run.
+pub(super) async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx: &mut Context<'_>| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
