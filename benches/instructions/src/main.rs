@@ -16,7 +16,8 @@ use std::process::ExitCode;
 
 use ndarray::Ix1;
 use numpush_message::{
-    BufferAllocator, Decoder, Encoder, Flags, HeapAllocator, Limits, Message, Record,
+    Buffer, BufferAllocator, Column, ColumnData, ColumnType, Decoder, Encoder, Flags, Frame,
+    HeapAllocator, Limits, Message, Record,
 };
 use numpush_shm::{Arena, Handle, SharedArray, SharedMutex};
 
@@ -30,6 +31,8 @@ const CASES: &[Case] = &[
     ("decode-frame", |count| decode(FRAME, count)),
     ("again-array", |count| decode_again(ARRAY, count)),
     ("again-frame", |count| decode_again(FRAME, count)),
+    ("decode-wide", |count| decode(&wide_record(), count)),
+    ("again-wide", |count| decode_again(&wide_record(), count)),
     ("read-lock", read_lock),
     ("write-lock", write_lock),
     ("mutex", mutex),
@@ -101,6 +104,22 @@ fn decode_again(record: &[u8], count: u32) {
         let message = read_with(&mut decoder, black_box(record), &mut heap);
         drop(black_box(message));
     }
+}
+
+/// A frame of a hundred columns of one row.
+fn wide() -> Message<'static> {
+    let column = |index: usize| {
+        let buffers = vec![Buffer::default(), vec![0; 8].into()];
+        let data = ColumnData::new(ColumnType::Float64, 1, buffers).unwrap();
+        Column::new(format!("column_{index}"), data).unwrap()
+    };
+    Message::from(Frame::new((0..100).map(column).collect()).unwrap())
+}
+
+fn wide_record() -> Vec<u8> {
+    let message = wide();
+    let encoder = Encoder::new(&message, Flags::default()).unwrap();
+    encoder.copy_rest()
 }
 
 fn shared() -> (Arena, SharedArray<f64, Ix1>) {

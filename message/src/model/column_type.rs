@@ -175,36 +175,36 @@ impl ColumnType {
     }
 
     /// The type whose text is `text`, if it is one of a fixed set.
-    pub(crate) fn plain(text: &str) -> Option<Self> {
+    pub(crate) fn plain(text: &[u8]) -> Option<Self> {
         // A match is faster than a table, and a frame has many columns.
         Some(match text {
-            "n" => Self::Null,
-            "b" => Self::Bool,
-            "c" => Self::Int8,
-            "C" => Self::Uint8,
-            "s" => Self::Int16,
-            "S" => Self::Uint16,
-            "i" => Self::Int32,
-            "I" => Self::Uint32,
-            "l" => Self::Int64,
-            "L" => Self::Uint64,
-            "e" => Self::Float16,
-            "f" => Self::Float32,
-            "g" => Self::Float64,
-            "u" => Self::Utf8,
-            "U" => Self::LargeUtf8,
-            "z" => Self::Binary,
-            "Z" => Self::LargeBinary,
-            "tdD" => Self::Date32,
-            "tdm" => Self::Date64,
-            "tts" => Self::Time(ArrowTimeUnit::Second),
-            "ttm" => Self::Time(ArrowTimeUnit::Milli),
-            "ttu" => Self::Time(ArrowTimeUnit::Micro),
-            "ttn" => Self::Time(ArrowTimeUnit::Nano),
-            "tDs" => Self::Duration(ArrowTimeUnit::Second),
-            "tDm" => Self::Duration(ArrowTimeUnit::Milli),
-            "tDu" => Self::Duration(ArrowTimeUnit::Micro),
-            "tDn" => Self::Duration(ArrowTimeUnit::Nano),
+            b"n" => Self::Null,
+            b"b" => Self::Bool,
+            b"c" => Self::Int8,
+            b"C" => Self::Uint8,
+            b"s" => Self::Int16,
+            b"S" => Self::Uint16,
+            b"i" => Self::Int32,
+            b"I" => Self::Uint32,
+            b"l" => Self::Int64,
+            b"L" => Self::Uint64,
+            b"e" => Self::Float16,
+            b"f" => Self::Float32,
+            b"g" => Self::Float64,
+            b"u" => Self::Utf8,
+            b"U" => Self::LargeUtf8,
+            b"z" => Self::Binary,
+            b"Z" => Self::LargeBinary,
+            b"tdD" => Self::Date32,
+            b"tdm" => Self::Date64,
+            b"tts" => Self::Time(ArrowTimeUnit::Second),
+            b"ttm" => Self::Time(ArrowTimeUnit::Milli),
+            b"ttu" => Self::Time(ArrowTimeUnit::Micro),
+            b"ttn" => Self::Time(ArrowTimeUnit::Nano),
+            b"tDs" => Self::Duration(ArrowTimeUnit::Second),
+            b"tDm" => Self::Duration(ArrowTimeUnit::Milli),
+            b"tDu" => Self::Duration(ArrowTimeUnit::Micro),
+            b"tDn" => Self::Duration(ArrowTimeUnit::Nano),
             _ => return None,
         })
     }
@@ -289,7 +289,7 @@ impl FromStr for ColumnType {
     type Err = ColumnTypeError;
 
     fn from_str(text: &str) -> Result<Self, ColumnTypeError> {
-        Self::plain(text)
+        Self::plain(text.as_bytes())
             .or_else(|| Self::parse(text))
             .ok_or_else(|| ColumnTypeError {
                 column_type: text.to_owned(),

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +8,7 @@ use crate::model::frame_error::FrameError;
 use crate::model::name::{NameError, check_names};
 use crate::model::packed::Packed;
 use crate::model::schema::SchemaText;
+use crate::model::unique::twice;
 
 /// A dataframe: columns of one length, and metadata (a pandas index survives in it).
 ///
@@ -295,15 +296,12 @@ pub(crate) fn check_column_names<'n>(
     if count > max {
         return Err(FrameError::ColumnCount { count, max });
     }
-    let mut seen = HashSet::with_capacity(count);
-    for name in names {
-        if !seen.insert(name) {
-            return Err(FrameError::Twice {
-                name: name.to_owned(),
-            });
-        }
+    match twice(names) {
+        Some(name) => Err(FrameError::Twice {
+            name: name.to_owned(),
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

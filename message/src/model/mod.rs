@@ -19,6 +19,7 @@ pub(crate) mod packed;
 pub(crate) mod schema;
 pub(crate) mod shape;
 pub(crate) mod small;
+pub(crate) mod unique;
 pub(crate) mod validate;
 
 pub use allocator::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};

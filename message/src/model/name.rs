@@ -25,16 +25,20 @@ pub enum NameError {
 
 /// Checks that every reader takes `name`.
 pub(crate) fn check_name(name: &str) -> Result<(), NameError> {
-    if name.len() > MAX_NAME_LEN {
-        return Err(NameError::TooLong {
-            len: name.len(),
-            max: MAX_NAME_LEN,
-        });
-    }
+    check_name_len(name.len())?;
     if name.as_bytes().contains(&0) {
         return Err(NameError::Nul {
             name: name.to_owned(),
         });
+    }
+    Ok(())
+}
+
+/// Checks that every reader takes a name of `len` bytes.
+pub(crate) fn check_name_len(len: usize) -> Result<(), NameError> {
+    if len > MAX_NAME_LEN {
+        let max = MAX_NAME_LEN;
+        return Err(NameError::TooLong { len, max });
     }
     Ok(())
 }

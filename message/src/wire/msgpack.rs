@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use rmp::Marker;
-use rmp::decode::{self, DecodeStringError, RmpRead};
+use rmp::decode::{self, RmpRead};
 use rmp::encode;
 
 use crate::model::name::check_name;
@@ -43,40 +43,49 @@ impl<'h> Reader<'h> {
     }
 
     pub(crate) fn text(&mut self, field: &'static str) -> Result<&'h str, DecodeError> {
+        let text = self.text_bytes(field)?;
+        std::str::from_utf8(text).map_err(|_| DecodeError::Header {
+            field,
+            expected: "UTF-8 text",
+        })
+    }
+
+    /// A text, whose bytes nobody has looked at.
+    #[inline]
+    pub(crate) fn text_bytes(&mut self, field: &'static str) -> Result<&'h [u8], DecodeError> {
         // A header with many columns is mostly short text: this way around `rmp` is for speed.
         if let Some((&marker @ 0xa0..=0xbf, rest)) = self.rest.split_first()
             && let Some((text, rest)) = rest.split_at_checked(usize::from(marker & 0x1f))
         {
             self.rest = rest;
-            return std::str::from_utf8(text).map_err(|_| DecodeError::Header {
-                field,
-                expected: "UTF-8 text",
-            });
+            return Ok(text);
         }
-        match decode::read_str_from_slice(self.rest) {
-            Ok((text, rest)) => {
-                let form = match text.len() {
-                    0..=0xff => 2,
-                    0x100..=0xffff => 3,
-                    _ => 5,
-                };
-                self.expect_consumed(rest, form + text.len())?;
-                // The forms of up to 31 bytes are one byte long, and were read above.
-                if text.len() <= 31 {
-                    return Err(DecodeError::NotCanonical);
-                }
-                self.rest = rest;
-                Ok(text)
-            }
-            Err(DecodeStringError::InvalidUtf8(..)) => Err(DecodeError::Header {
-                field,
-                expected: "UTF-8 text",
-            }),
-            Err(_) => Err(DecodeError::Header {
-                field,
-                expected: "text",
-            }),
-        }
+        self.long_text(field)
+    }
+
+    /// The bytes of a text of more than 31 of them.
+    fn long_text(&mut self, field: &'static str) -> Result<&'h [u8], DecodeError> {
+        let fault = DecodeError::Header {
+            field,
+            expected: "text",
+        };
+        let mut rest = self.rest;
+        let Ok(len) = decode::read_str_len(&mut rest) else {
+            return Err(fault);
+        };
+        let Some((text, rest)) = rest.split_at_checked(len as usize) else {
+            return Err(fault);
+        };
+        let form = match text.len() {
+            // Their form has one byte, and was read before.
+            0..=31 => return Err(DecodeError::NotCanonical),
+            32..=0xff => 2,
+            0x100..=0xffff => 3,
+            _ => 5,
+        };
+        self.expect_consumed(rest, form + text.len())?;
+        self.rest = rest;
+        Ok(text)
     }
 
     /// A name: text of limited length without NUL, which a C string cannot hold.

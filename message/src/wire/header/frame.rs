@@ -1,10 +1,10 @@
 //! The reader of what a frame's header says: columns and metadata, or that they are those of the last frame.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::frame::check_column_names;
+use crate::model::name::{check_name, check_name_len};
 use crate::model::schema::{Schema, SchemaDictionary, SchemaField, SchemaText, SchemaValues};
 use crate::model::{ColumnType, Dictionary, Frame};
 use crate::wire::error::DecodeError;
@@ -100,11 +100,8 @@ impl HeaderReader<'_> {
             end = self.at();
         }
         found.copy(self.header, end);
-        let names = found.names;
-        check_column_names(fields.iter().map(|field: &SchemaField| {
-            let name: Range<usize> = field.name.clone();
-            &names[name]
-        }))?;
+        let names = names_of(found.names, &fields)?;
+        check_column_names(fields.iter().map(|field| &names[field.name.clone()]))?;
         let has_counts = found.counts.iter().any(|&count| count != 0);
         let text = Arc::new(SchemaText {
             bytes: found.text,
@@ -130,11 +127,16 @@ impl HeaderReader<'_> {
 
     /// A count of the values of a column, which is no part of the schema.
     fn count(&mut self, field: &'static str, found: &mut Found) -> Result<(), DecodeError> {
-        found.copy(self.header, self.at());
-        found.counts.push(self.input.len(field)?);
-        found.places.push(found.text.len());
-        found.text.push(0);
-        found.copied = self.at();
+        let at = self.at();
+        let count = self.input.len(field)?;
+        found.counts.push(count);
+        found.places.push(found.text.len() + (at - found.copied));
+        // A zero stands in the text as it came.
+        if count != 0 {
+            found.copy(self.header, at);
+            found.text.push(0);
+            found.copied = self.at();
+        }
         Ok(())
     }
 
@@ -160,7 +162,9 @@ impl HeaderReader<'_> {
                 expected: "4 to 8 items",
             });
         }
-        let name = self.input.name("column name")?;
+        // That they are names is found when all of them are there.
+        let name = self.input.text_bytes(COLUMN_NAME)?;
+        check_name_len(name.len())?;
         let column_type = self.column_type("column type")?;
         // Types that have children or views are refused by name above.
         if items > 6 {
@@ -183,7 +187,7 @@ impl HeaderReader<'_> {
             _ => BTreeMap::new(),
         };
         let start = found.names.len();
-        found.names.push_str(name);
+        found.names.extend_from_slice(name);
         Ok(SchemaField {
             name: start..found.names.len(),
             nullable,
@@ -227,7 +231,7 @@ impl HeaderReader<'_> {
     /// The type of a column: mostly one of those that have one text, which is compared and not written again.
     fn column_type(&mut self, field: &'static str) -> Result<ColumnType, DecodeError> {
         let mut ahead = self.input.clone();
-        if let Some(known) = ColumnType::plain(ahead.text(field)?) {
+        if let Some(known) = ColumnType::plain(ahead.text_bytes(field)?) {
             self.input = ahead;
             return Ok(known);
         }
@@ -235,9 +239,35 @@ impl HeaderReader<'_> {
     }
 }
 
+const COLUMN_NAME: &str = "column name";
+
+/// The names of columns that came one after another. They are checked together, which is faster than one by one.
+fn names_of(bytes: Vec<u8>, fields: &[SchemaField]) -> Result<String, DecodeError> {
+    let not_text = DecodeError::Header {
+        field: COLUMN_NAME,
+        expected: "UTF-8 text",
+    };
+    let Ok(names) = String::from_utf8(bytes) else {
+        return Err(not_text);
+    };
+    // A character could lie in two of them.
+    if !fields
+        .iter()
+        .all(|field| names.is_char_boundary(field.name.start))
+    {
+        return Err(not_text);
+    }
+    if names.as_bytes().contains(&0) {
+        let mut each = fields.iter().map(|field| &names[field.name.clone()]);
+        each.try_for_each(check_name)?;
+    }
+    Ok(names)
+}
+
 /// What is known of a schema while its columns are read.
 struct Found {
-    names: String,
+    /// One after another.
+    names: Vec<u8>,
     text: Vec<u8>,
     /// Where the counts are in the text.
     places: Vec<usize>,
@@ -250,7 +280,7 @@ impl Found {
     /// Nothing; the columns begin at byte `start` of the header.
     fn new(start: usize) -> Self {
         Self {
-            names: String::new(),
+            names: Vec::new(),
             text: Vec::new(),
             places: Vec::new(),
             counts: Vec::new(),
