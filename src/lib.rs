@@ -9,9 +9,9 @@ pub use numpush_transports::{
 /// What connections report, what their options and endpoints can be, and what their errors name.
 pub mod transfer {
     pub use numpush_transports::{
-        Acknowledge, Batch, BatchError, Budget, Canceller, Capabilities, Connecting, EndpointError,
-        Incoming, ListenerStatus, Messages, Operation, Parameter, PathReason, Ready, Received,
-        RecvHalf, Refusal, Scheme, SendHalf, Status, Switch, Tag, TransferPath,
+        Acknowledge, Batch, BatchError, Budget, BudgetStatus, Canceller, Capabilities, Connecting,
+        EndpointError, Incoming, ListenerStatus, Messages, Operation, Parameter, PathReason, Ready,
+        Received, RecvHalf, Refusal, Scheme, SendHalf, Status, Switch, Tag, TransferPath, Usage,
     };
 }
 

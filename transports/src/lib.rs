@@ -43,7 +43,7 @@ pub mod unix;
 mod zmq;
 
 pub use batch::{Batch, BatchError};
-pub use budget::Budget;
+pub use budget::{Budget, BudgetStatus, Usage};
 pub use connecting::Connecting;
 pub use connection::{Connection, Messages};
 pub use endpoint::{Endpoint, EndpointError, Scheme};

@@ -171,6 +171,7 @@ impl Options {
 
     /// Bytes of records that the peer may send before this side receives them, over inproc, tcp and unix; one message may
     /// always come. Default: 256 MiB. It bounds what a peer can make this side hold while it does something else than `recv`.
+    /// Over tcp and unix a peer has less at first, and while many have much: see [`Budget`].
     #[must_use]
     pub fn credit(self, bytes: u64) -> Self {
         Self {
@@ -187,8 +188,8 @@ impl Options {
         Self { patience, ..self }
     }
 
-    /// How many connections and handshakes a tcp or unix listener may have at once. Listeners with clones of these options
-    /// share it. Default: [`Budget::new`].
+    /// How many connections and handshakes a tcp or unix listener may have at once, and how many bytes peers may make this side
+    /// hold. Listeners and connections with clones of these options share it. Default: [`Budget::new`].
     #[must_use]
     pub fn budget(self, budget: Budget) -> Self {
         Self { budget, ..self }
@@ -210,7 +211,9 @@ impl Options {
     /// What a connection with these options tells its peer first.
     #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn hello(&self, checksums: bool) -> Hello {
-        let mut hello = Hello::new(self.max_message);
+        // What never fits is not begun.
+        let max = self.max_message.min(self.budget.largest_payload());
+        let mut hello = Hello::new(max);
         hello.checksums = checksums;
         hello.credit = self.credit;
         hello

@@ -1,5 +1,7 @@
 //! Views of the queues of a connection and of a listener.
 
+use crate::budget::BudgetStatus;
+
 /// What waits on a connection at this moment, made by [`Connection::status`](crate::Connection::status).
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,9 @@ pub struct Status {
     pub waiting: usize,
     /// Bytes of records that have begun to come and that no call has returned.
     pub waiting_bytes: u64,
+    /// Bytes of its [`Budget`](crate::Budget) that this connection has, for the credit of its peer and for messages that no
+    /// call has returned.
+    pub budgeted: u64,
 }
 
 /// What goes on at a listener, made by [`Listener::status`](crate::Listener::status).
@@ -27,4 +32,6 @@ pub struct ListenerStatus {
     /// Peers that got no connection since the listener was made: they sent something else, nothing in time, or may not
     /// connect. [`Listener::take_refused`](crate::Listener::take_refused) says why.
     pub refused: u64,
+    /// What is in use of the listener's [`Budget`](crate::Budget).
+    pub budget: BudgetStatus,
 }

@@ -495,6 +495,7 @@ impl Duplex for Link {
             unwritten: 0,
             waiting,
             waiting_bytes,
+            budgeted: 0,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::budget::Charge;
 use crate::error::Error;
 use crate::options::Options;
 use crate::socket::medium::{Medium, Terms};
+use crate::socket::room::Room;
 use crate::transfer::Transfer;
 #[cfg(feature = "tokio")]
 use crate::watch::Watches;
@@ -75,7 +76,9 @@ pub(super) struct Receiving<M: Medium> {
     pub(super) has_told_end: bool,
     /// When a thread that waits elsewhere is to look whether the way to the peer is still there.
     pub(super) look_at_way: Option<Instant>,
-    /// A message in segments of the peer for which the allocator had no room.
+    /// What it has of its budgets.
+    pub(super) room: Room,
+    /// A message in segments of the peer for which there was no room.
     pub(super) unresolved: Option<Unresolved>,
 }
 
@@ -121,9 +124,11 @@ impl<M: Medium> Link<M> {
         socket: OwnedFd,
         medium: M,
         peer: String,
-        hello: Hello,
+        mut hello: Hello,
         options: &Options,
     ) -> Arc<Self> {
+        let room = Room::new(&options.budget, hello.credit);
+        hello.credit = room.promised();
         let config = Config::new(hello)
             .window(options.window)
             .patience(options.patience)
@@ -145,6 +150,7 @@ impl<M: Medium> Link<M> {
                 end: None,
                 has_told_end: false,
                 look_at_way: None,
+                room,
                 unresolved: None,
             }),
             sending: Mutex::new(Sending {

@@ -395,6 +395,7 @@ impl<S: ListeningSocket> Acceptor for SocketAcceptor<S> {
         ListenerStatus {
             handshakes: self.pending.len(),
             refused: self.refusals.count,
+            budget: self.options.budget.status(),
         }
     }
 

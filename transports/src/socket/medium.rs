@@ -69,6 +69,11 @@ pub(crate) trait Borrow: Send {
         allocator: &mut dyn BufferAllocator,
     ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError>;
 
+    /// True if the bytes of a message are copied, whatever the allocator is.
+    fn copies(&self) -> bool {
+        false
+    }
+
     /// Messages whose ranges we have let go of since the last call.
     fn take_releases(&mut self) -> Vec<u64> {
         Vec::new()

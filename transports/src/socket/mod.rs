@@ -20,6 +20,7 @@ mod medium;
 mod poll;
 mod read;
 mod recv;
+mod room;
 mod send;
 #[cfg(feature = "tokio")]
 mod steps;

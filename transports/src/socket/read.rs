@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use numpush_message::DecodeError;
 use numpush_os as os;
 use numpush_session::{Arrival, Event, Fault, Refusal};
 
@@ -82,12 +83,18 @@ impl<M: Medium> Link<M> {
         if receiving.left == 0 {
             return Ok(Found::Nothing);
         }
+        let most = match receiving.room.cover(&mut receiving.session) {
+            Ok(most) => most,
+            Err(fault) => return Err(self.failed(receiving, fault)),
+        };
         let session = &mut receiving.session;
         let spare = match session.spare() {
             Ok(spare) if spare.len() > receiving.left => &mut spare[..receiving.left],
             Ok(spare) => spare,
             Err(fault) => return Err(self.failed(receiving, fault)),
         };
+        let most = spare.len().min(most);
+        let spare = &mut spare[..most];
         receiving.system_calls += 1;
         let result = if M::DESCRIPTORS {
             os::receive_with_descriptor(&self.socket, spare, block)
@@ -224,6 +231,7 @@ impl<M: Medium> Link<M> {
                 }
                 // Nobody takes it, so its credit is owed at once: the peer may wait for it, and the program for the peer.
                 receiving.session.take(&preamble);
+                receiving.room.taken(preamble.id, &mut receiving.session);
                 sending.session.owe(receiving.session.debt());
             }
             Event::Refused(reason) => {
@@ -243,10 +251,16 @@ impl<M: Medium> Link<M> {
             references,
         } = &unresolved;
         let allocator = &mut *receiving.allocator;
-        let resolved =
-            receiving
-                .borrower
-                .resolve(preamble.id, header.buffer_lens(), references, allocator);
+        let copied = if receiving.borrower.copies() {
+            let room = &mut receiving.room;
+            room.cover_copy(preamble.id, preamble.payload_len)
+        } else {
+            Ok(())
+        };
+        let borrower = &mut receiving.borrower;
+        let resolved = copied.map_err(DecodeError::from).and_then(|()| {
+            borrower.resolve(preamble.id, header.buffer_lens(), references, allocator)
+        });
         let (buffers, transfer) = match resolved.map_err(Fault::from) {
             Ok(resolved) => resolved,
             Err(fault) => {

@@ -30,6 +30,7 @@ impl<M: Medium> Link<M> {
         self.settle();
         let mut receiving = self.receiving();
         let greeting = (!receiving.session.has_hello()).then(|| Deadline::after(ANSWER));
+        let mut short_since = None;
         for round in 1_u64.. {
             // A peer that never stops, and sends no message, must not hide the deadline of the call.
             if round.is_multiple_of(MOST_ROUNDS) {
@@ -46,9 +47,18 @@ impl<M: Medium> Link<M> {
                 receiving.has_told_end = true;
                 return Err(error);
             }
-            if self.obey_next(&mut receiving)? {
-                self.wake(Side::Send);
-                continue;
+            match self.obey_next(&mut receiving) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.wake(Side::Send);
+                    continue;
+                }
+                Err(error) if receiving.room.was_short() => {
+                    let since = *short_since.get_or_insert_with(Instant::now);
+                    receiving = self.wait_for_room(receiving, deadline, since, error)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             if receiving.session.is_closed() {
                 receiving.has_told_end = true;
@@ -60,7 +70,15 @@ impl<M: Medium> Link<M> {
             // In the middle of a record the peer's pace is watched, and so is a peer that has not said hello.
             let is_idle = receiving.session.is_idle() && receiving.session.has_hello();
             let may_block = block && is_idle && self.owes_nothing();
-            match self.read(&mut receiving, may_block)? {
+            let found = match self.read(&mut receiving, may_block) {
+                Err(error) if receiving.room.was_short() => {
+                    let since = *short_since.get_or_insert_with(Instant::now);
+                    receiving = self.wait_for_room(receiving, deadline, since, error)?;
+                    continue;
+                }
+                found => found?,
+            };
+            match found {
                 Found::Bytes | Found::End => {}
                 Found::Nothing if may_block => self.check_way(),
                 Found::Nothing => {
@@ -70,6 +88,25 @@ impl<M: Medium> Link<M> {
             }
         }
         Err(deadline.error(Operation::Recv, &self.peer))
+    }
+
+    /// Others have the room for what has come: waits a moment for them, unless the call or the patience of this side is over.
+    fn wait_for_room<'l>(
+        &'l self,
+        receiving: MutexGuard<'l, Receiving<M>>,
+        deadline: Deadline,
+        since: Instant,
+        error: Error,
+    ) -> Result<MutexGuard<'l, Receiving<M>>, Error> {
+        drop(receiving);
+        // What goes out does not wait for what comes in.
+        self.pay_all();
+        self.check_cancelled()?;
+        if deadline.has_passed() || since.elapsed() >= self.patience {
+            return Err(error);
+        }
+        self.rest(Side::Receive, deadline)?;
+        Ok(self.receiving())
     }
 
     /// Pays what is owed, and waits until there is something to read.
@@ -175,6 +212,7 @@ impl<M: Medium> Link<M> {
             transfer,
         } = queued;
         receiving.session.take(&preamble);
+        receiving.room.taken(preamble.id, &mut receiving.session);
         let debt = receiving.session.debt();
         let confirmation = receiving.session.receipt(preamble.id).map(|receipt| {
             let link = Arc::downgrade(self);

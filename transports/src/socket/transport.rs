@@ -256,7 +256,8 @@ impl<M: Medium> Duplex for Owned<M> {
     fn status(&self) -> Status {
         let waiting = {
             let receiving = self.0.receiving();
-            (receiving.inbox.len(), receiving.session.held())
+            let held = receiving.session.held();
+            (receiving.inbox.len(), held, receiving.room.bytes())
         };
         let sending = self.0.sending().session.status();
         Status {
@@ -266,6 +267,7 @@ impl<M: Medium> Duplex for Owned<M> {
             unwritten: sending.queued,
             waiting: waiting.0,
             waiting_bytes: waiting.1,
+            budgeted: waiting.2,
         }
     }
 }

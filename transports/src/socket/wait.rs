@@ -43,6 +43,21 @@ impl<M: Medium> Link<M> {
         }
     }
 
+    /// Waits a moment for what no descriptor reports. Another thread, or `deadline`, ends the wait.
+    pub(super) fn rest(&self, side: Side, deadline: Deadline) -> Result<(), Error> {
+        let until = deadline.or_sooner(Some(Instant::now() + TICK));
+        let bell = self.bell(side);
+        let waited = match bell {
+            None => os::wait(&[], until),
+            Some(bell) => os::wait(&[(bell.as_fd(), Ready::READ)], until),
+        };
+        let ready = waited.map_err(Error::io(Operation::Wait, &self.peer))?;
+        if let Some(bell) = bell.filter(|_| ready.iter().any(|ready| ready.read)) {
+            bell.quiet();
+        }
+        self.check_cancelled()
+    }
+
     /// As [`Self::wait`]; `None` if nothing happened until then.
     fn wait_once(
         &self,

@@ -171,6 +171,11 @@ impl Borrower {
         })
     }
 
+    /// The peer is of another user: what it could still write is not read in place.
+    pub(super) fn copies(&self) -> bool {
+        self.trusted.is_none()
+    }
+
     pub(super) fn take_releases(&mut self) -> Vec<u64> {
         std::mem::take(&mut *self.returned.lock())
     }

@@ -96,6 +96,10 @@ impl Borrow for SharedBorrower {
         self.borrower.resolve(id, lens, references, allocator)
     }
 
+    fn copies(&self) -> bool {
+        self.borrower.copies()
+    }
+
     fn take_releases(&mut self) -> Vec<u64> {
         self.borrower.take_releases()
     }

@@ -28,6 +28,16 @@ impl<D> Inbound<D> {
         self.credit.is_exceeded().then(|| self.credit.held())
     }
 
+    /// Number of the last message that has begun to come.
+    pub fn last_begun(&self) -> u64 {
+        let is_begun = self.charged
+            && self
+                .decoder
+                .preamble()
+                .is_some_and(|one| one.kind.is_message());
+        self.next_id - u64::from(!is_begun)
+    }
+
     /// Bytes that have come of the record at hand.
     pub fn come(&self) -> u64 {
         self.position - self.record

@@ -1,19 +1,49 @@
 //! What peers may have of a listener and of this process.
 
+#[cfg_attr(
+    not(any(feature = "tcp", feature = "unix")),
+    expect(dead_code, reason = "only tcp and unix connections have bytes")
+)]
+mod bank;
+mod bytes;
+#[cfg(any(feature = "tcp", feature = "unix"))]
+mod held;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use numpush_os as os;
 
-/// How many connections and handshakes there may be at once: at the listeners that share it, and within the budget of the
-/// process. Clones are the same budget. [`Options::budget`](crate::Options::budget) gives it to a listener.
+#[cfg(any(feature = "tcp", feature = "unix"))]
+pub(crate) use bank::LEAST;
+use bytes::Bytes;
+#[cfg(any(feature = "tcp", feature = "unix"))]
+pub(crate) use held::{Claim, Promise};
+
+/// How many connections, handshakes and bytes peers may have at once: at the listeners and connections that share it, and within
+/// the budget of the process. Clones are the same budget. [`Options::budget`](crate::Options::budget) gives it to a listener, or
+/// to a connection that is made.
+///
+/// # Connections and handshakes
 ///
 /// A listener that has all its connections leaves others in the backlog of the kernel until one ends; who had begun a
 /// handshake by then is refused ([`Refusal::Busy`](crate::Refusal::Busy)). Nobody loses a connection. Of too many handshakes
-/// the oldest at the listener is given up; one at each listener is always allowed. With the credit of a connection
-/// ([`Options::credit`](crate::Options::credit)) the number of connections bounds the memory that all peers together make this
-/// process hold by what they send. What it answers to peers that do not read is bounded by the queues of a
-/// [`Poller`](crate::Poller::set_queue_limit).
+/// the oldest at the listener is given up; one at each listener is always allowed.
+///
+/// # Bytes
+///
+/// Over tcp and unix it bounds what peers make this process hold by what they send: the credit that they have, and messages
+/// that have come, or begun to, and that no call has returned. A quarter is for credit. A connection gets up to its
+/// [`Options::credit`](crate::Options::credit) of it, less the more the others have, and 64 KiB always, so that messages of
+/// this size move whatever happens. The rest is for messages that are larger than the credit of their peer. Such a one gets its
+/// bytes as they come; if others have them it waits in the socket, first come first served, until those are received or
+/// their connections end. Calls that do not wait, and futures, return
+/// [`Error::NoRoom`](crate::Error::NoRoom) then, with both numbers, and others do after [`Options::patience`](crate::Options::patience); they may be made again. A payload of more than two thirds
+/// of the budget never fits: its sender gets [`Error::TooLarge`](crate::Error::TooLarge). Nobody loses a connection, and
+/// no two messages wait for each other's bytes.
+///
+/// What this process answers to peers that do not read is bounded by the queues of a
+/// [`Poller`](crate::Poller::set_queue_limit), and descriptors of segments by half of what it may have open (`RLIMIT_NOFILE`).
 ///
 /// ```
 /// # use numpush_transports as numpush;
@@ -35,6 +65,7 @@ pub struct Budget(Arc<Accounts>);
 struct Accounts {
     connections: Account,
     handshakes: Account,
+    bytes: Bytes,
     /// The process's budget, unless this is it.
     #[cfg_attr(
         not(any(feature = "tcp", feature = "unix")),
@@ -70,18 +101,23 @@ impl Account {
     }
 }
 
-static PROCESS: LazyLock<Budget> =
-    LazyLock::new(|| Budget(Arc::new(Accounts::new(u64::MAX, 1024, None))));
+static PROCESS: LazyLock<Budget> = LazyLock::new(|| {
+    let budget = Budget(Arc::new(Accounts::new(u64::MAX, 1024, None)));
+    // Without /proc nobody knows how much memory there is.
+    let memory = os::total_memory().unwrap_or(u64::MAX);
+    budget.max_bytes(memory / 2)
+});
 
 impl Budget {
-    /// A budget with 128 handshakes at once, and as many connections as the process may have.
+    /// A budget with 128 handshakes at once, and as many connections and bytes as the process may have.
     pub fn new() -> Self {
         let whole = Some(Self::process());
         Self(Arc::new(Accounts::new(u64::MAX, 128, whole)))
     }
 
-    /// The budget of this process, which all others are part of: 1,024 handshakes, and any number of connections unless it
-    /// is set. Connections that this process makes are not counted.
+    /// The budget of this process, which all others are part of: 1,024 handshakes, half of the memory of the machine or of the
+    /// control group, and any number of connections, unless it is set. Connections that this process makes are not
+    /// counted, but their bytes are.
     pub fn process() -> Self {
         PROCESS.clone()
     }
@@ -101,6 +137,51 @@ impl Budget {
         self
     }
 
+    /// Sets how many bytes peers may make this process hold. What they have already they keep. Beyond it are 64 KiB for each
+    /// connection, if there are so many.
+    ///
+    /// ```
+    /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+    /// use numpush::{Budget, Buffer, Error, Message, Options};
+    ///
+    /// let budget = Budget::new().max_bytes(3 << 20);
+    /// let mut listener = Options::new().budget(budget.clone()).listen("tcp://127.0.0.1:0")?;
+    /// let mut client = numpush::connect(&listener.address())?;
+    /// let mut server = listener.accept()?;
+    /// client.send(&Message::new(Buffer::from(vec![7; 1 << 20])))?;
+    /// assert_eq!(server.recv()?.transfer.bytes, 1 << 20);
+    /// let too_large = Message::new(Buffer::from(vec![7; 3 << 20]));
+    /// assert!(matches!(client.send(&too_large), Err(Error::TooLarge { limit: 2_097_152, .. })));
+    /// assert!(budget.bytes() > 0);
+    /// drop(server);
+    /// assert_eq!(budget.bytes(), 0);
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    #[must_use]
+    pub fn max_bytes(self, bytes: u64) -> Self {
+        self.0.bytes.set_limit(bytes);
+        self
+    }
+
+    /// Bytes that peers have now: their credit, and what has come of messages that no call has returned.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.used().0
+    }
+
+    /// What is in use of each thing, and its limit.
+    pub fn status(&self) -> BudgetStatus {
+        let of = |account: &Account| Usage {
+            used: account.used().load(Ordering::Relaxed),
+            limit: account.limit.load(Ordering::Relaxed),
+        };
+        let (used, limit) = self.0.bytes.used();
+        BudgetStatus {
+            connections: of(&self.0.connections),
+            handshakes: of(&self.0.handshakes),
+            bytes: Usage { used, limit },
+        }
+    }
+
     /// Accepted connections that are there now.
     pub fn connections(&self) -> u64 {
         self.0.connections.used().load(Ordering::Relaxed)
@@ -116,6 +197,28 @@ impl Default for Budget {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What a [`Budget`] counts, made by [`Budget::status`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BudgetStatus {
+    /// Accepted connections.
+    pub connections: Usage,
+    /// Peers whose hello is awaited.
+    pub handshakes: Usage,
+    /// Bytes that peers make this process hold: their credit, and what has come of messages that no call has returned.
+    pub bytes: Usage,
+}
+
+/// How much of something is in use.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// In use now.
+    pub used: u64,
+    /// The most that may be.
+    pub limit: u64,
 }
 
 /// What a budget counts.
@@ -175,6 +278,21 @@ impl Budget {
                 .is_none_or(|whole| whole.has_room(item))
     }
 
+    /// What a connection promises its peer, at most `most` bytes.
+    pub(crate) fn promise(&self, most: u64) -> Promise {
+        Promise::new(&self.0.bytes, most)
+    }
+
+    /// A message of `total` bytes that is within no promise.
+    pub(crate) fn claim(&self, total: u64) -> Claim {
+        Claim::new(&self.0.bytes, total)
+    }
+
+    /// The largest payload that ever fits.
+    pub(crate) fn largest_payload(&self) -> u64 {
+        self.0.bytes.largest()
+    }
+
     fn account(&self, item: Item) -> &Account {
         match item {
             Item::Connection => &self.0.connections,
@@ -197,10 +315,12 @@ impl Drop for Charge {
 }
 
 impl Accounts {
+    /// Accounts with any number of bytes.
     fn new(connections: u64, handshakes: u64, whole: Option<Budget>) -> Self {
         Self {
             connections: Account::new(connections),
             handshakes: Account::new(handshakes),
+            bytes: Bytes::new(u64::MAX, whole.as_ref().map(|whole| &whole.0.bytes)),
             whole,
         }
     }

@@ -1,0 +1,331 @@
+//! Who may hold how many bytes: the rules, without locks and clocks.
+//!
+//! Bytes are of two kinds. What a connection *promises* its peer may come at any time and must have its place: a quarter of a
+//! budget is for promises, and a connection that has much of it gets less with its next one. A message that is larger than its
+//! peer's promise is within none: it *claims* its bytes, and gets them as they come, of the other three quarters.
+//!
+//! Two messages that each had half of the room would wait for each other for ever. So a claim gets bytes only if afterwards
+//! everybody who could finish before still can, one after another (the banker's algorithm). Claims that have nothing yet wait
+//! behind those that wait already, so that a large one is not passed by small ones for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Budgets of bytes, and what is taken of them.
+#[derive(Clone, Debug)]
+pub(super) struct Bank {
+    levels: BTreeMap<u64, Level>,
+    claims: BTreeMap<u64, Claim>,
+    last: u64,
+    /// A forked child has none of what its parent has.
+    pub(super) forks: u32,
+}
+
+/// One budget.
+#[derive(Clone, Debug)]
+struct Level {
+    limit: u64,
+    /// The budget that it is part of.
+    whole: Option<u64>,
+    promised: u64,
+    held: u64,
+}
+
+/// A message that is within no promise.
+#[derive(Clone, Debug)]
+struct Claim {
+    level: u64,
+    total: u64,
+    held: u64,
+    waits: Option<Wait>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    /// When it asked last.
+    asked: Instant,
+    /// The whole is short, and not only its own budget.
+    is_for_whole: bool,
+}
+
+/// Why a claim gets nothing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Short {
+    /// Others must be done first.
+    Now { used: u64, limit: u64 },
+    /// It is more than there is at all.
+    Ever { most: u64 },
+}
+
+/// What every connection may promise, however many there are. With it small messages always move.
+pub(crate) const LEAST: u64 = 64 << 10;
+
+/// This part of a budget is for promises.
+const PROMISES: u64 = 4;
+
+/// A promise is this part of what is left for promises, so that several can be made: the first one of a connection, and one to a
+/// peer that sends much.
+const FIRST: u64 = 64;
+const LATER: u64 = 4;
+
+/// A claim gets so many bytes at least, and as many again as it has.
+const STEP: u64 = 1 << 20;
+
+/// A claim that has not asked for so long waits for nothing: its program is elsewhere.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl Bank {
+    pub(super) const fn new() -> Self {
+        Self {
+            levels: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            last: 0,
+            forks: 0,
+        }
+    }
+
+    /// Makes a budget, as a part of `whole`.
+    pub(super) fn open(&mut self, limit: u64, whole: Option<u64>) -> u64 {
+        self.last += 1;
+        let level = Level {
+            limit,
+            whole,
+            promised: 0,
+            held: 0,
+        };
+        self.levels.insert(self.last, level);
+        self.last
+    }
+
+    /// Removes a budget that nobody uses.
+    pub(super) fn close(&mut self, level: u64) {
+        self.levels.remove(&level);
+    }
+
+    pub(super) fn set_limit(&mut self, level: u64, limit: u64) {
+        if let Some(level) = self.levels.get_mut(&level) {
+            level.limit = limit;
+        }
+    }
+
+    /// Bytes in use of a budget, and its limit.
+    pub(super) fn used(&self, level: u64) -> (u64, u64) {
+        let level = self.levels.get(&level);
+        level.map_or((0, 0), |level| (level.promised + level.held, level.limit))
+    }
+
+    /// Forgets everything that is taken.
+    pub(super) fn reset(&mut self) {
+        self.claims.clear();
+        for level in self.levels.values_mut() {
+            (level.promised, level.held) = (0, 0);
+        }
+    }
+
+    /// The largest payload that fits into a budget, with its header.
+    pub(super) fn largest(&self, level: u64) -> u64 {
+        let limits = self.path(level).map(|(_, level)| level.limit);
+        limits.min().map_or(0, |limit| limit - limit / 3)
+    }
+
+    /// What a connection may promise, that has `own` bytes now and cannot have less than `floor`. Returns what it is to
+    /// promise, and what it has now, which is not less.
+    pub(super) fn promise(
+        &mut self,
+        level: u64,
+        own: u64,
+        floor: u64,
+        most: u64,
+        is_first: bool,
+    ) -> (u64, u64) {
+        let left = self.path(level).map(|(_, level)| {
+            let others = level.promised.saturating_sub(own);
+            (level.limit / PROMISES).saturating_sub(others)
+        });
+        let part = if is_first { FIRST } else { LATER };
+        let promise = left.min().unwrap_or(0) / part;
+        let promise = promise.max(LEAST).min(most);
+        let has = promise.max(floor);
+        self.change(level, |level| {
+            level.promised = level.promised.saturating_sub(own).saturating_add(has);
+        });
+        (promise, has)
+    }
+
+    /// A connection promises nothing any more.
+    pub(super) fn give_back(&mut self, level: u64, own: u64) {
+        self.change(level, |level| {
+            level.promised = level.promised.saturating_sub(own);
+        });
+    }
+
+    /// A message of `total` bytes begins. It has nothing yet.
+    pub(super) fn claim(&mut self, level: u64, total: u64) -> u64 {
+        self.last += 1;
+        let claim = Claim {
+            level,
+            total,
+            held: 0,
+            waits: None,
+        };
+        self.claims.insert(self.last, claim);
+        self.last
+    }
+
+    /// Gives a claim `bytes` in all, or more. Returns how many it has.
+    pub(super) fn cover(&mut self, id: u64, bytes: u64, now: Instant) -> Result<u64, Short> {
+        let Some(claim) = self.claims.get(&id) else {
+            return Ok(u64::MAX);
+        };
+        let (level, total, held) = (claim.level, claim.total, claim.held);
+        let bytes = bytes.min(total);
+        if bytes <= held {
+            return Ok(held);
+        }
+        let mosts = self.path(level).map(|(_, level)| level.for_claims());
+        if let Some(most) = mosts.min().filter(|&most| most < total) {
+            return Err(Short::Ever { most });
+        }
+        // Less than a little is not worth a system call.
+        let step = |more: u64| bytes.max(held.saturating_add(more)).min(total);
+        let (generous, little) = (step(held.max(STEP)), step(LEAST));
+        let is_turn = held > 0 || !self.is_behind(id, now);
+        if is_turn && (self.grant(id, generous) || self.grant(id, little)) {
+            return Ok(self.claims.get(&id).map_or(u64::MAX, |claim| claim.held));
+        }
+        Err(self.wait(id, now))
+    }
+
+    /// A message is taken, or will never be whole.
+    pub(super) fn end(&mut self, id: u64) {
+        if let Some(claim) = self.claims.remove(&id) {
+            self.change(claim.level, |level| {
+                level.held = level.held.saturating_sub(claim.held);
+            });
+        }
+    }
+
+    /// True if a claim that began before it waits for the same bytes.
+    fn is_behind(&self, id: u64, now: Instant) -> bool {
+        let level = self.claims.get(&id).map(|claim| claim.level);
+        self.claims.range(..id).any(|(_, other)| {
+            let is_same = |wait: &Wait| wait.is_for_whole || Some(other.level) == level;
+            let is_waiting = |wait: &Wait| now.saturating_duration_since(wait.asked) < FRESH;
+            other
+                .waits
+                .as_ref()
+                .filter(|wait| is_waiting(wait))
+                .is_some_and(is_same)
+        })
+    }
+
+    /// Notes that a claim waits, and says for what.
+    fn wait(&mut self, id: u64, now: Instant) -> Short {
+        let claim = self.claims.get(&id);
+        let (level, need) = claim.map_or((0, 0), |claim| (claim.level, claim.total - claim.held));
+        let mut path = self.path(level);
+        // If none of them is short, others need the room first.
+        let short = path.find(|(_, one)| one.free() < need);
+        let short = short.or_else(|| self.path(level).last());
+        let (used, limit, is_for_whole) = short.map_or((0, 0, true), |(_, one)| {
+            (one.held, one.for_claims(), one.whole.is_none())
+        });
+        drop(path);
+        if let Some(claim) = self.claims.get_mut(&id) {
+            let asked = now;
+            claim.waits = Some(Wait {
+                asked,
+                is_for_whole,
+            });
+        }
+        Short::Now { used, limit }
+    }
+
+    /// Lets a claim have `bytes` in all, unless that keeps it or another one from ever being whole.
+    fn grant(&mut self, id: u64, bytes: u64) -> bool {
+        let Some(claim) = self.claims.get(&id) else {
+            return false;
+        };
+        let (level, held) = (claim.level, claim.held);
+        let more = bytes - held;
+        if self.path(level).any(|(_, level)| level.free() < more) {
+            return false;
+        }
+        let before = self.finishable();
+        self.hold(id, bytes);
+        let after = self.finishable();
+        if after.contains(&id) && before.iter().all(|one| after.contains(one)) {
+            return true;
+        }
+        self.hold(id, held);
+        false
+    }
+
+    fn hold(&mut self, id: u64, bytes: u64) {
+        let Some(claim) = self.claims.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut claim.held, bytes);
+        claim.waits = None;
+        let level = claim.level;
+        self.change(level, |level| {
+            level.held = (level.held - before).saturating_add(bytes)
+        });
+    }
+
+    /// The claims that can be whole, if those that are whole are taken, one after another.
+    fn finishable(&self) -> BTreeSet<u64> {
+        let levels = self.levels.iter();
+        let mut free: BTreeMap<u64, u64> = levels.map(|(&id, level)| (id, level.free())).collect();
+        let mut left: Vec<u64> = self.claims.keys().copied().collect();
+        let mut done = BTreeSet::new();
+        loop {
+            let count = left.len();
+            left.retain(|id| {
+                let Some(claim) = self.claims.get(id) else {
+                    return false;
+                };
+                let need = claim.total - claim.held;
+                let mut path = self.path(claim.level);
+                if path.any(|(level, _)| free.get(&level).is_none_or(|&free| free < need)) {
+                    return true;
+                }
+                for (level, _) in self.path(claim.level) {
+                    free.entry(level).and_modify(|free| *free += claim.held);
+                }
+                done.insert(*id);
+                false
+            });
+            if left.len() == count {
+                return done;
+            }
+        }
+    }
+
+    /// A budget, and those that it is part of.
+    fn path(&self, level: u64) -> impl Iterator<Item = (u64, &Level)> {
+        let find = |id: u64| self.levels.get(&id).map(|level| (id, level));
+        std::iter::successors(find(level), move |(_, level)| level.whole.and_then(find))
+    }
+
+    fn change(&mut self, level: u64, mut change: impl FnMut(&mut Level)) {
+        let mut next = Some(level);
+        while let Some(level) = next.and_then(|id| self.levels.get_mut(&id)) {
+            change(level);
+            next = level.whole;
+        }
+    }
+}
+
+impl Level {
+    fn for_claims(&self) -> u64 {
+        self.limit - self.limit / PROMISES
+    }
+
+    fn free(&self) -> u64 {
+        self.for_claims().saturating_sub(self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests;
