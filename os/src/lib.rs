@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "system calls: the crates above forbid it")]
 
 mod affinity;
+mod ancillary;
 mod bell;
 mod broken_pipe;
 mod connect;
@@ -48,6 +49,7 @@ mod watch;
 mod worker;
 
 pub use affinity::{bind_to_processors, processors};
+pub use ancillary::{Ancillary, receive_with_descriptor};
 pub use bell::Bell;
 pub use connect::{connect_abstract, start_connect, try_connect_unix};
 pub use credentials::{Credentials, SameUser, peer_credentials, user};
@@ -83,8 +85,8 @@ pub use seal::{NO_RESIZE, add_seals, is_sealed, lent_len, sealed_len};
 pub use sealed_copy::sealed_copy;
 pub use snapshot::{CopyFile, FileSnapshot};
 pub use socket::{
-    Ancillary, end_writing, hang_up, keep_alive, receive, receive_with_descriptor, send,
-    send_with_descriptor, set_nonblocking, set_receive_tick, set_send_tick, unacknowledged,
+    end_writing, hang_up, keep_alive, receive, send, send_with_descriptor, set_nonblocking,
+    set_receive_tick, set_send_tick, unacknowledged,
 };
 pub use sync::lock;
 pub use timer::Timer;

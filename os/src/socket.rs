@@ -1,33 +1,13 @@
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, setsockopt, sockopt,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use crate::failpoint::point;
-
-/// What a receive call got besides the bytes.
-#[derive(Debug, Default)]
-pub struct Ancillary {
-    /// The descriptor, if one came.
-    pub descriptor: Option<OwnedFd>,
-    /// True if not all descriptors are here that came: more than one were sent, or this process has no place for it. The
-    /// kernel has closed the others.
-    pub truncated: bool,
-}
-
-impl Ancillary {
-    /// True if a descriptor came for which this process has no place: it is gone for good.
-    pub fn is_lost(&self) -> bool {
-        self.truncated && self.descriptor.is_none()
-    }
-}
 
 /// Sends a prefix of `slices`; sendmsg(2). With `block` the call waits for room, at most as long as
 /// [`set_send_tick`] has set.
@@ -97,53 +77,6 @@ pub fn receive(socket: impl AsFd, bytes: &mut [u8], block: bool) -> io::Result<u
         point("recv")?;
         recv(socket, bytes, flags)
     })
-}
-
-/// Receives into `bytes`, and at most one descriptor with them. The descriptor is closed by execve(2).
-///
-/// # Errors
-/// As [`receive`].
-pub fn receive_with_descriptor(
-    socket: impl AsFd,
-    bytes: &mut [u8],
-    block: bool,
-) -> io::Result<(usize, Ancillary)> {
-    // There is room for exactly one descriptor. The kernel closes any other and sets MSG_CTRUNC; more room would let it in.
-    let mut control = cmsg_space!([std::os::fd::RawFd; 1]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC
-        | if block {
-            MsgFlags::empty()
-        } else {
-            MsgFlags::MSG_DONTWAIT
-        };
-    let socket = socket.as_fd().as_raw_fd();
-    let mut slices = [IoSliceMut::new(bytes)];
-    let received = loop {
-        let called = point("recvmsg")
-            .and_then(|()| recvmsg::<()>(socket, &mut slices, Some(&mut control), flags));
-        match called {
-            Err(Errno::EINTR) => {}
-            result => break result?,
-        }
-    };
-    let mut ancillary = Ancillary {
-        descriptor: None,
-        truncated: received.flags.contains(MsgFlags::MSG_CTRUNC),
-    };
-    if let Ok(messages) = received.cmsgs() {
-        for message in messages {
-            let ControlMessageOwned::ScmRights(descriptors) = message else {
-                continue;
-            };
-            for raw in descriptors {
-                // SAFETY: the kernel has just installed this descriptor for this process, and nothing else owns it.
-                let owned = unsafe { OwnedFd::from_raw_fd(raw) };
-                ancillary.truncated |= ancillary.descriptor.is_some();
-                ancillary.descriptor = Some(owned);
-            }
-        }
-    }
-    Ok((received.bytes, ancillary))
 }
 
 fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {

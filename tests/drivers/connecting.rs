@@ -2,7 +2,9 @@
 
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::{Duration, Instant};
 
 use numpush::transfer::{Connecting, Ready};
 use numpush::{Connection, Error, Listener, Options};
@@ -78,4 +80,43 @@ fn nobody_there_is_an_error_of_the_attempt() {
     assert_eq!(kind(&address), ErrorKind::ConnectionRefused);
     let unix = format!("unix:{}", place.0.display());
     assert_eq!(kind(&unix), ErrorKind::NotFound);
+}
+
+/// connect(2) of a unix socket waits for room in the queue of the listener, whatever timeout is set.
+#[test]
+fn a_full_queue_holds_up_nobody() {
+    let place = TempPath::new("full-queue");
+    let name = place.0.display().to_string();
+    for (endpoint, address) in [
+        (format!("unix:{name}"), SocketAddr::from_pathname(&name)),
+        (
+            format!("unix:@{name}"),
+            SocketAddr::from_abstract_name(&name),
+        ),
+    ] {
+        let address = address.unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let mut queued = Vec::new();
+        while let Ok(socket) = numpush_os::try_connect_unix(&address) {
+            queued.push(socket);
+            assert!(queued.len() < 8, "the queue is never full");
+        }
+        let options = Options::new().connect_timeout(Duration::from_millis(100));
+        let Err(Error::Io { source, .. }) = options.connect(&endpoint) else {
+            panic!("there was room");
+        };
+        assert_eq!(source.kind(), ErrorKind::TimedOut, "{source}");
+        let patient = Options::new().connect_timeout(PATIENCE);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| patient.connect(&endpoint).is_ok());
+            queued.clear();
+            listener.set_nonblocking(true).unwrap();
+            while !waiting.is_finished() {
+                drop(listener.accept());
+                std::thread::yield_now();
+            }
+            assert!(waiting.join().unwrap());
+        });
+    }
 }

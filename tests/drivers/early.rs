@@ -142,3 +142,19 @@ fn a_file_that_nobody_takes_holds_up_nobody() {
     assert!(pair.far.recv().unwrap_err().is_closed());
     sending.join().unwrap();
 }
+
+/// What a thread has sent that panics may not be all: the peer must not take it for that.
+#[test]
+fn a_sender_that_unwinds_has_not_closed() {
+    for mut pair in plain_pairs() {
+        let mut near = pair.near;
+        let unwound = std::thread::spawn(move || {
+            near.send(&bytes(100, 1)).unwrap();
+            std::panic::resume_unwind(Box::new("as a panic, without its message"));
+        });
+        unwound.join().unwrap_err();
+        assert!(pair.far.recv().unwrap().message == bytes(100, 1));
+        let error = pair.far.recv().unwrap_err();
+        assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+    }
+}

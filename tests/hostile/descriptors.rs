@@ -2,10 +2,11 @@
 
 use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use numpush::wire::{DecodeError, Encoder, Flags, Preamble, RecordKind, Reference, Stamp};
 use numpush::{Error, Message};
 use numpush_tests::{Peer, TempPath, again, bytes, say, under};
@@ -28,6 +29,21 @@ fn referring(segment: u32, offset: u64) -> Vec<u8> {
 fn announce(raw: &UnixStream, descriptor: &OwnedFd) {
     let record = Preamble::control(RecordKind::Segment, 1, 1).encode(&[]);
     numpush_os::send_with_descriptor(raw, &[IoSlice::new(&record)], descriptor, true).unwrap();
+}
+
+/// Sends a record with one descriptor many times.
+fn send_many(raw: &UnixStream, record: &[u8], descriptor: &OwnedFd, times: usize) {
+    let descriptors = vec![descriptor.as_raw_fd(); times];
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let slices = [IoSlice::new(record)];
+    sendmsg::<()>(
+        raw.as_raw_fd(),
+        &slices,
+        &rights,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .unwrap();
 }
 
 fn sealed(len: usize) -> std::sync::Arc<OwnedFd> {
@@ -88,6 +104,10 @@ fn references_outside_their_segment_are_refused() {
     assert_eq!(link.recv().unwrap().message.payload_len(), 100_032);
 }
 
+/// How often each way of too many descriptors is tried.
+const ROUNDS: usize = 2;
+const HOW_MANY: [usize; 5] = [1, 2, 3, 10, 253];
+
 /// F17: descriptors nobody asked for are closed, and a peer may not fill our table with them.
 #[test]
 fn surplus_descriptors_do_not_stay() {
@@ -98,14 +118,18 @@ fn surplus_descriptors_do_not_stay() {
     let mut peer = Peer::start(command.env("NUMPUSH_TEST_PATH", &place.0));
     let before = count(&mut peer);
     let descriptor = sealed(4096);
-    for _ in 0..20 {
+    // With a record that has no use for any, and with the first one.
+    let ack = Preamble::control(RecordKind::Ack, 0, 0).encode(&[]);
+    let ways = HOW_MANY.map(|times| [(times, false), (times, true)]);
+    for (times, with_hello) in ways.as_flattened().repeat(ROUNDS) {
         let mut raw = UnixStream::connect(&place.0).unwrap();
-        raw.write_all(&hello(true)).unwrap();
-        // One with a record that has no use for it.
-        let ack = Preamble::control(RecordKind::Ack, 0, 0)
-            .with_ack(1)
-            .encode(&[]);
-        let _ = numpush_os::send_with_descriptor(&raw, &[IoSlice::new(&ack)], &descriptor, true);
+        let mut record = Vec::from(ack);
+        if with_hello {
+            record = hello(true);
+        } else {
+            raw.write_all(&hello(true)).unwrap();
+        }
+        send_many(&raw, &record, &descriptor, times);
         let mut rest = Vec::new();
         let _ = raw.read_to_end(&mut rest);
     }
@@ -188,13 +212,16 @@ pub(crate) fn count_descriptors() {
     let path = std::env::var("NUMPUSH_TEST_PATH").unwrap();
     let mut listener = numpush::listen(&format!("unix:{path}")).unwrap();
     say("descriptors", numpush_tests::open_descriptors());
-    // The last one speaks something else.
-    while listener.status().refused == 0 {
+    // Who sends descriptors with the hello is refused, or right behind it; the last one speaks something else.
+    let peers = (2 * ROUNDS * HOW_MANY.len() + 1) as u64;
+    let mut accepted = 0;
+    while accepted + listener.status().refused < peers {
         let wanted = [(listener.descriptor().unwrap(), numpush_os::Ready::READ)];
         numpush_os::wait(&wanted, None).unwrap();
         let Some(mut link) = listener.try_accept().unwrap() else {
             continue;
         };
+        accepted += 1;
         let error = link.recv().map(drop).unwrap_err();
         let expected = matches!(error, Error::ProtocolViolation { .. });
         assert!(expected, "{error:?}");

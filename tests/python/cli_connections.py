@@ -30,12 +30,19 @@ def mute():
     return server, f"tcp://127.0.0.1:{server.getsockname()[1]}"
 
 
+def whole_record(connection):
+    """A record without buffers, with the zeros after its body."""
+    preamble = connection.recv(64, socket.MSG_WAITALL)
+    body = int.from_bytes(preamble[8:12], "little")
+    return preamble + connection.recv(-(-body // 64) * 64, socket.MSG_WAITALL)
+
+
 def hello():
-    """The hello of a numpush peer: docs/wire.md."""
+    """The hello of a numpush peer, a preamble and a body: docs/wire.md."""
     receiver = socket.create_server(("127.0.0.1", 0))
     sender = start("send", SMALL, f"tcp://127.0.0.1:{receiver.getsockname()[1]}")
     taken, _ = receiver.accept()
-    record = taken.recv(32, socket.MSG_WAITALL)
+    record = whole_record(taken)
     sender.kill()
     sender.communicate()
     taken.close()
@@ -184,15 +191,18 @@ def the_first_signal_ends_every_wait():
 @test
 def the_first_signal_ends_a_send_that_nobody_takes():
     record = hello()
-    server, endpoint = mute()
-    with server:
-        sender = start("send", LARGE, endpoint)
-        taken, _ = server.accept()
-        taken.sendall(record)
-        taken.recv(64, socket.MSG_WAITALL)
-        ended, seconds = interrupt(sender)
-        assert ended == 130 and seconds < 3, (ended, seconds)
-        taken.close()
+    # In the middle of a message, and with all of it written and none of it acknowledged.
+    for file, how_much in ((LARGE, 64), (SMALL, SMALL.stat().st_size)):
+        server, endpoint = mute()
+        with server:
+            sender = start("send", file, endpoint)
+            taken, _ = server.accept()
+            taken.sendall(record)
+            assert whole_record(taken) == record
+            assert len(taken.recv(how_much, socket.MSG_WAITALL)) == how_much
+            ended, seconds = interrupt(sender)
+            assert ended == 130 and seconds < 3, (file, ended, seconds)
+            taken.close()
 
 
 @test

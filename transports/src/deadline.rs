@@ -138,6 +138,10 @@ pub(crate) fn connect_until<T>(
         }
         Err(error) => Err(error),
     });
+    if last.kind() == io::ErrorKind::WouldBlock {
+        let full = "the listener's queue is full, and stayed so";
+        last = io::Error::new(io::ErrorKind::TimedOut, full);
+    }
     connected
         .and_then(|connected| connected.ok_or(last))
         .map_err(Error::io(Operation::Connect, endpoint))

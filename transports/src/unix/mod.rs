@@ -23,7 +23,7 @@ mod share;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use numpush_message::{Hello, Preamble, RecordKind};
@@ -63,12 +63,13 @@ impl Factory for Unix {
         &[Parameter::MAX, Parameter::CHECKSUMS, USERS]
     }
 
-    /// Connects to the socket with this path, or with this abstract name if it begins with `@`.
+    /// Connects to the socket with this path, or with this abstract name if it begins with `@`. While the queue of the
+    /// listener is full it tries again, as while there is no listener.
     fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error> {
         let name = to.address();
         let (address, peer) = (address(name)?, format!("unix:{name}"));
         let socket = connect_until(&peer, options.connect_timeout, || {
-            UnixStream::connect_addr(&address)
+            os::try_connect_unix(&address)
         })?;
         established(socket.into(), peer, options)
     }
