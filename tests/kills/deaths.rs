@@ -29,7 +29,7 @@ fn every_call(name: &'static str, case: Case) {
                 Verdict::Kill
             });
             let what = format!("{name} over {scheme}, before call {nth}, {at}: {outcome:?}");
-            assert!(outcome.names.is_empty(), "{what}");
+            assert!(outcome.survived && outcome.names.is_empty(), "{what}");
             match outcome.ended {
                 Ended::Exited(0) => break,
                 Ended::Killed(Signal::SIGKILL) => deaths += 1,
@@ -62,5 +62,6 @@ deaths! {
     a_server_dies_before_every_call = server, client;
     an_acceptor_dies_before_every_call = acceptor, client;
     a_publisher_dies_before_every_call = publisher, subscribers;
+    a_writer_dies_in_the_middle_of_a_message = writer, reader;
     a_middleman_with_an_arena_dies_before_every_call = middleman, both_ends;
 }

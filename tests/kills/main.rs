@@ -4,11 +4,17 @@
 //! inproc has no part in it: who ends there takes its peer along.
 
 mod deaths;
+mod failures;
 mod roles;
 mod stage;
 mod survivors;
 
 /// Each run forks, and traces from the thread that forked: one test at a time, in the main thread.
 fn main() {
-    numpush_tests::in_turn(deaths::TESTS);
+    let all: Vec<_> = [deaths::TESTS, failures::TESTS]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
+    numpush_tests::in_turn(&all);
 }

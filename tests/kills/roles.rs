@@ -35,6 +35,18 @@ pub(crate) fn is_message(message: &Message<'_>, at: usize) -> bool {
     bytes.len() == LENS[at] && bytes.iter().all(|byte| *byte == fill(at))
 }
 
+/// A message that is written in several calls. A unix socket takes less in one.
+pub(crate) fn large(address: &str) -> Message<'static> {
+    let len = if address.starts_with("tcp") {
+        6 << 20
+    } else {
+        640 << 10
+    };
+    Message::new(Buffer::copy_of(&vec![LARGE_FILL; len]))
+}
+
+const LARGE_FILL: u8 = 77;
+
 /// A connection waits for as long as it takes: the alarm of its process finds a hang.
 pub(crate) fn options() -> Options {
     Options::new()
@@ -79,6 +91,20 @@ pub(crate) fn sender(victim: &mut Victim) -> Result<(), Error> {
     insist(|| connection.close_sending())
 }
 
+/// It writes a message in several calls, also over unix.
+pub(crate) fn writer(victim: &mut Victim) -> Result<(), Error> {
+    let address = victim.hears();
+    let (large, small) = (large(&address), message(0));
+    let options = options().checksums(Switch::On);
+    victim.begins();
+    let mut connection = insist(|| options.connect(&address))?;
+    send(&mut connection, &large)?;
+    send(&mut connection, &small)?;
+    insist(|| connection.flush())?;
+    victim.says("flushed", "");
+    insist(|| connection.close_sending())
+}
+
 /// It confirms what it has got, once it has said so.
 pub(crate) fn receiver(victim: &mut Victim) -> Result<(), Error> {
     let address = victim.hears();
@@ -112,7 +138,8 @@ pub(crate) fn server(victim: &mut Victim) -> Result<(), Error> {
     let mut left = LENS.len();
     listener.serve(|request| {
         let message = request.received.message.clone();
-        let _ = request.reply(&message);
+        // A peer that is gone is no reason to end.
+        let _ = insist(|| request.reply(&message));
         left -= 1;
         match left {
             0 => ControlFlow::Break(()),
@@ -174,7 +201,8 @@ pub(crate) fn middleman(victim: &mut Victim) -> Result<(), Error> {
         .acknowledge(Acknowledge::OnConfirm)
         .allocator(arena);
     let mut from = insist(|| options.connect(&address))?;
-    victim.says("from", "");
+    // Its hello goes first, so that it is the first to be accepted.
+    insist(|| from.flush())?;
     let mut to = insist(|| options.connect(&address))?;
     for _ in LENS {
         let received = insist(|| from.recv())?;

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::unistd::alarm;
+use nix::unistd::{alarm, chdir};
 use numpush::Error;
 use numpush::transfer::Ready;
 use numpush_tests::{
@@ -27,6 +27,10 @@ pub(crate) struct Case {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) ended: Ended,
+    /// The survivor came to a good end: it found all as it should be, in time.
+    pub(crate) survived: bool,
+    /// What the victim said of its end: `well`, or its error.
+    pub(crate) said: String,
     /// Names that are left in the folder of the socket.
     pub(crate) names: Vec<String>,
 }
@@ -39,7 +43,8 @@ pub(crate) fn run(case: &Case, mut decide: impl FnMut(&'static str) -> Verdict) 
         "tcp" => "tcp://127.0.0.1:0".to_owned(),
         _ => format!("unix:{}/socket", folder.0.display()),
     };
-    let (mut line, theirs) = UnixStream::pair().unwrap();
+    let (line, theirs) = UnixStream::pair().unwrap();
+    let mut line = BufReader::new(line);
     let (voice, victims) = UnixStream::pair().unwrap();
     let survivor = {
         let asked = asked.clone();
@@ -47,21 +52,24 @@ pub(crate) fn run(case: &Case, mut decide: impl FnMut(&'static str) -> Verdict) 
         Forked::start(move || live(case, asked, lines))
     };
     let victim = Traced::start(move || suffer(case, asked, victims));
+    let mut is_over = false;
     let ended = victim.follow(|number| match call_name(number) {
         "" => Verdict::Go,
-        name => decide(name),
+        name => {
+            is_over |= name == "chdir";
+            if is_over { Verdict::Go } else { decide(name) }
+        }
     });
-    let _ = writeln!(line, "gone");
-    let code = survivor.exit_code();
-    assert_eq!(
-        code,
-        Some(0),
-        "the survivor failed, or was stuck; {ended:?}"
-    );
+    let _ = writeln!(line.get_mut(), "gone");
+    let mut said = String::new();
+    let _ = line.read_line(&mut said);
+    let survived = survivor.exit_code() == Some(0);
     let entries = std::fs::read_dir(&folder.0).unwrap().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     Outcome {
         ended,
+        survived,
+        said: said.trim().to_owned(),
         names: names.collect(),
     }
 }
@@ -70,6 +78,7 @@ pub(crate) fn run(case: &Case, mut decide: impl FnMut(&'static str) -> Verdict) 
 pub(crate) struct Victim {
     pub(crate) asked: String,
     voice: BufReader<UnixStream>,
+    before: usize,
 }
 
 impl Victim {
@@ -81,8 +90,17 @@ impl Victim {
     }
 
     /// From here on it may be killed.
-    pub(crate) fn begins(&self) {
+    pub(crate) fn begins(&mut self) {
+        self.before = open_descriptors();
         trace_me();
+    }
+
+    /// From here on it is left alone, and looks whether it has closed what it had opened.
+    fn ends(&self) {
+        chdir(".").unwrap();
+        eventually("the victim has closed what it opened", || {
+            open_descriptors() <= self.before
+        });
     }
 
     /// Says a word that the survivor hears, though the victim is killed then.
@@ -98,11 +116,13 @@ fn suffer(case: &Case, asked: String, voice: UnixStream) -> bool {
     let mut victim = Victim {
         asked,
         voice: BufReader::new(voice),
+        before: 0,
     };
     match (case.victim)(&mut victim) {
         Ok(()) => victim.says("well", ""),
         Err(error) => victim.says("error", format!("{error:?}").replace('\n', " ")),
     }
+    victim.ends();
     true
 }
 
@@ -215,6 +235,10 @@ fn live(case: &Case, asked: String, [line, voice]: [UnixStream; 2]) -> bool {
     eventually("nothing is open and mapped that was not before", || {
         (open_descriptors(), mappings()) == before
     });
+    let mut last = survivor.words.iter();
+    if let Some((word, text)) = last.find(|(word, _)| word == "well" || word == "error") {
+        writeln!(survivor.line.get_mut(), "{word} {text}").unwrap();
+    }
     true
 }
 

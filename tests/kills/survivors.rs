@@ -5,7 +5,7 @@ use numpush::transfer::{Acknowledge, Budget};
 use numpush::{Connection, Error, Listener};
 use numpush_tests::{bytes, eventually};
 
-use crate::roles::{LENS, is_message, message, options};
+use crate::roles::{LENS, is_message, large, message, options};
 use crate::stage::Survivor;
 
 /// Receives what the victim sends, into an arena.
@@ -28,6 +28,33 @@ pub(crate) fn receiver(survivor: &mut Survivor) {
     assert!(got <= sent + 1, "{got} of {sent}");
     if survivor.said("flushed").next().is_some() {
         assert_eq!(got, LENS.len());
+    }
+    serves_the_next(&mut listener);
+    drop(listener);
+    nothing_is_held(&arena, &budget);
+}
+
+/// Receives a message that is written in several calls, and a small one.
+pub(crate) fn reader(survivor: &mut Survivor) {
+    let (arena, budget) = (Arena::new(32 << 20), Budget::new());
+    let options = options().allocator(arena.clone()).budget(budget.clone());
+    let mut listener = options.listen(&survivor.asked).unwrap();
+    survivor.tells(&listener.address());
+    let (mut got, large) = (0, large(&survivor.asked));
+    while let Some(mut connection) = accept(survivor, &mut listener) {
+        let error = loop {
+            match connection.recv().map(|received| received.message) {
+                Ok(message) if got == 0 => assert!(message == large),
+                Ok(message) => assert!(got == 1 && is_message(&message, 0)),
+                Err(error) => break error,
+            }
+            got += 1;
+        };
+        names_its_peer(&error, &connection);
+    }
+    survivor.listens();
+    if survivor.said("flushed").next().is_some() {
+        assert_eq!(got, 2);
     }
     serves_the_next(&mut listener);
     drop(listener);
@@ -71,23 +98,17 @@ pub(crate) fn sender(survivor: &mut Survivor) {
 /// Asks a server.
 pub(crate) fn client(survivor: &mut Survivor) {
     let arena = Arena::new(16 << 20);
-    if let Some(address) = survivor.hears() {
-        match options().allocator(arena.clone()).connect(&address) {
-            Ok(mut connection) => {
-                let answers = (0..LENS.len()).try_for_each(|at| {
-                    connection.send(&message(at))?;
-                    let answer = connection.recv()?;
-                    assert!(is_message(&answer.message, at));
-                    Ok::<(), Error>(())
-                });
-                if let Err(error) = answers {
-                    names_its_peer(&error, &connection);
-                } else {
-                    let error = connection.recv().unwrap_err();
-                    names_its_peer(&error, &connection);
-                }
+    let address = survivor.hears();
+    // A server that had to let go of a peer is there for the next one.
+    while let Some(address) = &address
+        && !survivor.is_gone()
+    {
+        match options().allocator(arena.clone()).connect(address) {
+            Ok(connection) => asks(connection),
+            Err(error) => {
+                assert!(format!("{error:?}").contains(address), "{error:?}");
+                break;
             }
-            Err(error) => assert!(format!("{error:?}").contains(&address), "{error:?}"),
         }
     }
     survivor.waits_for_the_end();
@@ -97,6 +118,21 @@ pub(crate) fn client(survivor: &mut Survivor) {
     let listener = options().budget(budget.clone()).listen(&survivor.asked);
     serves_the_next(&mut listener.unwrap());
     nothing_is_held(&arena, &budget);
+}
+
+/// Every answer is the question. At the end, an error that names the peer.
+fn asks(mut connection: Connection) {
+    let answers = (0..LENS.len()).try_for_each(|at| {
+        connection.send(&message(at))?;
+        let answer = connection.recv()?;
+        assert!(is_message(&answer.message, at));
+        Ok::<(), Error>(())
+    });
+    let error = match answers {
+        Ok(()) => connection.recv().unwrap_err(),
+        Err(error) => error,
+    };
+    names_its_peer(&error, &connection);
 }
 
 /// Two receivers of a group.

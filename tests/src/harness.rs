@@ -13,7 +13,7 @@ macro_rules! tests {
 
 /// The `main` of a test program without a harness: runs the tests one at a time in the main thread, and reports them as
 /// `cargo test` does.
-pub fn in_turn(tests: &'static [Test]) {
+pub fn in_turn(tests: &[Test]) {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let trial = |&(name, test): &Test| {

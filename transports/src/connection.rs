@@ -68,8 +68,9 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::TooLarge`] and [`Error::Message`] before anything is sent; [`Error::Timeout`] if the peer took nothing
-    /// for as long as the send timeout; [`Error::Disconnected`] if it is gone; [`Error::Unsupported`] on a medium that
-    /// only receives.
+    /// for as long as the send timeout; [`Error::Unfinished`] if the call ended in the middle of the message;
+    /// [`Error::NoMemory`] if the kernel had none for it; [`Error::Disconnected`] if the peer is gone;
+    /// [`Error::Unsupported`] on a medium that only receives.
     pub fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         self.send_tagged(message, Tag::default())
     }

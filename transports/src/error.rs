@@ -165,6 +165,16 @@ pub enum Error {
         /// How much was asked for, and how much there is.
         source: AllocError,
     },
+    /// The kernel has no memory for a call. The peer is not to blame, nothing was sent and nothing is lost: call again.
+    #[error("the kernel has no memory to {} {peer}", operation.phrase())]
+    NoMemory {
+        /// The call.
+        operation: Operation,
+        /// The peer.
+        peer: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
     /// The peer sent a record that is not allowed at this point.
     #[error("{peer} broke the protocol: {fault}")]
     ProtocolViolation {
@@ -344,6 +354,7 @@ impl Error {
             | Self::Unfinished { .. }
             | Self::Cancelled { .. }
             | Self::HeaderTooLong { .. }
+            | Self::NoMemory { .. }
             | Self::QueueFull { .. }
             | Self::Unsupported { .. } => true,
             Self::NoRoom { source, .. } => !source.is_permanent(),

@@ -194,7 +194,9 @@ impl Member {
                 Some(error) => Found::Ended(Some(error)),
                 None => self.failure.take().map_or(Found::Nothing, ended),
             },
-            Err(error @ Error::NoRoom { .. }) if error.is_recoverable() => {
+            Err(error @ (Error::NoRoom { .. } | Error::NoMemory { .. }))
+                if error.is_recoverable() =>
+            {
                 self.retry = Some(Instant::now() + RETRY);
                 Found::NoRoom(error)
             }
@@ -217,7 +219,9 @@ impl Member {
         }
         match self.duplex.attend() {
             Ok(false) | Err(Error::Cancelled { .. }) => Found::Nothing,
-            Err(error @ Error::NoRoom { .. }) if error.is_recoverable() => {
+            Err(error @ (Error::NoRoom { .. } | Error::NoMemory { .. }))
+                if error.is_recoverable() =>
+            {
                 self.retry = Some(Instant::now() + RETRY);
                 Found::Nothing
             }

@@ -173,9 +173,7 @@ impl<M: Medium> Link<M> {
         match kept {
             // The next run finds that nothing more can begin.
             Some(_) if keeps => Ok(()),
-            Some(id) if error.is_timeout() || matches!(error, Error::Cancelled { .. }) => {
-                Err(self.kept(error, id))
-            }
+            Some(id) if error.is_recoverable() => Err(self.kept(error, id)),
             _ => Err(error),
         }
     }

@@ -210,7 +210,7 @@ impl<M: Medium> Link<M> {
         if is_kept {
             return Ok(transfer);
         }
-        if error.is_timeout() || matches!(error, Error::Cancelled { .. }) {
+        if error.is_recoverable() {
             return Err(self.kept(error, transfer.id));
         }
         Err(error)

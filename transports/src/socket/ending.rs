@@ -75,7 +75,15 @@ pub(super) fn is_hang_up(error: &io::Error) -> bool {
 
 /// What a call of the socket reports, which is not about the peer.
 pub(super) fn socket_error(operation: Operation, peer: &str, error: io::Error) -> Error {
-    Error::io(operation, peer)(error)
+    // ENOMEM and ENOBUFS, which has no kind: the socket is as it was.
+    match error.raw_os_error() {
+        Some(12 | 105) => Error::NoMemory {
+            operation,
+            peer: peer.to_owned(),
+            source: error,
+        },
+        _ => Error::io(operation, peer)(error),
+    }
 }
 
 /// After such an error of a write nothing more can be written: the peer is gone, or a file was truncated while it was sent.

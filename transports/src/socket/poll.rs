@@ -67,7 +67,7 @@ impl<M: Medium> Link<M> {
     }
 
     /// Reads and writes what goes without a wait, after the peer's last message. Returns true once the peer has hung up.
-    pub(super) fn attend(&self) -> Result<bool, Error> {
+    pub(super) fn attend(self: &Arc<Self>) -> Result<bool, Error> {
         self.settle();
         let taken = self.take_in(Side::Receive);
         self.pay_all();

@@ -309,7 +309,7 @@ impl<M: Medium> Link<M> {
                 let fault = Fault::Violation("it offers memory that cannot be mapped");
                 self.failed(receiving, fault);
             }
-            socket_error(Operation::Map, &self.peer, source)
+            Error::io(Operation::Map, &self.peer)(source)
         })
     }
 }

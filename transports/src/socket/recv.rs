@@ -92,7 +92,7 @@ impl<M: Medium> Link<M> {
 
     /// Others have the room for what has come: waits a moment for them, unless the call or the patience of this side is over.
     fn wait_for_room<'l>(
-        &'l self,
+        self: &'l Arc<Self>,
         receiving: MutexGuard<'l, Receiving<M>>,
         deadline: Deadline,
         since: Instant,
@@ -111,7 +111,7 @@ impl<M: Medium> Link<M> {
 
     /// Pays what is owed, and waits until there is something to read.
     fn wait_to_read<'l>(
-        &'l self,
+        self: &'l Arc<Self>,
         receiving: MutexGuard<'l, Receiving<M>>,
         deadline: Deadline,
         greeting: Option<Deadline>,
@@ -152,16 +152,19 @@ impl<M: Medium> Link<M> {
 
     /// Writes acknowledgements, credit and whatever else waits, as far as the socket takes it now.
     ///
-    /// If the peer is gone, reading shows how.
-    pub(super) fn pay_all(&self) -> Progress {
+    /// If the peer is gone, reading shows how. If memory is short, the janitor goes on: the caller may wait for a peer that
+    /// waits for just this.
+    pub(super) fn pay_all(self: &Arc<Self>) -> Progress {
         let mut sending = self.sending();
         sending.session.pay();
         match sending.drain(&self.socket) {
             Ok(progress) => progress,
             Err(error) => {
-                // Else memory is short, for example, and a later call goes on.
                 if ends_the_way(&error) {
                     sending.session.broken();
+                } else {
+                    drop(sending);
+                    janitor::list(self);
                 }
                 Progress::Done
             }
@@ -235,15 +238,17 @@ impl<M: Medium> Link<M> {
         if sending.session.is_due() {
             sending.session.pay();
         }
-        // If the peer is gone, the next call shows it; this message is here.
+        let mut is_owing = false;
         if !sending.session.is_busy()
-            && sending
-                .drain(&self.socket)
-                .is_err_and(|error| ends_the_way(&error))
+            && let Err(error) = sending.drain(&self.socket)
         {
-            sending.session.broken();
+            // If the peer is gone, the next call shows it; this message is here.
+            if ends_the_way(&error) {
+                sending.session.broken();
+            }
+            is_owing = !sending.session.is_drained();
         }
-        let is_owing = sending.session.owes_ack() || sending.session.owes_credit();
+        is_owing |= sending.session.owes_ack() || sending.session.owes_credit();
         drop(sending);
         if is_owing {
             janitor::list(self);

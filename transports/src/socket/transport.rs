@@ -16,10 +16,12 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::socket::deliver::Terms;
 use crate::socket::finish::LINGER;
+use crate::socket::janitor;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
 #[cfg(feature = "tokio")]
 use crate::socket::steps::STEP;
+use crate::socket::write::Progress;
 use crate::status::Status;
 use crate::transfer::{Capabilities, Received, Transfer};
 #[cfg(feature = "tokio")]
@@ -52,7 +54,9 @@ impl<M: Medium> SocketTransport<M> {
     /// Sends our hello and returns the connection. The first call that needs the peer's hello waits for it: the other
     /// side may be a listener that this very thread will ask to accept.
     pub(crate) fn open(link: Arc<Link<M>>) -> Self {
-        link.pay_all();
+        if link.pay_all() == Progress::Full {
+            janitor::list(&link);
+        }
         Self::new(link)
     }
 

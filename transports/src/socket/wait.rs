@@ -72,7 +72,7 @@ impl<M: Medium> Link<M> {
             None => os::wait(&[socket], until),
             Some(bell) => os::wait(&[socket, (bell.as_fd(), Ready::READ)], until),
         };
-        let ready = ready.map_err(Error::io(Operation::Wait, &self.peer))?;
+        let ready = ready.map_err(|error| socket_error(Operation::Wait, &self.peer, error))?;
         if let Some(bell) = bell
             && ready.get(1).is_some_and(|bell| bell.read)
         {
