@@ -304,7 +304,15 @@ fn a_second_implementation_agrees() {
     for (name, message, checksums) in samples() {
         numpush::file::write(&scratch.0.join(format!("{name}.np")), &message, checksums).unwrap();
     }
-    for name in ["aligned", "part", "references", "hello"] {
+    let others = [
+        "aligned",
+        "part",
+        "references",
+        "hello",
+        "schema-given",
+        "schema-by-number",
+    ];
+    for name in others {
         let file = format!("{name}.record");
         std::fs::copy(folder().join(&file), scratch.0.join(&file)).unwrap();
     }

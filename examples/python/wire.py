@@ -58,8 +58,46 @@ def canonical(header):
     return msgpack.packb(header, use_bin_type=True)
 
 
-def decode(data):
-    """The record in `data` as a dict: kind, attrs, and what the kind has."""
+class Schemas:
+    """The schemas of one direction of a session: as many, and of as many bytes, as the reader's hello offers."""
+
+    def __init__(self, most, most_bytes):
+        self.most, self.most_bytes, self.kept = most, most_bytes, {}
+
+    def give(self, number, columns, meta):
+        check(1 <= number <= self.most, "a number that was not offered")
+        size = len(msgpack.packb(columns)) + (len(msgpack.packb(meta)) if meta else 0)
+        kept = {**self.kept, number: (columns, meta, size)}
+        check(sum(size for _, _, size in kept.values()) <= self.most_bytes, "schemas over the bytes offered")
+        self.kept = kept
+
+    def name(self, number, counts):
+        """Columns with these counts (none: zeros) and metadata."""
+        check(number in self.kept, "a number that names no schema")
+        columns, meta, _ = self.kept[number]
+        check(counts is None or any(counts), "counts that are all zero")
+        places = sum(1 + 2 * depth(rest[0] if rest else None) for _, _, _, _, *rest in columns)
+        counts = [0] * places if counts is None else counts
+        check(len(counts) == places, "number of counts")
+        left = iter(counts)
+        return [[name, kind, nullable, next(left)] + counted(rest, left) for name, kind, nullable, _, *rest in columns], meta
+
+
+def depth(dictionary):
+    return 0 if dictionary is None else 1 + depth((dictionary + [None])[4])
+
+
+def counted(rest, left):
+    """The items behind a column's null count, the counts of its dictionary taken from `left`."""
+    if not rest or rest[0] is None:
+        return rest
+    ordered, _, kind, _, *deeper = rest[0]
+    length, nulls = next(left), next(left)
+    return [[ordered, length, kind, nulls] + counted(deeper, left)] + rest[1:]
+
+
+def decode(data, schemas=None):
+    """The record in `data` as a dict: kind, attrs, and what the kind has. `schemas` are those that its direction has given."""
     check(len(data) >= 64, "no preamble")
     fields = PREAMBLE.unpack_from(data)
     magic, version, kind, flags, header_len, count, payload_len, number, ack, reply_to, channel, _, crc = fields
@@ -103,6 +141,15 @@ def decode(data):
         at += size
     message = {"kind": KINDS[kind], **session, "attrs": header.pop("attrs", {})}
     check(message["attrs"] or b"attrs" not in raw[:8], "empty attributes")
+    if kind == 3 and "schema" in header:
+        check(schemas is not None, "the number of a schema was not offered")
+        number, counts = header.pop("schema"), header.pop("counts", None)
+        if "cols" in header:
+            check(counts is None, "counts beside columns")
+            schemas.give(number, header["cols"], header.get("meta", {}))
+        else:
+            check("meta" not in header, "metadata beside a number")
+            header["cols"], header["meta"] = schemas.name(number, counts)
     message.update({"bytes": plain, "array": array, "frame": frame, "part": part}[KINDS[kind]](header, buffers))
     return message
 

@@ -72,6 +72,46 @@ assert set(lent["references"]) == {(7, 64)} and len(lent["references"]) == len(l
 hello = wire.decode((folder / "hello.record").read_bytes())
 assert hello == {"kind": 0x80, "body": {"max": 1 << 30, "name": "golden", "versions": [1, 1]}}
 
+names = [b"\x03", bytes([1, 0, 0]), b"", numpy.array([0, 1, 3], "<i4").tobytes(), b"abb"]
+given = {"cols": [["name", "c", 1, 1, [0, 2, "u", 0]]], "meta": {"k": "v"}, "rows": 3, "schema": 1}
+named = {"counts": [1, 2, 0], "rows": 3, "schema": 1}
+given, named = wire.encode("frame", given, names, number=1), wire.encode("frame", named, names, number=2)
+assert given == (folder / "schema-given.record").read_bytes()
+assert named == (folder / "schema-by-number.record").read_bytes()
+schemas = wire.Schemas(2, 100)
+first, second = wire.decode(given, schemas), wire.decode(named, schemas)
+assert first["columns"]["name"]["values"] == ["bb", "a", None] and first["meta"] == {"k": "v"}
+assert {**first, "id": 2} == second
+code = [["name", "c", 1, 0, [0, 0, "u", 0]]]
+
+
+def refused(header, schemas, buffers=names):
+    try:
+        wire.decode(wire.encode("frame", {"rows": 3, **header}, buffers), schemas)
+    except wire.Refused:
+        return True
+    return False
+
+
+assert not refused({"schema": 1, "counts": [1, 2, 0]}, schemas), "the schema stays"
+assert refused({"schema": 1, "counts": [1, 2, 0]}, None), "not offered"
+assert refused({"schema": 1, "counts": [1, 2, 0]}, wire.Schemas(2, 100)), "given in another direction, or not at all"
+for header in (
+    {"schema": 2},  # names nothing
+    {"schema": 0},
+    {"schema": 1, "counts": [1, 2]},
+    {"schema": 1, "counts": [1, 2, 0, 0]},
+    {"schema": 1, "counts": [0, 0, 0]},
+    {"schema": 1, "counts": [1, 2, 0], "meta": {"k": "v"}},
+    {"schema": 3, "cols": code},  # over the number offered
+    {"schema": 2, "cols": [["x" * 90, "c", 1, 1]]},  # over the bytes offered
+):
+    assert refused(header, schemas), header
+given = wire.encode("frame", {"cols": [["other", "c", 0, 0]], "rows": 3, "schema": 1}, [b"", b"abc"])
+wire.decode(given, schemas)
+assert refused({"schema": 1, "counts": [1, 2, 0]}, schemas), "the number names another schema now"
+assert not refused({"schema": 1}, schemas, [b"", b"xyz"])
+
 fortran = numpy.asfortranarray(numpy.arange(12, dtype="<f8").reshape(3, 4))
 (folder / "python-fortran.out").write_bytes(wire.encode_array(fortran, {"from": "python"}, checksums=True))
 times = numpy.array(["2013-01-01", "2026-11-21"], dtype="<M8[ns]")

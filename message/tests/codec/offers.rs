@@ -67,6 +67,29 @@ fn schemas_by_number_are_refused() {
         b"\x84\xa4bufs\x90\xa4cols\x90\xa4rows\x03\xa6schema\x07"
     ));
     assert!(!not_offered(b"\x83\xa4bufs\x90\xa4rows\x03\xa6schema\x00"));
+    let counts = |counts: &[u8]| {
+        let mut header = Vec::from(b"\x84\xa4bufs\x90\xa6counts");
+        header.extend(counts);
+        header.extend(b"\xa4rows\x03\xa6schema\x07");
+        header
+    };
+    assert!(not_offered(&counts(b"\x93\x00\x01\x00")));
+    for wrong in [
+        &b"\x92\x00\x00"[..],
+        b"\x90",
+        b"\x91\xa1x",
+        b"\x91\xff",
+        b"\xdd\xff\xff\xff\xff",
+    ] {
+        assert!(!not_offered(&counts(wrong)), "{wrong:x?}");
+    }
+    for golden in [
+        &include_bytes!("../../../tests/golden/schema-given.record")[..],
+        include_bytes!("../../../tests/golden/schema-by-number.record"),
+    ] {
+        let what = "the number of a schema";
+        assert_eq!(refuse(golden), DecodeError::NotOffered { what });
+    }
 }
 
 #[test]

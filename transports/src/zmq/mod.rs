@@ -6,7 +6,8 @@
 //! | copies by the runtime and the kernel | two | two |
 //!
 //! A message is a multipart message: preamble and header in one frame, then a frame for each buffer. The messages of one
-//! peer keep their order. Nothing is acknowledged, and nobody notices a peer that dies.
+//! peer keep their order. Nothing is acknowledged, and nobody notices a peer that dies. No checksums go with a message, whatever
+//! the options say, and the tag of a message (its channel, and which message it answers) is dropped.
 //!
 //! The runtime of the crate belongs to the connection: one thread, which ends with it.
 //!

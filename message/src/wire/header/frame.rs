@@ -19,8 +19,9 @@ impl HeaderReader<'_> {
         codec: Option<Codec<'_>>,
         seen: &mut Seen,
     ) -> Result<FrameHeader, DecodeError> {
-        if matches!(self.peek()?, Some(keys::RAW | keys::ROWS)) {
+        if matches!(self.peek()?, Some(keys::COUNTS | keys::RAW | keys::ROWS)) {
             // Its columns are those of a schema that was sent before.
+            self.counts()?;
             self.raw(codec)?;
             self.require(keys::ROWS)?;
             self.input.len(keys::ROWS)?;
@@ -136,6 +137,21 @@ impl HeaderReader<'_> {
             found.copy(self.header, at);
             found.text.push(0);
             found.copied = self.at();
+        }
+        Ok(())
+    }
+
+    /// The counts of columns that were sent before. They are left out if all are zero.
+    fn counts(&mut self) -> Result<(), DecodeError> {
+        if !self.optional(keys::COUNTS)? {
+            return Ok(());
+        }
+        let mut all = 0;
+        for _ in 0..self.input.array(keys::COUNTS)? {
+            all |= self.input.len("count")?;
+        }
+        if all == 0 {
+            return Err(DecodeError::NotCanonical);
         }
         Ok(())
     }

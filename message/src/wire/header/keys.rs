@@ -5,6 +5,7 @@ pub(super) const ATTRIBUTES: &str = "attrs";
 pub(super) const BUFFERS: &str = "bufs";
 pub(super) const CODEC: &str = "codec";
 pub(super) const COLUMNS: &str = "cols";
+pub(super) const COUNTS: &str = "counts";
 pub(super) const DTYPE: &str = "dtype";
 pub(super) const METADATA: &str = "meta";
 pub(super) const OFFSET: &str = "offset";
@@ -17,7 +18,7 @@ pub(super) const TOTAL: &str = "total";
 pub(super) const TRANSFER: &str = "transfer";
 
 /// Every key of this version.
-pub(super) const ALL: [&str; 15] = [
-    ALIGN, ATTRIBUTES, BUFFERS, CODEC, COLUMNS, DTYPE, METADATA, OFFSET, RAW, ROWS, SCHEMA, SHAPE,
-    STRIDES, TOTAL, TRANSFER,
+pub(super) const ALL: [&str; 16] = [
+    ALIGN, ATTRIBUTES, BUFFERS, CODEC, COLUMNS, COUNTS, DTYPE, METADATA, OFFSET, RAW, ROWS, SCHEMA,
+    SHAPE, STRIDES, TOTAL, TRANSFER,
 ];

@@ -2,7 +2,7 @@
 
 use crate::outbound::Outbound;
 
-/// What a message carries besides its contents.
+/// What a message carries besides its contents. Over ZeroMQ it is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
     /// Number of the peer's message that this one answers; 0 for none.
