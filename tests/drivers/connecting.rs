@@ -15,7 +15,7 @@ fn wait(descriptors: &[(BorrowedFd<'_>, Ready)]) {
     assert!(ready.iter().any(|ready| ready.any()), "nothing happened");
 }
 
-fn finish(connecting: &mut Connecting) -> Result<Connection, Error> {
+pub(crate) fn finish(connecting: &mut Connecting) -> Result<Connection, Error> {
     loop {
         if let Some(connection) = connecting.try_finish()? {
             assert!(connecting.try_finish()?.is_none());

@@ -4,6 +4,7 @@ mod batches;
 mod connecting;
 mod early;
 mod forks;
+mod in_progress;
 mod peers;
 mod threads;
 mod waits;
