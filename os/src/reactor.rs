@@ -47,8 +47,9 @@ mod def {
 }
 
 impl Watched {
-    /// Waits until the descriptor is ready for `want`, which is what poll(2) says: the runtime hears of each change once, and
-    /// would never wake a task that has left bytes in a socket.
+    /// Waits until the descriptor is ready for `want`. The runtime hears of each change once, and would never wake a task that
+    /// has left bytes in a socket: what it has heard before this call counts until poll(2) denies it. A task may be woken for
+    /// nothing.
     ///
     /// # Errors
     /// What poll(2) reports, or that the runtime ends.
@@ -58,21 +59,16 @@ impl Watched {
             (false, true) => Interest::WRITABLE,
             _ => Interest::READABLE,
         };
-        // A hang-up is never cleared, and may be heard again and again though a read would wait.
-        for _ in 0..MOST {
-            let mut heard = self.inner().ready(interest).await?;
-            let ready = wait(&[(self.as_fd(), want)], Some(Instant::now()))?;
-            if ready.first().is_some_and(|ready| ready.any()) {
-                break;
-            }
-            // A change since the runtime was asked is not forgotten by this.
-            heard.clear_ready();
+        let mut heard = self.inner().ready(interest).await?;
+        let ready = wait(&[(self.as_fd(), want)], Some(Instant::now()))?;
+        if ready.first().is_some_and(|ready| ready.any()) {
+            return Ok(());
         }
-        Ok(())
+        // A change since the runtime was asked is not forgotten by this.
+        heard.clear_ready();
+        self.inner().ready(interest).await.map(drop)
     }
 }
-
-const MOST: u32 = 4;
 
 impl AsFd for Watched {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -4,6 +4,7 @@ mod crowds;
 mod deaths;
 mod drops;
 mod exchange;
+mod figures;
 mod strangers;
 
 use std::future::Future;

@@ -17,7 +17,8 @@ use crate::transfer::{Capabilities, Received, Transfer};
 /// A [`Connection`](crate::Connection) whose calls are futures, over tcp, unix and inproc.
 ///
 /// It has the same verbs, the same errors and the same costs. One task uses it at a time, as `&mut self` says; for two tasks,
-/// one that sends and one that receives, there is [`Self::split`].
+/// one that sends and one that receives, there is [`Self::split`]. It stays with the runtime on which it was made;
+/// [`Self::into_blocking`] and [`Self::new`] take it to another one.
 ///
 /// A dropped connection closes as a blocking one does, but the drop does not wait: what was sent is still delivered if the
 /// peer takes it within two seconds and this process runs so long. To know that it was, call [`Self::close`].
@@ -125,7 +126,8 @@ impl Connection {
         self.driver.send(message, tag, self.timeouts[0]).await
     }
 
-    /// As [`Connection::recv`](crate::Connection::recv). The task waits where that call would.
+    /// As [`Connection::recv`](crate::Connection::recv). The task waits where that call would, and a second for room before it
+    /// reports [`Error::NoRoom`]: another task may make some.
     ///
     /// # Errors
     /// The same.
@@ -169,16 +171,17 @@ impl Connection {
     /// # Errors
     /// The same.
     pub fn try_recv(&mut self) -> Result<Received, Error> {
-        self.connection.try_recv()
+        self.driver.try_recv()
     }
 
     /// As [`Connection::try_send`](crate::Connection::try_send): it does not wait. What the socket does not take at once goes
-    /// by itself.
+    /// with later calls.
     ///
     /// # Errors
     /// The same.
     pub fn try_send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
-        self.connection.try_send(message)
+        self.connection.check_size(message)?;
+        self.driver.try_send(message, Tag::default())
     }
 
     /// As [`Connection::flush`](crate::Connection::flush).

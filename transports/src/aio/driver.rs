@@ -9,7 +9,7 @@ use numpush_os::{Ready, Watched, lock};
 use numpush_session::Tag;
 
 use crate::aio::leaving;
-use crate::aio::wait::{Woken, wait, yield_now};
+use crate::aio::wait::{Timer, Woken, wait, yield_now};
 use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
@@ -31,6 +31,8 @@ pub(super) struct Driver {
     calls: Mutex<Calls>,
     /// What each direction has done without a pause for others.
     done: [Mutex<u64>; 2],
+    /// Of each direction, while no call of it waits.
+    timers: [Mutex<Timer>; 2],
     /// Somebody else has the connection now.
     is_handed_back: bool,
 }
@@ -78,6 +80,7 @@ impl Driver {
                 due: None,
             }),
             done: Default::default(),
+            timers: Default::default(),
             is_handed_back: false,
         })
     }
@@ -100,15 +103,42 @@ impl Driver {
         self.is_handed_back = true;
     }
 
+    /// Receives a message if one is here. It reads as much as one look may.
+    pub(super) fn try_recv(&self) -> Result<Received, Error> {
+        self.check_origin()?;
+        let _call = self.enter();
+        Arc::clone(&self.duplex).poll_recv()
+    }
+
+    /// Sends a message if it can begin now.
+    pub(super) fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
+        self.check_origin()?;
+        let _call = self.enter();
+        self.duplex.try_send(message, tag)
+    }
+
     pub(super) async fn recv(&self, timeout: Option<Duration>) -> Result<Received, Error> {
         self.breathe(Way::In).await;
         self.check_origin()?;
         let deadline = Deadline::after(timeout);
         let _call = self.enter();
+        let mut short_since = None;
         loop {
             self.excuse_lateness();
             match Arc::clone(&self.duplex).poll_recv() {
                 Err(error) if error.is_timeout() => {}
+                Err(error @ (Error::NoRoom { .. } | Error::NoMemory { .. }))
+                    if error.is_recoverable() && !deadline.has_passed() =>
+                {
+                    let since = *short_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= SHORT {
+                        return Err(error);
+                    }
+                    // Others may make room.
+                    let soon = Some(Instant::now() + TICK);
+                    self.wait(Way::In, Ready::default(), soon).await?;
+                    continue;
+                }
                 Ok(received) => {
                     self.count(Way::In, received.transfer.bytes);
                     return Ok(received);
@@ -298,7 +328,9 @@ impl Driver {
 
     async fn wait(&self, way: Way, want: Ready, until: Option<Instant>) -> Result<Woken, Error> {
         let watch = self.watch(way);
-        let woken = wait(self.socket.as_ref(), want, Some(watch), until).await;
+        let mut timer = std::mem::take(&mut *lock(&self.timers[way as usize]));
+        let woken = wait(self.socket.as_ref(), want, Some(watch), until, &mut timer).await;
+        *lock(&self.timers[way as usize]) = timer;
         let woken = woken.map_err(Error::io(Operation::Wait, &self.peer))?;
         if woken == Woken::WasReady {
             // The call has done as much as one call may.
@@ -359,6 +391,9 @@ const LATE: Duration = Duration::from_millis(100);
 /// Bytes after which a task lets others run, and what a message counts beside its own.
 const LONG: u64 = 1 << 20;
 const EACH: u64 = 8 << 10;
+
+/// How long a receive waits for room before it reports that there is none.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// A send that so often finds bytes of the peer that it cannot take in looks at them again after a time.
 const PATIENT_LOOKS: u32 = 4;

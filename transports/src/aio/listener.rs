@@ -6,7 +6,7 @@ use std::sync::Arc;
 use numpush_os::{Ready, Watched};
 
 use crate::aio::connection::Connection;
-use crate::aio::wait::{Woken, wait, yield_now};
+use crate::aio::wait::{Timer, Woken, wait, yield_now};
 use crate::endpoint::Scheme;
 use crate::error::{Error, Operation};
 use crate::listener;
@@ -86,7 +86,7 @@ impl Listener {
                 return Connection::new(connection);
             }
             let (descriptor, watch) = (self.descriptor.as_ref(), self.watch.as_deref());
-            let woken = wait(descriptor, Ready::READ, watch, None).await;
+            let woken = wait(descriptor, Ready::READ, watch, None, &mut Timer::default()).await;
             let woken = woken
                 .map_err(|error| Error::io(Operation::Wait, &self.listener.address())(error))?;
             match woken {

@@ -21,7 +21,7 @@ use crate::deadline::{Backoff, Deadline, may_appear};
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::Options;
-use wait::{Woken, yield_now};
+use wait::{Timer, Woken, yield_now};
 
 pub use connection::{Connection, Messages};
 pub use halves::{RecvHalf, SendHalf};
@@ -109,13 +109,9 @@ async fn attempt(
         // A descriptor of its own: the next address of the name closes this socket.
         let socket = socket.try_clone_to_owned();
         let watched = socket.and_then(|socket| Watched::new(Arc::new(socket), true));
-        let woken = wait::wait(
-            Some(&watched.map_err(failed)?),
-            Ready::WRITE,
-            None,
-            deadline.instant(),
-        )
-        .await;
+        let (watched, mut timer) = (watched.map_err(failed)?, Timer::default());
+        let until = deadline.instant();
+        let woken = wait::wait(Some(&watched), Ready::WRITE, None, until, &mut timer).await;
         if woken.map_err(failed)? == Woken::WasReady {
             yield_now().await;
         }

@@ -2,12 +2,12 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use numpush_os::{Ready, Watched};
-use tokio::time::sleep_until;
+use tokio::time::{Sleep, sleep_until};
 
 use crate::watch::Watch;
 
@@ -22,24 +22,45 @@ pub(super) enum Woken {
     Other,
 }
 
+/// A timer that is set again only for an earlier time, or after its own: to set one wakes the runtime's thread, which costs
+/// two system calls.
+#[derive(Debug, Default)]
+pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ready at `until`, or at an earlier time that it was set for.
+    fn set(&mut self, until: Option<Instant>) {
+        let Some(until) = until.map(tokio::time::Instant::from_std) else {
+            return;
+        };
+        match &mut self.0 {
+            Some(sleep) if !sleep.is_elapsed() && sleep.deadline() <= until => {}
+            Some(sleep) => sleep.as_mut().reset(until),
+            none => *none = Some(Box::pin(sleep_until(until))),
+        }
+    }
+}
+
 /// Waits until a descriptor is ready for `want`, a bell rings, or it is time.
 pub(super) async fn wait(
     watched: Option<&Watched>,
     want: Ready,
     watch: Option<&Watch>,
     until: Option<Instant>,
+    timer: &mut Timer,
 ) -> io::Result<Woken> {
     let watched = watched.filter(|_| want.any());
     let mut ready = pin!(watched.map(|watched| watched.ready(want)));
-    let mut timer = pin!(until.map(|until| sleep_until(until.into())));
+    timer.set(until);
+    let mut timer = until.and(timer.0.as_mut());
     let mut woken = Woken::WasReady;
     poll_fn(|cx| {
         let now = std::mem::replace(&mut woken, Woken::Ready);
         if watch.is_some_and(|watch| watch.poll(cx).is_ready()) {
             return Poll::Ready(Ok(Woken::Other));
         }
-        if let Some(timer) = timer.as_mut().as_pin_mut()
-            && timer.poll(cx).is_ready()
+        if let Some(timer) = &mut timer
+            && timer.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Ok(Woken::Other));
         }

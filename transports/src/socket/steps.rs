@@ -25,6 +25,7 @@ struct Underway<'m, M: Medium> {
     /// `None` once it is written, or its sending has failed.
     begun: Option<Begun<'m>>,
     transfer: Transfer,
+    has_waited: bool,
 }
 
 impl<M: Medium> Link<M> {
@@ -40,6 +41,7 @@ impl<M: Medium> Link<M> {
             link: Arc::clone(&self),
             begun: Some(begun),
             transfer,
+            has_waited: false,
         };
         Ok(match underway.step()? {
             Some(transfer) => transport::Begun::Done(transfer),
@@ -94,8 +96,10 @@ impl<M: Medium> Steps for Underway<'_, M> {
                 begun.done(&mut sending);
                 self.transfer.system_calls += std::mem::take(&mut sending.system_calls);
                 drop(sending);
-                // Meanwhile the other side of this connection found the stream in the middle of a record.
-                link.wake(Side::Receive);
+                if self.has_waited {
+                    // Meanwhile the other side of this connection found the stream in the middle of a record.
+                    link.wake(Side::Receive);
+                }
                 return Ok(Some(self.transfer));
             }
             Ok(Progress::Full) => {}
@@ -107,7 +111,7 @@ impl<M: Medium> Steps for Underway<'_, M> {
             }
         }
         drop(sending);
-        self.begun = Some(begun);
+        (self.begun, self.has_waited) = (Some(begun), true);
         match link.wait_to_write(Operation::Send, Deadline::now()) {
             Ok(()) => Ok(None),
             Err(error) if error.is_timeout() => Ok(None),
