@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_first_name_that_stands_twice_is_found() {
-        let names: Vec<String> = (0..5000).map(|index| format!("{index:0>9}")).collect();
+        let names: Vec<String> = (0..500).map(|index| format!("{index:0>9}")).collect();
         assert_eq!(twice(names.iter().map(String::as_str)), None);
         let again = names.iter().chain(&names[77..78]).map(String::as_str);
         let again: Vec<&str> = again.collect();
@@ -111,10 +111,10 @@ mod tests {
     fn hashes_of_like_names_are_spread() {
         for key in [2, 77, PRIME - 2] {
             let keyed = Keyed { key };
-            let hashes: HashSet<u64> = (0..20_000)
+            let hashes: HashSet<u64> = (0..2_000)
                 .map(|index| keyed.hash_one(format!("column_{index}").as_str()))
                 .collect();
-            assert_eq!(hashes.len(), 20_000, "{key}");
+            assert_eq!(hashes.len(), 2_000, "{key}");
         }
     }
 }
