@@ -90,7 +90,7 @@ pub(super) fn is_single(path: &Path) -> bool {
     };
     let mut first = [0; PREAMBLE_LEN];
     file.read_exact(&mut first).is_ok()
-        && Preamble::decode(&first).is_ok_and(|preamble| preamble.charge() == found.len())
+        && Preamble::decode(&first).is_ok_and(|preamble| preamble.record_len() == found.len())
 }
 
 /// The message in a file that is mapped, if it is the only one.

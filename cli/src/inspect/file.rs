@@ -92,7 +92,7 @@ fn of_record(path: &Path, file: &mut File) -> Result<(Value, u64), Failure> {
                     facts.insert("attributes".into(), json!(contents.attributes));
                     facts.insert("buffers".into(), buffers.into());
                 }
-                return Ok((facts, preamble.charge()));
+                return Ok((facts, preamble.record_len()));
             }
             Err(DecodeError::Truncated { missing }) => {
                 let before = bytes.len();

@@ -269,7 +269,8 @@ impl<'m> Encoder<'m> {
 
     /// Copies what has not been written yet, to the end of the record.
     pub fn copy_rest(mut self) -> Vec<u8> {
-        let mut record = Vec::with_capacity(usize::try_from(self.charge()).unwrap_or(0));
+        let mut record =
+            Vec::with_capacity(usize::try_from(self.preamble.record_len()).unwrap_or(0));
         while let Some(next) = self.next() {
             let count = next.bytes.len();
             record.extend_from_slice(next.bytes);
@@ -293,7 +294,7 @@ impl<'m> Encoder<'m> {
         (0..self.buffers.len()).map(|index| self.buffers.at(index))
     }
 
-    /// Bytes of the whole record: what it takes of the receiver's credit.
+    /// What the message takes of the receiver's credit, in bytes: [`Preamble::charge`].
     pub fn charge(&self) -> u64 {
         self.preamble.charge()
     }

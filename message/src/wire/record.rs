@@ -92,10 +92,30 @@ impl Message<'_> {
 }
 
 impl Preamble {
-    /// Bytes of the whole record if it is a message: what it takes of the receiver's credit. 0 for a control record.
+    /// What a message takes of the receiver's credit, in bytes. 0 for a control record.
+    ///
+    /// A message takes more memory than its record has bytes: [`Self::PLACE`] for itself, and [`Self::HEADER_COST`] for each
+    /// byte of the header, where an attribute of three bytes becomes two texts in a map.
     pub fn charge(&self) -> u64 {
         if !self.kind.is_message() {
             return 0;
+        }
+        let header = u64::from(self.header_len).saturating_mul(Self::HEADER_COST);
+        self.record_len()
+            .saturating_add(Self::PLACE)
+            .saturating_add(header)
+    }
+
+    /// Credit that a message takes beyond the bytes of its record.
+    pub const PLACE: u64 = 512;
+
+    /// Credit that each byte of a header takes beyond that of its record.
+    pub const HEADER_COST: u64 = 32;
+
+    /// Bytes of the whole record.
+    pub fn record_len(&self) -> u64 {
+        if !self.kind.is_message() {
+            return (PREAMBLE_LEN as u64).saturating_add(self.rest_len() as u64);
         }
         let head = (PREAMBLE_LEN as u64).saturating_add(self.head_len() as u64);
         if self.flags.references {

@@ -11,7 +11,7 @@ pub(crate) fn encode(message: &Message<'_>, checksums: bool) -> Vec<u8> {
         id: 1,
         ..Stamp::default()
     }));
-    let len = encoder.charge();
+    let len = encoder.preamble().record_len();
     let bytes = encoder.copy_rest();
     assert_eq!(bytes.len() as u64, len);
     bytes

@@ -169,9 +169,9 @@ fn buffers_begin_where_the_sender_wants() {
         for message in samples() {
             let flags = Flags::with_checksums(true);
             let encoder = Encoder::with_align(&message, flags, align).unwrap();
-            let charge = encoder.charge();
+            let len = encoder.preamble().record_len();
             let record = encoder.copy_rest();
-            assert_eq!(record.len() as u64, charge);
+            assert_eq!(record.len() as u64, len);
             assert_eq!(
                 decode(&record, || usize::MAX).unwrap().as_ref(),
                 Some(&message)

@@ -89,14 +89,14 @@ fn messages_of_later_versions_are_passed_over_whole() {
     for payload in [0, 64, 300 << 10] {
         // No canonical header, no known keys: nobody here looks.
         let mut stream = forged(kind, &[0xc1; 70_000], 9, &vec![5; payload]);
-        let charge = stream.len() as u64;
+        let len = stream.len() as u64;
         stream.extend(encode(&array(5), false));
         for piece in [777, usize::MAX] {
             let (records, error) = records(&stream, piece);
             assert_eq!(error, None);
             assert!(
                 matches!(&records[..], [Record::Skipped(one), Record::Message(..)]
-                    if one.kind == kind && one.id == 1 && one.charge() == charge),
+                    if one.kind == kind && one.id == 1 && one.record_len() == len),
                 "{records:?}"
             );
         }
@@ -266,7 +266,8 @@ fn what_is_written_is_not_copied() {
         encoder.advance(begun);
         encoder.into_owned().1
     };
-    let all = usize::try_from(Encoder::new(&message, Flags::default()).unwrap().charge()).unwrap();
+    let encoder = Encoder::new(&message, Flags::default()).unwrap();
+    let all = usize::try_from(encoder.preamble().record_len()).unwrap();
     assert_eq!((copied(0), copied(all)), (200, 0));
     let shared = Message::from(Array::new(u8::SCALAR, &[200], vec![7; 200].into()).unwrap());
     assert_eq!(
@@ -291,14 +292,14 @@ fn an_encoder_writes_references_in_place_of_the_payload() {
         ..Stamp::default()
     });
     let encoder = encoder.by_reference(&[reference]);
-    let charge = encoder.charge();
+    let len = encoder.preamble().record_len();
     let record = encoder.copy_rest();
-    assert_eq!(record.len() as u64, charge);
+    assert_eq!(record.len() as u64, len);
     let (records, _) = records(&record, 5);
     let Some(Record::Referenced(preamble, header, references)) = records.first() else {
         panic!("{records:?}");
     };
-    assert_eq!((preamble.id, preamble.charge()), (3, charge));
+    assert_eq!((preamble.id, preamble.record_len()), (3, len));
     assert_eq!(*references, [reference]);
     let buffers = message.buffers().cloned().collect();
     assert_eq!(header.clone().resolve(buffers), Ok(message.clone()));

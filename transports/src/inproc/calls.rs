@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use numpush_message::{
-    Buffer, BufferAllocator, DecodeError, Dtype, Encoder, Flags, Header, Limits, Message,
+    Buffer, BufferAllocator, DecodeError, Dtype, Encoder, Flags, Header, Limits, Message, Preamble,
 };
 use numpush_os::lock;
 use numpush_session::Tag;
@@ -116,7 +116,7 @@ impl Link {
     }
 }
 
-/// Bytes of credit that a message takes: of its record, and of what every message takes in the queue.
+/// Credit that a message takes, in bytes: at least its payload, and what every message takes in the queue.
 ///
 /// Every limit of the wire holds here too: a program must not break when its endpoint changes.
 fn charge_of(message: &Message<'_>, payload: u64) -> Result<u64, Error> {
@@ -129,14 +129,11 @@ fn charge_of(message: &Message<'_>, payload: u64) -> Result<u64, Error> {
     };
     // Its header breaks no limit, whatever it says.
     if is_plain && message.attributes.is_empty() {
-        return Ok(payload + PLACE);
+        return Ok(payload + Preamble::PLACE);
     }
     let encoder = Encoder::new(message, Flags::default()).map_err(Error::Message)?;
-    Ok(encoder.charge() + PLACE)
+    Ok(encoder.charge())
 }
-
-/// Bytes that an empty message takes in the queue: itself, its shape, and the share of its owner.
-const PLACE: u64 = 512;
 
 /// An array of no more axes, and without fields, has a header of some hundred bytes, or a thousand.
 const FEW_AXES: usize = 32;

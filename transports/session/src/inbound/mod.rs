@@ -366,7 +366,9 @@ impl<D> Inbound<D> {
                 message,
                 // The header comes first, and is no payload.
                 copied: copied
-                    .saturating_sub(preamble.charge() - preamble.payload_len - PREAMBLE_LEN as u64)
+                    .saturating_sub(
+                        preamble.record_len() - preamble.payload_len - PREAMBLE_LEN as u64,
+                    )
                     .min(preamble.payload_len),
             },
             Record::Referenced(preamble, header, references) => Event::Referenced {

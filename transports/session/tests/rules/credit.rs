@@ -66,15 +66,15 @@ fn an_ancillary_message_is_charged() {
 
 #[test]
 fn a_sender_without_credit_is_blocked_until_it_is_given_back() {
-    let mut outbound = outbound(&config(), with_credit(1000).hello);
+    let granted = charge(500) + 100;
+    let mut outbound = outbound(&config(), with_credit(granted).hello);
     send(&mut outbound, 500);
     let message = text(500);
     let blocked = outbound.begin(&mut encoder(&message), Tag::default());
     assert_eq!(blocked, Err(Blocked::Credit));
-    assert_eq!(outbound.status().credit, 1000 - charge(500));
+    assert_eq!(outbound.status().credit, 100);
 
-    let total = 1000 + charge(500);
-    hear(&mut outbound, 1, credit(total, 1)).unwrap();
+    hear(&mut outbound, 1, credit(granted + charge(500), 1)).unwrap();
     let begun = outbound.begin(&mut encoder(&message), Tag::default());
     assert_eq!(begun, Ok(2));
 }
@@ -100,16 +100,17 @@ fn what_was_not_sent_cannot_be_taken() {
 
 #[test]
 fn what_was_taken_is_told_though_no_credit_came_of_it() {
-    let mut inbound = inbound(&with_credit(1000));
-    let mut outbound = outbound(&with_credit(1000), config().hello);
+    let granted = charge(500) + 100;
+    let mut inbound = inbound(&with_credit(granted));
+    let mut outbound = outbound(&with_credit(granted), config().hello);
     inbound.promise(0);
     take_all(&mut inbound, &message(500, 1, 0));
     let debt = inbound.debt();
-    assert_eq!((debt.credit, debt.taken), (1000, 1));
+    assert_eq!((debt.credit, debt.taken), (granted, 1));
     outbound.owe(debt);
     assert!(outbound.owes_credit() && outbound.pay());
     let told = crate::kit::preambles(&crate::kit::drain(&mut outbound));
-    assert_eq!((told[0].id, told[0].payload_len), (1, 1000));
+    assert_eq!((told[0].id, told[0].payload_len), (1, granted));
     assert!(!outbound.owes_credit());
 }
 
@@ -198,5 +199,19 @@ fn references_are_charged_without_their_payload() {
         buffers: 1,
         ..Preamble::control(RecordKind::Bytes, 1, 1 << 40)
     };
-    assert!(preamble.charge() < 200);
+    assert!(preamble.charge() < 1000);
+}
+
+/// C4: a record of attributes becomes many times its bytes, and was charged those alone.
+#[test]
+fn what_a_record_becomes_is_charged_too() {
+    let attributes = (b'a'..b'z').map(|name| (char::from(name).to_string(), String::new()));
+    let mut message = text(0);
+    message.attributes.extend(attributes);
+    let encoder = encoder(&message);
+    let entry = size_of::<(String, String)>() + size_of::<(usize, usize)>();
+    let memory = message.attributes.len() * entry + size_of_val(&message);
+    let preamble = encoder.preamble();
+    assert!(preamble.record_len() < memory as u64 / 4);
+    assert!(preamble.charge() > memory as u64);
 }

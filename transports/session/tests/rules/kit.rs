@@ -167,12 +167,8 @@ pub(crate) fn preambles(mut bytes: &[u8]) -> Vec<Preamble> {
     let mut found = Vec::new();
     while let Some((first, _)) = bytes.split_first_chunk() {
         let preamble = Preamble::decode(first).unwrap();
-        let len = match preamble.charge() {
-            0 => PREAMBLE_LEN + (preamble.header_len as usize).next_multiple_of(64),
-            charge => usize::try_from(charge).unwrap(),
-        };
         found.push(preamble);
-        bytes = &bytes[len..];
+        bytes = &bytes[usize::try_from(preamble.record_len()).unwrap()..];
     }
     found
 }

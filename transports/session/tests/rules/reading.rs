@@ -120,7 +120,7 @@ fn a_flipped_bit_is_a_fault() {
 
 #[test]
 fn a_quiet_session_holds_a_kilobyte() {
-    let mut inbound = inbound(&with_credit(1 << 20));
+    let mut inbound = inbound(&with_credit(16 << 20));
     let burst: Vec<u8> = (1..2_000).flat_map(|id| message(5, id, 0)).collect();
     feed(&mut inbound, &burst).unwrap();
     assert!(inbound.spare().unwrap().len() > 10_000);

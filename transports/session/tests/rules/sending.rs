@@ -135,8 +135,9 @@ fn control_records_go_between_messages_that_began_together() {
 
 #[test]
 fn a_message_that_cannot_begin_changes_nothing_for_those_before_it() {
-    let mut outbound = outbound(&config(), with_credit(400).hello);
     let message = text(5);
+    let two = 2 * encoder(&message).charge();
+    let mut outbound = outbound(&config(), with_credit(two).hello);
     let (mut first, mut second) = (encoder(&message), encoder(&message));
     let mut third = encoder(&message);
     assert_eq!(outbound.begin(&mut first, Tag::default()), Ok(1));
@@ -160,7 +161,7 @@ fn nothing_is_written_in_the_middle_of_a_message() {
     outbound.ping(2);
     assert!(outbound.front().is_none() && outbound.is_midway());
 
-    let whole = encoder(&message).charge();
+    let whole = encoder(&message).preamble().record_len();
     outbound.keep(half.into_owned().0, Vec::new());
     assert!(outbound.is_midway());
     let written = drain(&mut outbound);
@@ -176,7 +177,7 @@ fn nothing_is_written_in_the_middle_of_a_message() {
 
 #[test]
 fn a_window_that_is_full_blocks_until_messages_are_acknowledged() {
-    let mut outbound = outbound(&config().window(1024), config().hello);
+    let mut outbound = outbound(&config().window(1024), with_credit(1 << 20).hello);
     send(&mut outbound, 900);
     assert_eq!(outbound.check(128, 64, 300), Err(Blocked::Window));
     assert_eq!(outbound.check(64, 64, 300), Ok(()));
