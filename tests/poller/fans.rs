@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::ops::ControlFlow;
 
 use numpush::poller::{Event, Key, Sent};
+use numpush::transfer::TransferPath;
 use numpush::{Buffer, Error, Group, Message, Options, Poller};
-use numpush_tests::{PATIENCE, bytes};
+use numpush_tests::{PATIENCE, TempPath, bytes};
 
 use crate::{listeners, next};
 
@@ -145,5 +146,38 @@ fn a_stalled_receiver_of_a_group_holds_up_nobody() {
         assert!(matches!(event, Event::Ended { .. }), "{event:?}");
         assert_eq!(group.poller().len(), 4);
         drop(stalled_peer);
+    }
+}
+
+/// It was copied for each: eight times.
+#[test]
+fn a_group_copies_once_for_all_unix_receivers() {
+    let place = TempPath::new("copies");
+    let mut listener = numpush::listen(&format!("unix:{}", place.0.display())).unwrap();
+    let mut group = Group::new().unwrap();
+    let mut receivers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut link = numpush::connect(&listener.address()).unwrap();
+            link.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+            group.add(listener.accept_for(PATIENCE).unwrap()).unwrap();
+            link
+        })
+        .collect();
+    for round in 0..20 {
+        let message = bytes(1 << 20, round);
+        let outcomes = group.send(&message);
+        let copied = outcomes.into_iter().map(|outcome| match outcome.result {
+            Ok(Sent::Begun(transfer)) => {
+                assert_eq!(transfer.path, TransferPath::Reference);
+                transfer.copied
+            }
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(copied.sum::<u64>(), message.payload_len());
+        for receiver in &mut receivers {
+            let received = receiver.recv().unwrap();
+            assert_eq!(received.transfer.copied, 0);
+            assert!(received.message == message);
+        }
     }
 }

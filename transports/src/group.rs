@@ -7,14 +7,16 @@ use numpush_message::Message;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::poller::{Event, Key, Poller, Sent};
+#[cfg(feature = "unix")]
+use crate::unix::SharedCopies;
 
 /// Receivers of the same messages.
 ///
 /// A message is built once, and its payload is not copied for a receiver but as its transport needs it: shared buffers
 /// are held, and written from where they are; memory with a descriptor is passed to every unix receiver without a copy.
-/// Plain memory is copied once for each unix receiver, into segments of its own, and every receiver's record is encoded and
-/// summed by itself. To copy once for all of them, send a sealed buffer (`unix::SealedBufferMut`) or memory of an
-/// arena.
+/// Plain memory is copied once for all unix receivers together, into memory that is used again when the last of them has let
+/// go of it; the [`Transfer`](crate::Transfer) of the first one counts that copy. Buffers of less than 64 KiB, and plain buffers
+/// beside some with a descriptor, are copied for each. So is every record's header encoded, and its payload summed.
 ///
 /// A receiver that is slow or dead holds up nobody: what it does not take waits in its queue, up to a limit, and the outcome
 /// of each send says so for each receiver. What is queued goes with later sends and in [`Self::wait`].
@@ -41,6 +43,9 @@ use crate::poller::{Event, Key, Poller, Sent};
 #[derive(Debug)]
 pub struct Group {
     poller: Poller,
+    /// Plain bytes, once for all unix receivers.
+    #[cfg(feature = "unix")]
+    copies: SharedCopies<Key>,
 }
 
 /// What became of a message at one receiver of a [`Group`].
@@ -63,6 +68,8 @@ impl Group {
     pub fn new() -> Result<Self, Error> {
         Ok(Self {
             poller: Poller::new()?,
+            #[cfg(feature = "unix")]
+            copies: SharedCopies::new(),
         })
     }
 
@@ -81,12 +88,43 @@ impl Group {
 
     /// Sends a message to every receiver, without a wait.
     pub fn send(&mut self, message: &Message<'_>) -> Vec<Outcome> {
+        let keys = self.poller.connections();
+        let shared = self.copy_once(message, &keys);
+        let mut copied = shared.as_ref().map_or(0, Message::payload_len);
         let mut outcomes = Vec::new();
-        for key in self.poller.connections() {
-            let result = self.poller.send(key, message);
+        for key in keys {
+            let shared = shared.as_ref();
+            let shared = shared.filter(|_| self.poller.passes_descriptors(key));
+            let mut result = self.poller.send(key, shared.unwrap_or(message));
+            if let Ok(Sent::Begun(transfer)) = &mut result
+                && shared.is_some()
+            {
+                // The first one answers for the copy.
+                transfer.copied += std::mem::take(&mut copied);
+            }
             outcomes.push(Outcome { key, result });
         }
         outcomes
+    }
+
+    /// The message in memory that all unix receivers can map, if there are several.
+    #[cfg(feature = "unix")]
+    fn copy_once(&mut self, message: &Message<'_>, keys: &[Key]) -> Option<Message<'static>> {
+        let poller = &self.poller;
+        let passing = keys.iter().filter(|&&key| poller.passes_descriptors(key));
+        let passing: Vec<Key> = passing.copied().collect();
+        if passing.len() < 2 {
+            return None;
+        }
+        let is_there = |&key: &Key| poller.passes_descriptors(key);
+        self.copies.copy(message, passing, is_there)
+    }
+
+    /// Without unix sockets nobody maps memory of ours.
+    #[cfg(not(feature = "unix"))]
+    #[expect(clippy::unused_self, reason = "it is a call of unix receivers")]
+    fn copy_once(&self, _: &Message<'_>, _: &[Key]) -> Option<Message<'static>> {
+        None
     }
 
     /// Sends what is queued, and returns the next thing that happens: a receiver that has ended, or a message of one. `None`

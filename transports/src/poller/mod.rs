@@ -247,6 +247,12 @@ impl Poller {
         self.members.iter().map(|(key, _)| key).collect()
     }
 
+    /// True if a connection passes descriptors.
+    pub(crate) fn passes_descriptors(&self, key: Key) -> bool {
+        let member = self.members.get(key);
+        member.is_some_and(|one| one.connection.capabilities().passes_descriptors)
+    }
+
     /// True if any connection has messages that have not begun.
     pub(crate) fn has_queued(&self) -> bool {
         self.members.iter().any(|(_, member)| member.has_queued())

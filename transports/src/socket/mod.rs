@@ -30,7 +30,6 @@ mod write;
 
 pub(crate) use link::Link;
 pub(crate) use listener::{ListeningSocket, SocketAcceptor};
-#[cfg(feature = "tcp")]
 pub(crate) use medium::SMALL;
 #[cfg(feature = "unix")]
 pub(crate) use medium::{Announcement, Ticket, goes_by_file};

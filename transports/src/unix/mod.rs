@@ -19,6 +19,7 @@ mod path;
 mod pool;
 mod segment;
 mod share;
+mod shared;
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,6 +40,7 @@ use crate::transport::{AtOnce, Attempt, Bound, Established, Factory};
 use crate::unix::medium::Segments;
 
 pub use segment::{SealedBufferError, SealedBufferMut};
+pub(crate) use shared::SharedCopies;
 
 /// The factory of this transport.
 pub(crate) struct Unix;
