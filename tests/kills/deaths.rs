@@ -20,7 +20,7 @@ fn every_call(name: &'static str, case: Case) {
         let (mut deaths, mut at) = (0, "");
         for nth in 0.. {
             let mut passed = 0;
-            let outcome = run(&case, |call| {
+            let outcome = run(&case, |call, _| {
                 passed += 1;
                 if passed <= nth {
                     return Verdict::Go;

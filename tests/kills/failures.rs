@@ -99,7 +99,7 @@ fn every_call(name: &'static str, case: Case) {
         };
         for nth in 0.. {
             let (mut passed, mut failed) = (0, "");
-            let outcome = run(&case, |call| {
+            let outcome = run(&case, |call, _| {
                 passed += usize::from(calls.contains(&call));
                 if passed <= nth || !failed.is_empty() {
                     return Verdict::Go;

@@ -5,13 +5,15 @@
 
 mod deaths;
 mod failures;
+mod holds;
+mod neighbours;
 mod roles;
 mod stage;
 mod survivors;
 
 /// Each run forks, and traces from the thread that forked: one test at a time, in the main thread.
 fn main() {
-    let all: Vec<_> = [deaths::TESTS, failures::TESTS]
+    let all: Vec<_> = [deaths::TESTS, failures::TESTS, holds::TESTS]
         .into_iter()
         .flatten()
         .copied()

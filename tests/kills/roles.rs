@@ -51,7 +51,7 @@ const LARGE_FILL: u8 = 77;
 pub(crate) fn options() -> Options {
     Options::new()
         .sendfile(Switch::On)
-        .connect_timeout(std::time::Duration::ZERO)
+        .connect_timeout(numpush_tests::PATIENCE)
 }
 
 /// Makes a call again as often as its error says that it may be made.

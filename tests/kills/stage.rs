@@ -35,8 +35,22 @@ pub(crate) struct Outcome {
     pub(crate) names: Vec<String>,
 }
 
+/// The line to the survivor, for whoever decides.
+pub(crate) struct Director(BufReader<UnixStream>);
+
+impl Director {
+    /// Holds the victim where it is, until the survivor has tried what it does beside a peer that stands still.
+    pub(crate) fn holds(&mut self) {
+        let _ = writeln!(self.0.get_mut(), "held");
+        let _ = self.0.read_line(&mut String::new());
+    }
+}
+
 /// Runs a case. `decide` is asked before each call of the victim that others may notice, by its name.
-pub(crate) fn run(case: &Case, mut decide: impl FnMut(&'static str) -> Verdict) -> Outcome {
+pub(crate) fn run(
+    case: &Case,
+    mut decide: impl FnMut(&'static str, &mut Director) -> Verdict,
+) -> Outcome {
     let folder = TempPath::new(case.name);
     std::fs::create_dir(&folder.0).unwrap();
     let asked = match case.scheme {
@@ -44,7 +58,7 @@ pub(crate) fn run(case: &Case, mut decide: impl FnMut(&'static str) -> Verdict) 
         _ => format!("unix:{}/socket", folder.0.display()),
     };
     let (line, theirs) = UnixStream::pair().unwrap();
-    let mut line = BufReader::new(line);
+    let mut director = Director(BufReader::new(line));
     let (voice, victims) = UnixStream::pair().unwrap();
     let survivor = {
         let asked = asked.clone();
@@ -57,9 +71,14 @@ pub(crate) fn run(case: &Case, mut decide: impl FnMut(&'static str) -> Verdict) 
         "" => Verdict::Go,
         name => {
             is_over |= name == "chdir";
-            if is_over { Verdict::Go } else { decide(name) }
+            if is_over {
+                Verdict::Go
+            } else {
+                decide(name, &mut director)
+            }
         }
     });
+    let line = &mut director.0;
     let _ = writeln!(line.get_mut(), "gone");
     let mut said = String::new();
     let _ = line.read_line(&mut said);
@@ -132,6 +151,8 @@ pub(crate) struct Survivor {
     line: BufReader<UnixStream>,
     voice: BufReader<UnixStream>,
     is_gone: bool,
+    /// The victim stands still, and waits for [`Self::answers`].
+    pub(crate) is_held: bool,
     /// What the victim has said.
     pub(crate) words: Vec<(String, String)>,
 }
@@ -150,9 +171,16 @@ impl Survivor {
         self.is_gone
     }
 
+    /// Lets a victim that is held go on.
+    pub(crate) fn answers(&mut self) {
+        if std::mem::take(&mut self.is_held) {
+            writeln!(self.line.get_mut(), "seen").unwrap();
+        }
+    }
+
     /// Waits until there is something to read at `descriptor`, or the victim is gone.
     pub(crate) fn waits(&mut self, descriptor: BorrowedFd<'_>) {
-        if !self.is_gone() {
+        if !self.is_gone() && !self.is_held {
             let both = [descriptor, self.line.get_ref().as_fd()];
             numpush_os::wait(&both.map(|one| (one, Ready::READ)), None).unwrap();
         }
@@ -162,6 +190,7 @@ impl Survivor {
     pub(crate) fn waits_for_the_end(&mut self) {
         while !self.is_gone {
             self.obeys();
+            self.answers();
         }
     }
 
@@ -171,6 +200,7 @@ impl Survivor {
             if self.is_gone() && !is_readable(self.voice.get_ref()) {
                 return None;
             }
+            self.answers();
             let both = [self.voice.get_ref().as_fd(), self.line.get_ref().as_fd()];
             numpush_os::wait(&both.map(|one| (one, Ready::READ)), None).unwrap();
         }
@@ -210,6 +240,7 @@ impl Survivor {
         self.line.read_line(&mut line).unwrap();
         match line.trim() {
             "gone" => self.is_gone = true,
+            "held" => self.is_held = true,
             word => panic!("{word:?}"),
         }
     }
@@ -227,6 +258,7 @@ fn live(case: &Case, asked: String, [line, voice]: [UnixStream; 2]) -> bool {
         line: BufReader::new(line),
         voice: BufReader::new(voice),
         is_gone: false,
+        is_held: false,
         words: Vec::new(),
     };
     let before = (open_descriptors(), mappings());
