@@ -349,18 +349,10 @@ impl Drop for Link {
         queue.closed |= !self.waits && !std::thread::panicking();
         queue.sender_gone = true;
         queue.sender_bell = None;
-        #[cfg(feature = "tokio")]
-        {
-            queue.sender_watch = None;
-        }
         self.out.tell_receiver(queue);
         let mut queue = self.back.queue();
         queue.receiver_gone = true;
         queue.receiver_bell = None;
-        #[cfg(feature = "tokio")]
-        {
-            queue.receiver_watch = None;
-        }
         // Dropped below: to give memory back may take long, and the sender waits for the lock.
         let _unread = std::mem::take(&mut queue.messages);
         self.back.tell_sender(queue);
