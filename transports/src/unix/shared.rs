@@ -59,7 +59,7 @@ impl<K> SharedCopies<K> {
             return None;
         }
         let mut encoder = Encoder::new(message, Flags::default()).ok()?;
-        let len = usize::try_from(encoder.charge()).ok()?;
+        let len = usize::try_from(encoder.preamble().record_len()).ok()?;
         self.slots
             .retain(|slot| slot.receivers.iter().all(&is_there));
         let slot = self.slot(len)?;
