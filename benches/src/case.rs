@@ -32,6 +32,8 @@ pub(crate) enum Route {
     /// Threads of one process
     Inproc,
     Tcp,
+    /// With a spin before each wait
+    TcpSpin,
     TcpChecksums,
     /// From a sealed segment
     TcpSegment,
@@ -39,6 +41,8 @@ pub(crate) enum Route {
     TcpSendfile,
     /// Plain memory
     Unix,
+    /// With a spin before each wait
+    UnixSpin,
     /// From a sealed segment
     UnixSegment,
     /// Through a folder
@@ -128,10 +132,12 @@ impl Route {
             Self::Pyzmq => "bare libzmq (pyzmq)",
             Self::Inproc => "inproc",
             Self::Tcp => "tcp",
+            Self::TcpSpin => "tcp, spin",
             Self::TcpChecksums => "tcp, checksums",
             Self::TcpSegment => "tcp, from a segment",
             Self::TcpSendfile => "tcp, segment by sendfile",
             Self::Unix => "unix",
+            Self::UnixSpin => "unix, spin",
             Self::UnixSegment => "unix, from a segment",
             Self::File => "file, a folder",
             Self::FileMap => "file, mapped",
@@ -142,7 +148,8 @@ impl Route {
 
     /// The route that [`name`](Self::name) names.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        FULL.into_iter().find(|route| route.name() == name)
+        let mut all = FULL.into_iter().chain([Self::TcpSpin, Self::UnixSpin]);
+        all.find(|route| route.name() == name)
     }
 
     /// The measurement without numpush that shows what the machine can do this way; none of a baseline itself.
@@ -151,15 +158,22 @@ impl Route {
         let is_small = payload.len() < 64 << 10;
         Some(match (self, kind) {
             (_, Kind::BothWays) => return Some(self),
-            (Self::Tcp | Self::TcpChecksums | Self::TcpSegment | Self::TcpSendfile, _) => {
-                Self::BareTcp
-            }
-            (Self::Unix | Self::UnixSegment, Kind::RoundTrip) => Self::BareUnix,
-            (Self::Unix | Self::UnixSegment, _) if is_small => Self::BareUnix,
+            (
+                Self::Tcp
+                | Self::TcpSpin
+                | Self::TcpChecksums
+                | Self::TcpSegment
+                | Self::TcpSendfile,
+                _,
+            ) => Self::BareTcp,
+            (Self::Unix | Self::UnixSpin | Self::UnixSegment, Kind::RoundTrip) => Self::BareUnix,
+            (Self::Unix | Self::UnixSpin | Self::UnixSegment, _) if is_small => Self::BareUnix,
             (Self::Inproc, Kind::RoundTrip) => Self::BareChannel,
             (Self::Inproc, _) if is_small => Self::BareChannel,
             (Self::FileMap, _) if is_small => Self::BareFile,
-            (Self::Unix | Self::UnixSegment | Self::FileMap | Self::Inproc, _) => Self::MemcpyWarm,
+            (Self::Unix | Self::UnixSpin | Self::UnixSegment | Self::FileMap | Self::Inproc, _) => {
+                Self::MemcpyWarm
+            }
             (Self::File, _) => Self::BareFile,
             (Self::ZmqTcp | Self::ZmqIpc, _) => Self::BareZmqFrames,
             _ => return None,
@@ -371,6 +385,10 @@ fn round_trips(count: usize, largest: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for processors in [Processors::One, Processors::Two] {
         cases.extend(ROUND_TRIP.map(|route| case(route, 64, processors)));
+        if processors == Processors::Two {
+            let spins = [Route::TcpSpin, Route::UnixSpin];
+            cases.extend(spins.map(|route| case(route, 64, processors)));
+        }
         let large = [1 << 20, largest];
         cases.extend(large.map(|bytes| case(Route::UnixSegment, bytes, processors)));
     }

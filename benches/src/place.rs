@@ -3,6 +3,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::case::Route;
 
+/// How long a side looks before it sleeps, where it does: longer than the other one takes to answer.
+pub(crate) const SPIN: &str = "spin=100us";
+
 /// An endpoint of its own for each measurement, cleaned up after it.
 pub(crate) struct Place {
     pub(crate) endpoint: String,
@@ -18,6 +21,8 @@ impl Place {
         let shown = path.display();
         let (endpoint, has_path) = match route {
             Route::Unix | Route::UnixSegment => (format!("unix:@{name}"), false),
+            Route::UnixSpin => (format!("unix:@{name}?{SPIN}"), false),
+            Route::TcpSpin => (format!("tcp://127.0.0.1:0?{SPIN}"), false),
             Route::BareUnix => (shown.to_string(), true),
             Route::File => (format!("file:{shown}/"), true),
             Route::ZmqIpc => (format!("zmq+ipc:{shown}"), true),

@@ -9,7 +9,7 @@ use numpush::{Connection, Message, Transfer};
 use crate::case::{BATCH, Case, Kind, Route};
 use crate::error::{BenchError, bench_error};
 use crate::peer::{self, Part, Peer, PeerStats, Started};
-use crate::place::Place;
+use crate::place::{Place, SPIN};
 use crate::run::{Sample, WARM, timed, trips};
 use crate::{baseline, payload, processor};
 
@@ -37,7 +37,8 @@ pub(crate) fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, 
     let endpoint = match case.route {
         Route::TcpChecksums => format!("{listening}?checksums=on"),
         Route::TcpSendfile => format!("{listening}?sendfile=on"),
-        Route::Unix | Route::UnixSegment | Route::File => place.endpoint.clone(),
+        Route::TcpSpin => format!("{listening}?{SPIN}"),
+        Route::Unix | Route::UnixSpin | Route::UnixSegment | Route::File => place.endpoint.clone(),
         _ => listening,
     };
     let mut connection = numpush::connect(&endpoint)?;

@@ -11,8 +11,8 @@ Endpoints:
   file:/PATH             one message in one file; end it with / for a folder of messages
   zmq+tcp://HOST:PORT    ZeroMQ, PUSH to PULL unless ?socket= says otherwise
   zmq+ipc:/PATH          ZeroMQ over a unix socket
-Parameters: ?max=BYTES, ?checksums=on|off|auto, ?users=UID,UID (unix), ?socket=push|pull|pub|sub|req|rep and
-?trusted=1 (zmq). Several are joined with &.
+Parameters: ?max=BYTES, ?checksums=on|off|auto, ?users=UID,UID (unix), ?spin=20us (tcp, unix),
+?socket=push|pull|pub|sub|req|rep and ?trusted=1 (zmq). Several are joined with &.
 
 Formats, by extension or --format:
   .npy .npz              NumPy arrays

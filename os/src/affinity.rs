@@ -1,6 +1,7 @@
 //! Which processors a process runs on.
 
 use std::io;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -16,6 +17,16 @@ pub fn processors() -> io::Result<Vec<usize>> {
     Ok(all
         .filter(|&number| set.is_set(number) == Ok(true))
         .collect())
+}
+
+/// How many processors this machine has at work, as it was when this was first asked; sysconf(3), `_SC_NPROCESSORS_ONLN`.
+pub fn online_processors() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        // SAFETY: the call reads no memory of ours.
+        let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+        usize::try_from(count).unwrap_or(1).max(1)
+    })
 }
 
 /// Binds the main thread of process `pid`, and the threads that it starts from now on, to `processors`;

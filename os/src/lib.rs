@@ -48,7 +48,7 @@ mod version;
 mod watch;
 mod worker;
 
-pub use affinity::{bind_to_processors, processors};
+pub use affinity::{bind_to_processors, online_processors, processors};
 pub use ancillary::{Ancillary, receive_with_descriptor};
 pub use bell::Bell;
 pub use connect::{connect_abstract, start_connect, try_connect_unix};

@@ -9,7 +9,7 @@ use numpush::wire::Hello;
 use numpush::{Error, Message, Options};
 use numpush_tests::{PATIENCE, bytes};
 
-use crate::{pairs, plain_pairs};
+use crate::{MOMENT, pairs, plain_pairs};
 
 /// C1: the kernel ended a connection whose peer computed for 30 s with a full buffer.
 #[test]
@@ -156,5 +156,48 @@ fn the_status_counts_what_waits() {
         pair.near.flush().unwrap();
         assert_eq!(pair.near.status().in_flight, 0);
         assert!(matches!(pair.far.try_recv(), Err(Error::Timeout { .. })));
+    }
+}
+
+/// A call that spins ends when the message is there, when its time is over, when it is cancelled and when the peer is gone.
+#[test]
+fn a_spin_ends_as_any_wait_does() {
+    let options = Options::new().spin(Duration::from_secs(1)).credit(1000);
+    for mut pair in pairs(&options, &options) {
+        std::thread::scope(|scope| {
+            let far = &mut pair.far;
+            scope.spawn(move || {
+                for at in 0..100 {
+                    let message = far.recv().unwrap().message;
+                    assert!(message == bytes(500, at));
+                    far.send(&message).unwrap();
+                }
+            });
+            for at in 0..100 {
+                pair.near.send(&bytes(500, at)).unwrap();
+                assert!(pair.near.recv().unwrap().message == bytes(500, at));
+            }
+        });
+        assert!(pair.near.try_recv().unwrap_err().is_timeout());
+        pair.near.set_timeouts(Some(MOMENT), Some(MOMENT));
+        assert!(pair.near.recv().unwrap_err().is_timeout());
+        let full = (0..100).find_map(|at| pair.near.send(&bytes(500, at)).err());
+        assert!(full.is_some_and(|error| error.is_timeout()));
+        pair.near.set_timeouts(None, None);
+        let canceller = pair.near.canceller().unwrap();
+        let cancelling = std::thread::spawn(move || canceller.cancel());
+        let error = pair.near.recv().unwrap_err();
+        assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
+        cancelling.join().unwrap();
+        drop(pair.far);
+        assert!(!pair.near.recv().unwrap_err().is_recoverable());
+    }
+}
+
+#[test]
+fn a_time_in_an_endpoint_has_a_unit() {
+    for (value, is_time) in [("20us", true), ("1ms", true), ("20", false), ("us", false)] {
+        let listener = Options::new().listen(&format!("tcp://127.0.0.1:0?spin={value}"));
+        assert_eq!(listener.is_ok(), is_time, "{value}");
     }
 }

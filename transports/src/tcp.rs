@@ -48,7 +48,12 @@ impl Factory for Tcp {
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter::MAX, Parameter::CHECKSUMS, SENDFILE]
+        &[
+            Parameter::MAX,
+            Parameter::CHECKSUMS,
+            SENDFILE,
+            Parameter::SPIN,
+        ]
     }
 
     /// Connects to a host name or an IP address with a port (`[::1]:5555` for IPv6).

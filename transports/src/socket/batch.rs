@@ -33,11 +33,12 @@ impl<M: Medium> Link<M> {
         while let Some(rest) = messages.get(batch.count..)
             && let Some(first) = rest.first()
         {
-            let sent = match first.payload_len() < SMALL {
-                true => self.send_run(rest, tag, terms, &mut batch),
-                false => self
+            let sent = match self.send_run(rest, tag, terms, &mut batch) {
+                Ok(true) => Ok(()),
+                Ok(false) => self
                     .send_message(first, tag, terms)
                     .map(|transfer| batch.add(&transfer)),
+                Err(error) => Err(error),
             };
             match sent {
                 Ok(()) => {}
@@ -53,29 +54,33 @@ impl<M: Medium> Link<M> {
         Ok(batch)
     }
 
-    /// Begins the small messages at the front of `messages`, as many as may go now and at least one, and writes them.
+    /// Begins the small messages at the front of `messages`, as many as may go now and at least one, and writes them. False if
+    /// the first is not small.
     fn send_run(
         &self,
         messages: &[Message<'_>],
         tag: Tag,
         terms: Terms,
         batch: &mut Batch,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut sending = self.ready_to_send(terms.deadline)?;
         let flags = Flags::with_checksums(sending.session.has_checksums());
-        let mut run = Run::default();
+        let mut run = Run::for_up_to(messages.len().min(RUN_MESSAGES));
         for message in messages.iter().take(RUN_MESSAGES) {
-            let payload = message.payload_len();
             let is_first = run.encoders.is_empty();
-            if payload >= SMALL || run.bytes + payload > RUN_BYTES && !is_first {
-                break;
-            }
             let mut encoder = match Encoder::new(message, flags) {
                 Ok(encoder) => encoder,
                 Err(error) if is_first => return Err(Error::Message(error)),
                 // It is the first of the next run, and reported there.
                 Err(_) => break,
             };
+            let payload = encoder.preamble().payload_len;
+            if payload >= SMALL && is_first {
+                return Ok(false);
+            }
+            if payload >= SMALL || run.bytes + payload > RUN_BYTES {
+                break;
+            }
             if is_first {
                 let charge = encoder.charge();
                 sending = self.make_room(sending, message, &encoder, charge, terms.deadline)?;
@@ -91,7 +96,7 @@ impl<M: Medium> Link<M> {
             sending.lender.commit(plan, id);
             run.push(encoder, message);
         }
-        self.deliver_run(sending, run, terms, batch)
+        self.deliver_run(sending, run, terms, batch).map(|()| true)
     }
 
     /// Writes messages that were begun together, with what waits before them.
@@ -198,6 +203,14 @@ struct Counted {
 }
 
 impl<'m> Run<'m> {
+    fn for_up_to(count: usize) -> Self {
+        Self {
+            encoders: VecDeque::with_capacity(count),
+            messages: VecDeque::with_capacity(count),
+            ..Self::default()
+        }
+    }
+
     fn push(&mut self, encoder: Encoder<'m>, message: &Message<'_>) {
         let preamble = encoder.preamble();
         let counted = Counted {

@@ -6,7 +6,7 @@ use numpush_session::Refusal;
 use crate::error::Error;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
-use crate::socket::read::Found;
+use crate::socket::read::{Found, How, Obeyed};
 
 impl<M: Medium> Link<M> {
     /// Reads what is there of the peer's hello. Returns true if all of it is here.
@@ -19,10 +19,13 @@ impl<M: Medium> Link<M> {
             if let Some(end) = &receiving.end {
                 return Err(Error::ended(end, &self.peer));
             }
-            if self.obey_next(&mut receiving)? {
-                continue;
+            match self.obey_next(&mut receiving)? {
+                Obeyed::Nothing => {}
+                Obeyed::Record => continue,
+                // The session lets none come before the hello.
+                Obeyed::Message(queued) => receiving.inbox.push_back(queued),
             }
-            if self.read(&mut receiving, false)? == Found::Nothing {
+            if self.read(&mut receiving, How::Tries)? == Found::Nothing {
                 return Ok(false);
             }
         }

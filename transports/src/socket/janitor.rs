@@ -45,7 +45,8 @@ static LIST: GlobalMutex<List> = GlobalMutex::new(List {
 
 /// Lets the janitor look at a connection that owes its peer something.
 pub(super) fn list<M: Medium>(link: &Arc<Link<M>>) {
-    if link.is_listed.swap(true, Ordering::AcqRel) {
+    // The load spares most calls the cost of the exchange. Whoever clears the flag has the lock under which the debt was noted.
+    if link.is_listed.load(Ordering::Relaxed) || link.is_listed.swap(true, Ordering::AcqRel) {
         return;
     }
     let owing: Arc<dyn Owing> = Arc::clone(link) as Arc<dyn Owing>;

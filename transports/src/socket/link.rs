@@ -27,6 +27,8 @@ pub(crate) struct Link<M: Medium> {
     pub(super) socket: Arc<OwnedFd>,
     pub(super) peer: String,
     pub(super) patience: Duration,
+    /// How long a call looks without sleeping before it waits.
+    pub(super) spin: Duration,
     pub(super) receiving: Mutex<Receiving<M>>,
     pub(super) sending: Mutex<Sending<M>>,
     /// What wakes a call of each side. They are made when more than one thread can call.
@@ -42,6 +44,9 @@ pub(crate) struct Link<M: Medium> {
     /// What an accepted connection takes of its listener's budget, as long as it lives.
     pub(super) charge: OnceLock<Charge>,
 }
+
+/// While a call spins it does not look whether the way to the peer is still there.
+const MOST_SPIN: Duration = Duration::from_secs(1);
 
 /// The side of a connection that a call uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +144,11 @@ impl<M: Medium> Link<M> {
             socket: Arc::new(socket),
             peer,
             patience: options.patience,
+            spin: match os::online_processors() {
+                // The peer cannot run while this side looks.
+                1 => Duration::ZERO,
+                _ => options.spin.min(MOST_SPIN),
+            },
             receiving: Mutex::new(Receiving {
                 session: Inbound::new(&config),
                 borrower,

@@ -23,6 +23,36 @@ pub(super) enum Found {
     End,
 }
 
+/// How a read waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// In the kernel, until something comes or it is time to look at the way.
+    Blocks,
+    /// It does not.
+    Tries,
+    /// It does not, and is made again at once: that nothing is there says nothing yet.
+    Spins,
+}
+
+impl How {
+    pub(super) fn of(spins: bool, blocks: bool) -> Self {
+        match (spins, blocks) {
+            (true, _) => Self::Spins,
+            (false, true) => Self::Blocks,
+            (false, false) => Self::Tries,
+        }
+    }
+}
+
+/// What a record that was obeyed was.
+pub(super) enum Obeyed {
+    /// None is there.
+    Nothing,
+    /// One that changed something.
+    Record,
+    Message(Queued),
+}
+
 /// Reads of one round: a peer that never stops must not hide the deadline of a call.
 const MOST_READS: usize = 64;
 
@@ -39,7 +69,7 @@ impl<M: Medium> Link<M> {
         let mut any = false;
         for _ in 0..MOST_READS {
             any |= self.digest(&mut receiving, side)?;
-            if receiving.end.is_some() || self.read(&mut receiving, false)? != Found::Bytes {
+            if receiving.end.is_some() || self.read(&mut receiving, How::Tries)? != Found::Bytes {
                 break;
             }
             any = true;
@@ -53,33 +83,37 @@ impl<M: Medium> Link<M> {
         let mut any = false;
         loop {
             let obeyed = match receiving.end {
-                Some(_) => Ok(false),
+                Some(_) => Ok(Obeyed::Nothing),
                 None => self.obey_next(receiving),
             };
-            any |= matches!(obeyed, Ok(true));
-            if any && !matches!(obeyed, Ok(true)) {
+            let is_over = matches!(obeyed, Ok(Obeyed::Nothing) | Err(_));
+            any |= !is_over;
+            if any && is_over {
                 self.wake(side.other());
             }
-            if !obeyed? {
-                return Ok(any);
+            match obeyed? {
+                Obeyed::Nothing => return Ok(any),
+                Obeyed::Record => {}
+                Obeyed::Message(queued) => receiving.inbox.push_back(queued),
             }
         }
     }
 
-    /// Obeys the next record if it is whole.
-    pub(super) fn obey_next(&self, receiving: &mut Receiving<M>) -> Result<bool, Error> {
+    /// Obeys the next record if it is whole. A message is the caller's.
+    pub(super) fn obey_next(&self, receiving: &mut Receiving<M>) -> Result<Obeyed, Error> {
         if let Some(unresolved) = receiving.unresolved.take() {
-            return self.resolve(receiving, unresolved).map(|()| true);
+            return self.resolve(receiving, unresolved).map(Obeyed::Message);
         }
         match receiving.session.next(&mut *receiving.allocator) {
-            Ok(None) => Ok(false),
-            Ok(Some(arrival)) => self.obey(receiving, arrival).map(|()| true),
+            Ok(None) => Ok(Obeyed::Nothing),
+            Ok(Some(arrival)) => self.obey(receiving, arrival),
             Err(fault) => Err(self.failed(receiving, fault)),
         }
     }
 
     /// Reads once.
-    pub(super) fn read(&self, receiving: &mut Receiving<M>, block: bool) -> Result<Found, Error> {
+    pub(super) fn read(&self, receiving: &mut Receiving<M>, how: How) -> Result<Found, Error> {
+        let block = how == How::Blocks;
         if receiving.left == 0 {
             return Ok(Found::Nothing);
         }
@@ -123,6 +157,9 @@ impl<M: Medium> Link<M> {
                 session
                     .filled(count, ancillary.descriptor, Instant::now(), allocator)
                     .map(|()| Found::Bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && how == How::Spins => {
+                return Ok(Found::Nothing);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => session
                 .found_nothing(Instant::now())
@@ -168,7 +205,11 @@ impl<M: Medium> Link<M> {
         self.wake(Side::Receive);
     }
 
-    fn obey(&self, receiving: &mut Receiving<M>, arrival: Arrival<OwnedFd>) -> Result<(), Error> {
+    fn obey(
+        &self,
+        receiving: &mut Receiving<M>,
+        arrival: Arrival<OwnedFd>,
+    ) -> Result<Obeyed, Error> {
         let mut sending = self.sending();
         if let Err(fault) = sending.session.hear(&arrival) {
             drop(sending);
@@ -195,11 +236,11 @@ impl<M: Medium> Link<M> {
                     reason: PathReason::OnlyWay,
                     system_calls: std::mem::take(&mut receiving.system_calls),
                 };
-                receiving.inbox.push_back(Queued {
+                return Ok(Obeyed::Message(Queued {
                     preamble,
                     message,
                     transfer,
-                });
+                }));
             }
             Event::Referenced {
                 preamble,
@@ -212,13 +253,13 @@ impl<M: Medium> Link<M> {
                     header,
                     references,
                 };
-                return self.resolve(receiving, unresolved);
+                return self.resolve(receiving, unresolved).map(Obeyed::Message);
             }
             Event::Segment {
                 number, descriptor, ..
             } => {
                 drop(sending);
-                return self.accept_segment(receiving, number, descriptor);
+                self.accept_segment(receiving, number, descriptor)?;
             }
             Event::Skipped { preamble } => {
                 if preamble.flags.references {
@@ -240,11 +281,15 @@ impl<M: Medium> Link<M> {
             }
             _ => {}
         }
-        Ok(())
+        Ok(Obeyed::Record)
     }
 
-    /// Puts a message in segments of the peer into the inbox. Without room it waits, and the next call tries again.
-    fn resolve(&self, receiving: &mut Receiving<M>, unresolved: Unresolved) -> Result<(), Error> {
+    /// Returns a message in segments of the peer. Without room it waits, and the next call tries again.
+    fn resolve(
+        &self,
+        receiving: &mut Receiving<M>,
+        unresolved: Unresolved,
+    ) -> Result<Queued, Error> {
         let Unresolved {
             preamble,
             header,
@@ -283,12 +328,11 @@ impl<M: Medium> Link<M> {
             system_calls: std::mem::take(&mut receiving.system_calls),
             ..transfer
         };
-        receiving.inbox.push_back(Queued {
+        Ok(Queued {
             preamble,
             message,
             transfer,
-        });
-        Ok(())
+        })
     }
 
     fn accept_segment(

@@ -13,7 +13,7 @@ use crate::socket::ending::ends_the_way;
 use crate::socket::janitor;
 use crate::socket::link::{Link, Queued, Receiving, Sending, Side};
 use crate::socket::medium::{Borrow, Lend, Medium};
-use crate::socket::read::Found;
+use crate::socket::read::{Found, How, Obeyed};
 use crate::socket::write::Progress;
 use crate::transfer::{Confirmation, Received};
 
@@ -26,9 +26,10 @@ impl<M: Medium> Link<M> {
         block: bool,
     ) -> Result<Received, Error> {
         let block = block && deadline.instant().is_none() && self.bell(Side::Receive).is_none();
-        self.finish();
-        self.settle();
         let mut receiving = self.receiving();
+        receiving.session.finish();
+        drop(self.note_time_between(&mut receiving));
+        let mut spin = None;
         let greeting = (!receiving.session.has_hello()).then(|| Deadline::after(ANSWER));
         let mut short_since = None;
         for round in 1_u64.. {
@@ -48,10 +49,14 @@ impl<M: Medium> Link<M> {
                 return Err(error);
             }
             match self.obey_next(&mut receiving) {
-                Ok(false) => {}
-                Ok(true) => {
+                Ok(Obeyed::Nothing) => {}
+                Ok(Obeyed::Record) => {
                     self.wake(Side::Send);
                     continue;
+                }
+                Ok(Obeyed::Message(queued)) => {
+                    self.wake(Side::Send);
+                    return Ok(self.hand_over(&mut receiving, queued));
                 }
                 Err(error) if receiving.room.was_short() => {
                     let since = *short_since.get_or_insert_with(Instant::now);
@@ -69,8 +74,9 @@ impl<M: Medium> Link<M> {
             // Before a wait everything owed is sent: the peer may be waiting for it.
             // In the middle of a record the peer's pace is watched, and so is a peer that has not said hello.
             let is_idle = receiving.session.is_idle() && receiving.session.has_hello();
-            let may_block = block && is_idle && self.owes_nothing();
-            let found = match self.read(&mut receiving, may_block) {
+            let spins = is_idle && self.spins(&mut spin, deadline);
+            let may_block = block && !spins && is_idle && self.owes_nothing();
+            let found = match self.read(&mut receiving, How::of(spins, may_block)) {
                 Err(error) if receiving.room.was_short() => {
                     let since = *short_since.get_or_insert_with(Instant::now);
                     receiving = self.wait_for_room(receiving, deadline, since, error)?;
@@ -80,6 +86,7 @@ impl<M: Medium> Link<M> {
             };
             match found {
                 Found::Bytes | Found::End => {}
+                Found::Nothing if spins => std::hint::spin_loop(),
                 Found::Nothing if may_block => self.check_way(),
                 Found::Nothing => {
                     let greeting = greeting.filter(|_| !receiving.session.has_hello());
@@ -107,6 +114,19 @@ impl<M: Medium> Link<M> {
         }
         self.rest(Side::Receive, deadline)?;
         Ok(self.receiving())
+    }
+
+    /// True as long as the call looks again at once instead of waiting: from the first time that nothing was there.
+    fn spins(&self, until: &mut Option<Instant>, deadline: Deadline) -> bool {
+        if self.spin.is_zero() {
+            return false;
+        }
+        let now = Instant::now();
+        let until = until.get_or_insert_with(|| {
+            let end = deadline.or_sooner(Some(now + self.spin));
+            end.unwrap_or(now)
+        });
+        now < *until
     }
 
     /// Pays what is owed, and waits until there is something to read.
@@ -184,31 +204,33 @@ impl<M: Medium> Link<M> {
     ///
     /// A thread that is receiving at this moment does the same.
     pub(super) fn settle(&self) {
-        drop(self.note_time_between());
+        if let Ok(mut receiving) = self.receiving.try_lock() {
+            drop(self.note_time_between(&mut receiving));
+        }
     }
 
     /// As [`Self::settle`], and returns the outgoing direction, locked.
     pub(super) fn settled(&self) -> MutexGuard<'_, Sending<M>> {
-        self.note_time_between().unwrap_or_else(|| self.sending())
+        match self.receiving.try_lock() {
+            Ok(mut receiving) => self.note_time_between(&mut receiving),
+            Err(_) => self.sending(),
+        }
     }
 
-    fn note_time_between(&self) -> Option<MutexGuard<'_, Sending<M>>> {
-        let mut receiving = self.receiving.try_lock().ok()?;
+    fn note_time_between(&self, receiving: &mut Receiving<M>) -> MutexGuard<'_, Sending<M>> {
         if !receiving.session.is_idle() {
             receiving.session.resume(Instant::now());
         }
         let releases = receiving.borrower.take_releases();
-        let debt = receiving.session.debt();
-        drop(receiving);
         let mut sending = self.sending();
-        sending.session.owe(debt);
+        sending.session.owe(receiving.session.debt());
         for id in releases {
             sending.session.release(id);
         }
         for segment in sending.lender.take_forgets() {
             sending.session.forget(segment.into());
         }
-        Some(sending)
+        sending
     }
 
     /// Gives a message to the program, and its credit back to the peer.

@@ -68,10 +68,25 @@ impl<M: Medium> Link<M> {
         self.check_cancelled()?;
         let bell = self.bell(side);
         let socket = (self.socket.as_fd(), want);
-        let ready = match bell {
+        let poll = |until| match bell {
             None => os::wait(&[socket], until),
             Some(bell) => os::wait(&[socket, (bell.as_fd(), Ready::READ)], until),
         };
+        let mut ready = None;
+        // What receives has looked without sleeping before it comes here.
+        if side == Side::Send && !self.spin.is_zero() {
+            let end = Instant::now() + self.spin;
+            let end = until.map_or(end, |until| until.min(end));
+            while ready.is_none() && Instant::now() < end {
+                let looked = poll(Some(Instant::now()));
+                let is_over = |ready: &Vec<Ready>| ready.iter().any(|ready| ready.any());
+                ready = looked.map_or_else(
+                    |error| Some(Err(error)),
+                    |ready| is_over(&ready).then_some(Ok(ready)),
+                );
+            }
+        }
+        let ready = ready.unwrap_or_else(|| poll(until));
         let ready = ready.map_err(|error| socket_error(Operation::Wait, &self.peer, error))?;
         if let Some(bell) = bell
             && ready.get(1).is_some_and(|bell| bell.read)

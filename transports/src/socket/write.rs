@@ -125,14 +125,14 @@ impl<M: Medium> Sending<M> {
             };
             let queued_len = queued.len();
             self.system_calls += 1;
-            let written = os::send(socket, &gather(queued, run, alone), false);
-            match written {
+            let (slices, listed) = gather(queued, run, alone);
+            match os::send(socket, &slices, false) {
                 Ok(count) => {
                     let owed = count.min(queued_len);
                     if owed > 0 {
                         self.session.written(owed);
                     }
-                    self.advance(run, count - owed);
+                    self.advance(run, &listed, count - owed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Progress::Full);
@@ -155,43 +155,58 @@ impl<M: Medium> Sending<M> {
         Ok(Progress::Done)
     }
 
-    /// `count` bytes of the messages at the front of `run` are written.
-    fn advance(&mut self, run: &mut VecDeque<Encoder<'_>>, mut count: usize) {
-        while count > 0
-            && let Some(encoder) = run.front_mut()
-        {
+    /// `count` bytes of the messages at the front of `run` are written, which were listed so.
+    fn advance(&mut self, run: &mut VecDeque<Encoder<'_>>, listed: &[Listed], mut count: usize) {
+        for listed in listed {
+            let Some(encoder) = run.front_mut().filter(|_| count > 0) else {
+                return;
+            };
             if !encoder.is_begun() {
                 self.session.departed(encoder);
             }
-            let left = usize::try_from(encoder.rest_len()).unwrap_or(usize::MAX);
-            let step = count.min(left);
-            encoder.advance(step);
-            count -= step;
-            if encoder.next().is_some() {
-                return;
+            // One that is written whole needs no account of its parts.
+            if !(listed.is_whole && count >= listed.bytes) {
+                encoder.advance(count.min(listed.bytes));
+                if encoder.next().is_some() {
+                    return;
+                }
             }
+            count -= listed.bytes;
             self.session.done(Vec::new());
             run.pop_front();
         }
     }
 }
 
+/// What one call was given of a message.
+struct Listed {
+    bytes: usize,
+    /// That is all that is left of it.
+    is_whole: bool,
+}
+
 /// The bytes in front, and what comes next of messages that were begun together, or of the first `alone`: as much as goes in
 /// one call.
-fn gather<'e>(front: &'e [u8], run: &'e VecDeque<Encoder<'_>>, alone: bool) -> Vec<IoSlice<'e>> {
+fn gather<'e>(
+    front: &'e [u8],
+    run: &'e VecDeque<Encoder<'_>>,
+    alone: bool,
+) -> (Vec<IoSlice<'e>>, Vec<Listed>) {
     let mut slices = Vec::with_capacity(1 + 2 * run.len());
+    let mut listed = Vec::with_capacity(run.len());
     if !front.is_empty() {
         slices.push(IoSlice::new(front));
     }
     for encoder in run {
-        let listed = encoder.gather(&mut slices, WRITE_STEP, |_| false);
+        let bytes = encoder.gather(&mut slices, WRITE_STEP, |_| false);
         // The checksums of a message are known when the rest of it is written.
-        let is_whole = listed as u64 == encoder.rest_len() && !encoder.preamble().flags.checksums;
+        let is_whole = bytes as u64 == encoder.rest_len() && !encoder.preamble().flags.checksums;
+        listed.push(Listed { bytes, is_whole });
         if alone || !is_whole {
             break;
         }
     }
-    slices
+    (slices, listed)
 }
 
 /// Writes the bytes in front, if there are any, and the next part of a message, in one call.

@@ -92,6 +92,10 @@ impl Lender {
     /// How long it pays to wait for memory to come back before `message` is planned: as long as it takes to make more, if that
     /// can be made.
     pub(super) fn release_wait(&mut self, message: &Message<'_>, terms: Terms) -> Option<Duration> {
+        // Most messages are small, and need no memory.
+        if message.payload_len() < SEGMENT_FROM as u64 {
+            return None;
+        }
         self.settle();
         let plain = self.plain_len(message);
         if plain < SEGMENT_FROM || self.pool.taken() == 0 || self.pool.has(plain) {

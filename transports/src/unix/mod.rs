@@ -62,7 +62,7 @@ impl Factory for Unix {
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter::MAX, Parameter::CHECKSUMS, USERS]
+        &[Parameter::MAX, Parameter::CHECKSUMS, USERS, Parameter::SPIN]
     }
 
     /// Connects to the socket with this path, or with this abstract name if it begins with `@`. While the queue of the
