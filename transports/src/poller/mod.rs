@@ -416,7 +416,9 @@ impl Poller {
             && member.due.is_none_or(|set| due < set)
         {
             member.due = Some(due);
-            self.timers.push(due, key);
+            let members = &self.members;
+            let counts = |at, key| members.get(key).is_some_and(|one| one.due == Some(at));
+            self.timers.push(due, key, counts);
         }
     }
 
