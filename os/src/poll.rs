@@ -1,9 +1,10 @@
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 use crate::failpoint::point;
 
@@ -39,12 +40,12 @@ impl Ready {
     }
 }
 
-/// Waits until one of `descriptors` is ready for what is wanted of it, or until `deadline`; poll(2).
+/// Waits until one of `descriptors` is ready for what is wanted of it, or until `deadline`; ppoll(2).
 ///
 /// Returns what each descriptor is ready for, in order. After the deadline none is ready. A signal does not end the wait.
 ///
 /// # Errors
-/// What poll(2) reports.
+/// What ppoll(2) reports.
 pub fn wait(
     descriptors: &[(BorrowedFd<'_>, Ready)],
     deadline: Option<Instant>,
@@ -54,7 +55,7 @@ pub fn wait(
         .map(|(fd, want)| PollFd::new(*fd, events(*want)))
         .collect();
     loop {
-        match point("poll").and_then(|()| poll(&mut polled, timeout(deadline))) {
+        match point("ppoll").and_then(|()| ppoll(&mut polled, timeout(deadline), None)) {
             Ok(0) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
             Ok(_) => break,
             Err(Errno::EINTR) => {}
@@ -82,12 +83,11 @@ fn ready(events: PollFlags) -> Ready {
     }
 }
 
-/// The time left until `deadline` in whole milliseconds. It is rounded up: rounded down, the wait would spin in the last one.
-fn timeout(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else {
-        return PollTimeout::NONE;
-    };
-    let left = deadline.saturating_duration_since(Instant::now());
-    let millis = left.as_nanos().div_ceil(1_000_000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+/// The time left until `deadline`, to the nanosecond: poll(2) would wait a millisecond for less than one.
+fn timeout(deadline: Option<Instant>) -> Option<TimeSpec> {
+    let left = deadline?.saturating_duration_since(Instant::now());
+    // Longer than anybody waits, and short enough to count.
+    Some(TimeSpec::from_duration(left.min(LONGEST)))
 }
+
+const LONGEST: Duration = Duration::from_secs(1 << 30);

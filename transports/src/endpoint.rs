@@ -14,6 +14,7 @@ use std::fmt;
 /// | `checksums=on\|off\|auto` | `tcp`, `unix`, `file` | CRC-32C over payloads; `auto`: between machines, and in a file |
 /// | `sync=on\|off` | `file` | files and their names are on the disk when a call returns (off) |
 /// | `sendfile=on\|off\|auto` | `tcp` | sendfile(2) for memory with a descriptor; `auto`: between machines, and of files |
+/// | `spin=TIME` | `tcp`, `unix` | look so long, as `20us` or `1ms`, before a wait sleeps (0us) |
 /// | `users=UID,UID` | `unix` | users that may connect besides our own |
 /// | `socket=KIND` | `zmq+tcp`, `zmq+ipc` | `push`, `pull`, `pub`, `sub`, `req` or `rep` (connect: `push`, listen: `pull`) |
 /// | `trusted=1` | `zmq+tcp` | listen on an address other machines can reach |

@@ -24,7 +24,7 @@ use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter, Switch};
 use crate::socket::{
     Borrow, Lend, Link, ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, SocketTransport,
-    Terms, Way, look_every,
+    Terms, Way, goes_by_file, look_every,
 };
 use crate::transfer::{PathReason, Transfer};
 use crate::transport::{Attempt, Bound, Established, Factory};
@@ -153,11 +153,18 @@ impl Attempt for TcpAttempt {
     }
 }
 
-/// Tries each address of the name in turn.
+/// Tries each address of the name in turn, for its share of what is left of `timeout`. The search for the name is not bounded.
 fn connect_any(address: &str, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout.max(Duration::from_millis(1))) {
+    let addresses = address.to_socket_addrs()?;
+    let end = Instant::now().checked_add(timeout);
+    let mut untried = addresses.len();
+    for address in addresses {
+        // One that does not answer must leave time for those after it.
+        let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        let share = left / u32::try_from(untried).unwrap_or(u32::MAX);
+        untried -= 1;
+        match TcpStream::connect_timeout(&address, share.max(Duration::from_millis(1))) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
@@ -243,13 +250,16 @@ impl Medium for TcpMedium {
 
 impl Lend for TcpMedium {
     fn plan(&mut self, message: &Message<'_>, _: Terms) -> Plan {
-        let mut backings = message
+        let backings = message
             .buffers()
             .filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
-        let largest = backings.clone().map(|(len, _)| len as u64).max();
-        if backings
-            .any(|(len, backing)| len as u64 >= SMALL && self.prefers_sendfile(backing.stability))
-        {
+        let largest = backings.map(|(len, _)| len as u64).max();
+        if message.buffers().any(|buffer| {
+            goes_by_file(buffer)
+                && buffer
+                    .backing()
+                    .is_some_and(|backing| self.prefers_sendfile(backing.stability))
+        }) {
             return Plan::new(Way::SendFile);
         }
         Plan::new(Way::Write(match largest {

@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use numpush_message::{Buffer, BufferAllocator, DecodeError, Message, Reference};
+use numpush_message::{
+    Backing, Buffer, BufferAllocator, DecodeError, Message, Reference, Stability,
+};
 
 use crate::transfer::{PathReason, Transfer};
 
@@ -146,7 +148,14 @@ impl Plan {
 /// Messages up to this size are acknowledged together, and buffers below it are not worth a call of their own.
 pub(crate) const SMALL: u64 = 64 << 10;
 
-/// Buffers with a descriptor go by sendfile if they are large enough to be worth a call of their own.
-pub(crate) fn goes_by_file(buffer: &Buffer<'_>) -> bool {
+/// True for buffers with a descriptor that are large enough to be worth a call of their own.
+pub(crate) fn has_file(buffer: &Buffer<'_>) -> bool {
     buffer.len() as u64 >= SMALL && buffer.backing().is_some()
+}
+
+/// As [`has_file`], for sendfile(2): the kernel still has the pages after the call, so their owner may not write them again
+/// once the message is let go of.
+pub(crate) fn goes_by_file(buffer: &Buffer<'_>) -> bool {
+    let is_stable = |backing: &Backing| backing.stability != Stability::Held;
+    has_file(buffer) && buffer.backing().is_some_and(is_stable)
 }

@@ -255,9 +255,7 @@ impl<M: Medium> Link<M> {
                 };
                 return self.resolve(receiving, unresolved).map(Obeyed::Message);
             }
-            Event::Segment {
-                number, descriptor, ..
-            } => {
+            Event::Segment { number, descriptor } => {
                 drop(sending);
                 self.accept_segment(receiving, number, descriptor)?;
             }

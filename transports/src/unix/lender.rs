@@ -11,7 +11,7 @@ use numpush_message::{Buffer, Message, Reference, Stability};
 
 use super::known::Known;
 use super::pool::{Pool, Run, SEGMENT_FROM, room};
-use crate::socket::{Announcement, Plan, Terms, Ticket, Way, goes_by_file};
+use crate::socket::{Announcement, Plan, Terms, Ticket, Way, has_file};
 use crate::transfer::PathReason;
 
 /// Our segments and descriptors that the peer has mapped, and which messages still use them.
@@ -388,7 +388,7 @@ impl Lender {
             Some(Stability::Held) => self.shows_held,
             _ => false,
         };
-        may_be_mapped && goes_by_file(buffer) && !buffer.is_borrowed()
+        may_be_mapped && has_file(buffer) && !buffer.is_borrowed()
     }
 }
 

@@ -35,13 +35,11 @@ pub enum Event<D> {
         /// Where each buffer lies.
         references: Vec<Reference>,
     },
-    /// The peer names a segment, or takes the name back.
+    /// The peer names a segment, or forgets it.
     Segment {
         /// The number of the segment.
         number: u64,
-        /// The record says that memory comes with it; else the number is not used any more.
-        announced: bool,
-        /// The descriptor, unless the kernel had no room for it.
+        /// The descriptor of its memory; `None` if it is forgotten.
         descriptor: Option<D>,
     },
     /// The peer has let go of what message `id` of ours lent it.

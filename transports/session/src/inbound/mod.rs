@@ -409,11 +409,16 @@ impl<D> Inbound<D> {
                 self.state = State::Failed;
                 Event::Refused(Refusal::from_wire(preamble.id))
             }
-            RecordKind::Segment => Event::Segment {
-                number: preamble.id,
-                announced: preamble.payload_len != 0,
-                descriptor,
-            },
+            RecordKind::Segment => {
+                if preamble.payload_len != u64::from(descriptor.is_some()) {
+                    let fault = "a segment came without its memory, or was forgotten with some";
+                    return Err(Fault::Violation(fault));
+                }
+                Event::Segment {
+                    number: preamble.id,
+                    descriptor,
+                }
+            }
             RecordKind::Release => Event::Released { id: preamble.id },
             RecordKind::Ping => Event::Ping {
                 argument: preamble.payload_len,

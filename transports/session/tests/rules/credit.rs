@@ -205,7 +205,7 @@ fn references_are_charged_without_their_payload() {
 /// C4: a record of attributes becomes many times its bytes, and was charged those alone.
 #[test]
 fn what_a_record_becomes_is_charged_too() {
-    let attributes = (b'a'..b'z').map(|name| (char::from(name).to_string(), String::new()));
+    let attributes = (b'a'..=b'z').map(|name| (char::from(name).to_string(), String::new()));
     let mut message = text(0);
     message.attributes.extend(attributes);
     let encoder = encoder(&message);

@@ -20,7 +20,7 @@ fn with(inbound: &mut Inbound<u32>, bytes: &[u8], descriptor: u32) -> Result<Vec
 }
 
 fn named(number: u64, descriptor: u32) -> String {
-    format!("Segment {{ number: {number}, announced: true, descriptor: Some({descriptor}) }}")
+    format!("Segment {{ number: {number}, descriptor: Some({descriptor}) }}")
 }
 
 #[test]
@@ -72,16 +72,21 @@ fn descriptors_that_wait_in_the_read_ahead_keep_their_records() {
 }
 
 #[test]
-fn a_segment_whose_descriptor_the_kernel_dropped_says_so() {
-    let arrivals = feed(&mut inbound(&config()), &segment(3)).unwrap();
-    assert!(matches!(
+fn a_segment_says_whether_memory_comes_with_it() {
+    let fault = feed(&mut inbound(&config()), &segment(3)).unwrap_err();
+    assert!(violation(&fault).contains("without its memory"));
+    let forget = control(RecordKind::Segment, 3, 0, 0);
+    let fault = with(&mut inbound(&config()), &forget, 7).unwrap_err();
+    assert!(violation(&fault).contains("forgotten with some"));
+    let arrivals = feed(&mut inbound(&config()), &forget).unwrap();
+    let is_forgotten = matches!(
         arrivals[0].event,
         Event::Segment {
             number: 3,
-            announced: true,
             descriptor: None
         }
-    ));
+    );
+    assert!(is_forgotten);
 }
 
 #[test]

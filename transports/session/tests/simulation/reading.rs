@@ -186,15 +186,11 @@ impl Side {
                     self.outbound.owe(self.inbound.debt());
                 }
             }
-            Event::Segment {
-                number,
-                announced,
-                descriptor,
-            } => {
+            Event::Segment { number, descriptor } => {
                 let named = wires.theirs.segments.pop_front();
                 let came = Some((number, descriptor));
-                expect(named == came && announced == descriptor.is_some(), || {
-                    format!("segment {came:?} ({announced}) came, and {named:?} was named")
+                expect(named == came, || {
+                    format!("segment {came:?} came, and {named:?} was named")
                 })?;
             }
             Event::Pong { argument } => {
