@@ -11,6 +11,9 @@
 // `forbid`, but for tests: the macro `s!` of ndarray allows unsafe code inside itself, which `forbid` refuses.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
+#[cfg(target_endian = "big")]
+compile_error!("frames travel as they lie in memory, and docs/wire.md has them little-endian");
+
 pub mod convert;
 pub mod model;
 pub mod wire;

@@ -32,7 +32,7 @@ pub struct Transfer {
     /// Payload bytes that our own code copied in user space, building the message included. The kernel's copies at a
     /// socket do not count: the path shows them.
     pub copied: u64,
-    /// System calls made for it. Zero where a runtime that is not ours makes them.
+    /// System calls that moved it; a wait for the peer (poll) counts as none. Zero where a runtime that is not ours makes them.
     pub system_calls: u32,
     /// How most of the payload went.
     pub path: TransferPath,

@@ -61,7 +61,7 @@ impl<M: Medium> Link<M> {
             sending.system_calls = 0;
             let medium_terms = sending.terms();
             let plan = sending.lender.plan(message, medium_terms);
-            let start = Started::of(&plan.way);
+            let start = Started::of(&plan.way, message.payload_len());
             if let Way::Refer { references, .. } = &plan.way {
                 encoder = encoder.by_reference(references);
             }
@@ -228,13 +228,16 @@ struct Started {
 }
 
 impl Started {
-    fn of(way: &Way) -> Self {
+    fn of(way: &Way, payload: u64) -> Self {
         let (path, reason, copied) = match way {
             Way::Write(reason) => (TransferPath::Write, *reason, 0),
             Way::SendFile => (TransferPath::SendFile, PathReason::StableDescriptor, 0),
-            Way::Refer { copied: 0, .. } => {
-                (TransferPath::Reference, PathReason::StableDescriptor, 0)
-            }
+            // Most of it decides.
+            Way::Refer { copied, .. } if *copied <= payload / 2 => (
+                TransferPath::Reference,
+                PathReason::StableDescriptor,
+                *copied,
+            ),
             Way::Refer { copied, .. } => {
                 (TransferPath::SegmentCopy, PathReason::PlainMemory, *copied)
             }
