@@ -122,6 +122,15 @@ def decode(data, schemas=None):
     sizes = [padded(n, align) for n in lengths]
     check(len(lengths) == count and lead + sum(sizes) == payload_len, "buffer lengths")
     session = {"id": number, "ack": ack, "reply_to": reply_to, "channel": channel}
+    if kind == 3 and "schema" in header:
+        check(schemas is not None, "the number of a schema was not offered")
+        number, counts = header.pop("schema"), header.pop("counts", None)
+        if "cols" in header:
+            check(counts is None, "counts beside columns")
+            schemas.give(number, header["cols"], header.get("meta", {}))
+        else:
+            check("meta" not in header, "metadata beside a number")
+            header["cols"], header["meta"] = schemas.name(number, counts)
     if flags == 2:
         table = bytes(data[start : start + 16 * count])
         sum_ = crc32c(struct.pack("<I", crc) + table)
@@ -141,15 +150,6 @@ def decode(data, schemas=None):
         at += size
     message = {"kind": KINDS[kind], **session, "attrs": header.pop("attrs", {})}
     check(message["attrs"] or b"attrs" not in raw[:8], "empty attributes")
-    if kind == 3 and "schema" in header:
-        check(schemas is not None, "the number of a schema was not offered")
-        number, counts = header.pop("schema"), header.pop("counts", None)
-        if "cols" in header:
-            check(counts is None, "counts beside columns")
-            schemas.give(number, header["cols"], header.get("meta", {}))
-        else:
-            check("meta" not in header, "metadata beside a number")
-            header["cols"], header["meta"] = schemas.name(number, counts)
     message.update({"bytes": plain, "array": array, "frame": frame, "part": part}[KINDS[kind]](header, buffers))
     return message
 

@@ -1,7 +1,7 @@
 //! Which processors a process runs on.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -19,14 +19,23 @@ pub fn processors() -> io::Result<Vec<usize>> {
         .collect())
 }
 
-/// How many processors this machine has at work, as it was when this was first asked; sysconf(3), `_SC_NPROCESSORS_ONLN`.
+/// How many of the machine's processors are at work and may run this thread, as it was when this was first asked; sysconf(3),
+/// `_SC_NPROCESSORS_ONLN`, and sched_getaffinity(2).
 pub fn online_processors() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| {
-        // SAFETY: the call reads no memory of ours.
-        let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-        usize::try_from(count).unwrap_or(1).max(1)
-    })
+    // Not a `Once`: a child of a fork would wait for a thread that it has not.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    match COUNT.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: the call reads no memory of ours.
+            let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+            let online = usize::try_from(online).unwrap_or(1);
+            let ours = processors().map_or(online, |ours| ours.len());
+            let count = online.min(ours).max(1);
+            COUNT.store(count, Ordering::Relaxed);
+            count
+        }
+        count => count,
+    }
 }
 
 /// Binds the main thread of process `pid`, and the threads that it starts from now on, to `processors`;

@@ -1,8 +1,11 @@
 //! Many messages in one call: all of them, or a count of those that are sent.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use numpush::transfer::Tag;
+use numpush::wire::Hello;
 use numpush::{Buffer, Error, Message, Options};
 use numpush_tests::{PATIENCE, bytes};
 
@@ -231,4 +234,24 @@ fn both_sides_send_many_at_once() {
             far.flush().unwrap();
         });
     }
+}
+
+/// A program that sends again what was not counted would send it twice.
+#[test]
+fn what_is_half_written_when_the_peer_lies_counts_as_sent() {
+    let mut listener = numpush::listen("tcp://127.0.0.1:0").unwrap();
+    let mut raw = TcpStream::connect(listener.address().replace("tcp://", "")).unwrap();
+    raw.write_all(&Hello::new(1 << 30).encode()).unwrap();
+    let mut link = listener.accept_for(PATIENCE).unwrap();
+    let sender = std::thread::spawn(move || {
+        let messages = [bytes(64 << 20, 1), bytes(10, 2)];
+        link.send_all(&messages).unwrap_err()
+    });
+    // More than a hello: the message has begun.
+    let mut begun = [0; 4096];
+    raw.read_exact(&mut begun).unwrap();
+    raw.write_all(&[0xff; 64]).unwrap();
+    let error = sender.join().unwrap();
+    assert!(!error.source.is_recoverable(), "{error:?}");
+    assert_eq!(error.sent.count, 1, "{error:?}");
 }

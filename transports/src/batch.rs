@@ -52,7 +52,11 @@ impl Batch {
             match send(message) {
                 Ok(transfer) => batch.add(&transfer),
                 Err(source) => {
-                    batch.count += usize::from(matches!(source, Error::Unfinished { .. }));
+                    if let Error::Unfinished { id, .. } = &source {
+                        batch.count += 1;
+                        batch.last_id = *id;
+                        batch.bytes += message.payload_len();
+                    }
                     return Err(batch.error(source));
                 }
             }
@@ -71,7 +75,8 @@ pub struct BatchError {
     /// What was sent. The messages from index [`Batch::count`] on are as if the call had not been given them.
     pub sent: Batch,
     /// Why the call ended. After [`Error::Unfinished`] the last message that counts as sent is half written, and its rest goes
-    /// with later calls.
+    /// with later calls; after an error that ends the connection it may be half written too, and its rest goes while the
+    /// connection is dropped, if the peer takes it.
     pub source: Box<Error>,
 }
 

@@ -8,7 +8,7 @@ use numpush_message::{Encoder, Flags, Message};
 use numpush_session::Tag;
 
 use crate::batch::{Batch, BatchError};
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::socket::deliver::Terms;
 use crate::socket::ending::ends_the_way;
 use crate::socket::link::{Link, Sending, Side};
@@ -16,7 +16,7 @@ use crate::socket::medium::{Lend, Medium, Plan, SMALL, Way};
 use crate::socket::write::Progress;
 use crate::transfer::PathReason;
 
-/// So many messages, and so many bytes of payload, are begun before they are written. More would only wait in memory: a socket
+/// So many messages, and so many bytes of records, are begun before they are written. More would only wait in memory: a socket
 /// takes some hundred KiB at once.
 const RUN_MESSAGES: usize = 128;
 const RUN_BYTES: u64 = 256 << 10;
@@ -33,36 +33,46 @@ impl<M: Medium> Link<M> {
         while let Some(rest) = messages.get(batch.count..)
             && let Some(first) = rest.first()
         {
-            let sent = match self.send_run(rest, tag, terms, &mut batch) {
-                Ok(true) => Ok(()),
-                Ok(false) => self
-                    .send_message(first, tag, terms)
-                    .map(|transfer| batch.add(&transfer)),
-                Err(error) => Err(error),
-            };
-            match sent {
-                Ok(()) => {}
-                Err(error @ Error::Unfinished { id, .. }) if id > batch.last_id => {
-                    // Alone, and large: the one that is half written is sent, too.
-                    (batch.count, batch.last_id) = (batch.count + 1, id);
-                    batch.bytes += first.payload_len();
+            if batch.count > 0 && !terms.keeps_rest {
+                // A peer that keeps up lets no run wait, and a wait is where others look.
+                let in_time = match terms.deadline.has_passed() {
+                    true => Err(terms.deadline.error(Operation::Send, &self.peer)),
+                    false => self.check_cancelled(),
+                };
+                if let Err(error) = in_time {
                     return Err(batch.error(error));
                 }
-                Err(error) => return Err(batch.error(error)),
+            }
+            let before = self.sending().session.last_id();
+            let sent = if first.payload_len() < SMALL {
+                self.send_run(rest, tag, terms, &mut batch)
+            } else {
+                self.send_message(first, tag, terms)
+                    .map(|transfer| batch.add(&transfer))
+            };
+            if let Err(error) = sent {
+                // One that was begun and not taken back is sent, too: its rest is kept.
+                let session = &self.sending().session;
+                let id = session.last_id();
+                if !session.is_broken() && id > before && id > batch.last_id {
+                    (batch.count, batch.last_id) = (batch.count + 1, id);
+                    batch.bytes += first.payload_len();
+                }
+                return Err(batch.error(error));
             }
         }
         Ok(batch)
     }
 
-    /// Begins the small messages at the front of `messages`, as many as may go now and at least one, and writes them. False if
-    /// the first is not small.
+    /// Begins the small messages at the front of `messages`, as many as may go now and at least one, and writes them. The first
+    /// is small.
     fn send_run(
         &self,
         messages: &[Message<'_>],
         tag: Tag,
         terms: Terms,
         batch: &mut Batch,
-    ) -> Result<bool, Error> {
+    ) -> Result<(), Error> {
         let mut sending = self.ready_to_send(terms.deadline)?;
         let flags = Flags::with_checksums(sending.session.has_checksums());
         let mut run = Run::for_up_to(messages.len().min(RUN_MESSAGES));
@@ -74,11 +84,9 @@ impl<M: Medium> Link<M> {
                 // It is the first of the next run, and reported there.
                 Err(_) => break,
             };
-            let payload = encoder.preamble().payload_len;
-            if payload >= SMALL && is_first {
-                return Ok(false);
-            }
-            if payload >= SMALL || run.bytes + payload > RUN_BYTES {
+            let preamble = encoder.preamble();
+            let bytes = run.bytes + preamble.record_len();
+            if !is_first && (preamble.payload_len >= SMALL || bytes > RUN_BYTES) {
                 break;
             }
             if is_first {
@@ -96,7 +104,7 @@ impl<M: Medium> Link<M> {
             sending.lender.commit(plan, id);
             run.push(encoder, message);
         }
-        self.deliver_run(sending, run, terms, batch).map(|()| true)
+        self.deliver_run(sending, run, terms, batch)
     }
 
     /// Writes messages that were begun together, with what waits before them.
@@ -189,7 +197,7 @@ impl<M: Medium> Link<M> {
 struct Run<'m> {
     encoders: VecDeque<Encoder<'m>>,
     messages: VecDeque<Counted>,
-    /// Payload bytes of all of them.
+    /// Bytes of all their records.
     bytes: u64,
     /// Bytes that were copied to keep the rest of one.
     copied: u64,
@@ -218,7 +226,7 @@ impl<'m> Run<'m> {
             bytes: preamble.payload_len,
             copied: message.copied_bytes(),
         };
-        self.bytes += counted.bytes;
+        self.bytes += preamble.record_len();
         self.messages.push_back(counted);
         self.encoders.push_back(encoder);
     }

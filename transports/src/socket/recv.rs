@@ -86,7 +86,15 @@ impl<M: Medium> Link<M> {
             };
             match found {
                 Found::Bytes | Found::End => {}
-                Found::Nothing if spins => std::hint::spin_loop(),
+                Found::Nothing if spins => {
+                    if !self.owes_nothing() {
+                        self.pay_all();
+                    }
+                    // Others look at what has come, too.
+                    drop(receiving);
+                    std::hint::spin_loop();
+                    receiving = self.receiving();
+                }
                 Found::Nothing if may_block => self.check_way(),
                 Found::Nothing => {
                     let greeting = greeting.filter(|_| !receiving.session.has_hello());

@@ -219,6 +219,10 @@ impl Stages {
             // A peer that speaks another protocol may never send 64 bytes. Its first bytes identify it.
             let known = self.filled.min(MAGIC.len());
             if self.first.get(..known) != MAGIC.get(..known) {
+                // What the last record left there is none of it.
+                if let Some(rest) = self.first.get_mut(self.filled..) {
+                    rest.fill(0);
+                }
                 Preamble::decode(&self.first)?;
             }
             return Ok(None);

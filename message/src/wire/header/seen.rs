@@ -11,8 +11,8 @@ use crate::wire::preamble::Preamble;
 /// sent one frame may never send another.
 const MOST: usize = 256 << 10;
 
-/// A column without its name, the node of a map, and an entry of it with two short texts.
-const COLUMN: usize = 100;
+/// A column without its name and with a dictionary, the node of a map, and an entry of it with two short texts.
+const COLUMN: usize = 160;
 const MAP: usize = 600;
 const ENTRY: usize = 100;
 
@@ -27,10 +27,22 @@ fn weight(schema: &Schema) -> usize {
     2 * schema.text.bytes.len() + COLUMN * schema.fields.len() + entries
 }
 
-/// Longest header that is kept in bytes, of a frame and of another message. What it says takes more memory than its bytes:
-/// 48 times as much at most, if it is nothing but the shortest attributes.
-const LONGEST_OF_FRAME: usize = 64 << 10;
-const LONGEST: usize = 1 << 10;
+/// Most bytes of memory of a header that is kept, about, besides the schema: of a frame and of another message.
+const MOST_OF_FRAME: usize = 64 << 10;
+const MOST_OF_OTHERS: usize = 8 << 10;
+
+/// Bytes of memory that a header takes besides its schema, about: itself, its lengths and counts, its attributes.
+fn header_weight(bytes: &[u8], header: &Header) -> usize {
+    let numbers = match &header.body {
+        HeaderBody::Frame(frame) => frame.schema.fields.len() * 4,
+        _ => 0,
+    };
+    let attributes = match header.attributes.len() {
+        0 => 0,
+        count => MAP + ENTRY * count,
+    };
+    2 * bytes.len() + size_of::<u64>() * numbers + attributes
+}
 
 /// The last records that were read. A header that has the same bytes is not read anew: nothing is taken from here on trust.
 /// Neither is the schema of a frame whose columns have the same bytes.
@@ -84,10 +96,11 @@ impl Seen {
     /// Keeps a header that was read, unless it is too long.
     pub(super) fn note(&mut self, preamble: &Preamble, bytes: &[u8], header: &Header) {
         let most = match &header.body {
-            HeaderBody::Frame(frame) if weight(&frame.schema) <= MOST => LONGEST_OF_FRAME,
-            _ => LONGEST,
+            HeaderBody::Frame(frame) if weight(&frame.schema) <= MOST => MOST_OF_FRAME,
+            HeaderBody::Frame(_) => return,
+            _ => MOST_OF_OTHERS,
         };
-        if bytes.len() > most {
+        if header_weight(bytes, header) > most {
             return;
         }
         let mut kept = self.last.take().map_or_else(Vec::new, |last| last.bytes);
