@@ -11,7 +11,7 @@ use crate::budget::bytes::{Bytes, with};
 /// What a connection promises its peer.
 #[derive(Debug)]
 pub(crate) struct Promise {
-    level: u64,
+    bytes: Bytes,
     /// Bytes that it has, and the most it would have.
     own: u64,
     most: u64,
@@ -20,10 +20,9 @@ pub(crate) struct Promise {
 
 impl Promise {
     pub(super) fn new(bytes: &Bytes, most: u64) -> Self {
-        let level = bytes.level;
-        let (_, own) = with(|bank| bank.promise(level, 0, 0, most, true));
+        let (_, own) = with(|bank| bank.promise(bytes.level(), 0, 0, most, true));
         Self {
-            level,
+            bytes: bytes.clone(),
             own,
             most,
             forks: os::forks(),
@@ -37,12 +36,11 @@ impl Promise {
 
     /// Takes more, or gives back what is not needed for the `floor` that the peer has. Returns what is to be promised from now on.
     pub(crate) fn renew(&mut self, floor: u64) -> u64 {
-        let Self {
-            level, own, most, ..
-        } = *self;
+        let Self { own, most, .. } = *self;
         if self.forks != os::forks() {
             return own;
         }
+        let level = self.bytes.level();
         let (promise, own) = with(|bank| bank.promise(level, own, floor, most, false));
         self.own = own;
         promise
@@ -52,7 +50,7 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if self.forks == os::forks() {
-            with(|bank| bank.give_back(self.level, self.own));
+            with(|bank| bank.give_back(self.bytes.level(), self.own));
         }
     }
 }
@@ -65,15 +63,18 @@ pub(crate) struct Claim {
     /// Bytes that it has.
     covered: u64,
     forks: u32,
+    /// Its budget is closed after it.
+    _bytes: Bytes,
 }
 
 impl Claim {
     pub(super) fn new(bytes: &Bytes, total: u64) -> Self {
         Self {
-            id: with(|bank| bank.claim(bytes.level, total)),
+            id: with(|bank| bank.claim(bytes.level(), total)),
             total,
             covered: 0,
             forks: os::forks(),
+            _bytes: bytes.clone(),
         }
     }
 
@@ -116,5 +117,40 @@ impl Drop for Claim {
         if self.forks == os::forks() {
             with(|bank| bank.end(self.id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last clone of a budget may go before what was taken of it.
+    #[test]
+    fn what_outlives_its_budget_is_given_back_to_the_whole() {
+        let whole = Bytes::new(64 << 20, None);
+        let part = Bytes::new(u64::MAX, Some(&whole));
+        let promise = Promise::new(&part, 1 << 20);
+        let mut claim = Claim::new(&part, 3 << 20);
+        claim.cover(3 << 20).unwrap();
+        let taken = promise.bytes() + (3 << 20);
+        drop(part);
+        assert_eq!(whole.used().0, taken);
+        drop(claim);
+        assert_eq!(whole.used().0, promise.bytes());
+        drop(promise);
+        assert_eq!(whole.used().0, 0);
+    }
+
+    /// A part has its whole for as long as anything is taken of it.
+    #[test]
+    fn a_whole_stays_while_its_parts_have_something() {
+        let whole = Bytes::new(64 << 20, None);
+        let level = whole.level();
+        let part = Bytes::new(u64::MAX, Some(&whole));
+        let promise = Promise::new(&part, 1 << 20);
+        drop((whole, part));
+        assert_eq!(with(|bank| bank.used(level)), (promise.bytes(), 64 << 20));
+        drop(promise);
+        assert_eq!(with(|bank| bank.used(level)), (0, 0));
     }
 }
