@@ -235,8 +235,10 @@ impl Options {
     #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn hello(&self, checksums: bool) -> Hello {
         // What never fits is not begun.
-        let max = self.max_message.min(self.budget.largest_payload());
+        let (max, header) = self.budget.largest(self.max_message);
         let mut hello = Hello::new(max);
+        let header = u32::try_from(header).unwrap_or(u32::MAX);
+        hello.header = hello.header.min(header);
         hello.checksums = checksums;
         hello.credit = self.credit;
         hello

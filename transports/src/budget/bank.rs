@@ -6,7 +6,8 @@
 //!
 //! Two messages that each had half of the room would wait for each other for ever. So a claim gets bytes only if afterwards
 //! everybody who could finish before still can, one after another (the banker's algorithm). Claims that have nothing yet wait
-//! behind those that wait already, so that a large one is not passed by small ones for ever.
+//! behind those that wait already, so that a large one is not passed by small ones for ever. Small ones for which there is room
+//! pass all the same, as long as those that did have little together: whoever waits and never goes on stops only large ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ struct Claim {
     total: u64,
     held: u64,
     waits: Option<Wait>,
+    /// It got its room before others that waited.
+    has_passed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +71,17 @@ const PROMISES: u64 = 4;
 const FIRST: u64 = 64;
 const LATER: u64 = 4;
 
+/// What a message takes beside its payload and its header: its preamble and place, checksums for a payload of so many bytes, and
+/// what each byte of the header takes: itself, what it becomes, and what is written for each buffer that it names.
+const PLACE: u64 = 4 << 10;
+const CHECKSUMS: u64 = 4 << 10;
+const HEADER: u64 = 1 + 32 + 16;
+
 /// A claim gets so many bytes at least, and as many again as it has.
 const STEP: u64 = 1 << 20;
+
+/// This part of the room is for claims that pass others. The largest payload fits beside it.
+const PASSING: u64 = 16;
 
 /// A claim that has not asked for so long waits for nothing: its program is elsewhere.
 const FRESH: Duration = Duration::from_secs(1);
@@ -122,10 +134,18 @@ impl Bank {
         }
     }
 
-    /// The largest payload that fits into a budget, with its header.
-    pub(super) fn largest(&self, level: u64) -> u64 {
-        let limits = self.path(level).map(|(_, level)| level.limit);
-        limits.min().map_or(0, |limit| limit - limit / 3)
+    /// The largest payload up to `most` that fits into a budget, and the longest header that fits with it.
+    pub(super) fn largest(&self, level: u64, most: u64) -> (u64, u64) {
+        let smallest = self.path(level).map(|(_, level)| level);
+        let Some(smallest) = smallest.min_by_key(|level| level.limit) else {
+            return (0, 0);
+        };
+        let payload = most.min(smallest.limit - smallest.limit / 3);
+        let around = PLACE + payload / CHECKSUMS;
+        let left = smallest.for_claims().saturating_sub(payload);
+        // Every connection has room for the least.
+        let left = left.saturating_sub(around).max(LEAST - PLACE);
+        (payload, left / HEADER)
     }
 
     /// What a connection may promise, that has `own` bytes now and cannot have less than `floor`. Returns what it is to
@@ -167,6 +187,7 @@ impl Bank {
             total,
             held: 0,
             waits: None,
+            has_passed: false,
         };
         self.claims.insert(self.last, claim);
         self.last
@@ -189,8 +210,12 @@ impl Bank {
         // Less than a little is not worth a system call.
         let step = |more: u64| bytes.max(held.saturating_add(more)).min(total);
         let (generous, little) = (step(held.max(STEP)), step(LEAST));
-        let is_turn = held > 0 || !self.is_behind(id, now);
-        if is_turn && (self.grant(id, generous) || self.grant(id, little)) {
+        let is_granted = if held > 0 || !self.is_behind(id, now) {
+            self.grant(id, generous) || (little < generous && self.grant(id, little))
+        } else {
+            self.pass(id)
+        };
+        if is_granted {
             return Ok(self.claims.get(&id).map_or(u64::MAX, |claim| claim.held));
         }
         Err(self.wait(id, now))
@@ -217,6 +242,27 @@ impl Bank {
                 .filter(|wait| is_waiting(wait))
                 .is_some_and(is_same)
         })
+    }
+
+    /// Lets a claim be whole at once before those that wait, if it is small and few have done so.
+    fn pass(&mut self, id: u64) -> bool {
+        let Some(claim) = self.claims.get(&id) else {
+            return false;
+        };
+        let total = claim.total;
+        let passing = self.claims.values().filter(|other| other.has_passed);
+        let passing: u64 = passing.map(|other| other.held).sum();
+        let has_room = |level: &Level| {
+            level.free() >= total && passing.saturating_add(total) <= level.for_claims() / PASSING
+        };
+        if !self.path(claim.level).all(|(_, level)| has_room(level)) {
+            return false;
+        }
+        self.hold(id, total);
+        if let Some(claim) = self.claims.get_mut(&id) {
+            claim.has_passed = true;
+        }
+        true
     }
 
     /// Notes that a claim waits, and says for what.
@@ -247,13 +293,19 @@ impl Bank {
             return false;
         };
         let (level, held) = (claim.level, claim.held);
-        let more = bytes - held;
-        if self.path(level).any(|(_, level)| level.free() < more) {
+        let (more, need) = (bytes - held, claim.total - held);
+        let has = |bytes: u64| self.path(level).all(|(_, level)| level.free() >= bytes);
+        if !has(more) {
             return false;
         }
-        let before = self.finishable();
+        // It could be whole before all others, and they have what it has then.
+        if has(need) {
+            self.hold(id, bytes);
+            return true;
+        }
+        let before = self.finishable(id);
         self.hold(id, bytes);
-        let after = self.finishable();
+        let after = self.finishable(id);
         if after.contains(&id) && before.iter().all(|one| after.contains(one)) {
             return true;
         }
@@ -273,18 +325,25 @@ impl Bank {
         });
     }
 
-    /// The claims that can be whole, if those that are whole are taken, one after another.
-    fn finishable(&self) -> BTreeSet<u64> {
-        let levels = self.levels.iter();
-        let mut free: BTreeMap<u64, u64> = levels.map(|(&id, level)| (id, level.free())).collect();
-        let mut left: Vec<u64> = self.claims.keys().copied().collect();
+    /// The claims that can be whole, if those that are whole are taken, one after another: `asks`, and those that have something.
+    /// The others hold up nobody, and can be whole after these if they could before.
+    fn finishable(&self, asks: u64) -> BTreeSet<u64> {
+        let mut free: BTreeMap<u64, u64> = BTreeMap::new();
+        let holders = self.claims.iter();
+        let mut left: Vec<(&u64, &Claim)> = holders
+            .filter(|&(&id, claim)| claim.held > 0 || id == asks)
+            .collect();
+        for (_, claim) in &left {
+            for (number, level) in self.path(claim.level) {
+                free.entry(number).or_insert_with(|| level.free());
+            }
+        }
+        // Within one budget, whoever needs least can be first: one pass finds all then.
+        left.sort_by_key(|(_, claim)| claim.total - claim.held);
         let mut done = BTreeSet::new();
         loop {
             let count = left.len();
-            left.retain(|id| {
-                let Some(claim) = self.claims.get(id) else {
-                    return false;
-                };
+            left.retain(|&(&id, claim)| {
                 let need = claim.total - claim.held;
                 let mut path = self.path(claim.level);
                 if path.any(|(level, _)| free.get(&level).is_none_or(|&free| free < need)) {
@@ -293,10 +352,10 @@ impl Bank {
                 for (level, _) in self.path(claim.level) {
                     free.entry(level).and_modify(|free| *free += claim.held);
                 }
-                done.insert(*id);
+                done.insert(id);
                 false
             });
-            if left.len() == count {
+            if left.len() == count || left.is_empty() {
                 return done;
             }
         }

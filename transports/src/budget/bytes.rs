@@ -57,8 +57,8 @@ impl Bytes {
 
 #[cfg(any(feature = "tcp", feature = "unix"))]
 impl Bytes {
-    pub(super) fn largest(&self) -> u64 {
-        with(|bank| bank.largest(self.level()))
+    pub(super) fn largest(&self, most: u64) -> (u64, u64) {
+        with(|bank| bank.largest(self.level(), most))
     }
 }
 

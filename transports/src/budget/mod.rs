@@ -39,8 +39,9 @@ pub(crate) use held::{Claim, Promise};
 /// bytes as they come; if others have them it waits in the socket, first come first served, until those are received or
 /// their connections end. Calls that do not wait, and futures, return
 /// [`Error::NoRoom`](crate::Error::NoRoom) then, with both numbers, and others do after [`Options::patience`](crate::Options::patience); they may be made again. A payload of more than two thirds
-/// of the budget never fits: its sender gets [`Error::TooLarge`](crate::Error::TooLarge). Nobody loses a connection, and
-/// no two messages wait for each other's bytes.
+/// of the budget never fits: its sender gets [`Error::TooLarge`](crate::Error::TooLarge), as for a header that would not fit
+/// beside the largest payload, which takes 49 times its bytes. Nobody loses a connection, and no two messages wait for each
+/// other's bytes.
 ///
 /// What this process answers to peers that do not read is bounded by the queues of a
 /// [`Poller`](crate::Poller::set_queue_limit), and descriptors of segments by half of what it may have open (`RLIMIT_NOFILE`).
@@ -288,9 +289,9 @@ impl Budget {
         Claim::new(&self.0.bytes, total)
     }
 
-    /// The largest payload that ever fits.
-    pub(crate) fn largest_payload(&self) -> u64 {
-        self.0.bytes.largest()
+    /// The largest payload up to `most` that ever fits, and the longest header with it.
+    pub(crate) fn largest(&self, most: u64) -> (u64, u64) {
+        self.0.bytes.largest(most)
     }
 
     fn account(&self, item: Item) -> &Account {

@@ -190,7 +190,7 @@ fn who_waits_for_its_own_budget_keeps_up_no_other() {
 fn what_never_fits_is_named() {
     let now = Instant::now();
     let (mut bank, level) = small();
-    assert!(bank.largest(level) < 3 * MIB);
+    assert!(bank.largest(level, u64::MAX).0 < 3 * MIB);
     let claim = bank.claim(level, 3 * MIB + 1);
     assert_eq!(
         bank.cover(claim, 1, now),
@@ -249,4 +249,108 @@ fn nobody_is_promised_more_than_its_options_say() {
     assert_eq!(bank.used(level), (0, 4 * MIB));
     bank.close(level);
     assert_eq!(bank.used(level), (0, 0));
+}
+
+/// A message with the payload and the header that the peer was told, and all that they become, is within the room.
+#[test]
+fn what_a_peer_is_told_fits() {
+    for limit in [1, 3, 12, 48, 128, 1024, 8192, 1 << 20] {
+        for most in [0, 1000, MIB, 1 << 30, u64::MAX] {
+            let mut bank = Bank::new();
+            let whole = bank.open(limit * MIB, None);
+            let level = bank.open(u64::MAX, Some(whole));
+            let (payload, header) = bank.largest(level, most);
+            assert!(payload <= most && payload <= limit * MIB / 3 * 2 + 2);
+            let header = header.min(8 << 20);
+            let charge = payload + payload / CHECKSUMS + header * 33 + 512 + 200;
+            let claim = bank.claim(level, charge);
+            assert_eq!(
+                bank.cover(claim, charge, Instant::now()),
+                Ok(charge),
+                "{limit} MiB, {most}: {payload} and {header}"
+            );
+        }
+    }
+    let mut bank = Bank::new();
+    let level = bank.open(0, None);
+    assert_eq!(bank.largest(level, MIB).0, 0);
+    // Of 8 GiB nothing is taken away.
+    bank.set_limit(level, 8 << 30);
+    assert!(bank.largest(level, 1 << 30).1 > 8 << 20);
+}
+
+/// A message that drips and one that waits for it stopped everybody else.
+#[test]
+fn small_ones_pass_two_strangers_that_never_go_on() {
+    let now = Instant::now();
+    let mut bank = Bank::new();
+    let level = bank.open(128 * MIB, None);
+    let drips = bank.claim(level, 90 * MIB);
+    bank.cover(drips, 50 * MIB, now).unwrap();
+    let waits = bank.claim(level, 90 * MIB);
+    while bank.cover(waits, MIB, now).is_ok() && bank.claims[&waits].held < 46 * MIB {
+        let more = bank.claims[&waits].held + 1;
+        if bank.cover(waits, more, now).is_err() {
+            break;
+        }
+    }
+    let before = bank.used(level).0;
+    let small: Vec<u64> = (0..100)
+        .filter_map(|_| {
+            let one = bank.claim(level, 100 << 10);
+            let covered = bank.cover(one, 1, now);
+            (covered == Ok(100 << 10)).then_some(one)
+        })
+        .collect();
+    // Together they have a sixteenth, so that the one that waits gets its room.
+    let passed = bank.used(level).0 - before;
+    assert!(passed <= 6 * MIB && small.len() > 50, "{}", small.len());
+    let large = bank.claim(level, 7 * MIB);
+    bank.cover(large, 1, now).unwrap_err();
+    for one in small {
+        bank.end(one);
+    }
+    let next = bank.claim(level, 100 << 10);
+    assert_eq!(bank.cover(next, 1, now), Ok(100 << 10));
+    bank.end(drips);
+    assert_eq!(bank.cover(waits, 90 * MIB, now), Ok(90 * MIB));
+}
+
+/// What is looked at for a grant are the claims that have something, and nobody if there is room.
+#[test]
+fn a_short_cut_grants_what_the_long_way_would() {
+    for seed in 1..200 {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let mut bank = Bank::new();
+        let whole = bank.open(64 * MIB, None);
+        let parts = [40, 24].map(|limit| bank.open(limit * MIB, Some(whole)));
+        for _ in 0..12 {
+            let at = usize::try_from(random(2)).unwrap();
+            let id = bank.claim(parts[at], MIB + random([28, 16][at] * MIB));
+            let total = bank.claims[&id].total;
+            let _ = bank.cover(id, 1 + random(total), Instant::now());
+        }
+        // From wherever it is, everybody can be whole, also who has nothing.
+        let mut left: BTreeSet<u64> = bank.claims.keys().copied().collect();
+        while !left.is_empty() {
+            let before = left.len();
+            left.retain(|&id| {
+                let total = bank.claims[&id].total;
+                let later = Instant::now() + FRESH;
+                let is_whole = bank.cover(id, total, later) == Ok(total);
+                if is_whole {
+                    bank.end(id);
+                }
+                !is_whole
+            });
+            assert!(left.len() < before, "seed {seed}: {bank:?}");
+        }
+        assert_eq!(bank.used(whole).0, 0);
+    }
 }
