@@ -83,6 +83,11 @@ impl Claim {
         self.covered
     }
 
+    /// Bytes that it may have.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Takes `bytes` in all, or more. Returns how many it has.
     ///
     /// # Errors

@@ -117,7 +117,8 @@ impl<M: Medium> Link<M> {
         if receiving.left == 0 {
             return Ok(Found::Nothing);
         }
-        let most = match receiving.room.cover(&mut receiving.session) {
+        let copies = receiving.borrower.copies();
+        let most = match receiving.room.cover(&mut receiving.session, copies) {
             Ok(most) => most,
             Err(fault) => return Err(self.failed(receiving, fault)),
         };

@@ -44,22 +44,41 @@ impl Room {
         std::mem::take(&mut self.is_short)
     }
 
-    /// How many bytes may be read now.
-    pub(super) fn cover<D>(&mut self, session: &mut Inbound<D>) -> Result<usize, Fault> {
+    /// How many bytes may be read now. With `copies` what lies in memory of the peer is to be copied.
+    pub(super) fn cover<D>(
+        &mut self,
+        session: &mut Inbound<D>,
+        copies: bool,
+    ) -> Result<usize, Fault> {
         self.is_short = false;
         // What is no larger is read with other records, and every connection has room for it.
-        let Some(total) = session.beyond_credit().filter(|&total| total > LEAST) else {
+        let Some(charge) = session.beyond_credit().filter(|&charge| charge > LEAST) else {
             return Ok(usize::MAX);
         };
+        // What the header becomes is there as soon as the header is; a copy is there in the end.
+        let (beside, copy) = session.at_hand().map_or((0, 0), |preamble| {
+            let is_copied = copies && preamble.flags.references;
+            let beside = preamble.charge().saturating_sub(preamble.record_len());
+            (beside, if is_copied { preamble.payload_len } else { 0 })
+        });
         let come = session.come();
+        let needs = come.saturating_add(1).saturating_add(beside);
         let covered = self
-            .claim(session.last_begun(), total, come.saturating_add(1))
+            .claim(session.last_begun(), charge.saturating_add(copy), needs)
             .map_err(|error| session.no_room(error))?;
-        Ok(usize::try_from(covered.saturating_sub(come)).unwrap_or(usize::MAX))
+        let left = covered.saturating_sub(beside).saturating_sub(come);
+        Ok(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    /// Room for a message of `total` bytes that is to be copied out of memory of the peer.
-    pub(super) fn cover_copy(&mut self, id: u64, total: u64) -> Result<(), AllocError> {
+    /// Room for `bytes` of message `id` that are to be copied out of memory of the peer, beside what it has already.
+    pub(super) fn cover_copy(&mut self, id: u64, bytes: u64) -> Result<(), AllocError> {
+        let claim = self.claims.iter().find(|(claimed, _)| *claimed == id);
+        let mut total = claim.map_or(0, |(_, claim)| claim.total());
+        if total < bytes {
+            // It does not hold more while it waits for more than it said.
+            self.claims.retain(|(claimed, _)| *claimed != id);
+            total = bytes;
+        }
         self.claim(id, total, total).map(|_| ())
     }
 
@@ -84,5 +103,76 @@ impl Room {
         let covered = self.claims[at].1.cover(bytes);
         self.is_short = covered.as_ref().is_err_and(|error| !error.is_permanent());
         covered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use numpush_message::{Buffer, Encoder, Flags, HeapAllocator, Hello, Message, Stamp};
+    use numpush_session::Config;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A payload in memory of another user's process was within the claim of its record, however small that was.
+    #[test]
+    fn a_copy_takes_its_own_bytes_beside_its_record() {
+        let budget = Budget::new().max_bytes(64 * MIB);
+        let mut room = Room::new(&budget, 0);
+        room.claim(1, MIB, MIB).unwrap();
+        room.cover_copy(1, 20 * MIB).unwrap();
+        assert_eq!((room.bytes(), budget.bytes()), (20 * MIB, 20 * MIB));
+        // What was foreseen when the record began is taken whole.
+        room.claim(2, 11 * MIB, 1).unwrap();
+        room.cover_copy(2, 10 * MIB).unwrap();
+        assert_eq!(budget.bytes(), 31 * MIB);
+        let error = room.cover_copy(3, 20 * MIB).unwrap_err();
+        assert!(!error.is_permanent() && room.was_short(), "{error}");
+        drop(room);
+        assert_eq!(budget.bytes(), 0);
+    }
+
+    /// A header becomes 32 times what it was, and only its bytes were claimed.
+    #[test]
+    fn a_header_is_covered_with_what_it_becomes() {
+        let budget = Budget::new().max_bytes(64 * MIB);
+        let mut hello = Hello::new(MIB);
+        hello.credit = 1000;
+        let mut room = Room::new(&budget, 0);
+        let mut session: Inbound<u32> = Inbound::new(&Config::new(hello.clone()));
+        let message = Message::new(Buffer::from(vec![7; 100_000]));
+        let message = message.with_attribute("long", "x".repeat(60_000));
+        let mut encoder = Encoder::new(&message, Flags::default()).unwrap();
+        encoder.stamp(Stamp {
+            id: 1,
+            ..Stamp::default()
+        });
+        let record = encoder.copy_rest();
+        let mut heap = HeapAllocator::new();
+        let mut feed = |session: &mut Inbound<u32>, mut bytes: &[u8]| {
+            while !bytes.is_empty() {
+                let spare = session.spare().unwrap();
+                let count = spare.len().min(bytes.len());
+                spare[..count].copy_from_slice(&bytes[..count]);
+                bytes = &bytes[count..];
+                session
+                    .filled(count, None, Instant::now(), &mut heap)
+                    .unwrap();
+                while session.next(&mut heap).unwrap().is_some() {}
+            }
+        };
+        feed(&mut session, &hello.encode());
+        feed(&mut session, &record[..70_000]);
+        let most = room.cover(&mut session, false).unwrap();
+        assert!(most > 0);
+        assert!(budget.bytes() > 60_000 * 32 + 70_000, "{}", budget.bytes());
+        // All of it in the end, to the last byte and no further.
+        feed(&mut session, &record[70_000..record.len() - 1]);
+        assert_eq!(room.cover(&mut session, false), Ok(1));
+        let charge = session.beyond_credit().unwrap();
+        assert_eq!(budget.bytes(), charge);
     }
 }

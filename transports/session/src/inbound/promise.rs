@@ -1,6 +1,6 @@
 //! How much the peer may send, as the driver asks and tells.
 
-use numpush_message::AllocError;
+use numpush_message::{AllocError, Preamble};
 
 use crate::fault::Fault;
 use crate::inbound::Inbound;
@@ -36,6 +36,11 @@ impl<D> Inbound<D> {
                 .preamble()
                 .is_some_and(|one| one.kind.is_message());
         self.next_id - u64::from(!is_begun)
+    }
+
+    /// The preamble of the record at hand, once it has come.
+    pub fn at_hand(&self) -> Option<&Preamble> {
+        self.decoder.preamble().filter(|_| self.charged)
     }
 
     /// Bytes that have come of the record at hand.
