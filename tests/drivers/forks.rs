@@ -1,8 +1,9 @@
 //! A fork of a process that has connections: the child can use none of them, and ends none.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use numpush::{Connection, Error, Listener};
+use numpush::{Connection, Error, Listener, Options};
 use numpush_tests::{Forked, PATIENCE, Peer, TempPath, again, bytes};
 
 use crate::{Pair, plain_pairs};
@@ -124,4 +125,35 @@ fn a_child_serves_at_a_listener_of_its_parent() {
     near.send(&bytes(10, 1)).unwrap();
     assert_eq!(near.recv().unwrap().message, bytes(10, 1));
     assert_eq!(child.exit_code(), Some(0));
+}
+
+/// A thread that made the first options of the process held what its child then waited for.
+#[test]
+fn a_child_of_a_process_that_makes_its_first_options_makes_its_own() {
+    const FIRST: &str = "NUMPUSH_TEST_DRIVERS_FIRST";
+    let name = "forks::a_child_of_a_process_that_makes_its_first_options_makes_its_own";
+    let Ok(turn) = std::env::var(FIRST) else {
+        for turn in 0..20 {
+            Peer::start(again(name).env(FIRST, turn.to_string())).ends_well();
+        }
+        return;
+    };
+    let (turn, begun) = (turn.parse::<u32>().unwrap(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            begun.store(true, Ordering::Release);
+            drop(Options::new());
+        });
+        while !begun.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+        for _ in 0..turn * 200 {
+            std::hint::spin_loop();
+        }
+        let child = Forked::start(|| {
+            drop(Options::new());
+            true
+        });
+        assert_eq!(child.exit_code(), Some(0));
+    });
 }

@@ -9,10 +9,10 @@ mod bytes;
 #[cfg(any(feature = "tcp", feature = "unix"))]
 mod held;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 
-use numpush_os as os;
+use numpush_os::{self as os, GlobalMutex};
 
 #[cfg(any(feature = "tcp", feature = "unix"))]
 pub(crate) use bank::LEAST;
@@ -102,12 +102,8 @@ impl Account {
     }
 }
 
-static PROCESS: LazyLock<Budget> = LazyLock::new(|| {
-    let budget = Budget(Arc::new(Accounts::new(u64::MAX, 1024, None)));
-    // Without /proc nobody knows how much memory there is.
-    let memory = os::total_memory().unwrap_or(u64::MAX);
-    budget.max_bytes(memory / 2)
-});
+/// Made when it is first asked for. A fork waits for that: a child would wait for ever for a thread that it does not have.
+static PROCESS: GlobalMutex<Option<Budget>> = GlobalMutex::outer(None);
 
 impl Budget {
     /// A budget with 128 handshakes at once, and as many connections and bytes as the process may have.
@@ -120,7 +116,13 @@ impl Budget {
     /// control group, and any number of connections, unless it is set. Connections that this process makes are not
     /// counted, but their bytes are.
     pub fn process() -> Self {
-        PROCESS.clone()
+        let make = || {
+            let budget = Self(Arc::new(Accounts::new(u64::MAX, 1024, None)));
+            // Without /proc nobody knows how much memory there is.
+            let memory = os::total_memory().unwrap_or(u64::MAX);
+            budget.max_bytes(memory / 2)
+        };
+        PROCESS.lock().get_or_insert_with(make).clone()
     }
 
     /// Sets how many accepted connections there may be at once. Those that are there stay.
