@@ -184,7 +184,9 @@ impl Options {
 
     /// Longest silence of the peer in the middle of a message, over tcp and unix. Default: 30 s. Only time counts that this
     /// side spends waiting for it. A payload may also take no longer than this and a second for each 64 KiB. Over tcp it is
-    /// also how long the peer's kernel may leave unanswered what was sent, before a call that waits reports the peer as gone.
+    /// also how long the peer's kernel may leave unanswered what was sent, before a call that waits reports the peer as gone;
+    /// and, over tcp and unix, how long a call waits if there is no room for what comes, before it reports
+    /// [`Error::NoRoom`](crate::Error::NoRoom).
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }

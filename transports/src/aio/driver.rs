@@ -126,7 +126,8 @@ impl Driver {
         loop {
             self.excuse_lateness();
             match Arc::clone(&self.duplex).poll_recv() {
-                Err(error) if error.is_timeout() => {}
+                // There was room for all that had come.
+                Err(error) if error.is_timeout() => short_since = None,
                 Err(error @ (Error::NoRoom { .. } | Error::NoMemory { .. }))
                     if error.is_recoverable() && !deadline.has_passed() =>
                 {

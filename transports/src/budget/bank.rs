@@ -8,6 +8,9 @@
 //! everybody who could finish before still can, one after another (the banker's algorithm). Claims that have nothing yet wait
 //! behind those that wait already, so that a large one is not passed by small ones for ever. Small ones for which there is room
 //! pass all the same, as long as those that did have little together: whoever waits and never goes on stops only large ones.
+//!
+//! All that assumes that a message that has come is taken. Its program may wait for the very peer that waits for room, so a
+//! claim that has waited long behind such messages alone gets its bytes over the limit, one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,6 +21,8 @@ pub(super) struct Bank {
     levels: BTreeMap<u64, Level>,
     claims: BTreeMap<u64, Claim>,
     last: u64,
+    /// The claim that has bytes over the limit.
+    over: Option<u64>,
     /// A forked child has none of what its parent has.
     pub(super) forks: u32,
 }
@@ -38,6 +43,8 @@ struct Claim {
     level: u64,
     total: u64,
     held: u64,
+    /// Its message has come, and no call has returned it.
+    is_whole: bool,
     waits: Option<Wait>,
     /// It got its room before others that waited.
     has_passed: bool,
@@ -45,6 +52,8 @@ struct Claim {
 
 #[derive(Clone, Copy, Debug)]
 struct Wait {
+    /// When it asked first.
+    since: Instant,
     /// When it asked last.
     asked: Instant,
     /// The whole is short, and not only its own budget.
@@ -92,6 +101,7 @@ impl Bank {
             levels: BTreeMap::new(),
             claims: BTreeMap::new(),
             last: 0,
+            over: None,
             forks: 0,
         }
     }
@@ -186,6 +196,7 @@ impl Bank {
             level,
             total,
             held: 0,
+            is_whole: false,
             waits: None,
             has_passed: false,
         };
@@ -218,7 +229,20 @@ impl Bank {
         if is_granted {
             return Ok(self.claims.get(&id).map_or(u64::MAX, |claim| claim.held));
         }
-        Err(self.wait(id, now))
+        let short = self.wait(id, now);
+        if self.waits_for_programs(id, now) {
+            self.hold(id, total);
+            self.over = Some(id);
+            return Ok(total);
+        }
+        Err(short)
+    }
+
+    /// The message of a claim has come.
+    pub(super) fn is_whole(&mut self, id: u64) {
+        if let Some(claim) = self.claims.get_mut(&id) {
+            claim.is_whole = true;
+        }
     }
 
     /// A message is taken, or will never be whole.
@@ -230,16 +254,45 @@ impl Bank {
         }
     }
 
+    /// True if a claim has waited long, and nothing comes of those whose bytes it needs: each of them is whole, or waits too.
+    fn waits_for_programs(&self, id: u64, now: Instant) -> bool {
+        let Some(claim) = self.claims.get(&id) else {
+            return false;
+        };
+        let waited = |wait: &Wait| now.saturating_duration_since(wait.since) >= FRESH;
+        let is_one_over = self
+            .over
+            .is_some_and(|over| self.claims.contains_key(&over));
+        if is_one_over || !claim.waits.as_ref().is_some_and(waited) {
+            return false;
+        }
+        let need = claim.total - claim.held;
+        let short = self.path(claim.level).filter(|(_, one)| one.free() < need);
+        let short: BTreeSet<u64> = short.map(|(level, _)| level).collect();
+        let is_in_the_way = |other: &Claim| {
+            other.held > 0 && self.path(other.level).any(|(one, _)| short.contains(&one))
+        };
+        let others = self.claims.iter().filter(|(other, _)| **other != id);
+        let mut any_whole = false;
+        for (_, other) in others.filter(|(_, other)| is_in_the_way(other)) {
+            let is_stuck = other.waits.is_some_and(|wait| wait.is_fresh(now));
+            if !other.is_whole && !is_stuck {
+                return false;
+            }
+            any_whole |= other.is_whole;
+        }
+        any_whole
+    }
+
     /// True if a claim that began before it waits for the same bytes.
     fn is_behind(&self, id: u64, now: Instant) -> bool {
         let level = self.claims.get(&id).map(|claim| claim.level);
         self.claims.range(..id).any(|(_, other)| {
             let is_same = |wait: &Wait| wait.is_for_whole || Some(other.level) == level;
-            let is_waiting = |wait: &Wait| now.saturating_duration_since(wait.asked) < FRESH;
             other
                 .waits
                 .as_ref()
-                .filter(|wait| is_waiting(wait))
+                .filter(|wait| wait.is_fresh(now))
                 .is_some_and(is_same)
         })
     }
@@ -278,9 +331,10 @@ impl Bank {
         });
         drop(path);
         if let Some(claim) = self.claims.get_mut(&id) {
-            let asked = now;
+            let before = claim.waits.filter(|wait| wait.is_fresh(now));
             claim.waits = Some(Wait {
-                asked,
+                since: before.map_or(now, |wait| wait.since),
+                asked: now,
                 is_for_whole,
             });
         }
@@ -373,6 +427,12 @@ impl Bank {
             change(level);
             next = level.whole;
         }
+    }
+}
+
+impl Wait {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.asked) < FRESH
     }
 }
 

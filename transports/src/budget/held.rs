@@ -88,6 +88,13 @@ impl Claim {
         self.total
     }
 
+    /// Its message has come: it waits for its program.
+    pub(crate) fn is_whole(&self) {
+        if self.forks == os::forks() {
+            with(|bank| bank.is_whole(self.id));
+        }
+    }
+
     /// Takes `bytes` in all, or more. Returns how many it has.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use numpush_message::{BufferAllocator, Header, Hello, Message, Preamble, Reference};
+use numpush_message::{AllocError, BufferAllocator, Header, Hello, Message, Preamble, Reference};
 use numpush_os::{self as os, Bell};
 use numpush_session::{Config, Fault, Inbound, Outbound, Refusal};
 
@@ -83,8 +83,18 @@ pub(super) struct Receiving<M: Medium> {
     pub(super) look_at_way: Option<Instant>,
     /// What it has of its budgets.
     pub(super) room: Room,
+    /// Calls that send have found no room for what comes.
+    pub(super) short: Option<Short>,
     /// A message in segments of the peer for which there was no room.
     pub(super) unresolved: Option<Unresolved>,
+}
+
+/// For how long there has been no room for what comes.
+pub(super) struct Short {
+    since: Instant,
+    /// When it was last found so.
+    last: Instant,
+    pub(super) source: AllocError,
 }
 
 /// A message whose payload lies in segments of the peer.
@@ -161,6 +171,7 @@ impl<M: Medium> Link<M> {
                 has_told_end: false,
                 look_at_way: None,
                 room,
+                short: None,
                 unresolved: None,
             }),
             sending: Mutex::new(Sending {
@@ -254,6 +265,25 @@ impl<M: Medium> Sending<M> {
 }
 
 impl<M: Medium> Receiving<M> {
+    /// Notes that there was no room for what comes. Looks that are more than `patience` apart are of different times.
+    pub(super) fn note_short(&mut self, source: AllocError, patience: Duration) {
+        let now = Instant::now();
+        let apart = patience.max(Duration::from_secs(1));
+        let before = self.short.take();
+        let before = before.filter(|short| now.duration_since(short.last) <= apart);
+        self.short = Some(Short {
+            since: before.map_or(now, |short| short.since),
+            last: now,
+            source,
+        });
+    }
+
+    /// Why nothing more comes, once that has been so for `patience`. It is said once.
+    pub(super) fn short_for(&mut self, patience: Duration) -> Option<AllocError> {
+        let is_long = |short: &mut Short| short.since.elapsed() >= patience;
+        self.short.take_if(is_long).map(|short| short.source)
+    }
+
     /// Notes a fault, and returns how it is reported.
     pub(super) fn fail(&mut self, fault: Fault, peer: &str) -> Error {
         match &fault {

@@ -66,16 +66,27 @@ impl<M: Medium> Link<M> {
             return Ok(None);
         };
         receiving.left = receiving.most;
+        let taken = self.take_all_in(&mut receiving, side);
+        match &taken {
+            Err(error @ Error::NoRoom { source, .. }) if error.is_recoverable() => {
+                receiving.note_short(source.clone(), self.patience);
+            }
+            _ => receiving.short = None,
+        }
+        taken.map(Some)
+    }
+
+    fn take_all_in(&self, receiving: &mut Receiving<M>, side: Side) -> Result<bool, Error> {
         let mut any = false;
         for _ in 0..MOST_READS {
-            any |= self.digest(&mut receiving, side)?;
-            if receiving.end.is_some() || self.read(&mut receiving, How::Tries)? != Found::Bytes {
+            any |= self.digest(receiving, side)?;
+            if receiving.end.is_some() || self.read(receiving, How::Tries)? != Found::Bytes {
                 break;
             }
             any = true;
         }
-        any |= self.digest(&mut receiving, side)?;
-        Ok(Some(any))
+        any |= self.digest(receiving, side)?;
+        Ok(any)
     }
 
     /// Obeys every whole record that has been read. Returns true if there was one.
@@ -155,6 +166,7 @@ impl<M: Medium> Link<M> {
             )),
             Ok((count, ancillary)) => {
                 receiving.left -= count;
+                receiving.short = None;
                 let allocator = &mut *receiving.allocator;
                 session
                     .filled(count, ancillary.descriptor, Instant::now(), allocator)
@@ -230,6 +242,7 @@ impl<M: Medium> Link<M> {
                 copied,
             } => {
                 drop(sending);
+                receiving.room.is_whole(preamble.id);
                 let transfer = Transfer {
                     id: preamble.id,
                     bytes: preamble.payload_len,
@@ -322,6 +335,7 @@ impl<M: Medium> Link<M> {
             Ok(message) => message,
             Err(error) => return Err(self.failed(receiving, error.into())),
         };
+        receiving.room.is_whole(preamble.id);
         let transfer = Transfer {
             id: preamble.id,
             bytes: preamble.payload_len,

@@ -85,7 +85,8 @@ impl<M: Medium> Link<M> {
                 found => found?,
             };
             match found {
-                Found::Bytes | Found::End => {}
+                Found::Bytes => short_since = None,
+                Found::End => {}
                 Found::Nothing if spins => {
                     if !self.owes_nothing() {
                         self.pay_all();

@@ -82,6 +82,14 @@ impl Room {
         self.claim(id, total, total).map(|_| ())
     }
 
+    /// Message `id` has come, and only the program can make its room free.
+    pub(super) fn is_whole(&self, id: u64) {
+        let claim = self.claims.iter().find(|(claimed, _)| *claimed == id);
+        if let Some((_, claim)) = claim {
+            claim.is_whole();
+        }
+    }
+
     /// A call has returned message `id`, or it is skipped: its room is free, and the promise is looked at anew if the peer has
     /// sent much since.
     pub(super) fn taken<D>(&mut self, id: u64, session: &mut Inbound<D>) {

@@ -151,7 +151,12 @@ impl<M: Medium> Link<M> {
             return Ok(());
         }
         let mut until = deadline.instant();
-        if let Ok(receiving) = self.receiving.try_lock() {
+        if let Ok(mut receiving) = self.receiving.try_lock() {
+            // What this call waits for may stand behind what has no room, and who could make some may wait for this call.
+            if let Some(source) = receiving.short_for(self.patience) {
+                let peer = self.peer.clone();
+                return Err(Error::NoRoom { peer, source });
+            }
             if let Some(end) = &receiving.end {
                 return Err(self.explain(Error::ended(end, &self.peer)));
             }
@@ -168,6 +173,13 @@ impl<M: Medium> Link<M> {
                 peer: self.peer.clone(),
                 missing: 0,
             });
+        }
+        if ready.write
+            && want.write
+            && let Ok(mut receiving) = self.receiving.try_lock()
+        {
+            // The peer reads: this call goes on.
+            receiving.short = None;
         }
         if ready.read && want.read {
             let mut again = want;

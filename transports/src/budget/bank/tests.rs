@@ -354,3 +354,43 @@ fn a_short_cut_grants_what_the_long_way_would() {
         assert_eq!(bank.used(whole).0, 0);
     }
 }
+
+/// What has come is not taken while its program sends to the very peer that waits for room.
+#[test]
+fn who_waits_behind_whole_messages_alone_gets_room_over_the_limit_one_at_a_time() {
+    let (mut bank, level) = small();
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let [first, second, third] = [0; 3].map(|_| bank.claim(level, 2 * MIB));
+    assert_eq!(bank.cover(first, 2 * MIB, start), Ok(2 * MIB));
+    assert_eq!(bank.cover(second, MIB, start), Ok(MIB));
+    let short = Err(Short::Now {
+        used: 3 * MIB,
+        limit: 3 * MIB,
+    });
+    // As long as something comes of the first one, nobody gets more.
+    for millis in (0..=2000).step_by(500) {
+        assert_eq!(bank.cover(second, 2 * MIB, at(millis)), short);
+        assert_eq!(bank.cover(third, 1, at(millis)), short);
+    }
+    bank.is_whole(first);
+    assert_eq!(bank.cover(second, 2 * MIB, at(2500)), Ok(2 * MIB));
+    bank.is_whole(second);
+    let more = Err(Short::Now {
+        used: 4 * MIB,
+        limit: 3 * MIB,
+    });
+    for millis in (2500..=5000).step_by(500) {
+        assert_eq!(bank.cover(third, 1, at(millis)), more);
+    }
+    bank.end(second);
+    assert_eq!(bank.cover(third, 1, at(5500)), Ok(MIB));
+    // Who has not asked for long has not waited.
+    assert_eq!(bank.cover(third, 2 * MIB, at(6000)), short);
+    assert_eq!(bank.cover(third, 2 * MIB, at(9000)), short);
+    assert_eq!(bank.cover(third, 2 * MIB, at(9500)), short);
+    assert_eq!(bank.cover(third, 2 * MIB, at(10_000)), Ok(2 * MIB));
+    bank.end(first);
+    bank.end(third);
+    assert_eq!(bank.used(level).0, 0);
+}
