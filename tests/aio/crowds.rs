@@ -111,9 +111,34 @@ fn a_large_message_lets_others_run() {
     });
 }
 
-/// As many as can be sent without a wait: others must run all the same.
+/// Nobody receives, and there is room for all of them: no send waits, and others must run all the same.
 #[test]
-fn many_small_messages_let_others_run() {
+fn sends_that_never_wait_let_others_run() {
+    let [runtime, _] = runtimes();
+    runtime.block_on(async {
+        let (endpoint, _place) = places().pop().unwrap();
+        let (mut near, _far, _listener) = pair(&endpoint, &Options::new()).await;
+        let turns = Arc::new(AtomicU32::new(0));
+        let counts = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counts.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        for _ in 0..1000 {
+            near.send(&bytes(10, 1)).await.unwrap();
+        }
+        other.abort();
+        // Each counts 8 KiB, and a MiB is a long time.
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns >= 5, "{turns}");
+    });
+}
+
+/// Two tasks of one runtime, and many messages.
+#[test]
+fn many_small_messages_arrive() {
     on_each_runtime(|| async {
         for (endpoint, _place) in places() {
             let (mut near, mut far, _listener) = pair(&endpoint, &Options::new()).await;

@@ -288,7 +288,20 @@ fn the_rest_of_a_message_goes_though_no_task_calls() {
     });
 }
 
-/// The thread of the runtime does not wait, and what was sent arrives.
+/// Only a later call wrote it.
+#[test]
+fn the_rest_of_what_try_send_began_goes_though_no_task_calls() {
+    on_each_runtime(|| async {
+        for (endpoint, _place) in places() {
+            let (mut near, mut far, _listener) = pair(&endpoint, &Options::new()).await;
+            let large = bytes(9 << 20, 1);
+            near.try_send(&large).unwrap();
+            assert_eq!(within(far.recv()).await.unwrap().message, large);
+        }
+    });
+}
+
+/// What was sent arrives.
 #[test]
 fn a_dropped_connection_delivers_what_it_sent() {
     on_each_runtime(|| async {

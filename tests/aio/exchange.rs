@@ -314,3 +314,26 @@ fn calls_that_do_not_wait_move_large_messages_too() {
         }
     });
 }
+
+#[test]
+fn a_canceller_ends_a_recv() {
+    on_each_runtime(|| async {
+        for (endpoint, _place) in places() {
+            let (near, mut far, _listener) = pair(&endpoint, &Options::new()).await;
+            let near = near.into_blocking();
+            let canceller = near.canceller().unwrap();
+            let mut near = Connection::new(near).unwrap();
+            let cancel = async {
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                canceller.cancel();
+            };
+            let (received, ()) = tokio::join!(within(near.recv()), cancel);
+            let error = received.unwrap_err();
+            assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
+            far.send(&bytes(10, 1)).await.unwrap();
+            assert_eq!(within(near.recv()).await.unwrap().message, bytes(10, 1));
+        }
+    });
+}

@@ -5,6 +5,7 @@ mod deaths;
 mod drops;
 mod exchange;
 mod figures;
+mod forks;
 mod strangers;
 
 use std::future::Future;

@@ -1,11 +1,13 @@
 //! Peers that are none, are slow, or stall.
 
+use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::net::TcpStream;
+use std::pin::pin;
 use std::time::Duration;
 
 use numpush::aio::{self, Connection};
-use numpush::wire::Hello;
+use numpush::wire::{Hello, Preamble, RecordKind};
 use numpush::{Error, Options};
 use numpush_tests::{bytes, record};
 
@@ -58,6 +60,54 @@ fn a_peer_that_stalls_in_a_message_is_given_up() {
         raw.write_all(&record(&bytes(1000, 1), 1)[..100]).unwrap();
         let error = within(link.recv()).await.unwrap_err();
         assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
+    });
+}
+
+/// A call that only sends watches the peer too, and its own looks at the way must not give the peer more time.
+#[test]
+fn a_peer_that_stalls_while_a_flush_waits_is_given_up() {
+    on_each_runtime(|| async {
+        let options = Options::new().patience(Duration::from_millis(300));
+        let (mut raw, mut link) = raw(&options).await;
+        link.send(&bytes(10, 1)).await.unwrap();
+        raw.write_all(&record(&bytes(1000, 1), 1)[..100]).unwrap();
+        let error = within(link.flush()).await.unwrap_err();
+        assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
+    });
+}
+
+/// The time of a look at the way was over for ever once it was over, and the wait for the peer was none.
+#[test]
+fn a_flush_sleeps_while_the_peer_is_slow() {
+    on_each_runtime(|| async {
+        let options = Options::new().patience(Duration::from_millis(300));
+        let (_raw, mut link) = raw(&options).await;
+        link.send(&bytes(10, 1)).await.unwrap();
+        let second = Some(Duration::from_secs(1));
+        link.set_timeouts(second, second);
+        let (mut flush, mut polls) = (pin!(link.flush()), 0);
+        let flushed = poll_fn(|cx| {
+            polls += 1;
+            flush.as_mut().poll(cx)
+        });
+        assert!(flushed.await.unwrap_err().is_timeout());
+        // It looks 14 times, each 75 ms.
+        assert!(polls < 100, "{polls}");
+    });
+}
+
+/// One look takes in 256 records, and the socket has nothing more to tell.
+#[test]
+fn a_message_behind_many_control_records_comes() {
+    on_each_runtime(|| async {
+        for count in [250, 256, 300, 1000] {
+            let (mut raw, mut link) = raw(&Options::new()).await;
+            let pong = Preamble::control(RecordKind::Pong, 0, 0).encode(&[]);
+            let mut all = pong.repeat(count);
+            all.extend(record(&bytes(10, 1), 1));
+            raw.write_all(&all).unwrap();
+            assert_eq!(within(link.recv()).await.unwrap().message, bytes(10, 1));
+        }
     });
 }
 

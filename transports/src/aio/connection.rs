@@ -21,7 +21,12 @@ use crate::transfer::{Capabilities, Received, Transfer};
 /// [`Self::into_blocking`] and [`Self::new`] take it to another one.
 ///
 /// A dropped connection closes as a blocking one does, but the drop does not wait: what was sent is still delivered if the
-/// peer takes it within two seconds and this process runs so long. To know that it was, call [`Self::close`].
+/// peer takes it within two seconds and this process runs so long. Connections that are dropped together are seen off one after
+/// the other, and one whose peer is gone may cost those behind it their two seconds. To know that all was delivered, call
+/// [`Self::close`].
+///
+/// A forked child that drops a copy of it leaves its parent's alone, and keeps the socket open until it ends or executes
+/// another program.
 ///
 /// # Futures that are dropped
 ///
@@ -41,7 +46,8 @@ use crate::transfer::{Capabilities, Received, Transfer};
 /// # What goes on without a task
 ///
 /// Acknowledgements, credit and the rest of a message that was kept are written by a thread of the library, one a process,
-/// if no call does it. Peers are watched only while a task waits in a call: the time between calls is not the peer's, nor is
+/// if no call does it. That rest, and what `try_send` takes, is written in one go, as far as the socket takes it: only `send`
+/// goes in steps. Peers are watched only while a task waits in a call: the time between calls is not the peer's, nor is
 /// that for which the runtime runs a task late.
 ///
 /// ```
@@ -175,7 +181,7 @@ impl Connection {
     }
 
     /// As [`Connection::try_send`](crate::Connection::try_send): it does not wait. What the socket does not take at once goes
-    /// with later calls.
+    /// with later calls, or by itself if none comes.
     ///
     /// # Errors
     /// The same.

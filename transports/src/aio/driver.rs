@@ -8,8 +8,8 @@ use numpush_message::Message;
 use numpush_os::{Ready, Watched, lock};
 use numpush_session::Tag;
 
-use crate::aio::leaving;
-use crate::aio::wait::{Timer, Woken, wait, yield_now};
+use crate::aio::leaving::Leaver;
+use crate::aio::wait::{Socket, Timer, Woken, wait, yield_now};
 use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
@@ -20,21 +20,19 @@ use crate::watch::{Watch, Watches};
 
 /// A connection that tasks drive.
 pub(super) struct Driver {
-    /// `None` where the bells say everything.
-    socket: Option<Watched>,
+    /// None where the bells say everything.
+    socket: Socket,
     duplex: Arc<dyn Duplex>,
     watches: Watches,
     peer: String,
     origin: Origin,
-    /// When the peer must have said hello.
-    greeting: Option<Instant>,
     calls: Mutex<Calls>,
     /// What each direction has done without a pause for others.
     done: [Mutex<u64>; 2],
     /// Of each direction, while no call of it waits.
     timers: [Mutex<Timer>; 2],
-    /// Somebody else has the connection now.
-    is_handed_back: bool,
+    /// Behind `duplex`, which is never the last owner then.
+    leaver: Leaver,
 }
 
 /// Which of the time is the peer's: that in which a task is in a call.
@@ -42,8 +40,10 @@ struct Calls {
     count: u32,
     /// When the last one ended.
     since: Instant,
-    /// When the peer was to be found late.
-    due: Option<Instant>,
+    /// Of each direction that waits: when the peer was to be found late.
+    due: [Option<Instant>; 2],
+    /// When the peer must have said hello.
+    greeting: Instant,
 }
 
 /// A call at hand.
@@ -66,22 +66,24 @@ impl Driver {
         let socket = socket
             .transpose()
             .map_err(Error::io(Operation::SetUp, &peer))?;
-        let greeting = (!duplex.is_greeted()).then(|| Instant::now() + GREETING);
+        // Where the bells say everything, nothing has to be seen off.
+        let leaver = Leaver::new(socket.is_some().then(|| Arc::clone(&duplex)));
+        let now = Instant::now();
         Ok(Self {
-            socket,
+            socket: Socket::new(socket),
             duplex,
             watches,
             peer,
             origin: Origin::here(),
-            greeting,
             calls: Mutex::new(Calls {
                 count: 0,
-                since: Instant::now(),
-                due: None,
+                since: now,
+                due: [None; 2],
+                greeting: now + GREETING,
             }),
             done: Default::default(),
             timers: Default::default(),
-            is_handed_back: false,
+            leaver,
         })
     }
 
@@ -100,7 +102,7 @@ impl Driver {
     /// The connection is for calls that block from now on.
     pub(super) fn hand_back(mut self) {
         self.duplex.hand_back();
-        self.is_handed_back = true;
+        self.leaver.hand_back();
     }
 
     /// Receives a message if one is here. It reads as much as one look may.
@@ -124,7 +126,7 @@ impl Driver {
         let _call = self.enter();
         let mut short_since = None;
         loop {
-            self.excuse_lateness();
+            self.excuse_lateness(Way::In);
             match Arc::clone(&self.duplex).poll_recv() {
                 // There was room for all that had come.
                 Err(error) if error.is_timeout() => short_since = None,
@@ -147,7 +149,12 @@ impl Driver {
                 Err(error) => return Err(error),
             }
             self.check_time(Operation::Recv, deadline)?;
-            let until = self.next_due(deadline);
+            if self.duplex.has_input() {
+                // One look takes in so many records, and the socket knows nothing of those that are left.
+                yield_now().await;
+                continue;
+            }
+            let until = self.next_due(Way::In, deadline);
             self.wait(Way::In, self.wants(), until).await?;
         }
     }
@@ -164,7 +171,7 @@ impl Driver {
         let _call = self.enter();
         let mut stuck = Stuck::default();
         let mut steps = loop {
-            self.excuse_lateness();
+            self.excuse_lateness(Way::Out);
             match Arc::clone(&self.duplex).begin(message, tag) {
                 Ok(Begun::Done(transfer)) => {
                     self.count(Way::Out, transfer.bytes);
@@ -184,7 +191,7 @@ impl Driver {
             if let Err(error) = self.wait_out(Ready::BOTH, deadline, &mut stuck).await {
                 return Err(steps.give_up(error));
             }
-            self.excuse_lateness();
+            self.excuse_lateness(Way::Out);
             if let Some(transfer) = steps.step()? {
                 self.count(Way::Out, transfer.bytes);
                 return Ok(transfer);
@@ -217,7 +224,7 @@ impl Driver {
         self.duplex.finish();
         let mut stuck = Stuck::default();
         loop {
-            self.excuse_lateness();
+            self.excuse_lateness(Way::Out);
             match call(&*self.duplex, Deadline::after(Duration::ZERO)) {
                 Err(error) if error.is_timeout() => {}
                 result => return result,
@@ -250,22 +257,27 @@ impl Driver {
     fn enter(&self) -> Call<'_> {
         let mut calls = lock(&self.calls);
         if calls.count == 0 {
-            self.duplex.excuse(calls.since.elapsed());
-            calls.due = None;
+            let time = calls.since.elapsed();
+            self.duplex.excuse(time);
+            calls.greeting += time;
+            calls.due = [None; 2];
         }
         calls.count += 1;
         Call(self)
     }
 
     /// A runtime that runs this task late is not the peer's fault. It is given a little more, in which what has come is read.
-    fn excuse_lateness(&self) {
+    fn excuse_lateness(&self, way: Way) {
         let mut calls = lock(&self.calls);
-        let Some(due) = calls.due.take() else {
+        let Some(due) = calls.due[way as usize].take() else {
             return;
         };
         let late = Instant::now().saturating_duration_since(due);
         if late >= LATE {
             self.duplex.excuse(late.saturating_add(LATE));
+            calls.greeting += late + LATE;
+            // For both directions.
+            calls.due = [None; 2];
         }
     }
 
@@ -273,10 +285,7 @@ impl Driver {
         if deadline.has_passed() {
             return Err(deadline.error(operation, &self.peer));
         }
-        let is_late = self
-            .greeting
-            .is_some_and(|greeting| Instant::now() >= greeting);
-        if is_late && !self.duplex.is_greeted() {
+        if Instant::now() >= lock(&self.calls).greeting && !self.duplex.is_greeted() {
             let source = Deadline::after(GREETING).error(Operation::Handshake, &self.peer);
             return Err(Error::Handshake {
                 peer: self.peer.clone(),
@@ -287,10 +296,14 @@ impl Driver {
     }
 
     /// When a call is due though nothing has come.
-    fn next_due(&self, deadline: Deadline) -> Option<Instant> {
+    fn next_due(&self, way: Way, deadline: Deadline) -> Option<Instant> {
         let due = self.duplex.due();
-        lock(&self.calls).due = due;
-        let greeting = self.greeting.filter(|_| !self.duplex.is_greeted());
+        let mut calls = lock(&self.calls);
+        // What is over already, the runtime is not late for.
+        calls.due[way as usize] = due.filter(|due| *due > Instant::now());
+        let greeting = calls.greeting;
+        drop(calls);
+        let greeting = (!self.duplex.is_greeted()).then_some(greeting);
         let times = [deadline.instant(), due, greeting];
         times.into_iter().flatten().min()
     }
@@ -307,7 +320,7 @@ impl Driver {
         stuck: &mut Stuck,
     ) -> Result<(), Error> {
         let held = self.duplex.status().waiting_bytes;
-        let until = self.next_due(deadline);
+        let until = self.next_due(Way::Out, deadline);
         let (want, until) = if stuck.looks < PATIENT_LOOKS {
             (want, until)
         } else {
@@ -316,7 +329,7 @@ impl Driver {
                 read: false,
                 ..want
             };
-            (want, Some(until.map_or(tick, |until| until.min(tick))))
+            (want, deadline.or_sooner(Some(tick)))
         };
         let woken = self.wait(Way::Out, want, until).await?;
         stuck.looks = match woken {
@@ -330,7 +343,7 @@ impl Driver {
     async fn wait(&self, way: Way, want: Ready, until: Option<Instant>) -> Result<Woken, Error> {
         let watch = self.watch(way);
         let mut timer = std::mem::take(&mut *lock(&self.timers[way as usize]));
-        let woken = wait(self.socket.as_ref(), want, Some(watch), until, &mut timer).await;
+        let woken = wait(self.socket.watched(), want, Some(watch), until, &mut timer).await;
         *lock(&self.timers[way as usize]) = timer;
         let woken = woken.map_err(Error::io(Operation::Wait, &self.peer))?;
         if woken == Woken::WasReady {
@@ -364,15 +377,6 @@ impl Drop for Call<'_> {
         calls.count -= 1;
         if calls.count == 0 {
             calls.since = Instant::now();
-        }
-    }
-}
-
-impl Drop for Driver {
-    /// The runtime's thread does not wait until the peer has what was sent: another one does.
-    fn drop(&mut self) {
-        if !self.is_handed_back && self.socket.take().is_some() && self.check_origin().is_ok() {
-            leaving::leave(Arc::clone(&self.duplex));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use numpush_os::{Ready, Watched};
 
 use crate::aio::connection::Connection;
-use crate::aio::wait::{Timer, Woken, wait, yield_now};
+use crate::aio::wait::{Socket, Timer, Woken, wait, yield_now};
 use crate::endpoint::Scheme;
 use crate::error::{Error, Operation};
 use crate::listener;
@@ -34,7 +34,7 @@ use crate::watch::Watch;
 /// ```
 pub struct Listener {
     /// A duplicate of the listener's.
-    descriptor: Option<Watched>,
+    descriptor: Socket,
     watch: Option<Arc<Watch>>,
     listener: listener::Listener,
     /// Connections since it has waited.
@@ -64,7 +64,7 @@ impl Listener {
             return Err(super::unsupported(Scheme::name_in(&address)));
         }
         Ok(Self {
-            descriptor,
+            descriptor: Socket::new(descriptor),
             watch,
             listener,
             accepted: 0,
@@ -85,7 +85,7 @@ impl Listener {
                 self.accepted += 1;
                 return Connection::new(connection);
             }
-            let (descriptor, watch) = (self.descriptor.as_ref(), self.watch.as_deref());
+            let (descriptor, watch) = (self.descriptor.watched(), self.watch.as_deref());
             let woken = wait(descriptor, Ready::READ, watch, None, &mut Timer::default()).await;
             let woken = woken
                 .map_err(|error| Error::io(Operation::Wait, &self.listener.address())(error))?;

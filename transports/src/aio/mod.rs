@@ -4,7 +4,8 @@
 //! work on tcp, unix and inproc; a file, a folder and ZeroMQ have nothing that a task could wait for, and are refused.
 //! The caller's runtime watches the sockets and keeps the time: it must have I/O and time enabled. There is no thread for a
 //! connection, none of the runtime's threads waits in the kernel, and no runtime is hidden. All futures are `Send`, and run on
-//! runtimes of one thread and of many.
+//! runtimes of one thread and of many. Patience and timeouts are in the time of the system: a runtime whose time is paused,
+//! as tests do it, is not supported.
 
 mod connection;
 mod driver;
@@ -21,7 +22,7 @@ use crate::deadline::{Backoff, Deadline, may_appear};
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::Options;
-use wait::{Timer, Woken, yield_now};
+use wait::{Socket, Timer, Woken, yield_now};
 
 pub use connection::{Connection, Messages};
 pub use halves::{RecvHalf, SendHalf};
@@ -30,7 +31,8 @@ pub use listener::Listener;
 /// Connects to `endpoint`, waiting up to 5 s for the other side to appear; as [`connect`](crate::connect). Dropped, it ends
 /// the attempt.
 ///
-/// The look-up of a host's name waits in this thread, as getaddrinfo(3) does; an address has none.
+/// The look-up of a host's name waits in this thread, as getaddrinfo(3) does, before each attempt; an address has none. Of a
+/// name with several addresses, one that does not answer takes all of the time: those behind it are tried only once it fails.
 ///
 /// # Errors
 /// As [`Options::connect`], and [`Error::Unsupported`] for transports that tasks cannot use.
@@ -109,9 +111,10 @@ async fn attempt(
         // A descriptor of its own: the next address of the name closes this socket.
         let socket = socket.try_clone_to_owned();
         let watched = socket.and_then(|socket| Watched::new(Arc::new(socket), true));
-        let (watched, mut timer) = (watched.map_err(failed)?, Timer::default());
+        let socket = Socket::new(Some(watched.map_err(failed)?));
+        let mut timer = Timer::default();
         let until = deadline.instant();
-        let woken = wait::wait(Some(&watched), Ready::WRITE, None, until, &mut timer).await;
+        let woken = wait::wait(socket.watched(), Ready::WRITE, None, until, &mut timer).await;
         if woken.map_err(failed)? == Woken::WasReady {
             yield_now().await;
         }

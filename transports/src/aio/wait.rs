@@ -9,6 +9,7 @@ use std::time::Instant;
 use numpush_os::{Ready, Watched};
 use tokio::time::{Sleep, sleep_until};
 
+use crate::origin::Origin;
 use crate::watch::Watch;
 
 /// What ended a wait.
@@ -16,7 +17,7 @@ use crate::watch::Watch;
 pub(super) enum Woken {
     /// The descriptor is ready, and was not when the wait began.
     Ready,
-    /// The descriptor was ready before the wait: the call has left something there.
+    /// The descriptor was ready before the wait, or it was time: the call has left something there.
     WasReady,
     /// A bell rang, or it is time.
     Other,
@@ -37,6 +38,39 @@ impl Timer {
             Some(sleep) if !sleep.is_elapsed() && sleep.deadline() <= until => {}
             Some(sleep) => sleep.as_mut().reset(until),
             none => *none = Some(Box::pin(sleep_until(until))),
+        }
+    }
+}
+
+/// A descriptor that the runtime watches, if there is one.
+///
+/// A forked child forgets it, and keeps the descriptor open until it ends or executes another program: it shares the epoll
+/// instance with its parent, and would take the parent's socket out of it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    watched: Option<Watched>,
+    origin: Origin,
+}
+
+impl Socket {
+    pub(super) fn new(watched: Option<Watched>) -> Self {
+        let origin = Origin::here();
+        Self { watched, origin }
+    }
+
+    pub(super) fn watched(&self) -> Option<&Watched> {
+        self.watched.as_ref()
+    }
+}
+
+impl Drop for Socket {
+    #[expect(
+        clippy::mem_forget,
+        reason = "its drop would change what the parent waits for"
+    )]
+    fn drop(&mut self) {
+        if self.origin.check("").is_err() {
+            std::mem::forget(self.watched.take());
         }
     }
 }
@@ -62,7 +96,10 @@ pub(super) async fn wait(
         if let Some(timer) = &mut timer
             && timer.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Ok(Woken::Other));
+            return Poll::Ready(Ok(match now {
+                Woken::WasReady => Woken::WasReady,
+                _ => Woken::Other,
+            }));
         }
         match ready.as_mut().as_pin_mut() {
             Some(ready) => ready.poll(cx).map_ok(|()| now),

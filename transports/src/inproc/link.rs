@@ -433,11 +433,8 @@ impl Duplex for Link {
 
     fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Release);
-        // Whoever has looked before the lock is free waits by now.
-        drop(self.back.queue());
-        self.back.arrived.notify_all();
-        drop(self.out.queue());
-        self.out.progressed.notify_all();
+        self.back.interrupt();
+        self.out.interrupt();
     }
 
     fn attend(&self) -> Result<bool, Error> {

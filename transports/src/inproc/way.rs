@@ -85,6 +85,21 @@ impl Way {
         lock(&self.queue)
     }
 
+    /// Lets whoever waits on either side look again.
+    pub(super) fn interrupt(&self) {
+        // Whoever has looked before the lock is free waits by now.
+        let queue = self.queue();
+        #[cfg(feature = "tokio")]
+        let watches = [queue.receiver_watch.clone(), queue.sender_watch.clone()];
+        drop(queue);
+        self.arrived.notify_all();
+        self.progressed.notify_all();
+        #[cfg(feature = "tokio")]
+        for watch in watches.iter().flatten() {
+            watch.ring();
+        }
+    }
+
     /// Ends a change for the receiver, and wakes it when the lock is free: it would wait for that otherwise.
     pub(super) fn tell_receiver(&self, mut queue: MutexGuard<'_, Queue>) {
         let wakes = queue.receivers > 0;

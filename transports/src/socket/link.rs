@@ -232,6 +232,12 @@ impl<M: Medium> Link<M> {
         self.watches.get_or_init(Watches::default).clone()
     }
 
+    /// True if tasks may call.
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_watched(&self) -> bool {
+        self.watches.get().is_some()
+    }
+
     /// Ends the call at hand, or else the next one, with [`Error::Cancelled`].
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Release);

@@ -33,6 +33,7 @@ impl<M: Medium> Link<M> {
                 self.pay_all();
             }
             Err(Error::Timeout { .. }) => {
+                self.check_cancelled()?;
                 self.look_at_way();
                 if self.sending().session.is_broken() && !self.has_more()? {
                     let disconnected = Error::Disconnected {
@@ -83,7 +84,11 @@ impl<M: Medium> Link<M> {
     }
 
     /// When the record at hand is overdue, or it is time to look whether the way to the peer is still there.
+    ///
+    /// If that time is over it looks now, whoever calls: a call that only sends looks nowhere else, and its wait would be over
+    /// before it began.
     pub(super) fn due(&self) -> Option<Instant> {
+        self.look_at_way();
         let mut receiving = self.receiving();
         let is_underway = M::NETWORK && self.sending().session.status().in_flight > 0;
         receiving.look_at_way = is_underway.then(|| {

@@ -138,7 +138,13 @@ impl<M: Medium> Duplex for Owned<M> {
             deadline: Deadline::now(),
             keeps_rest: true,
         };
-        self.0.send_message(message, tag, terms)
+        let sent = self.0.send_message(message, tag, terms);
+        #[cfg(feature = "tokio")]
+        if self.0.is_watched() && !self.0.sending().session.is_drained() {
+            // A task may make no other call for long.
+            janitor::list(&self.0);
+        }
+        sent
     }
 
     fn send_all(
