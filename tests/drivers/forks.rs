@@ -157,3 +157,26 @@ fn a_child_of_a_process_that_makes_its_first_options_makes_its_own() {
         assert_eq!(child.exit_code(), Some(0));
     });
 }
+
+/// The socket's file went with the child's copy of the listener.
+#[test]
+fn a_listener_that_a_child_drops_is_its_parents() {
+    if std::env::var_os(ROLE).is_none() {
+        let mut command = again("forks::a_listener_that_a_child_drops_is_its_parents");
+        return Peer::start(command.env(ROLE, "1")).ends_well();
+    }
+    let place = TempPath::new("childs-listener");
+    let endpoint = format!("unix:{}", place.0.display());
+    let mut listener = Some(numpush::listen(&endpoint).unwrap());
+    let child = Forked::start(|| {
+        drop(listener.take());
+        true
+    });
+    assert_eq!(child.exit_code(), Some(0));
+    let mut near = numpush::connect(&endpoint).unwrap();
+    let mut far = listener.unwrap().accept_for(PATIENCE).unwrap();
+    near.send(&bytes(10, 1)).unwrap();
+    assert_eq!(far.recv().unwrap().message, bytes(10, 1));
+    drop(far);
+    assert!(!place.0.exists());
+}

@@ -18,13 +18,18 @@ impl Origin {
         Self { forks: os::forks() }
     }
 
+    /// False in a child that was forked since.
+    pub(crate) fn is_here(self) -> bool {
+        self.forks == os::forks()
+    }
+
     /// Fails with [`Error::Forked`] in a child that was forked since.
     pub(crate) fn check(self, peer: &str) -> Result<(), Error> {
-        if self.forks != os::forks() {
-            return Err(Error::Forked {
-                peer: peer.to_owned(),
-            });
+        if self.is_here() {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Forked {
+            peer: peer.to_owned(),
+        })
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use numpush_os::{self as os, FileId};
 
 use crate::deadline::Backoff;
+use crate::origin::Origin;
 
 /// Longest wait for others who replace an abandoned socket in the same folder. Each takes well under a millisecond.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -27,6 +28,7 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let file = SocketFile {
         path: path.to_owned(),
         identity: FileId::of_path(path).ok(),
+        origin: Origin::here(),
     };
     Ok((listener, file))
 }
@@ -106,17 +108,22 @@ fn lock_folder(path: &Path) -> io::Result<impl Sized> {
     }
 }
 
-/// The file of a socket of ours. It is removed on drop, unless it is not ours any more.
+/// The file of a socket of ours. It is removed on drop, unless it is not ours any more. What a forked child drops is its
+/// parent's.
 ///
 /// Drop it before the socket: as long as the socket lives, nobody replaces the file.
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: Option<FileId>,
+    origin: Origin,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.identity.is_some() && FileId::of_path(&self.path).ok() == self.identity {
+        if self.identity.is_some()
+            && self.origin.is_here()
+            && FileId::of_path(&self.path).ok() == self.identity
+        {
             let _ = fs::remove_file(&self.path);
         }
     }
