@@ -31,8 +31,10 @@ mod write;
 pub(crate) use link::Link;
 pub(crate) use listener::{ListeningSocket, SocketAcceptor};
 pub(crate) use medium::SMALL;
+#[cfg(feature = "tcp")]
+pub(crate) use medium::goes_by_file;
 #[cfg(feature = "unix")]
-pub(crate) use medium::{Announcement, Ticket, goes_by_file, has_file};
+pub(crate) use medium::{Announcement, Ticket, has_file};
 pub(crate) use medium::{Borrow, Lend, Medium, Plan, Terms, Way};
 pub(crate) use transport::SocketTransport;
 #[cfg(feature = "tcp")]
