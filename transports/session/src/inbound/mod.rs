@@ -46,6 +46,8 @@ pub struct Inbound<D> {
     credit: Credit,
     /// The credit of the record at hand is charged.
     charged: bool,
+    /// A part of the record at hand was read to where it stays.
+    has_landed: bool,
     /// Bytes of the record at hand, behind its preamble, that were copied out of the read-ahead.
     copied: u64,
     next_id: u64,
@@ -87,6 +89,7 @@ impl<D> Inbound<D> {
             pace: Pace::new(config),
             credit: Credit::new(config.hello.credit),
             charged: false,
+            has_landed: false,
             copied: 0,
             next_id: 1,
             their_ack: 0,
@@ -132,6 +135,7 @@ impl<D> Inbound<D> {
         self.pace.look(now, count > 0);
         if self.reads_in_place()? {
             self.position += count as u64;
+            self.has_landed = true;
             let decoded = self.decoder.filled(count, allocator);
             self.ready = self.sort(decoded)?;
         } else {
@@ -281,7 +285,9 @@ impl<D> Inbound<D> {
         if !self.ahead.is_empty() || self.ready.is_some() || self.decoder.preamble().is_none() {
             return Ok(false);
         }
-        Ok(self.decoder.spare()?.len() >= AHEAD / 4)
+        let len = self.decoder.spare()?.len();
+        // Nor is the end of one that has landed copied, however short it is.
+        Ok(len >= AHEAD / 4 || self.has_landed && len > 0)
     }
 
     fn alive(&self) -> Result<(), Fault> {
@@ -349,6 +355,7 @@ impl<D> Inbound<D> {
         let descriptor = self.descriptor()?;
         let copied = std::mem::take(&mut self.copied);
         self.charged = false;
+        self.has_landed = false;
         let preamble = *record.preamble();
         if preamble.ack < self.their_ack {
             return Err(Fault::Violation("it takes an acknowledgement back"));

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use numpush_message::{DecodeError, Flags, Hello, Preamble, RecordKind};
-use numpush_session::{Config, Fault, Inbound, Refusal};
+use numpush_session::{Config, Event, Fault, Inbound, Refusal};
 
 use crate::kit::{
     MAX, ack, ancillary, config, control, fault, feed, inbound, message, text, with_credit,
@@ -54,6 +54,22 @@ fn a_large_payload_is_read_in_place() {
     let record = message(500_000, 1, 0);
     feed(&mut inbound, &record[..1000]).unwrap();
     assert!(inbound.spare().unwrap().len() > 400_000);
+}
+
+/// Its end was copied if it was short: up to 4 KiB more than what came with the header.
+#[test]
+fn the_end_of_a_payload_that_has_landed_is_read_in_place() {
+    let mut inbound = inbound(&config());
+    let record = message(500_000, 1, 0);
+    let (most, end) = record.split_at(record.len() - 100);
+    feed(&mut inbound, most).unwrap();
+    assert_eq!(inbound.spare().unwrap().len(), 100);
+    let arrivals = feed(&mut inbound, end).unwrap();
+    let Event::Message { copied, .. } = &arrivals[0].event else {
+        panic!()
+    };
+    assert!(*copied <= 16 << 10, "{copied}");
+    assert!(inbound.spare().unwrap().len() > 100);
 }
 
 #[test]
