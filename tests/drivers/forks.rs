@@ -165,7 +165,7 @@ fn a_listener_that_a_child_drops_is_its_parents() {
         let mut command = again("forks::a_listener_that_a_child_drops_is_its_parents");
         return Peer::start(command.env(ROLE, "1")).ends_well();
     }
-    let place = TempPath::new("childs-listener");
+    let place = TempPath::new("listener-of-a-parent");
     let endpoint = format!("unix:{}", place.0.display());
     let mut listener = Some(numpush::listen(&endpoint).unwrap());
     let child = Forked::start(|| {
