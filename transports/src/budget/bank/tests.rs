@@ -105,17 +105,22 @@ fn two_that_need_all_do_not_both_begin() {
     assert_eq!(bank.cover(two, 1, now), Ok(MIB));
 }
 
+/// Numbers below what is asked, the same for the same seed; xorshift64.
+fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
+
 /// A hundred connections at two listeners, with a budget each and one together; some die on the way.
 #[test]
 fn crowds_finish_and_leave_nothing() {
     for seed in 1..9 {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
-        let mut random = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
+        let mut random = random(seed);
         let mut bank = Bank::new();
         let whole = bank.open(64 * MIB, None);
         let parts = [
@@ -320,13 +325,7 @@ fn small_ones_pass_two_strangers_that_never_go_on() {
 #[test]
 fn a_short_cut_grants_what_the_long_way_would() {
     for seed in 1..200 {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
-        let mut random = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
+        let mut random = random(seed);
         let mut bank = Bank::new();
         let whole = bank.open(64 * MIB, None);
         let parts = [40, 24].map(|limit| bank.open(limit * MIB, Some(whole)));
