@@ -16,10 +16,11 @@ use std::process::ExitCode;
 
 use ndarray::Ix1;
 use numpush_message::{
-    Buffer, BufferAllocator, Column, ColumnData, ColumnType, Decoder, Encoder, Flags, Frame,
-    HeapAllocator, Limits, Message, Record,
+    Array, Buffer, BufferAllocator, Column, ColumnData, ColumnType, Decoder, Element, Encoder,
+    Flags, Frame, HeapAllocator, Limits, Message, Record,
 };
 use numpush_shm::{Arena, Handle, SharedArray, SharedMutex};
+use numpush_transports::Connection;
 
 /// A name and what prepares and repeats the operation.
 type Case = (&'static str, fn(u32));
@@ -38,6 +39,10 @@ const CASES: &[Case] = &[
     ("mutex", mutex),
     ("arena-take", arena_take),
     ("handle-text", handle_text),
+    ("tcp-send", |count| stream("tcp://127.0.0.1:0", count)),
+    ("tcp-send-all", |count| batches("tcp://127.0.0.1:0", count)),
+    ("unix-send", |count| stream(&unix_name(), count)),
+    ("unix-send-all", |count| batches(&unix_name(), count)),
 ];
 
 /// A 4 by 3 array in Fortran's order.
@@ -162,5 +167,46 @@ fn handle_text(count: u32) {
     for _ in 0..count {
         let text = black_box(&handle).to_string();
         drop(black_box(text.parse::<Handle>()));
+    }
+}
+
+/// A name that no other process has at the same time.
+fn unix_name() -> String {
+    format!("unix:@numpush-instructions-{}", std::process::id())
+}
+
+/// Two ends of a connection in this thread.
+fn pair(endpoint: &str) -> [Connection; 2] {
+    let mut listener = numpush_transports::listen(endpoint).unwrap();
+    let sender = numpush_transports::connect(&listener.address()).unwrap();
+    [sender, listener.accept().unwrap()]
+}
+
+/// 64 bytes as an array, whose copies share their bytes.
+fn tick() -> Message<'static> {
+    let array = Array::new(u8::SCALAR, &[64], vec![0; 64].into()).unwrap();
+    Message::from(array)
+}
+
+/// Sends a message by itself and receives it: the instructions of both sides, without the kernel's.
+fn stream(endpoint: &str, count: u32) {
+    let [mut sender, mut receiver] = pair(endpoint);
+    let message = tick();
+    for _ in 0..count {
+        sender.send(black_box(&message)).unwrap();
+        drop(black_box(receiver.recv().unwrap()));
+    }
+}
+
+/// As [`stream`], 50 messages in a call.
+fn batches(endpoint: &str, count: u32) {
+    const BATCH: u32 = 50;
+    let [mut sender, mut receiver] = pair(endpoint);
+    let messages: Vec<_> = (0..BATCH).map(|_| tick()).collect();
+    for _ in 0..count / BATCH {
+        sender.send_all(black_box(&messages)).unwrap();
+        for _ in 0..BATCH {
+            drop(black_box(receiver.recv().unwrap()));
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::wire::layout::CHECKSUM_CHUNK;
 
 /// CRC-32C of `bytes`.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    narrow(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes))
+    crc_fast::crc32_iscsi(bytes)
 }
 
 /// CRC-32C of bytes that come in pieces.

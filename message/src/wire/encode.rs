@@ -86,7 +86,18 @@ impl<'m> Encoder<'m> {
     /// # Errors
     /// [`EncodeError`] if the message breaks a limit that every reader enforces.
     pub fn new(message: &'m Message<'m>, flags: Flags) -> Result<Self, EncodeError> {
-        Self::with_align(message, flags, Align::DEFAULT.bytes())
+        let mut encoder = Self::unstamped(message, flags)?;
+        encoder.write_preamble();
+        Ok(encoder)
+    }
+
+    /// As [`Self::new`], for a record that [`Self::stamp`] completes before any of it is written: the preamble is summed
+    /// once.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn unstamped(message: &'m Message<'m>, flags: Flags) -> Result<Self, EncodeError> {
+        Self::of(message, flags, Align::DEFAULT)
     }
 
     /// As [`Self::new`], and every buffer begins at a multiple of `align` bytes from the start of the record: a power of
@@ -100,6 +111,12 @@ impl<'m> Encoder<'m> {
         align: usize,
     ) -> Result<Self, EncodeError> {
         let align = Align::new(align).ok_or(EncodeError::Align { align })?;
+        let mut encoder = Self::of(message, flags, align)?;
+        encoder.write_preamble();
+        Ok(encoder)
+    }
+
+    fn of(message: &'m Message<'m>, flags: Flags, align: Align) -> Result<Self, EncodeError> {
         check(message)?;
         let buffers = Held::of(message);
         let write = |buffers: &Held<'_>, out| {
@@ -115,7 +132,9 @@ impl<'m> Encoder<'m> {
     pub fn part(part: Part, bytes: &'m Buffer<'m>, flags: Flags) -> Result<Self, EncodeError> {
         let write = |_: &Held<'_>, out| header::write_part(part, bytes.len(), out);
         let buffers = Held::One(bytes);
-        Self::build(RecordKind::Part, flags, Align::DEFAULT, buffers, write)
+        let mut encoder = Self::build(RecordKind::Part, flags, Align::DEFAULT, buffers, write)?;
+        encoder.write_preamble();
+        Ok(encoder)
     }
 
     fn build(
@@ -152,7 +171,7 @@ impl<'m> Encoder<'m> {
             buffers: buffer_count,
             ..Preamble::control(kind, 0, payload_len.ok_or(EncodeError::PayloadOverflow)?)
         };
-        let mut encoder = Self {
+        Ok(Self {
             preamble,
             head,
             buffers,
@@ -165,9 +184,7 @@ impl<'m> Encoder<'m> {
             checksums: None,
             part: 0,
             at: 0,
-        };
-        encoder.write_preamble();
-        Ok(encoder)
+        })
     }
 
     /// Sets what the session adds to the preamble. False if the first byte has gone, and nothing is changed then.
@@ -301,6 +318,9 @@ impl<'m> Encoder<'m> {
 
     /// Bytes that are not written yet, without the checksums.
     pub fn rest_len(&self) -> u64 {
+        if !self.is_begun() {
+            return self.preamble.record_len() - self.preamble.trailer_len();
+        }
         let parts = (self.part..).map_while(|part| self.bytes_of(part));
         parts.map(|bytes| bytes.len() as u64).sum::<u64>() - self.at as u64
     }
@@ -351,6 +371,12 @@ impl<'m> Encoder<'m> {
 
     /// Reports that the next `count` bytes are written. More than [`Self::next`] and what follows have are ignored.
     pub fn advance(&mut self, mut count: usize) {
+        let is_all = || count as u64 == self.preamble.record_len();
+        if self.checksums.is_none() && !self.is_begun() && is_all() {
+            // Mostly a small record goes at once.
+            self.part = self.end_of_payload();
+            return;
+        }
         while let Some(left) = self.next().map(|next| next.bytes.len()) {
             let step = count.min(left);
             self.sum(step);

@@ -9,6 +9,9 @@ pub const PREAMBLE_LEN: usize = 64;
 /// The checksum is the last field, and covers all before it.
 const SUM_AT: usize = PREAMBLE_LEN - 4;
 
+/// Headers of so many bytes are summed together with the preamble: those of bytes and arrays.
+const SHORT_HEADER: usize = 196;
+
 /// The first four bytes of every record.
 pub const MAGIC: [u8; 4] = *b"\x93NPM";
 
@@ -186,8 +189,12 @@ pub(crate) fn written_sum(preamble: &[u8; PREAMBLE_LEN]) -> u32 {
 }
 
 fn sum(preamble: &[u8; PREAMBLE_LEN], header: &[u8]) -> u32 {
-    if header.is_empty() {
-        return crc32c(&preamble[..SUM_AT]);
+    // One sum of a short copy takes half the instructions of a sum in two steps.
+    let mut joined = [0; SUM_AT + SHORT_HEADER];
+    if let Some(joined) = joined.get_mut(..SUM_AT + header.len()) {
+        joined[..SUM_AT].copy_from_slice(&preamble[..SUM_AT]);
+        joined[SUM_AT..].copy_from_slice(header);
+        return crc32c(joined);
     }
     let mut sum = HeaderSum::new(preamble);
     sum.update(header);

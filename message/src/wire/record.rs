@@ -1,6 +1,6 @@
 //! A record and where its parts lie: preamble, header, padding, then payload and checksums, or references.
 
-use crate::model::Message;
+use crate::model::{Body, Message};
 use crate::wire::checksum::reference_sum;
 use crate::wire::error::DecodeError;
 use crate::wire::header::{self, Header};
@@ -87,7 +87,12 @@ impl Reference {
 impl Message<'_> {
     /// Bytes of all buffers and the padding after each, as they travel.
     pub fn payload_len(&self) -> u64 {
-        header::payload_len(self.buffer_lens(), 0, Align::DEFAULT).unwrap_or(u64::MAX)
+        let len = match &self.body {
+            Body::Bytes(bytes) => Align::DEFAULT.up(bytes.len() as u64),
+            Body::Array(array) => Align::DEFAULT.up(array.data().len() as u64),
+            Body::Frame(_) => header::payload_len(self.buffer_lens(), 0, Align::DEFAULT),
+        };
+        len.unwrap_or(u64::MAX)
     }
 }
 

@@ -183,6 +183,21 @@ fn keys_that_begin_upper_case_are_passed_over() {
 }
 
 #[test]
+fn what_is_stamped_first_is_the_same_record() {
+    let message = Message::new(Buffer::copy_of(&[7; 100])).with_attribute("unit", "x".repeat(300));
+    for flags in [false, true].map(Flags::with_checksums) {
+        let stamp = Stamp {
+            id: 7,
+            ..Stamp::default()
+        };
+        let mut late = Encoder::unstamped(&message, flags).unwrap();
+        let mut twice = Encoder::new(&message, flags).unwrap();
+        assert!(late.stamp(stamp) && twice.stamp(stamp));
+        assert_eq!(late.copy_rest(), twice.copy_rest());
+    }
+}
+
+#[test]
 fn a_stamp_is_taken_until_the_first_byte_has_gone() {
     let message = array(70_000);
     let mut encoder = Encoder::new(&message, Flags::with_checksums(true)).unwrap();

@@ -44,7 +44,7 @@ impl<M: Medium> Link<M> {
             ..Flags::default()
         };
         // The header is encoded, and every limit checked, before anything is copied or promised.
-        let mut encoder = Encoder::new(message, flags).map_err(Error::Message)?;
+        let mut encoder = Encoder::unstamped(message, flags).map_err(Error::Message)?;
         // A message that can go by reference takes less credit than one that is written.
         let mut charge = if M::DESCRIPTORS && !checksums && message.payload_len() >= SMALL {
             let flags = Flags {
@@ -68,7 +68,7 @@ impl<M: Medium> Link<M> {
             let Ok(id) = sending.session.begin(&mut encoder, tag) else {
                 // It takes more credit than was thought.
                 charge = encoder.charge();
-                encoder = Encoder::new(message, flags).map_err(Error::Message)?;
+                encoder = Encoder::unstamped(message, flags).map_err(Error::Message)?;
                 continue;
             };
             sending.since_look += 1;

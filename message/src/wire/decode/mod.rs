@@ -115,17 +115,34 @@ impl Decoder {
         count: usize,
         allocator: &mut dyn BufferAllocator,
     ) -> Result<Option<Record>, DecodeError> {
-        let mut count = count;
+        let mut record = None;
+        self.fill(count, allocator, &mut record)?;
+        Ok(record)
+    }
+
+    /// As [`Self::filled`], and leaves the record where the caller keeps it, if these bytes complete it: a record is large,
+    /// and each move of it costs as much as a step of its decoding.
+    ///
+    /// # Errors
+    /// As [`Self::filled`].
+    pub fn fill(
+        &mut self,
+        mut count: usize,
+        allocator: &mut dyn BufferAllocator,
+        record: &mut Option<Record>,
+    ) -> Result<(), DecodeError> {
         loop {
-            let done = self.stages.filled(count, &self.limits, &mut self.seen)?;
-            if done.is_some() {
+            let (limits, seen) = (&self.limits, &mut self.seen);
+            *record = None;
+            self.stages.filled(count, limits, seen, record)?;
+            if record.is_some() {
                 self.refused = None;
-                return Ok(done);
+                return Ok(());
             }
             let found = self.stages.find_room(allocator);
             self.refused = found.as_ref().err().cloned();
             if !found? {
-                return Ok(None);
+                return Ok(());
             }
             count = 0;
         }

@@ -178,24 +178,25 @@ impl Stages {
         count: usize,
         limits: &Limits,
         seen: &mut Seen,
-    ) -> Result<Option<Record>, DecodeError> {
+        record: &mut Option<Record>,
+    ) -> Result<(), DecodeError> {
         let before = self.filled;
         self.filled = before.saturating_add(count);
         let done = match &self.stage {
-            Stage::Preamble => self.take_preamble(limits, seen),
-            Stage::Control(_) => self.take_control(),
-            Stage::Skip(_) => self.take_skipped(before),
-            Stage::Header(_) => self.take_header(seen),
-            Stage::RoomForAll | Stage::RoomForPayload(_) => Ok(None),
-            Stage::All(_) => self.take_all(seen),
-            Stage::Payload(_) => self.take_payload(before),
-            Stage::Trailer(_) => self.take_trailer(),
+            Stage::Preamble => self.take_preamble(limits, seen, record),
+            Stage::Control(_) => self.take_control(record),
+            Stage::Skip(_) => self.take_skipped(before, record),
+            Stage::Header(_) => self.take_header(seen, record),
+            Stage::RoomForAll | Stage::RoomForPayload(_) => Ok(()),
+            Stage::All(_) => self.take_all(seen, record),
+            Stage::Payload(_) => self.take_payload(before, record),
+            Stage::Trailer(_) => self.take_trailer(record),
             Stage::Failed => Err(DecodeError::Truncated { missing: 0 }),
         };
-        match &done {
-            Ok(None) => {}
-            Ok(Some(_)) => self.enter(Stage::Preamble),
-            Err(_) => self.enter(Stage::Failed),
+        if done.is_err() {
+            self.enter(Stage::Failed);
+        } else if record.is_some() {
+            self.enter(Stage::Preamble);
         }
         done
     }
@@ -214,7 +215,8 @@ impl Stages {
         &mut self,
         limits: &Limits,
         seen: &mut Seen,
-    ) -> Result<Option<Record>, DecodeError> {
+        record: &mut Option<Record>,
+    ) -> Result<(), DecodeError> {
         if self.filled < PREAMBLE_LEN {
             // A peer that speaks another protocol may never send 64 bytes. Its first bytes identify it.
             let known = self.filled.min(MAGIC.len());
@@ -225,35 +227,35 @@ impl Stages {
                 }
                 Preamble::decode(&self.first)?;
             }
-            return Ok(None);
+            return Ok(());
         }
         let preamble = Preamble::decode(&self.first)?;
         self.preamble = preamble;
         if !preamble.kind.is_message() {
             self.enter(Stage::Control(vec![0; preamble.head_len()]));
-            return self.take_control();
+            return self.take_control(record);
         }
         preamble.check(limits)?;
         if preamble.kind.is_ancillary() {
             let stage = SkipStage::new(&self.first, &preamble);
             self.enter(Stage::Skip(Box::new(stage)));
-            return self.take_skipped(0);
+            return self.take_skipped(0, record);
         }
         if preamble.rest_len() <= SMALL && !preamble.flags.references {
             self.enter(Stage::RoomForAll);
-            return Ok(None);
+            return Ok(());
         }
         // The header has something to wait for, unless nothing follows.
         self.enter(Stage::Header(vec![0; preamble.head_len().min(HEADER_STEP)]));
-        self.take_header(seen)
+        self.take_header(seen, record)
     }
 
-    fn take_control(&mut self) -> Result<Option<Record>, DecodeError> {
+    fn take_control(&mut self, record: &mut Option<Record>) -> Result<(), DecodeError> {
         let Stage::Control(bytes) = &mut self.stage else {
-            return Ok(None);
+            return Ok(());
         };
         if self.filled < bytes.len() {
-            return Ok(None);
+            return Ok(());
         }
         let mut body = std::mem::take(bytes);
         let len = self.preamble.header_len as usize;
@@ -264,21 +266,31 @@ impl Stages {
             check_padding(padding, 0)?;
             body.truncate(len);
         }
-        Ok(Some(Record::Control(self.preamble, body)))
+        *record = Some(Record::Control(self.preamble, body));
+        Ok(())
     }
 
-    fn take_skipped(&mut self, before: usize) -> Result<Option<Record>, DecodeError> {
+    fn take_skipped(
+        &mut self,
+        before: usize,
+        record: &mut Option<Record>,
+    ) -> Result<(), DecodeError> {
         let Stage::Skip(stage) = &mut self.stage else {
-            return Ok(None);
+            return Ok(());
         };
         stage.filled(self.filled.saturating_sub(before))?;
         let is_whole = self.filled >= self.preamble.rest_len();
-        Ok(is_whole.then_some(Record::Skipped(self.preamble)))
+        *record = is_whole.then_some(Record::Skipped(self.preamble));
+        Ok(())
     }
 
-    fn take_header(&mut self, seen: &mut Seen) -> Result<Option<Record>, DecodeError> {
+    fn take_header(
+        &mut self,
+        seen: &mut Seen,
+        record: &mut Option<Record>,
+    ) -> Result<(), DecodeError> {
         let Stage::Header(all) = &mut self.stage else {
-            return Ok(None);
+            return Ok(());
         };
         let preamble = &self.preamble;
         let len = preamble.head_len();
@@ -286,7 +298,7 @@ impl Stages {
             if self.filled == all.len() {
                 all.resize(len.min(self.filled.saturating_add(HEADER_STEP)), 0);
             }
-            return Ok(None);
+            return Ok(());
         }
         let (bytes, rest) = all.split_at(preamble.header_len as usize);
         Preamble::check_sum(&self.first, bytes)?;
@@ -296,21 +308,26 @@ impl Stages {
         check_padding(padding, 0)?;
         if preamble.flags.references {
             let references = Reference::decode_table(written_sum(&self.first), table)?;
-            return Ok(Some(Record::Referenced(*preamble, header, references)));
+            *record = Some(Record::Referenced(*preamble, header, references));
+            return Ok(());
         }
         // The payload is allocated only after the header is accepted.
         self.enter(Stage::RoomForPayload(Box::new(header)));
-        Ok(None)
+        Ok(())
     }
 
-    fn take_all(&mut self, seen: &mut Seen) -> Result<Option<Record>, DecodeError> {
+    fn take_all(
+        &mut self,
+        seen: &mut Seen,
+        record: &mut Option<Record>,
+    ) -> Result<(), DecodeError> {
         let preamble = &self.preamble;
         if self.filled < preamble.rest_len() {
-            return Ok(None);
+            return Ok(());
         }
         let start = preamble.head_len();
         let Stage::All(mut region) = std::mem::replace(&mut self.stage, Stage::Failed) else {
-            return Ok(None);
+            return Ok(());
         };
         let (head, rest) = region.as_mut_slice().split_at(start);
         let (payload, table) = rest.split_at(to_usize(preamble.payload_len));
@@ -324,7 +341,8 @@ impl Stages {
             sums.verify(table)?;
         }
         let message = header.cut(region.freeze(), start)?;
-        Ok(Some(Record::Message(*preamble, message)))
+        *record = Some(Record::Message(*preamble, message));
+        Ok(())
     }
 
     fn enter_payload(&mut self, region: Box<dyn BufferMut>) {
@@ -339,19 +357,23 @@ impl Stages {
         }
     }
 
-    fn take_payload(&mut self, before: usize) -> Result<Option<Record>, DecodeError> {
+    fn take_payload(
+        &mut self,
+        before: usize,
+        record: &mut Option<Record>,
+    ) -> Result<(), DecodeError> {
         let Stage::Payload(stage) = &mut self.stage else {
-            return Ok(None);
+            return Ok(());
         };
         if let Some(sums) = &mut stage.sums {
             let new = stage.region.as_mut_slice().get(before..self.filled);
             sums.update(new.unwrap_or(&[]));
         }
         if (self.filled as u64) < self.preamble.payload_len {
-            return Ok(None);
+            return Ok(());
         }
         let Stage::Payload(stage) = self.leave() else {
-            return Ok(None);
+            return Ok(());
         };
         let PayloadStage {
             header,
@@ -368,23 +390,24 @@ impl Stages {
                     table: vec![0; to_usize(self.preamble.trailer_len())],
                 };
                 self.enter(Stage::Trailer(Box::new(stage)));
-                Ok(None)
+                Ok(())
             }
             _ => {
                 let message = header.cut(payload, 0)?;
-                Ok(Some(Record::Message(self.preamble, message)))
+                *record = Some(Record::Message(self.preamble, message));
+                Ok(())
             }
         }
     }
 
-    fn take_trailer(&mut self) -> Result<Option<Record>, DecodeError> {
+    fn take_trailer(&mut self, record: &mut Option<Record>) -> Result<(), DecodeError> {
         let is_whole =
             matches!(&self.stage, Stage::Trailer(stage) if self.filled >= stage.table.len());
         if !is_whole {
-            return Ok(None);
+            return Ok(());
         }
         let Stage::Trailer(stage) = self.leave() else {
-            return Ok(None);
+            return Ok(());
         };
         let TrailerStage {
             header,
@@ -394,7 +417,8 @@ impl Stages {
         } = *stage;
         sums.verify(&table)?;
         let message = header.cut(payload, 0)?;
-        Ok(Some(Record::Message(self.preamble, message)))
+        *record = Some(Record::Message(self.preamble, message));
+        Ok(())
     }
 }
 

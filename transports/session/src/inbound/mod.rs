@@ -136,8 +136,7 @@ impl<D> Inbound<D> {
         if self.reads_in_place()? {
             self.position += count as u64;
             self.has_landed = true;
-            let decoded = self.decoder.filled(count, allocator);
-            self.ready = self.sort(decoded)?;
+            self.decode(count, allocator)?;
         } else {
             self.ahead.filled(count);
         }
@@ -189,14 +188,16 @@ impl<D> Inbound<D> {
     ) -> Result<Option<Arrival<D>>, Fault> {
         self.alive()?;
         if self.decoder.wants_room() {
-            let decoded = self.decoder.filled(0, allocator);
-            self.ready = self.sort(decoded)?;
+            self.decode(0, allocator)?;
         }
         loop {
             if let Some(record) = self.ready.take() {
                 self.pace.rest();
                 let arrival = self.arrive(record);
-                return self.note(arrival).map(Some);
+                if let Err(fault) = &arrival {
+                    self.note_fault(fault);
+                }
+                return arrival;
             }
             if self.ahead.is_empty() {
                 // A driver that waits in its reads never finds nothing.
@@ -209,8 +210,7 @@ impl<D> Inbound<D> {
             if is_past_preamble {
                 self.copied += count as u64;
             }
-            let decoded = self.decoder.filled(count, allocator);
-            self.ready = self.sort(decoded)?;
+            self.decode(count, allocator)?;
         }
     }
 
@@ -299,25 +299,30 @@ impl<D> Inbound<D> {
 
     /// Ends the direction if `result` is a fault that is not recoverable. After one that is, time is not the peer's.
     fn note<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
-        match &result {
-            Err(fault) if fault.is_recoverable() => self.pace.pause(),
-            Err(_) => self.state = State::Failed,
-            Ok(_) => {}
+        if let Err(fault) = &result {
+            self.note_fault(fault);
         }
         result
     }
 
-    /// Looks at what the decoder returned, and charges the record at hand once its preamble has come.
-    fn sort(
-        &mut self,
-        decoded: Result<Option<Record>, DecodeError>,
-    ) -> Result<Option<Record>, Fault> {
+    fn note_fault(&mut self, fault: &Fault) {
+        if fault.is_recoverable() {
+            self.pace.pause();
+        } else {
+            self.state = State::Failed;
+            self.ready = None;
+        }
+    }
+
+    /// Gives the decoder `count` bytes, and charges the record at hand once its preamble has come.
+    fn decode(&mut self, count: usize, allocator: &mut dyn BufferAllocator) -> Result<(), Fault> {
+        let decoded = self.decoder.fill(count, allocator, &mut self.ready);
         let decoded = self.note(decoded.map_err(Fault::from));
         // Also if there is no room: what the peer may not send needs none.
         if !self.charged && self.alive().is_ok() {
-            let preamble = match &decoded {
-                Ok(Some(record)) => Some(*record.preamble()),
-                _ => self.decoder.preamble().copied(),
+            let preamble = match &self.ready {
+                Some(record) => Some(*record.preamble()),
+                None => self.decoder.preamble().copied(),
             };
             if let Some(preamble) = preamble {
                 self.charged = true;
@@ -351,7 +356,7 @@ impl<D> Inbound<D> {
     }
 
     /// What a whole record means.
-    fn arrive(&mut self, record: Record) -> Result<Arrival<D>, Fault> {
+    fn arrive(&mut self, record: Record) -> Result<Option<Arrival<D>>, Fault> {
         let descriptor = self.descriptor()?;
         let copied = std::mem::take(&mut self.copied);
         self.charged = false;
@@ -387,10 +392,10 @@ impl<D> Inbound<D> {
             Record::Control(preamble, body) => self.control(&preamble, &body, descriptor)?,
             _ => return Err(Fault::Violation("a record that has no place here")),
         };
-        Ok(Arrival {
+        Ok(Some(Arrival {
             ack: preamble.ack,
             event,
-        })
+        }))
     }
 
     fn control(
