@@ -1,7 +1,7 @@
 //! What peers may have of a listener and of this process.
 
 #[cfg_attr(
-    not(any(feature = "tcp", feature = "unix")),
+    not(any(feature = "tcp", feature = "unix", test)),
     expect(dead_code, reason = "only tcp and unix connections have bytes")
 )]
 mod bank;
