@@ -115,6 +115,31 @@ fn a_call_that_ends_in_the_middle_says_how_many_are_sent() {
     }
 }
 
+/// The rest of a large message was copied to keep it, and nobody counted that.
+#[test]
+fn what_is_copied_to_keep_a_rest_is_counted() {
+    // With checksums a message over unix is written too.
+    let options = Options::new().checksums(numpush::transfer::Switch::On);
+    for mut pair in sockets(&options, &options) {
+        let memory = vec![7; 48 << 20];
+        let large = || Message::new(Buffer::borrowed(&memory));
+        // Afterwards nothing has to be waited for before a message begins.
+        pair.near.send_all(&many([10])).unwrap();
+        pair.far.recv().unwrap();
+        pair.near.flush().unwrap();
+        pair.near.set_timeouts(Some(MOMENT), None);
+        let error = pair.near.send_all(&[large(), large()]).unwrap_err();
+        assert_eq!((error.sent.count, error.sent.last_id), (1, 2));
+        let counted = error.sent.copied;
+        let Error::Unfinished { copied, .. } = Error::from(error) else {
+            panic!("the message is half written");
+        };
+        // A buffer of which a part has gone is copied whole.
+        assert_eq!((counted, copied), (48 << 20, 48 << 20));
+        assert!(pair.near.status().unwritten > 0);
+    }
+}
+
 /// One thread drives both ends, and none of its calls waits.
 #[test]
 fn calls_that_do_not_wait_move_all_messages() {

@@ -52,9 +52,10 @@ impl Batch {
             match send(message) {
                 Ok(transfer) => batch.add(&transfer),
                 Err(source) => {
-                    if let Error::Unfinished { id, .. } = &source {
+                    if let Error::Unfinished { id, copied, .. } = &source {
                         batch.count += 1;
                         batch.last_id = *id;
+                        batch.copied += copied;
                         batch.bytes += message.payload_len();
                     }
                     return Err(batch.error(source));

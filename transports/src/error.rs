@@ -67,6 +67,9 @@ pub enum Error {
         peer: String,
         /// Number of the message.
         id: u64,
+        /// Payload bytes that our own code copied, as in [`Transfer::copied`](crate::Transfer::copied): what is left of it is
+        /// among them.
+        copied: u64,
         /// What ended the call.
         source: Box<Self>,
     },

@@ -57,6 +57,9 @@ impl<M: Medium> Link<M> {
                 if !session.is_broken() && id > before && id > batch.last_id {
                     (batch.count, batch.last_id) = (batch.count + 1, id);
                     batch.bytes += first.payload_len();
+                    if let Error::Unfinished { copied, .. } = &error {
+                        batch.copied += copied;
+                    }
                 }
                 return Err(batch.error(error));
             }
@@ -161,7 +164,7 @@ impl<M: Medium> Link<M> {
         drop(sending);
         let error = self.write_failed(error);
         match kept {
-            Some(id) => self.kept(error, id),
+            Some(id) => self.kept(error, id, run.copied_last()),
             None => error,
         }
     }
@@ -186,7 +189,7 @@ impl<M: Medium> Link<M> {
         match kept {
             // The next run finds that nothing more can begin.
             Some(_) if keeps => Ok(()),
-            Some(id) if error.is_recoverable() => Err(self.kept(error, id)),
+            Some(id) if error.is_recoverable() => Err(self.kept(error, id, run.copied_last())),
             _ => Err(error),
         }
     }
@@ -255,6 +258,12 @@ impl<'m> Run<'m> {
             return Some(id);
         }
         None
+    }
+
+    /// Bytes that were copied of the last message and of its rest.
+    fn copied_last(&self) -> u64 {
+        let last = self.messages.back();
+        self.copied + last.map_or(0, |message| message.copied)
     }
 
     /// Counts the messages that are sent: all but those that are still in `encoders`.

@@ -155,7 +155,7 @@ impl<M: Medium> Link<M> {
                     return Ok(transfer);
                 }
                 Ok(Progress::Full) => {}
-                Err(error) => return Err(self.not_written(sending, begun, transfer.id, error)),
+                Err(error) => return Err(self.not_written(sending, begun, transfer, error)),
             }
             drop(sending);
             let room = self.wait_on(terms);
@@ -172,16 +172,16 @@ impl<M: Medium> Link<M> {
         &self,
         mut sending: MutexGuard<'_, Sending<M>>,
         begun: Begun<'_>,
-        id: u64,
+        transfer: Transfer,
         error: io::Error,
     ) -> Error {
         if ends_the_way(&error) {
             begun.abandon(&mut sending);
         } else if !begun.take_back(&mut sending) {
             // No memory, for example: what has gone cannot be taken back, so the rest goes with later calls.
-            begun.keep(&mut sending);
+            let copied = transfer.copied + begun.keep(&mut sending);
             drop(sending);
-            return self.kept(self.write_failed(error), id);
+            return self.kept(self.write_failed(error), transfer.id, copied);
         }
         drop(sending);
         self.write_failed(error)
@@ -211,7 +211,7 @@ impl<M: Medium> Link<M> {
             return Ok(transfer);
         }
         if error.is_recoverable() {
-            return Err(self.kept(error, transfer.id));
+            return Err(self.kept(error, transfer.id, transfer.copied));
         }
         Err(error)
     }
@@ -225,10 +225,11 @@ impl<M: Medium> Link<M> {
     }
 
     /// The error of a call that ended with a message whose rest goes with later calls.
-    pub(super) fn kept(&self, error: Error, id: u64) -> Error {
+    pub(super) fn kept(&self, error: Error, id: u64, copied: u64) -> Error {
         Error::Unfinished {
             peer: self.peer.clone(),
             id,
+            copied,
             source: Box::new(error),
         }
     }

@@ -104,7 +104,7 @@ impl<M: Medium> Steps for Underway<'_, M> {
             }
             Ok(Progress::Full) => {}
             Err(error) => {
-                let error = link.not_written(sending, begun, self.transfer.id, error);
+                let error = link.not_written(sending, begun, self.transfer, error);
                 janitor::list(&link);
                 link.wake(Side::Receive);
                 return Err(error);
