@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use numpush::transfer::Budget;
 use numpush::{Connection, Error, Listener, Options};
@@ -339,12 +339,17 @@ fn who_waits_to_send_is_told_that_there_is_no_room() {
         // The server may end before it is whole.
         let _ = client.send(&bytes(6 << 20, 2));
     });
-    server.set_timeouts(Some(PATIENCE), Some(PATIENCE));
     server.send(&bytes(10, 3)).unwrap();
+    // One whose time is over sooner takes nothing of the patience of those that follow.
+    server.set_timeouts(Some(Duration::from_millis(500)), Some(PATIENCE));
+    assert!(server.flush().unwrap_err().is_recoverable());
+    server.set_timeouts(Some(PATIENCE), Some(PATIENCE));
     for _ in 0..2 {
+        let began = Instant::now();
         let error = server.flush().unwrap_err();
         assert!(matches!(error, Error::NoRoom { .. }), "{error:?}");
         assert!(error.is_recoverable());
+        assert!(began.elapsed() >= Duration::from_secs(1));
     }
     server.send(&bytes(10, 4)).unwrap();
     drop((server, raw));

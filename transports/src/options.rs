@@ -194,8 +194,8 @@ impl Options {
 
     /// How long a call over tcp or unix looks at the socket again and again before it sleeps until something happens; a second
     /// at most. Default: zero. To wake a sleeping thread on another processor takes 10 to 20 us, more than the rest of a small
-    /// message. The price is a processor that is busy all this time, in every wait: it pays where the peer answers within the
-    /// time, on a processor of its own. On a machine with one processor it has no effect: the peer could not run meanwhile. A
+    /// message. The price is a processor that is busy all this time, from the first wait of a call on, and of each message or
+    /// batch that is sent: it pays where the peer answers within the time, on a processor of its own. On a machine with one processor it has no effect: the peer could not run meanwhile. A
     /// poller and calls that do not wait never spin.
     ///
     /// ```

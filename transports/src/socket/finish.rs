@@ -26,7 +26,7 @@ impl<M: Medium> Link<M> {
         operation: Operation,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        self.settle();
+        drop(self.settled(deadline));
         loop {
             let sending = self.sending();
             if sending.session.status().in_flight == 0 && sending.session.is_drained() {

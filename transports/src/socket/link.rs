@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::socket::medium::{Medium, Terms};
 use crate::socket::room::Room;
+use crate::socket::spin::Spin;
 use crate::transfer::Transfer;
 #[cfg(feature = "tokio")]
 use crate::watch::Watches;
@@ -131,6 +132,8 @@ pub(super) struct Sending<M: Medium> {
     pub(super) system_calls: u32,
     /// Messages begun since the peer's acknowledgements were last read.
     pub(super) since_look: usize,
+    /// Of the call at hand.
+    pub(super) spin: Spin,
 }
 
 impl<M: Medium> Link<M> {
@@ -179,6 +182,7 @@ impl<M: Medium> Link<M> {
                 lender,
                 system_calls: 0,
                 since_look: 0,
+                spin: Spin::default(),
             }),
             bells: OnceLock::new(),
             #[cfg(feature = "tokio")]

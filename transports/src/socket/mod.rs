@@ -22,6 +22,7 @@ mod read;
 mod recv;
 mod room;
 mod send;
+mod spin;
 #[cfg(feature = "tokio")]
 mod steps;
 mod transport;

@@ -14,6 +14,7 @@ use crate::socket::janitor;
 use crate::socket::link::{Link, Queued, Receiving, Sending, Side};
 use crate::socket::medium::{Borrow, Lend, Medium};
 use crate::socket::read::{Found, How, Obeyed};
+use crate::socket::spin::Spin;
 use crate::socket::write::Progress;
 use crate::transfer::{Confirmation, Received};
 
@@ -29,7 +30,7 @@ impl<M: Medium> Link<M> {
         let mut receiving = self.receiving();
         receiving.session.finish();
         drop(self.note_time_between(&mut receiving));
-        let mut spin = None;
+        let mut spin = Spin::default();
         let greeting = (!receiving.session.has_hello()).then(|| Deadline::after(ANSWER));
         let mut short_since = None;
         for round in 1_u64.. {
@@ -84,9 +85,10 @@ impl<M: Medium> Link<M> {
                 }
                 found => found?,
             };
+            // There is room for whatever comes next.
+            (short_since, receiving.short) = (None, None);
             match found {
-                Found::Bytes => short_since = None,
-                Found::End => {}
+                Found::Bytes | Found::End => {}
                 Found::Nothing if spins => {
                     if !self.owes_nothing() {
                         self.pay_all();
@@ -126,16 +128,13 @@ impl<M: Medium> Link<M> {
     }
 
     /// True as long as the call looks again at once instead of waiting: from the first time that nothing was there.
-    fn spins(&self, until: &mut Option<Instant>, deadline: Deadline) -> bool {
+    fn spins(&self, spin: &mut Spin, deadline: Deadline) -> bool {
         if self.spin.is_zero() {
             return false;
         }
         let now = Instant::now();
-        let until = until.get_or_insert_with(|| {
-            let end = deadline.or_sooner(Some(now + self.spin));
-            end.unwrap_or(now)
-        });
-        now < *until
+        let end = deadline.or_sooner(Some(spin.end(self.spin, now)));
+        end.is_some_and(|end| now < end)
     }
 
     /// Pays what is owed, and waits until there is something to read.
@@ -218,12 +217,20 @@ impl<M: Medium> Link<M> {
         }
     }
 
-    /// As [`Self::settle`], and returns the outgoing direction, locked.
-    pub(super) fn settled(&self) -> MutexGuard<'_, Sending<M>> {
-        match self.receiving.try_lock() {
-            Ok(mut receiving) => self.note_time_between(&mut receiving),
+    /// A call that sends begins: as [`Self::settle`], and returns the outgoing direction, locked.
+    pub(super) fn settled(&self, deadline: Deadline) -> MutexGuard<'_, Sending<M>> {
+        let mut sending = match self.receiving.try_lock() {
+            Ok(mut receiving) => {
+                if !deadline.is_none() {
+                    // A call that waits has patience of its own; those that do not share theirs.
+                    receiving.short = None;
+                }
+                self.note_time_between(&mut receiving)
+            }
             Err(_) => self.sending(),
-        }
+        };
+        sending.spin = Spin::default();
+        sending
     }
 
     fn note_time_between(&self, receiving: &mut Receiving<M>) -> MutexGuard<'_, Sending<M>> {

@@ -104,7 +104,7 @@ impl<M: Medium> Link<M> {
         &self,
         deadline: Deadline,
     ) -> Result<MutexGuard<'_, Sending<M>>, Error> {
-        let sending = self.settled();
+        let sending = self.settled(deadline);
         if sending.session.peer().is_some() {
             return Ok(sending);
         }

@@ -75,7 +75,7 @@ impl<M: Medium> Link<M> {
         let mut ready = None;
         // What receives has looked without sleeping before it comes here.
         if side == Side::Send && !self.spin.is_zero() {
-            let end = Instant::now() + self.spin;
+            let end = self.sending().spin.end(self.spin, Instant::now());
             let end = until.map_or(end, |until| until.min(end));
             while ready.is_none() && Instant::now() < end {
                 let looked = poll(Some(Instant::now()));
