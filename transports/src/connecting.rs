@@ -49,7 +49,7 @@ impl Connecting {
     }
 
     /// The descriptor to wait for with [`Self::wants`]; `None` if there is nothing to wait for. Ask again after each call:
-    /// another address of the name has another one.
+    /// each address of a name has another one, and so has the look-up of the name.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.attempt.descriptor()
     }
@@ -57,7 +57,7 @@ impl Connecting {
     /// What to wait for at [`Self::descriptor`].
     pub fn wants(&self) -> Ready {
         match self.descriptor() {
-            Some(_) => Ready::WRITE,
+            Some(_) => self.attempt.wants(),
             None => Ready::default(),
         }
     }

@@ -138,7 +138,7 @@ pub(crate) fn connect_until<T>(
         }
         Err(error) => Err(error),
     });
-    if last.kind() == io::ErrorKind::WouldBlock {
+    if last.kind() == io::ErrorKind::WouldBlock && last.get_ref().is_none() {
         let full = "the listener's queue is full, and stayed so";
         last = io::Error::new(io::ErrorKind::TimedOut, full);
     }

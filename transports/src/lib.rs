@@ -18,6 +18,8 @@ mod error;
 mod group;
 mod halves;
 mod listener;
+#[cfg(feature = "tcp")]
+mod lookup;
 mod options;
 mod origin;
 mod poller;

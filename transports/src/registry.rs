@@ -75,7 +75,8 @@ pub fn listen(endpoint: &str) -> Result<Listener, Error> {
 }
 
 impl Options {
-    /// Connects to `endpoint` with these options.
+    /// Connects to `endpoint` with these options. The connect timeout bounds the look-up of a host's name too, but gives it a
+    /// tenth of a second at the least.
     ///
     /// # Errors
     /// [`Error::Endpoint`] and [`Error::Disabled`] if the endpoint cannot be used; [`Error::Io`] with
@@ -91,7 +92,7 @@ impl Options {
     }
 
     /// Begins to connect to `endpoint`, without a wait for the other side: whoever is not there yet is an error, whatever the
-    /// connect timeout is. Only the look-up of a host's name waits; an address has none.
+    /// connect timeout is. A host's name is looked up in a thread of its own.
     ///
     /// Over tcp the connection comes later; over unix, inproc, a file and ZeroMQ it is tried once, in this call.
     ///
@@ -112,7 +113,7 @@ impl Options {
     ///
     /// # Errors
     /// As [`Self::connect`]; [`Error::Io`] with [`WouldBlock`](std::io::ErrorKind::WouldBlock) if the queue of a unix listener
-    /// is full: try again later.
+    /// is full, or 16 names are looked up already in this process: try again later.
     pub fn start_connect(&self, endpoint: &str) -> Result<Connecting, Error> {
         let (factory, endpoint, options) = self.resolve(endpoint)?;
         let attempt = factory.start(&endpoint, &options)?;

@@ -11,16 +11,17 @@
 //! one; either side may ask for it. Nothing is encrypted or authenticated: use it on a network you trust.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use numpush_message::{Buffer, BufferAllocator, DecodeError, Hello, Message, Reference, Stability};
 use numpush_os::{self as os, Ready};
 
-use crate::deadline::connect_until;
+use crate::deadline::{Deadline, connect_until};
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::{Error, Operation};
+use crate::lookup::{self, LookUp};
 use crate::options::{Options, Parameter, Switch};
 use crate::socket::{
     Borrow, Lend, Link, ListeningSocket, Medium, Plan, SMALL, SocketAcceptor, SocketTransport,
@@ -59,22 +60,30 @@ impl Factory for Tcp {
     /// Connects to a host name or an IP address with a port (`[::1]:5555` for IPv6).
     fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error> {
         let asked = format!("tcp://{}", to.address());
+        let deadline = Deadline::after(options.connect_timeout);
         let socket = connect_until(&asked, options.connect_timeout, || {
-            connect_any(to.address(), options.connect_timeout)
+            connect_any(to.address(), deadline)
         })?;
         established(socket, &asked, options)
     }
 
     fn start(&self, to: &Endpoint, options: &Options) -> Result<Box<dyn Attempt>, Error> {
         let asked = format!("tcp://{}", to.address());
-        let resolved = to.address().to_socket_addrs();
         let mut attempt = TcpAttempt {
-            addresses: resolved.map_err(Error::io(Operation::Connect, &asked))?,
+            look_up: None,
+            addresses: Vec::new().into_iter(),
             socket: None,
             asked,
             options: options.clone(),
         };
-        attempt.next(io::ErrorKind::AddrNotAvailable.into())?;
+        match to.address().parse() {
+            Ok(literal) => attempt.try_each(vec![literal])?,
+            Err(_) => {
+                let look_up = LookUp::start(to.address(), None);
+                let look_up = look_up.map_err(Error::io(Operation::Connect, &attempt.asked))?;
+                attempt.look_up = Some(look_up);
+            }
+        }
         Ok(Box::new(attempt))
     }
 
@@ -108,6 +117,8 @@ fn established(socket: TcpStream, asked: &str, options: &Options) -> Result<Esta
 /// A connection that is being made, to one address of the name after the other.
 struct TcpAttempt {
     asked: String,
+    /// As long as the addresses are not known.
+    look_up: Option<LookUp>,
     addresses: std::vec::IntoIter<SocketAddr>,
     /// `None` once there is a connection or none can be had.
     socket: Option<TcpStream>,
@@ -115,6 +126,11 @@ struct TcpAttempt {
 }
 
 impl TcpAttempt {
+    fn try_each(&mut self, addresses: Vec<SocketAddr>) -> Result<(), Error> {
+        self.addresses = addresses.into_iter();
+        self.next(io::ErrorKind::AddrNotAvailable.into())
+    }
+
     /// Goes on to the next address that can be tried. `last` is the error if there is none.
     fn next(&mut self, mut last: io::Error) -> Result<(), Error> {
         for address in self.addresses.by_ref() {
@@ -133,6 +149,13 @@ impl TcpAttempt {
 impl Attempt for TcpAttempt {
     fn try_finish(&mut self) -> Result<Option<Established>, Error> {
         let failed = |error| Error::io(Operation::Connect, &self.asked)(error);
+        if let Some(look_up) = &self.look_up {
+            let Some(addresses) = look_up.try_take().map_err(failed)? else {
+                return Ok(None);
+            };
+            self.look_up = None;
+            return self.try_each(addresses).map(|()| None);
+        }
         let Some(socket) = self.socket.take() else {
             return Ok(None);
         };
@@ -149,19 +172,26 @@ impl Attempt for TcpAttempt {
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+        let look_up = self.look_up.as_ref().map(LookUp::descriptor);
+        look_up.or_else(|| self.socket.as_ref().map(AsFd::as_fd))
+    }
+
+    fn wants(&self) -> Ready {
+        match self.look_up {
+            Some(_) => Ready::READ,
+            None => Ready::WRITE,
+        }
     }
 }
 
-/// Tries each address of the name in turn, for its share of what is left of `timeout`. The search for the name is not bounded.
-fn connect_any(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+/// Looks the name up, and tries each of its addresses in turn, for its share of the time that is left.
+fn connect_any(address: &str, deadline: Deadline) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    let addresses = address.to_socket_addrs()?;
-    let end = Instant::now().checked_add(timeout);
+    let addresses = lookup::addresses(address, deadline.left())?;
     let mut untried = addresses.len();
     for address in addresses {
         // One that does not answer must leave time for those after it.
-        let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        let left = deadline.left().unwrap_or(Duration::MAX);
         let share = left / u32::try_from(untried).unwrap_or(u32::MAX);
         untried -= 1;
         match TcpStream::connect_timeout(&address, share.max(Duration::from_millis(1))) {

@@ -52,9 +52,14 @@ pub(crate) trait Attempt: Send {
     /// Returns the connection once it is there. It is not called again after that, nor after an error.
     fn try_finish(&mut self) -> Result<Option<Established>, Error>;
 
-    /// The descriptor that is writable when there is something to do; another one after a call.
+    /// The descriptor that is ready for [`Self::wants`] when there is something to do; another one after a call.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    /// What to wait for at the descriptor.
+    fn wants(&self) -> Ready {
+        Ready::WRITE
     }
 }
 

@@ -16,7 +16,7 @@ mod wait;
 
 use std::sync::Arc;
 
-use numpush_os::{Ready, Watched};
+use numpush_os::Watched;
 
 use crate::deadline::{Backoff, Deadline, may_appear};
 use crate::endpoint::{Endpoint, Scheme};
@@ -31,8 +31,9 @@ pub use listener::Listener;
 /// Connects to `endpoint`, waiting up to 5 s for the other side to appear; as [`connect`](crate::connect). Dropped, it ends
 /// the attempt.
 ///
-/// The look-up of a host's name waits in this thread, as getaddrinfo(3) does, before each attempt; an address has none. Of a
-/// name with several addresses, one that does not answer takes all of the time: those behind it are tried only once it fails.
+/// The look-up of a host's name is done before each attempt, in a thread of its own, since getaddrinfo(3) blocks; an address has
+/// none. At most 16 such threads run in a process, and one that nobody waits for any more ends with its look-up. Of a name with
+/// several addresses, one that does not answer takes all of the time: those behind it are tried only once it fails.
 ///
 /// # Errors
 /// As [`Options::connect`], and [`Error::Unsupported`] for transports that tasks cannot use.
@@ -114,7 +115,8 @@ async fn attempt(
         let socket = Socket::new(Some(watched.map_err(failed)?));
         let mut timer = Timer::default();
         let until = deadline.instant();
-        let woken = wait::wait(socket.watched(), Ready::WRITE, None, until, &mut timer).await;
+        let want = connecting.wants();
+        let woken = wait::wait(socket.watched(), want, None, until, &mut timer).await;
         if woken.map_err(failed)? == Woken::WasReady {
             yield_now().await;
         }
