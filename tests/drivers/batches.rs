@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use numpush::transfer::Tag;
+use numpush::transfer::{Switch, Tag};
 use numpush::wire::Hello;
 use numpush::{Buffer, Error, Message, Options};
 use numpush_tests::{PATIENCE, bytes};
@@ -29,10 +29,7 @@ fn mixed() -> Vec<Message<'static>> {
 
 #[test]
 fn messages_of_one_call_arrive_in_order() {
-    for checksums in [
-        numpush::transfer::Switch::Auto,
-        numpush::transfer::Switch::On,
-    ] {
+    for checksums in [Switch::Auto, Switch::On] {
         let options = Options::new().checksums(checksums);
         for mut pair in pairs(&options, &options) {
             let messages = mixed();
@@ -63,12 +60,15 @@ fn messages_of_one_call_arrive_in_order() {
 
 #[test]
 fn small_messages_of_one_call_share_their_system_calls() {
-    for mut pair in sockets(&Options::new(), &Options::new()) {
-        let batch = pair.near.send_all(&many([64; 100])).unwrap();
-        assert_eq!(batch.copied, 0);
-        assert!(batch.system_calls < 10, "{batch:?}");
-        for message in many([64; 100]) {
-            assert!(pair.far.recv().unwrap().message == message);
+    for checksums in [Switch::Off, Switch::On] {
+        let options = Options::new().checksums(checksums);
+        for mut pair in sockets(&options, &options) {
+            let batch = pair.near.send_all(&many([64; 100])).unwrap();
+            assert_eq!(batch.copied, 0);
+            assert!(batch.system_calls < 10, "{batch:?}");
+            for message in many([64; 100]) {
+                assert!(pair.far.recv().unwrap().message == message);
+            }
         }
     }
 }
@@ -119,7 +119,7 @@ fn a_call_that_ends_in_the_middle_says_how_many_are_sent() {
 #[test]
 fn what_is_copied_to_keep_a_rest_is_counted() {
     // With checksums a message over unix is written too.
-    let options = Options::new().checksums(numpush::transfer::Switch::On);
+    let options = Options::new().checksums(Switch::On);
     for mut pair in sockets(&options, &options) {
         let memory = vec![7; 48 << 20];
         let large = || Message::new(Buffer::borrowed(&memory));

@@ -284,12 +284,15 @@ impl Lend for TcpMedium {
             .buffers()
             .filter_map(|buffer| Some((buffer.len(), buffer.backing()?)));
         let largest = backings.map(|(len, _)| len as u64).max();
-        if message.buffers().any(|buffer| {
-            goes_by_file(buffer)
-                && buffer
-                    .backing()
-                    .is_some_and(|backing| self.prefers_sendfile(backing.stability))
-        }) {
+        let is_large = largest.is_some_and(|len| len >= SMALL);
+        if is_large
+            && message.buffers().any(|buffer| {
+                goes_by_file(buffer)
+                    && buffer
+                        .backing()
+                        .is_some_and(|backing| self.prefers_sendfile(backing.stability))
+            })
+        {
             return Plan::new(Way::SendFile);
         }
         Plan::new(Way::Write(match largest {

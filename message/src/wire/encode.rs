@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::io::IoSlice;
 
-use crate::model::name::check_names;
 use crate::model::{Buffer, Message};
 use crate::wire::checksum::{Chunks, reference_sum};
 use crate::wire::error::EncodeError;
@@ -66,6 +65,10 @@ pub struct Stamp {
     pub channel: u32,
 }
 
+/// Shorter payloads are summed before they are written, so that a record goes in one call. Others are summed as they go, while
+/// they are in the cache.
+const SUMMED_FIRST: u64 = 64 << 10;
+
 /// writev(2) takes no more slices at once (`IOV_MAX` of Linux).
 const MAX_SLICES: usize = 1024;
 
@@ -117,7 +120,7 @@ impl<'m> Encoder<'m> {
     }
 
     fn of(message: &'m Message<'m>, flags: Flags, align: Align) -> Result<Self, EncodeError> {
-        check(message)?;
+        header::check_message(message)?;
         let buffers = Held::of(message);
         let write = |buffers: &Held<'_>, out| {
             header::write_message(message, buffers.len(), buffers.lens(), align, out)
@@ -209,6 +212,11 @@ impl<'m> Encoder<'m> {
         true
     }
 
+    /// True if all of the record is known: no checksums follow that are taken as the payload is written.
+    pub fn knows_checksums(&self) -> bool {
+        self.checksums.is_none()
+    }
+
     /// True if [`Self::advance`] was told of a byte.
     pub fn is_begun(&self) -> bool {
         self.part > 0 || self.at > 0
@@ -225,12 +233,19 @@ impl<'m> Encoder<'m> {
             let sum = u64::from(reference_sum(sum, &self.head[rest..end]));
             self.head[end..].copy_from_slice(&sum.to_le_bytes());
         }
-        self.checksums = self.preamble.flags.checksums.then(|| {
+        (self.checksums, self.trailer) = (None, Vec::new());
+        if self.preamble.flags.checksums {
             let mut checksums = Chunks::new(sum);
             // Zeros of the payload before the first buffer.
             checksums.update(&self.head[rest..]);
-            Box::new(checksums)
-        });
+            if self.preamble.payload_len >= SUMMED_FIRST {
+                self.checksums = Some(Box::new(checksums));
+            } else {
+                let payload = (1..self.end_of_payload()).filter_map(|part| self.bytes_of(part));
+                payload.for_each(|bytes| checksums.update(bytes));
+                self.trailer = checksums.table();
+            }
+        }
     }
 
     /// The same record without borrows, as far as it has been written: shared buffers stay where they are, borrowed ones
@@ -316,10 +331,10 @@ impl<'m> Encoder<'m> {
         self.preamble.charge()
     }
 
-    /// Bytes that are not written yet, without the checksums.
+    /// Bytes that are not written yet, without checksums that are not known yet.
     pub fn rest_len(&self) -> u64 {
-        if !self.is_begun() {
-            return self.preamble.record_len() - self.preamble.trailer_len();
+        if self.is_listed_whole() {
+            return self.preamble.record_len();
         }
         let parts = (self.part..).map_while(|part| self.bytes_of(part));
         parts.map(|bytes| bytes.len() as u64).sum::<u64>() - self.at as u64
@@ -371,10 +386,9 @@ impl<'m> Encoder<'m> {
 
     /// Reports that the next `count` bytes are written. More than [`Self::next`] and what follows have are ignored.
     pub fn advance(&mut self, mut count: usize) {
-        let is_all = || count as u64 == self.preamble.record_len();
-        if self.checksums.is_none() && !self.is_begun() && is_all() {
+        if self.is_listed_whole() && count as u64 == self.preamble.record_len() {
             // Mostly a small record goes at once.
-            self.part = self.end_of_payload();
+            self.part = self.end_of_payload() + 1;
             return;
         }
         while let Some(left) = self.next().map(|next| next.bytes.len()) {
@@ -395,6 +409,11 @@ impl<'m> Encoder<'m> {
                 return;
             }
         }
+    }
+
+    /// True if nothing is written, and the parts are the whole record.
+    fn is_listed_whole(&self) -> bool {
+        !self.is_begun() && self.checksums.is_none()
     }
 
     fn skip_empty(&mut self) {
@@ -432,7 +451,7 @@ impl<'m> Encoder<'m> {
         is_buffer.then(|| self.buffers.at(part / 2))
     }
 
-    /// The bytes of a part. The trailer has bytes only after the whole payload is written.
+    /// The bytes of a part. The trailer of a large payload has bytes only after all of that is written.
     fn bytes_of(&self, part: usize) -> Option<&[u8]> {
         let end = self.end_of_payload();
         match part {
@@ -445,35 +464,10 @@ impl<'m> Encoder<'m> {
                     &self.padding[..self.align.gap(buffer.len())]
                 })
             }
-            part if part == end && self.part == end && !self.trailer.is_empty() => {
-                Some(&self.trailer)
-            }
+            part if part == end && !self.trailer.is_empty() => Some(&self.trailer),
             _ => None,
         }
     }
-}
-
-/// Checks what every reader checks, and what the constructors of the model do not.
-fn check(message: &Message<'_>) -> Result<(), EncodeError> {
-    check_names(message.attributes.keys()).map_err(EncodeError::Attribute)?;
-    let few = |what, count| {
-        let max = Limits::ENTRIES;
-        if count > max {
-            return Err(EncodeError::TooManyEntries { what, count, max });
-        }
-        Ok(())
-    };
-    few("attributes", message.attributes.len())?;
-    let Some(frame) = message.as_frame() else {
-        return Ok(());
-    };
-    if frame.text().is_some() {
-        // It was read, or written before.
-        return Ok(());
-    }
-    few("entries of a schema's metadata", frame.metadata().len())?;
-    let mut columns = frame.columns().iter();
-    columns.try_for_each(|column| few("entries of a column's metadata", column.metadata().len()))
 }
 
 impl std::fmt::Debug for Encoder<'_> {

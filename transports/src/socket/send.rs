@@ -16,7 +16,7 @@ use crate::socket::recv::ANSWER;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// After so many messages the peer's acknowledgements are read, so that they do not pile up.
-const READ_EVERY: usize = 64;
+const READ_EVERY: usize = 128;
 
 impl<M: Medium> Link<M> {
     /// Writes a message as its medium plans it, once there is credit and room for it.

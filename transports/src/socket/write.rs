@@ -199,8 +199,7 @@ fn gather<'e>(
     }
     for encoder in run {
         let bytes = encoder.gather(&mut slices, WRITE_STEP, |_| false);
-        // The checksums of a message are known when the rest of it is written.
-        let is_whole = bytes as u64 == encoder.rest_len() && !encoder.preamble().flags.checksums;
+        let is_whole = bytes as u64 == encoder.rest_len() && encoder.knows_checksums();
         listed.push(Listed { bytes, is_whole });
         if alone || !is_whole {
             break;

@@ -14,4 +14,4 @@ pub use parts::{
     ValuesHeader,
 };
 pub(crate) use seen::Seen;
-pub(crate) use write::{write_message, write_part};
+pub(crate) use write::{check_message, write_message, write_part};

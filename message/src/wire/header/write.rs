@@ -1,13 +1,39 @@
 //! The writer of headers.
 
+use crate::model::name::check_names;
 use crate::model::schema::SchemaText;
 use crate::model::{
     Attributes, Body, Column, ColumnData, ColumnType, Dictionary, Dtype, Frame, Message, RecordType,
 };
+use crate::wire::error::EncodeError;
 use crate::wire::header::keys;
 use crate::wire::header::parts::Part;
 use crate::wire::layout::Align;
+use crate::wire::limits::Limits;
 use crate::wire::msgpack::Writer;
+
+/// Checks what every reader checks, and what the constructors of the model do not.
+pub(crate) fn check_message(message: &Message<'_>) -> Result<(), EncodeError> {
+    check_names(message.attributes.keys()).map_err(EncodeError::Attribute)?;
+    let few = |what, count| {
+        let max = Limits::ENTRIES;
+        if count > max {
+            return Err(EncodeError::TooManyEntries { what, count, max });
+        }
+        Ok(())
+    };
+    few("attributes", message.attributes.len())?;
+    let Some(frame) = message.as_frame() else {
+        return Ok(());
+    };
+    if frame.text().is_some() {
+        // It was read, or written before.
+        return Ok(());
+    }
+    few("entries of a schema's metadata", frame.metadata().len())?;
+    let mut columns = frame.columns().iter();
+    columns.try_for_each(|column| few("entries of a column's metadata", column.metadata().len()))
+}
 
 /// Appends the header of `message`, whose `count` buffers have these lengths, to `out`.
 pub(crate) fn write_message(

@@ -69,7 +69,7 @@ enum State {
 
 impl<D> Outbound<D> {
     /// So many small messages, or so many bytes, share one acknowledgement.
-    const DUE_MESSAGES: u64 = 32;
+    const DUE_MESSAGES: u64 = 64;
     const DUE_BYTES: u64 = 128 << 10;
 
     /// Control records that a peer which reads never lets come together.

@@ -182,12 +182,12 @@ fn what_a_message_would_have_told_is_owed_again_when_it_is_taken_back() {
 fn small_messages_share_an_acknowledgement() {
     let mut outbound = outbound(&config(), config().hello);
     outbound.owe(Debt {
-        ack: 31,
+        ack: 63,
         ..Debt::default()
     });
     assert!(!outbound.is_due());
     outbound.owe(Debt {
-        ack: 32,
+        ack: 64,
         ..Debt::default()
     });
     assert!(outbound.is_due());
