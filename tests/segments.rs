@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use numpush::transfer::{PathReason, TransferPath};
+use numpush::transfer::{Budget, PathReason, TransferPath};
 use numpush::unix::SealedBufferMut;
-use numpush::{Buffer, Connection, Frame, Listener, Message};
+use numpush::{Buffer, Connection, Frame, Listener, Message, Options};
 use numpush_tests::{TempPath, bytes, in_turn, open_descriptors, tests};
 
 const MIB: u64 = 1 << 20;
@@ -24,18 +24,24 @@ fn main() {
         memory_of_a_burst_is_given_back,
         what_is_dropped_in_turn_takes_two_messages_of_memory,
         a_descriptor_that_cannot_be_taken_is_named,
+        over_its_descriptors_a_peer_copies_and_loses_nothing,
     ]);
 }
 
 fn pair(name: &str) -> (Connection, Connection, Listener) {
     let place = TempPath::new(name);
     let mut listener = numpush::listen(&format!("unix:{}", place.0.display())).unwrap();
+    let (tx, rx) = pair_of(&mut listener);
+    (tx, rx, listener)
+}
+
+fn pair_of(listener: &mut Listener) -> (Connection, Connection) {
     let mut tx = numpush::connect(&listener.address()).unwrap();
     let mut rx = listener.accept_for(numpush_tests::PATIENCE).unwrap();
     for link in [&mut tx, &mut rx] {
         link.set_timeouts(Some(numpush_tests::PATIENCE), Some(numpush_tests::PATIENCE));
     }
-    (tx, rx, listener)
+    (tx, rx)
 }
 
 /// Handles what has come.
@@ -247,4 +253,43 @@ fn a_descriptor_that_cannot_be_taken_is_named() {
         told.contains(&format!("more than {few} (RLIMIT_NOFILE)")),
         "{told}"
     );
+}
+
+/// M22 of the audit: only `RLIMIT_NOFILE` bounded them, and each connection had 8 whatever the others had.
+fn over_its_descriptors_a_peer_copies_and_loses_nothing() {
+    let place = TempPath::new("over");
+    let budget = Budget::new().max_descriptors(8);
+    let used = || budget.status().descriptors.used;
+    let options = Options::new().budget(budget.clone());
+    let mut listener = options
+        .listen(&format!("unix:{}", place.0.display()))
+        .unwrap();
+    let (mut tx, mut rx) = pair_of(&mut listener);
+    assert_eq!((used(), budget.status().descriptors.limit), (8, 8));
+    let mut kept = Vec::new();
+    let mut referred = 0;
+    for fill in 0..20 {
+        let sent = tx.send(&Message::new(sealed(100_000, fill))).unwrap();
+        referred += u64::from(sent.path == TransferPath::Reference);
+        let expected = vec![fill; 100_000];
+        let received = rx.recv().unwrap().message;
+        assert!(received.as_bytes().unwrap()[..] == expected);
+        kept.push(received);
+    }
+    assert!(referred > 0 && referred < 9, "{referred} by reference");
+    // Nothing is left for another one.
+    let (mut late, mut its) = pair_of(&mut listener);
+    assert_eq!(used(), 8);
+    let sent = late.send(&Message::new(sealed(100_000, 1))).unwrap();
+    assert_eq!(sent.path, TransferPath::Write);
+    assert_eq!(its.recv().unwrap().message.payload_len(), 100_032);
+    drop((late, its));
+    // A connection that is gone keeps what its messages lie in.
+    drop(tx);
+    rx.recv().map(drop).unwrap_err();
+    assert!(used() >= referred && used() < 9, "{}", used());
+    drop(rx);
+    assert!(used() >= referred, "{}", used());
+    drop(kept);
+    numpush_tests::eventually("no descriptor is kept", || used() == 0);
 }

@@ -202,6 +202,32 @@ fn what_never_fits_is_named_with_both_numbers() {
     eventually("nothing is left", || budget.bytes() == 0);
 }
 
+/// A program may keep a connection that is dead for as long as it likes, while it makes others.
+#[test]
+fn a_connection_that_is_dead_keeps_no_room() {
+    let budget = Budget::new().max_bytes(48 * MIB);
+    let options = Options::new().budget(budget.clone());
+    let mut listener = options.listen("tcp://127.0.0.1:0").unwrap();
+    let mut raw = TcpStream::connect(listener.address().replace("tcp://", "")).unwrap();
+    raw.write_all(&hello(false)).unwrap();
+    let mut server = listener.accept_for(PATIENCE).unwrap();
+    let record = record(&bytes(LARGE, 1), 1);
+    let writer = std::thread::spawn(move || {
+        raw.write_all(&record[..record.len() / 2]).unwrap();
+        raw
+    });
+    eventually("half of a message", || {
+        assert!(server.try_recv().unwrap_err().is_recoverable());
+        budget.bytes() > LARGE as u64 / 2
+    });
+    drop(writer.join().unwrap());
+    server.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    let error = server.recv().map(drop).unwrap_err();
+    assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+    assert_eq!((budget.bytes(), server.status().budgeted), (0, 0));
+    assert_eq!(budget.connections(), 1);
+}
+
 /// Two messages that each need more than half of the room come one after the other, in whatever order they are asked for.
 #[test]
 fn messages_that_do_not_fit_together_come_one_after_another() {

@@ -45,6 +45,15 @@ impl Promise {
         self.own = own;
         promise
     }
+
+    /// Gives back all but `bytes`: nothing is promised any more.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let spare = self.own.saturating_sub(bytes);
+        if spare > 0 && self.forks == os::forks() {
+            self.own = bytes;
+            with(|bank| bank.give_back(self.bytes.level(), spare));
+        }
+    }
 }
 
 impl Drop for Promise {

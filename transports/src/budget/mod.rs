@@ -6,6 +6,8 @@
 )]
 mod bank;
 mod bytes;
+#[cfg(feature = "unix")]
+mod descriptors;
 #[cfg(any(feature = "tcp", feature = "unix"))]
 mod held;
 
@@ -17,10 +19,12 @@ use numpush_os::{self as os, GlobalMutex};
 #[cfg(any(feature = "tcp", feature = "unix"))]
 pub(crate) use bank::LEAST;
 use bytes::Bytes;
+#[cfg(feature = "unix")]
+pub(crate) use descriptors::{Place, Share};
 #[cfg(any(feature = "tcp", feature = "unix"))]
 pub(crate) use held::{Claim, Promise};
 
-/// How many connections, handshakes and bytes peers may have at once: at the listeners and connections that share it, and within
+/// How many connections, handshakes, bytes and descriptors peers may have at once: at the listeners and connections that share it, and within
 /// the budget of the process. Clones are the same budget. [`Options::budget`](crate::Options::budget) gives it to a listener, or
 /// to a connection that is made.
 ///
@@ -49,7 +53,14 @@ pub(crate) use held::{Claim, Promise};
 /// that has waited a second, only for messages that are whole, comes over the limit.
 ///
 /// What this process answers to peers that do not read is bounded by the queues of a
-/// [`Poller`](crate::Poller::set_queue_limit), and descriptors of segments by half of what it may have open (`RLIMIT_NOFILE`).
+/// [`Poller`](crate::Poller::set_queue_limit).
+///
+/// # Descriptors
+///
+/// Over unix large payloads come as memory with a descriptor, which is kept while its sender may use it again and while a message
+/// lies in it. A connection tells its peer how many it keeps: an eighth of what is left, from 8 to 256, and none when all are
+/// taken. A peer that has used them up writes its payloads to the socket instead, which costs a copy and loses nothing. One that
+/// sends more than it was offered ends its own connection. When a connection ends, only those count that messages lie in.
 ///
 /// ```
 /// # use numpush_transports as numpush;
@@ -71,12 +82,9 @@ pub struct Budget(Arc<Accounts>);
 struct Accounts {
     connections: Account,
     handshakes: Account,
+    descriptors: Account,
     bytes: Bytes,
     /// The process's budget, unless this is it.
-    #[cfg_attr(
-        not(any(feature = "tcp", feature = "unix")),
-        expect(dead_code, reason = "only tcp and unix listeners charge a budget")
-    )]
     whole: Option<Budget>,
 }
 
@@ -111,14 +119,14 @@ impl Account {
 static PROCESS: GlobalMutex<Option<Budget>> = GlobalMutex::outer(None);
 
 impl Budget {
-    /// A budget with 128 handshakes at once, and as many connections and bytes as the process may have.
+    /// A budget with 128 handshakes at once, and as many connections, bytes and descriptors as the process may have.
     pub fn new() -> Self {
         let whole = Some(Self::process());
         Self(Arc::new(Accounts::new(u64::MAX, 128, whole)))
     }
 
     /// The budget of this process, which all others are part of: 1,024 handshakes, half of the memory of the machine or of the
-    /// control group, and any number of connections, unless it is set. Connections that this process makes are not
+    /// control group, half of the descriptors that it may have open (`RLIMIT_NOFILE`), and any number of connections, unless it is set. Connections that this process makes are not
     /// counted, but their bytes are.
     pub fn process() -> Self {
         let make = || {
@@ -170,6 +178,20 @@ impl Budget {
         self
     }
 
+    /// Sets how many descriptors of their memory peers may make this process keep. Connections that are there keep what they
+    /// have offered.
+    ///
+    /// ```
+    /// # use numpush_transports as numpush;
+    /// let budget = numpush::Budget::new().max_descriptors(100);
+    /// assert_eq!(budget.status().descriptors.limit, 100);
+    /// ```
+    #[must_use]
+    pub fn max_descriptors(self, count: u64) -> Self {
+        self.0.descriptors.limit.store(count, Ordering::Relaxed);
+        self
+    }
+
     /// Bytes that peers have now: their credit, and what has come of messages that no call has returned.
     pub fn bytes(&self) -> u64 {
         self.0.bytes.used().0
@@ -185,6 +207,10 @@ impl Budget {
         BudgetStatus {
             connections: of(&self.0.connections),
             handshakes: of(&self.0.handshakes),
+            descriptors: Usage {
+                limit: self.descriptor_limit(),
+                ..of(&self.0.descriptors)
+            },
             bytes: Usage { used, limit },
         }
     }
@@ -192,6 +218,14 @@ impl Budget {
     /// Accepted connections that are there now.
     pub fn connections(&self) -> u64 {
         self.0.connections.used().load(Ordering::Relaxed)
+    }
+
+    /// The most descriptors. Those of the process follow `RLIMIT_NOFILE`, which a program may change, until they are set.
+    fn descriptor_limit(&self) -> u64 {
+        match self.0.descriptors.limit.load(Ordering::Relaxed) {
+            u64::MAX if self.0.whole.is_none() => os::descriptor_limit().unwrap_or(0) / 2,
+            limit => limit,
+        }
     }
 
     /// Handshakes that are under way now.
@@ -214,6 +248,8 @@ pub struct BudgetStatus {
     pub connections: Usage,
     /// Peers whose hello is awaited.
     pub handshakes: Usage,
+    /// Descriptors of peers' memory: those that connections have offered to keep, and those that messages lie in.
+    pub descriptors: Usage,
     /// Bytes that peers make this process hold: their credit, and what has come of messages that no call has returned.
     pub bytes: Usage,
 }
@@ -327,6 +363,7 @@ impl Accounts {
         Self {
             connections: Account::new(connections),
             handshakes: Account::new(handshakes),
+            descriptors: Account::new(u64::MAX),
             bytes: Bytes::new(u64::MAX, whole.as_ref().map(|whole| &whole.0.bytes)),
             whole,
         }

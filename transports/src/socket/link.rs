@@ -13,7 +13,7 @@ use numpush_session::{Config, Fault, Inbound, Outbound, Refusal};
 use crate::budget::Charge;
 use crate::error::Error;
 use crate::options::Options;
-use crate::socket::medium::{Medium, Terms};
+use crate::socket::medium::{Borrow, Medium, Terms};
 use crate::socket::room::Room;
 use crate::socket::spin::Spin;
 use crate::transfer::Transfer;
@@ -294,13 +294,24 @@ impl<M: Medium> Receiving<M> {
         self.short.take_if(is_long).map(|short| short.source)
     }
 
+    /// Nothing more comes. What only that needs is given back now, for the program may keep the connection for long: half a
+    /// message, the credit of the peer, and memory of the peer that no message lies in.
+    pub(super) fn end(&mut self, end: End) {
+        self.end = Some(end);
+        self.unresolved = None;
+        self.session.give_up();
+        self.borrower.end();
+        self.room
+            .end(self.inbox.iter().map(|queued| &queued.preamble));
+    }
+
     /// Notes a fault, and returns how it is reported.
     pub(super) fn fail(&mut self, fault: Fault, peer: &str) -> Error {
         match &fault {
             fault if fault.is_recoverable() => {}
-            Fault::Refused(reason) => self.end = Some(End::Refused(*reason)),
-            Fault::Ended { .. } => self.end = Some(End::Disconnected),
-            _ => self.end = Some(End::Failed),
+            Fault::Refused(reason) => self.end(End::Refused(*reason)),
+            Fault::Ended { .. } => self.end(End::Disconnected),
+            _ => self.end(End::Failed),
         }
         Error::fault(fault, peer)
     }

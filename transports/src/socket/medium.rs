@@ -76,6 +76,9 @@ pub(crate) trait Borrow: Send {
         false
     }
 
+    /// Nothing more comes: only memory that messages lie in is kept.
+    fn end(&mut self) {}
+
     /// Messages whose ranges we have let go of since the last call.
     fn take_releases(&mut self) -> Vec<u64> {
         Vec::new()

@@ -151,7 +151,7 @@ impl<M: Medium> Link<M> {
         let fault = match result {
             Ok((0, _)) => match session.ended() {
                 Ok(()) => {
-                    receiving.end = Some(End::Closed);
+                    receiving.end(End::Closed);
                     return Ok(Found::End);
                 }
                 Err(fault) => Err(fault),
@@ -210,7 +210,7 @@ impl<M: Medium> Link<M> {
 
     /// Ends the connection for want of something on this side.
     fn starved(&self, receiving: &mut Receiving<M>) {
-        receiving.end = Some(End::Failed);
+        receiving.end(End::Failed);
         let mut sending = self.sending();
         sending.session.refuse(Refusal::NoRoom);
         let _ = sending.drain(&self.socket);

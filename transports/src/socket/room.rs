@@ -1,6 +1,6 @@
 //! Room for what the peer sends, of the budgets of the listener and of the process.
 
-use numpush_message::AllocError;
+use numpush_message::{AllocError, Preamble};
 use numpush_session::{Fault, Inbound};
 
 use crate::budget::{Budget, Claim, LEAST, Promise};
@@ -14,6 +14,8 @@ pub(super) struct Room {
     /// Messages that no call has returned and that are within no promise, by number.
     claims: Vec<(u64, Claim)>,
     is_short: bool,
+    /// Once nothing more comes: messages within the promise that no call has returned, and their charges.
+    left: Option<Vec<(u64, u64)>>,
 }
 
 impl Room {
@@ -25,6 +27,7 @@ impl Room {
             renewed: 0,
             claims: Vec::new(),
             is_short: false,
+            left: None,
         }
     }
 
@@ -94,12 +97,29 @@ impl Room {
     /// sent much since.
     pub(super) fn taken<D>(&mut self, id: u64, session: &mut Inbound<D>) {
         self.claims.retain(|(claimed, _)| *claimed != id);
+        if let Some(left) = &mut self.left {
+            left.retain(|(waiting, _)| *waiting != id);
+            return self.promise.shrink(sum(left));
+        }
         let taken = session.taken_bytes();
         if taken - self.renewed >= self.promise.bytes() / 2 {
             self.renewed = taken;
             let promise = self.promise.renew(session.promised());
             session.promise(promise);
         }
+    }
+
+    /// Nothing more comes: only what is `waiting` for its program keeps its room.
+    pub(super) fn end<'p>(&mut self, waiting: impl Iterator<Item = &'p Preamble> + Clone) {
+        self.claims
+            .retain(|(id, _)| waiting.clone().any(|preamble| preamble.id == *id));
+        let is_claimed = |id| self.claims.iter().any(|(claimed, _)| *claimed == id);
+        let left = waiting.filter(|preamble| !is_claimed(preamble.id));
+        let left: Vec<_> = left
+            .map(|preamble| (preamble.id, preamble.charge()))
+            .collect();
+        self.promise.shrink(sum(&left));
+        self.left = Some(left);
     }
 
     fn claim(&mut self, id: u64, total: u64, bytes: u64) -> Result<u64, AllocError> {
@@ -112,6 +132,10 @@ impl Room {
         self.is_short = covered.as_ref().is_err_and(|error| !error.is_permanent());
         covered
     }
+}
+
+fn sum(charges: &[(u64, u64)]) -> u64 {
+    charges.iter().map(|(_, charge)| charge).sum()
 }
 
 #[cfg(test)]
@@ -182,5 +206,31 @@ mod tests {
         assert_eq!(room.cover(&mut session, false), Ok(1));
         let charge = session.beyond_credit().unwrap();
         assert_eq!(budget.bytes(), charge);
+    }
+    /// A connection that is dead kept all that it had until it was dropped.
+    #[test]
+    fn at_the_end_only_what_waits_keeps_its_room() {
+        let budget = Budget::new().max_bytes(64 * MIB);
+        let mut room = Room::new(&budget, MIB);
+        let mut session: Inbound<u32> = Inbound::new(&Config::new(Hello::new(MIB)));
+        room.claim(3, 3 * MIB, 3 * MIB).unwrap();
+        room.claim(4, 20 * MIB, 5 * MIB).unwrap();
+        let preambles = [1, 2, 3].map(|id| {
+            let message = Message::new(Buffer::from(vec![7; 1000]));
+            let mut encoder = Encoder::new(&message, Flags::default()).unwrap();
+            encoder.stamp(Stamp {
+                id,
+                ..Stamp::default()
+            });
+            *encoder.preamble()
+        });
+        let charge = preambles[0].charge();
+        room.end(preambles.iter());
+        assert_eq!(budget.bytes(), 2 * charge + 3 * MIB);
+        room.taken(1, &mut session);
+        assert_eq!(budget.bytes(), charge + 3 * MIB);
+        room.taken(3, &mut session);
+        room.taken(2, &mut session);
+        assert_eq!(budget.bytes(), 0);
     }
 }

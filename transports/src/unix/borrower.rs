@@ -4,29 +4,33 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 
 use numpush_message::{Backing, Buffer, BufferAllocator, DecodeError, Reference, Stability};
 use numpush_os::{self as os, ForkMutex, PeerMapping, SameUser, SealedMapping};
 
 use super::segment::to_usize;
+use crate::budget::{Place, Share};
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// The peer's segments.
-pub(super) struct Borrower {
+pub(crate) struct Borrower {
     /// The peer is of our own user: its memory may be read in place though it could write it.
     trusted: Option<SameUser>,
-    /// Segments that we keep mapped at most.
-    limit: usize,
+    /// What we keep at most. A segment has its place until it is unmapped.
+    share: Share,
     segments: HashMap<u32, Arc<Foreign>>,
-    /// Those that the peer will not use again, and that its messages still lie in.
-    forgotten: Vec<Weak<Foreign>>,
     returned: Arc<ForkMutex<Vec<u64>>>,
 }
 
 /// Memory of the peer, mapped until it is forgotten and the last buffer that lies in it is gone.
-enum Foreign {
+struct Foreign {
+    memory: Memory,
+    _place: Place,
+}
+
+enum Memory {
     Sealed(Arc<OwnedFd>, Arc<SealedMapping>),
     Peer(Arc<OwnedFd>, Arc<PeerMapping>),
     /// Of a user whose memory is only read by copy.
@@ -37,7 +41,7 @@ enum Foreign {
 #[derive(Debug, thiserror::Error)]
 enum SegmentFault {
     #[error("segment {segment} is one more than the {limit} that this side offered to keep")]
-    TooMany { segment: u32, limit: usize },
+    TooMany { segment: u32, limit: u32 },
     #[error("segment {segment} was announced before, and is not forgotten")]
     Twice { segment: u32 },
     #[error("segment {segment} cannot be forgotten: it was never announced")]
@@ -57,13 +61,12 @@ impl From<SegmentFault> for io::Error {
 }
 
 impl Borrower {
-    /// A borrower that keeps `limit` segments mapped at most.
-    pub(super) fn new(trusted: Option<SameUser>, limit: usize) -> Self {
+    /// A borrower that keeps as many segments mapped as its share has places.
+    pub(super) fn new(trusted: Option<SameUser>, share: Share) -> Self {
         Self {
             trusted,
-            limit,
+            share,
             segments: HashMap::new(),
-            forgotten: Vec::new(),
             returned: Arc::default(),
         }
     }
@@ -83,20 +86,20 @@ impl Borrower {
         if self.segments.contains_key(&segment) {
             return Err(SegmentFault::Twice { segment }.into());
         }
-        self.forgotten.retain(|foreign| foreign.strong_count() > 0);
-        let limit = self.limit;
-        if self.segments.len() + self.forgotten.len() >= limit {
-            return Err(SegmentFault::TooMany { segment, limit }.into());
-        }
-        let foreign = Foreign::new(descriptor, self.trusted)?;
+        let limit = self.share.count();
+        let place = self.share.place();
+        let place = place.ok_or(SegmentFault::TooMany { segment, limit })?;
+        let foreign = Foreign {
+            memory: Memory::new(descriptor, self.trusted)?,
+            _place: place,
+        };
         self.segments.insert(segment, Arc::new(foreign));
         Ok(())
     }
 
     fn forget(&mut self, segment: u32) -> io::Result<()> {
         let forgotten = self.segments.remove(&segment);
-        let foreign = forgotten.ok_or(SegmentFault::Unknown { segment })?;
-        self.forgotten.push(Arc::downgrade(&foreign));
+        forgotten.ok_or(SegmentFault::Unknown { segment })?;
         Ok(())
     }
 
@@ -143,7 +146,7 @@ impl Borrower {
         }
         let &Reference { segment, offset } = reference;
         let foreign = self.segments.get(&segment);
-        let size = foreign.map_or(0, |foreign| foreign.len());
+        let size = foreign.map_or(0, |foreign| foreign.memory.len());
         let outside = DecodeError::Reference {
             segment,
             offset,
@@ -155,7 +158,7 @@ impl Borrower {
             return Err(outside);
         };
         let len = to_usize(len);
-        if let Foreign::Unmapped(file, _) = &**foreign {
+        if let Memory::Unmapped(file, _) = &foreign.memory {
             let mut region = allocator.allocate(len)?;
             os::read_at(file, region.as_mut_slice(), offset).map_err(|_| outside)?;
             (transfer.path, transfer.reason) = (TransferPath::Read, PathReason::ForeignUser);
@@ -171,6 +174,12 @@ impl Borrower {
         })
     }
 
+    /// Nothing more comes.
+    pub(super) fn end(&mut self) {
+        self.segments.clear();
+        self.share.end();
+    }
+
     /// The peer is of another user: what it could still write is not read in place.
     pub(super) fn copies(&self) -> bool {
         self.trusted.is_none()
@@ -181,7 +190,7 @@ impl Borrower {
     }
 }
 
-impl Foreign {
+impl Memory {
     fn new(descriptor: OwnedFd, trusted: Option<SameUser>) -> io::Result<Self> {
         if os::is_sealed(&descriptor) {
             let mapping = SealedMapping::new(&descriptor)?;
@@ -204,7 +213,9 @@ impl Foreign {
             Self::Unmapped(_, len) => *len,
         }
     }
+}
 
+impl Foreign {
     /// A buffer over a range that was checked, which returns the loan of its message when the last clone is gone.
     ///
     /// # Errors
@@ -216,17 +227,17 @@ impl Foreign {
         lease: &Arc<Lease>,
     ) -> io::Result<Buffer<'static>> {
         let range = to_usize(offset)..to_usize(offset) + len;
-        let (buffer, file, stability) = match &**self {
-            Self::Sealed(file, mapping) => {
+        let (buffer, file, stability) = match &self.memory {
+            Memory::Sealed(file, mapping) => {
                 let mapping = Arc::clone(mapping);
                 let loan = Loan::new(SealedBytes { mapping, range }, self, lease);
                 (Buffer::from_owner(loan), file, Stability::Sealed)
             }
-            Self::Peer(file, mapping) => {
+            Memory::Peer(file, mapping) => {
                 let loan = Loan::new(mapping.lend(range)?, self, lease);
                 (Buffer::from_owner(loan), file, Stability::Held)
             }
-            Self::Unmapped(..) => return Err(io::ErrorKind::Unsupported.into()),
+            Memory::Unmapped(..) => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(buffer.with_backing(Backing {
             file: Arc::clone(file),
@@ -298,11 +309,11 @@ mod tests {
 
     const LEN: usize = 1 << 16;
 
-    fn borrower(limit: usize) -> Borrower {
+    fn borrower(limit: u64) -> Borrower {
         let (one, _other) = UnixStream::pair().unwrap();
         let trusted = os::peer_credentials(&one).unwrap().same_user();
         assert!(trusted.is_some());
-        Borrower::new(trusted, limit)
+        Borrower::new(trusted, Share::of(limit))
     }
 
     fn descriptor(fill: u8) -> OwnedFd {

@@ -7,32 +7,33 @@ use std::time::Duration;
 use numpush_message::{Buffer, BufferAllocator, DecodeError, Message, Reference};
 use numpush_os::SameUser;
 
+use crate::budget::{Budget, Share};
 use crate::socket::{Borrow, Lend, Medium, Plan, Terms};
 use crate::transfer::Transfer;
 use crate::unix::borrower::Borrower;
 use crate::unix::lender::Lender;
-use crate::unix::share::Share;
 
 /// The medium of a unix connection.
 pub(crate) struct Segments {
     lender: Lender,
     borrower: Borrower,
-    share: Share,
+    limit: u32,
 }
 
 impl Segments {
-    pub(super) fn new(trusted: Option<SameUser>, budget: u64) -> Self {
-        let share = Share::take();
+    /// Segments of up to `bytes` on our side, and what `budget` has left of the peer's.
+    pub(super) fn new(trusted: Option<SameUser>, bytes: u64, budget: &Budget) -> Self {
+        let share = Share::take(budget);
         Self {
-            lender: Lender::new(budget, trusted.is_some()),
-            borrower: Borrower::new(trusted, share.segments() as usize),
-            share,
+            lender: Lender::new(bytes, trusted.is_some()),
+            limit: share.count(),
+            borrower: Borrower::new(trusted, share),
         }
     }
 
     /// How many segments of the peer's this side keeps.
     pub(super) fn limit(&self) -> u32 {
-        self.share.segments()
+        self.limit
     }
 }
 
@@ -42,21 +43,11 @@ impl Medium for Segments {
     const KEEPS_SENT: bool = true;
 
     type Lender = Lender;
-    type Borrower = SharedBorrower;
+    type Borrower = Borrower;
 
-    fn split(self) -> (Lender, SharedBorrower) {
-        let borrower = SharedBorrower {
-            borrower: self.borrower,
-            _share: self.share,
-        };
-        (self.lender, borrower)
+    fn split(self) -> (Lender, Borrower) {
+        (self.lender, self.borrower)
     }
-}
-
-/// The borrower, and its share of what this process may keep.
-pub(crate) struct SharedBorrower {
-    borrower: Borrower,
-    _share: Share,
 }
 
 impl Lend for Lender {
@@ -81,9 +72,9 @@ impl Lend for Lender {
     }
 }
 
-impl Borrow for SharedBorrower {
+impl Borrow for Borrower {
     fn accept_segment(&mut self, segment: u32, descriptor: Option<OwnedFd>) -> io::Result<()> {
-        self.borrower.accept_segment(segment, descriptor)
+        Self::accept_segment(self, segment, descriptor)
     }
 
     fn resolve(
@@ -93,14 +84,18 @@ impl Borrow for SharedBorrower {
         references: &[Reference],
         allocator: &mut dyn BufferAllocator,
     ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError> {
-        self.borrower.resolve(id, lens, references, allocator)
+        Self::resolve(self, id, lens, references, allocator)
+    }
+
+    fn end(&mut self) {
+        Self::end(self);
     }
 
     fn copies(&self) -> bool {
-        self.borrower.copies()
+        Self::copies(self)
     }
 
     fn take_releases(&mut self) -> Vec<u64> {
-        self.borrower.take_releases()
+        Self::take_releases(self)
     }
 }

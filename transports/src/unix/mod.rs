@@ -18,7 +18,6 @@ mod medium;
 mod path;
 mod pool;
 mod segment;
-mod share;
 mod shared;
 
 use std::io::{self, IoSlice};
@@ -155,7 +154,7 @@ fn authenticate(
         });
     }
     let mut hello = options.hello(options.checksums.or(false));
-    let segments = Segments::new(trusted, options.segment_budget);
+    let segments = Segments::new(trusted, options.segment_budget, &options.budget);
     hello.segments = segments.limit();
     hello.descriptors = segments.limit();
     Ok((segments, hello))
