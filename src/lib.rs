@@ -10,8 +10,9 @@ pub use numpush_transports::{
 pub mod transfer {
     pub use numpush_transports::{
         Acknowledge, Batch, BatchError, Budget, BudgetStatus, Canceller, Capabilities, Connecting,
-        EndpointError, Incoming, ListenerStatus, Messages, Operation, Parameter, PathReason, Ready,
-        Received, RecvHalf, Refusal, Scheme, SendHalf, Status, Switch, Tag, TransferPath, Usage,
+        EndpointError, Incoming, ListenerStatus, Messages, Meter, Operation, Parameter, PathReason,
+        Ready, Received, RecvHalf, Refusal, Scheme, SendHalf, Status, Switch, Tag, TransferPath,
+        Usage,
     };
 }
 

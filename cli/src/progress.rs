@@ -1,19 +1,48 @@
 //! Progress: a bar in bytes on a terminal, JSON on request, otherwise one line for each message.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use numpush::transfer::Meter;
 use numpush::{Message, Transfer};
 
 use crate::failure::Failure;
 use crate::output::out;
 use crate::transfer_report;
 
+/// How often the bar looks how far a message is.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A message from this size on is followed while it goes.
+const LARGE: u64 = 1 << 20;
+
 /// Shows how transfers go.
 pub(crate) struct Progress {
     direction: &'static str,
     json: bool,
     bar: Option<ProgressBar>,
+    /// Bytes of the messages that have gone.
+    done: Cell<u64>,
+}
+
+/// Moves the bar while one message goes, until it is dropped.
+#[must_use]
+pub(crate) struct Following {
+    thread: Option<JoinHandle<()>>,
+    end: Option<Sender<()>>,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Progress {
@@ -34,6 +63,7 @@ impl Progress {
             direction,
             json,
             bar,
+            done: Cell::new(0),
         }
     }
 
@@ -46,10 +76,30 @@ impl Progress {
         format!("{} {name}: {what} ({transfer})", self.direction)
     }
 
+    /// Moves the bar with what `meter` counts of a message of `bytes` that begins to go; `None` if nobody would see it.
+    pub(crate) fn follow(&self, meter: Option<Meter>, bytes: u64) -> Option<Following> {
+        let bar = self.bar.clone().filter(|_| bytes >= LARGE)?;
+        let meter = meter?;
+        let (done, before) = (self.done.get(), meter.written());
+        let (end, ended) = channel::<()>();
+        let work = move || {
+            while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                let written = meter.written() - before;
+                bar.set_position(done + written.min(bytes));
+            }
+        };
+        let thread = std::thread::Builder::new().name("progress".into());
+        Some(Following {
+            thread: Some(thread.spawn(work).ok()?),
+            end: Some(end),
+        })
+    }
+
     /// One message of this many bytes went.
     pub(crate) fn moved(&self, report: &str, bytes: u64) -> Result<(), Failure> {
+        self.done.set(self.done.get() + bytes);
         if let Some(bar) = &self.bar {
-            bar.inc(bytes);
+            bar.set_position(self.done.get());
         }
         if self.json {
             return out!("{report}\n");
@@ -62,6 +112,7 @@ impl Progress {
     pub(crate) fn skip(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(bar.length().unwrap_or(0).saturating_sub(bytes));
+            bar.set_position(self.done.get());
         }
     }
 

@@ -1,11 +1,15 @@
 """How `numpush send` and `numpush recv` begin, wait and end: exit codes, hints, signals, several peers."""
 
+import fcntl
 import os
+import pty
+import re
 import select
 import signal
 import socket
 import struct
 import subprocess
+import termios
 import time
 
 import numpy
@@ -261,6 +265,30 @@ def limits_and_checksums_are_options():
     receiver = start("recv", endpoint, "--checksums", "on")
     run("send", SMALL, endpoint, "--checksums", "on")
     finish(receiver)
+
+
+@test
+def the_bar_shows_how_far_a_message_is():
+    record = hello()
+    server, endpoint = mute()
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
+    terminal = {**os.environ, "TERM": "xterm"}
+    sender = subprocess.Popen([NUMPUSH, "send", LARGE, endpoint], stderr=follower, env=terminal)
+    os.close(follower)
+    taken, _ = server.accept()
+    taken.sendall(record)
+    shown = b""
+    # The peer takes what the socket holds, and no more.
+    while not re.search(rb" [1-9][0-9.]* [KM]iB/64.00 MiB", shown):
+        assert select.select([leader], [], [], 60)[0], shown
+        shown += os.read(leader, 4096)
+    assert sender.poll() is None
+    sender.kill()
+    sender.communicate()
+    for descriptor in (taken, server):
+        descriptor.close()
+    os.close(leader)
 
 
 @test

@@ -15,7 +15,7 @@ use crate::error::{Error, Operation};
 use crate::halves::{Canceller, RecvHalf, SendHalf};
 use crate::options::Options;
 use crate::origin::Origin;
-use crate::status::Status;
+use crate::status::{Meter, Status};
 use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Duplex, Established, Transport};
 
@@ -300,6 +300,30 @@ impl Connection {
     pub fn status(&self) -> Status {
         let duplex = self.transport.duplex();
         duplex.map_or_else(Status::default, |duplex| duplex.status())
+    }
+
+    /// What shows another thread how far a call of this one is that sends; `None` where no socket takes the bytes. What goes by
+    /// reference is not counted: no byte of it is written.
+    ///
+    /// ```
+    /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+    /// use numpush::{Buffer, Message};
+    ///
+    /// let mut listener = numpush::listen("tcp://127.0.0.1:0")?;
+    /// let mut tx = numpush::connect(&listener.address())?;
+    /// let mut rx = listener.accept()?;
+    /// let meter = tx.meter().unwrap();
+    /// let sending = std::thread::spawn(move || tx.send(&Message::new(Buffer::from(vec![7; 64 << 20]))));
+    /// while meter.written() == 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// rx.recv()?;
+    /// sending.join().unwrap()?;
+    /// assert!(meter.written() > 64 << 20);
+    /// # Ok::<(), numpush::Error>(())
+    /// ```
+    pub fn meter(&self) -> Option<Meter> {
+        self.transport.duplex()?.meter()
     }
 
     /// The messages that come, until the peer closes.

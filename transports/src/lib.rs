@@ -58,5 +58,5 @@ pub use numpush_session::{Acknowledge, Refusal, Tag};
 pub use options::{Options, Parameter, Switch};
 pub use poller::{Event, Key, Poller, Removed, Request, Sent, Waker};
 pub use registry::{connect, listen};
-pub use status::{ListenerStatus, Status};
+pub use status::{ListenerStatus, Meter, Status};
 pub use transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};

@@ -1,6 +1,27 @@
 //! Views of the queues of a connection and of a listener.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::budget::BudgetStatus;
+
+/// Shows another thread how a message goes while a call sends it, made by [`Connection::meter`](crate::Connection::meter).
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// Bytes of records that the socket has taken since the connection was made.
+    pub fn written(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[cfg(any(feature = "tcp", feature = "unix"))]
+    /// Only one thread writes at a time.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0
+            .store(self.written() + bytes as u64, Ordering::Relaxed);
+    }
+}
 
 /// What waits on a connection at this moment, made by [`Connection::status`](crate::Connection::status).
 #[non_exhaustive]

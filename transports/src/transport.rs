@@ -19,7 +19,7 @@ use crate::error::Error;
 #[cfg(feature = "zmq")]
 use crate::error::Operation;
 use crate::options::{Options, Parameter};
-use crate::status::{ListenerStatus, Status};
+use crate::status::{ListenerStatus, Meter, Status};
 use crate::transfer::{Capabilities, Received, Transfer};
 #[cfg(feature = "tokio")]
 use crate::watch::{Watch, Watches};
@@ -167,6 +167,11 @@ pub(crate) trait Duplex: Send + Sync {
 
     /// What waits.
     fn status(&self) -> Status;
+
+    /// What counts the bytes that go, if the medium has them counted.
+    fn meter(&self) -> Option<Meter> {
+        None
+    }
 
     /// A call begins of a thread that waits for many connections at once: of the time since the last one only `time` was not
     /// the peer's.

@@ -125,7 +125,9 @@ fn send(
     progress: &Progress,
 ) -> Result<(), Failure> {
     let mut send = |message: &Message<'_>| -> Result<(), Failure> {
+        let following = progress.follow(connection.meter(), message.payload_len());
         let transfer = connection.send(message)?;
+        drop(following);
         progress.moved(&progress.report(name, message, &transfer), transfer.bytes)
     };
     match item {

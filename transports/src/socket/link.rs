@@ -16,6 +16,7 @@ use crate::options::Options;
 use crate::socket::medium::{Borrow, Medium, Terms};
 use crate::socket::room::Room;
 use crate::socket::spin::Spin;
+use crate::status::Meter;
 use crate::transfer::Transfer;
 #[cfg(feature = "tokio")]
 use crate::watch::Watches;
@@ -40,6 +41,7 @@ pub(crate) struct Link<M: Medium> {
     is_cancelled: AtomicBool,
     /// The janitor has this connection on its list.
     pub(super) is_listed: AtomicBool,
+    pub(super) meter: Meter,
     /// A forked child leaves the connection to its parent.
     pub(super) forks: u32,
     /// What an accepted connection takes of its listener's budget, as long as it lives.
@@ -130,6 +132,8 @@ pub(super) struct Sending<M: Medium> {
     pub(super) session: Outbound<Arc<OwnedFd>>,
     pub(super) lender: M::Lender,
     pub(super) system_calls: u32,
+    /// Counts what the socket takes.
+    pub(super) meter: Meter,
     /// Messages begun since the peer's acknowledgements were last read.
     pub(super) since_look: usize,
     /// Of the call at hand.
@@ -153,7 +157,9 @@ impl<M: Medium> Link<M> {
             .acknowledge(options.acknowledge);
         let (lender, borrower) = medium.split();
         os::watch_forks();
+        let meter = Meter::default();
         Arc::new(Self {
+            meter: meter.clone(),
             socket: Arc::new(socket),
             peer,
             patience: options.patience,
@@ -181,6 +187,7 @@ impl<M: Medium> Link<M> {
                 session: Outbound::new(&config),
                 lender,
                 system_calls: 0,
+                meter,
                 since_look: 0,
                 spin: Spin::default(),
             }),

@@ -22,7 +22,7 @@ use crate::socket::medium::Medium;
 #[cfg(feature = "tokio")]
 use crate::socket::steps::STEP;
 use crate::socket::write::Progress;
-use crate::status::Status;
+use crate::status::{Meter, Status};
 use crate::transfer::{Capabilities, Received, Transfer};
 #[cfg(feature = "tokio")]
 use crate::transport::Begun;
@@ -214,6 +214,10 @@ impl<M: Medium> Duplex for Owned<M> {
         let mut receiving = self.0.receiving();
         receiving.session.hand_back();
         (receiving.most, receiving.left) = (usize::MAX, usize::MAX);
+    }
+
+    fn meter(&self) -> Option<Meter> {
+        Some(self.0.meter.clone())
     }
 
     fn excuse(&self, time: Duration) {

@@ -40,7 +40,10 @@ impl<M: Medium> Sending<M> {
                 Front::Record(encoder) => write_part(socket, encoder, false, &[], usize::MAX),
             };
             match written {
-                Ok(count) => self.session.written(count),
+                Ok(count) => {
+                    self.meter.add(count);
+                    self.session.written(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Progress::Full);
                 }
@@ -82,6 +85,7 @@ impl<M: Medium> Sending<M> {
             self.system_calls += 1;
             match write_part(socket, encoder, by_file, queued, most) {
                 Ok(count) => {
+                    self.meter.add(count);
                     gone += count;
                     let owed = count.min(queued_len);
                     if owed > 0 {
@@ -128,6 +132,7 @@ impl<M: Medium> Sending<M> {
             let (slices, listed) = gather(queued, run, alone);
             match os::send(socket, &slices, false) {
                 Ok(count) => {
+                    self.meter.add(count);
                     let owed = count.min(queued_len);
                     if owed > 0 {
                         self.session.written(owed);
