@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use numpush::transfer::{Budget, PathReason, TransferPath};
 use numpush::unix::SealedBufferMut;
-use numpush::{Buffer, Connection, Frame, Listener, Message, Options};
+use numpush::{Buffer, Connection, Error, Frame, Listener, Message, Options};
 use numpush_tests::{TempPath, bytes, in_turn, open_descriptors, tests};
 
 const MIB: u64 = 1 << 20;
@@ -253,6 +253,14 @@ fn a_descriptor_that_cannot_be_taken_is_named() {
         told.contains(&format!("more than {few} (RLIMIT_NOFILE)")),
         "{told}"
     );
+    // Both know why, and that this connection is over, and no other.
+    assert!(matches!(rx.recv(), Err(Error::Failed { .. })));
+    let error = tx.flush().unwrap_err();
+    assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
+    assert!(!error.is_recoverable());
+    let (mut tx, mut rx, _listener) = pair("after");
+    tx.send(&message).unwrap();
+    assert_eq!(rx.recv().unwrap().message, message);
 }
 
 /// M22 of the audit: only `RLIMIT_NOFILE` bounded them, and each connection had 8 whatever the others had.

@@ -20,6 +20,8 @@ pub enum Refusal {
     TooSlow,
     /// It can never have room for a message.
     NoRoom,
+    /// It may have no more descriptors open, and memory of ours came for which it needs one.
+    NoDescriptors,
     /// A reason this version does not know.
     Unknown(u64),
 }
@@ -36,6 +38,7 @@ impl Refusal {
             Self::OverCredit => 6,
             Self::TooSlow => 7,
             Self::NoRoom => 8,
+            Self::NoDescriptors => 9,
             Self::Unknown(code) => code,
         }
     }
@@ -51,6 +54,7 @@ impl Refusal {
             6 => Self::OverCredit,
             7 => Self::TooSlow,
             8 => Self::NoRoom,
+            9 => Self::NoDescriptors,
             code => Self::Unknown(code),
         }
     }
@@ -67,6 +71,9 @@ impl fmt::Display for Refusal {
             Self::OverCredit => f.write_str("we sent more than it had granted credit for"),
             Self::TooSlow => f.write_str("what we sent came too slowly"),
             Self::NoRoom => f.write_str("it has no room for the message"),
+            Self::NoDescriptors => {
+                f.write_str("it may have no more descriptors open (its RLIMIT_NOFILE)")
+            }
             Self::Unknown(code) => write!(f, "reason {code}"),
         }
     }

@@ -93,6 +93,7 @@ fn is_shortage(error: &Error) -> bool {
     let Error::Io { source, .. } = error else {
         return false;
     };
-    // ENFILE, EMFILE and ENOBUFS have no kind of their own.
-    matches!(source.raw_os_error(), Some(23 | 24 | 105)) || source.kind() == ErrorKind::OutOfMemory
+    // ENFILE, EMFILE, ENOSPC of epoll_ctl(2) and ENOBUFS have no kind of their own, or another one.
+    matches!(source.raw_os_error(), Some(23 | 24 | 28 | 105))
+        || source.kind() == ErrorKind::OutOfMemory
 }

@@ -157,7 +157,8 @@ impl<M: Medium> Link<M> {
                 Err(fault) => Err(fault),
             },
             Ok((_, ancillary)) if ancillary.is_lost() => {
-                self.starved(receiving);
+                // The kernel has let go of memory that messages are about to refer to.
+                self.starved(receiving, Refusal::NoDescriptors);
                 let source = os::out_of_descriptors();
                 return Err(socket_error(Operation::Recv, &self.peer, source));
             }
@@ -209,10 +210,10 @@ impl<M: Medium> Link<M> {
     }
 
     /// Ends the connection for want of something on this side.
-    fn starved(&self, receiving: &mut Receiving<M>) {
+    fn starved(&self, receiving: &mut Receiving<M>, reason: Refusal) {
         receiving.end(End::Failed);
         let mut sending = self.sending();
-        sending.session.refuse(Refusal::NoRoom);
+        sending.session.refuse(reason);
         let _ = sending.drain(&self.socket);
         drop(sending);
         self.wake(Side::Send);
@@ -362,7 +363,7 @@ impl<M: Medium> Link<M> {
         let accepted = receiving.borrower.accept_segment(segment, descriptor);
         accepted.map_err(|source| {
             if source.kind() == io::ErrorKind::OutOfMemory {
-                self.starved(receiving);
+                self.starved(receiving, Refusal::NoRoom);
             } else {
                 let fault = Fault::Violation("it offers memory that cannot be mapped");
                 self.failed(receiving, fault);

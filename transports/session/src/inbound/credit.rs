@@ -47,6 +47,11 @@ impl Credit {
         self.granted = self.granted.max(self.taken.saturating_add(bytes));
     }
 
+    /// What the peer's credit is made up to.
+    pub(super) fn promise_now(&self) -> u64 {
+        self.promise
+    }
+
     /// The credit granted in all.
     pub(super) fn granted(&self) -> u64 {
         self.granted

@@ -86,4 +86,6 @@ pub struct Debt {
     pub credit: u64,
     /// Every message up to this number is taken: it counts against the credit no more.
     pub taken: u64,
+    /// What the peer's credit is made up to now; `None` if that is as before.
+    pub promise: Option<u64>,
 }

@@ -173,14 +173,6 @@ impl<D> Inbound<D> {
         ended
     }
 
-    /// Nothing more is read: lets go of what has come of the record at hand. What was taken is owed as before.
-    pub fn give_up(&mut self) {
-        self.state = State::Failed;
-        self.decoder = Decoder::new(Limits::default());
-        (self.ahead, self.ready) = (Ahead::default(), None);
-        self.descriptors.clear();
-    }
-
     /// A call of the program begins: it is done with the messages that it has taken.
     pub fn finish(&mut self) {
         self.finished.insert_all(self.taken.up_to());
@@ -280,6 +272,7 @@ impl<D> Inbound<D> {
             ack,
             credit: self.credit.granted(),
             taken: self.taken.up_to(),
+            promise: Some(self.credit.promise_now()),
         }
     }
 

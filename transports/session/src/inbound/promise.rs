@@ -1,9 +1,10 @@
 //! How much the peer may send, as the driver asks and tells.
 
-use numpush_message::{AllocError, Preamble};
+use numpush_message::{AllocError, Decoder, Limits, Preamble};
 
 use crate::fault::Fault;
-use crate::inbound::Inbound;
+use crate::inbound::ahead::Ahead;
+use crate::inbound::{Inbound, State};
 
 impl<D> Inbound<D> {
     /// From now on the peer's credit is made up to `bytes` each time the program takes a message. What was granted stays
@@ -54,5 +55,13 @@ impl<D> Inbound<D> {
         let fault = Fault::NoRoom(error);
         let _ = self.note::<()>(Err(fault.clone()));
         fault
+    }
+
+    /// Nothing more is read: lets go of what has come of the record at hand. What was taken is owed as before.
+    pub fn give_up(&mut self) {
+        self.state = State::Failed;
+        self.decoder = Decoder::new(Limits::default());
+        (self.ahead, self.ready) = (Ahead::default(), None);
+        self.descriptors.clear();
     }
 }

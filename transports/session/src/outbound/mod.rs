@@ -47,7 +47,8 @@ pub struct Outbound<D> {
     told_before_kept: u64,
     /// The credit when the peer was last told of an acknowledgement: what was taken since is what it may wait to hear of.
     credit_at_ack: u64,
-    initial_credit: u64,
+    /// What we make the peer's credit up to.
+    promise: u64,
     /// What waits until the queue is shorter: an answer to the peer's last ping, and what we owe.
     pong: Option<u64>,
     pays_later: bool,
@@ -97,7 +98,7 @@ impl<D> Outbound<D> {
             told,
             told_before_kept: 0,
             credit_at_ack: told.credit,
-            initial_credit: told.credit,
+            promise: told.credit,
             pong: None,
             pays_later: false,
             is_asking: false,
@@ -335,6 +336,7 @@ impl<D> Outbound<D> {
         self.owed.ack = self.owed.ack.max(debt.ack);
         self.owed.credit = self.owed.credit.max(debt.credit);
         self.owed.taken = self.owed.taken.max(debt.taken);
+        self.promise = debt.promise.unwrap_or(self.promise);
     }
 
     /// True if the peer does not know of messages that are acknowledged.
@@ -354,7 +356,7 @@ impl<D> Outbound<D> {
         let taken = self.owed.credit - self.credit_at_ack;
         messages >= Self::DUE_MESSAGES
             || messages > 0 && taken >= Self::DUE_BYTES
-            || (self.owed.credit - self.told.credit) >= self.initial_credit / 2
+            || (self.owed.credit - self.told.credit) >= self.promise / 2
     }
 
     /// Queues a record that tells the peer all we owe, once the queue is short. Returns true if there was anything to tell.

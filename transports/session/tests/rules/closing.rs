@@ -105,6 +105,7 @@ fn a_peer_that_is_gone_is_owed_nothing() {
         ack: 1,
         credit: 1 << 20,
         taken: 1,
+        ..Default::default()
     });
     let message = text(5);
     let mut encoder = encoder(&message);

@@ -175,6 +175,25 @@ fn the_peer_hears_of_credit_before_half_of_it_is_gone() {
     assert!(!outbound.is_due() && !outbound.pay());
 }
 
+// It was half of the first credit: with a smaller one the peer waited for what was put off.
+#[test]
+fn what_is_due_follows_the_credit_of_today() {
+    let mut outbound = outbound(&with_credit(1000), config().hello);
+    let owe = |credit, promise| numpush_session::Debt {
+        credit,
+        promise: Some(promise),
+        ..Default::default()
+    };
+    outbound.owe(owe(1049, 100));
+    assert!(!outbound.is_due());
+    outbound.owe(owe(1050, 100));
+    assert!(outbound.is_due() && outbound.pay());
+    outbound.owe(owe(3049, 4000));
+    assert!(!outbound.is_due());
+    outbound.owe(owe(3050, 4000));
+    assert!(outbound.is_due());
+}
+
 #[test]
 fn what_is_over_credit_needs_no_room() {
     let mut inbound = inbound(&with_credit(0));

@@ -177,7 +177,9 @@ impl Lie {
             return Ok(false);
         }
         side.outbound.owe(side.inbound.debt());
-        let numpush_session::Debt { ack, credit, taken } = side.inbound.debt();
+        let numpush_session::Debt {
+            ack, credit, taken, ..
+        } = side.inbound.debt();
         let last = side.outbound.last_id();
         let control = |kind, id, argument| {
             Preamble::control(kind, id, argument)
