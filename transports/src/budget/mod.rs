@@ -58,7 +58,7 @@ pub(crate) use held::{Claim, Promise};
 /// # Descriptors
 ///
 /// Over unix large payloads come as memory with a descriptor, which is kept while its sender may use it again and while a message
-/// lies in it. A connection tells its peer how many it keeps: an eighth of what is left, from 8 to 256, and none when all are
+/// lies in it. A connection tells its peer how many it keeps: a thirty-second part of what is left, from 4 to 256, and none when all are
 /// taken. A peer that has used them up writes its payloads to the socket instead, which costs a copy and loses nothing. One that
 /// sends more than it was offered ends its own connection. When a connection ends, only those count that messages lie in.
 ///
