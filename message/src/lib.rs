@@ -32,5 +32,5 @@ pub use model::{
 pub use wire::{
     ArrayHeader, CHECKSUM_CHUNK, ColumnHeader, DecodeError, Decoder, DictionaryHeader, EncodeError,
     Encoder, Flags, FrameHeader, Header, HeaderBody, Hello, Limits, MAGIC, PREAMBLE_LEN, Part,
-    Payload, Preamble, Record, RecordKind, Reference, Stamp, VERSION, ValuesHeader,
+    Payload, Preamble, Prepared, Record, RecordKind, Reference, Stamp, VERSION, ValuesHeader,
 };

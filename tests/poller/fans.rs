@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::ops::ControlFlow;
 
 use numpush::poller::{Event, Key, Sent};
-use numpush::transfer::TransferPath;
-use numpush::{Buffer, Error, Group, Message, Options, Poller};
+use numpush::transfer::{Switch, TransferPath};
+use numpush::{Buffer, Connection, Error, Group, Message, Options, Poller};
 use numpush_tests::{PATIENCE, TempPath, bytes};
 
 use crate::{listeners, next};
@@ -179,5 +179,88 @@ fn a_group_copies_once_for_all_unix_receivers() {
             assert_eq!(received.transfer.copied, 0);
             assert!(received.message == message);
         }
+    }
+}
+
+/// The shared copy was made all the same, and then written to each.
+#[test]
+fn a_group_makes_no_copy_that_nobody_maps() {
+    let place = TempPath::new("summed");
+    let options = Options::new().checksums(Switch::On);
+    let mut listener = options
+        .listen(&format!("unix:{}", place.0.display()))
+        .unwrap();
+    let mut group = Group::new().unwrap();
+    let message = bytes(100_000, 1);
+    let receivers: Vec<_> = (0..3)
+        .map(|_| {
+            let link = numpush::connect(&listener.address()).unwrap();
+            group.add(listener.accept_for(PATIENCE).unwrap()).unwrap();
+            receive(link, vec![message.clone()])
+        })
+        .collect();
+    for outcome in group.send(&message) {
+        match outcome.result {
+            Ok(Sent::Begun(transfer)) => {
+                assert_eq!((transfer.path, transfer.copied), (TransferPath::Write, 0));
+            }
+            Ok(_) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    see_off(&mut group);
+    receivers.into_iter().for_each(|one| one.join().unwrap());
+}
+
+/// One header and one sum for receivers over both transports, with checksums and without; each record has its own number.
+#[test]
+fn receivers_of_every_kind_get_what_was_prepared_once() {
+    let place = TempPath::new("kinds");
+    let unix = format!("unix:{}", place.0.display());
+    let kinds = [Switch::Off, Switch::On];
+    let mut group = Group::new().unwrap();
+    let mut receivers = Vec::new();
+    let messages: Vec<_> = [0, 5, 100_000, (1 << 20) - 64, 5 << 19]
+        .map(|len| bytes(len, 7).with_attribute("unit", "metre"))
+        .into();
+    for endpoint in ["tcp://127.0.0.1:0", &unix] {
+        let mut listener = numpush::listen(endpoint).unwrap();
+        for at in 0..8 {
+            let options = Options::new().checksums(kinds[at % 2]);
+            let link = options.connect(&listener.address()).unwrap();
+            let mut link_here = listener.accept_for(PATIENCE).unwrap();
+            // Their numbers differ, and so does what the sums are bound to.
+            for _ in 0..at {
+                link_here.send(&messages[1]).unwrap();
+            }
+            group.add(link_here).unwrap();
+            let expected = vec![messages[1].clone(); at];
+            let expected = expected.into_iter().chain(messages.clone()).collect();
+            receivers.push(receive(link, expected));
+        }
+    }
+    for message in &messages {
+        for outcome in group.send(message) {
+            outcome.result.unwrap();
+        }
+    }
+    see_off(&mut group);
+    receivers.into_iter().for_each(|one| one.join().unwrap());
+}
+
+/// Receives these messages in a thread of its own, and goes.
+fn receive(mut link: Connection, expected: Vec<Message<'static>>) -> std::thread::JoinHandle<()> {
+    link.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    std::thread::spawn(move || {
+        for message in expected {
+            assert!(link.recv().unwrap().message == message);
+        }
+    })
+}
+
+/// Sends what waits, until all receivers have gone.
+fn see_off(group: &mut Group) {
+    while !group.poller().is_empty() {
+        group.wait(PATIENCE).unwrap().expect("a receiver goes");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use numpush_message::Message;
+use numpush_message::{Message, Prepared};
 
 use crate::connection::Connection;
 use crate::error::Error;
@@ -16,7 +16,10 @@ use crate::unix::SharedCopies;
 /// are held, and written from where they are; memory with a descriptor is passed to every unix receiver without a copy.
 /// Plain memory is copied once for all unix receivers together, into memory that is used again when the last of them has let
 /// go of it; the [`Transfer`](crate::Transfer) of the first one counts that copy. Buffers of less than 64 KiB, and plain buffers
-/// beside some with a descriptor, are copied for each. So is every record's header encoded, and its payload summed.
+/// beside some with a descriptor, are copied for each. So is what finds no room in that memory, which has at most
+/// [`Options::segment_budget`](crate::Options::segment_budget) bytes (the least of the receivers'), or a receiver that cannot map
+/// it: one of another user, or with checksums. The header is encoded once, and the payload summed once, for all receivers that
+/// begin the message at once; a message that waits in a queue is encoded anew when it goes.
 ///
 /// A receiver that is slow or dead holds up nobody: what it does not take waits in its queue, up to a limit, and the outcome
 /// of each send says so for each receiver. What is queued goes with later sends and in [`Self::wait`].
@@ -47,6 +50,9 @@ pub struct Group {
     #[cfg(feature = "unix")]
     copies: SharedCopies<Key>,
 }
+
+/// A message in memory that these receivers can map.
+type Copied = (Message<'static>, Vec<Key>);
 
 /// What became of a message at one receiver of a [`Group`].
 #[non_exhaustive]
@@ -89,15 +95,24 @@ impl Group {
     /// Sends a message to every receiver, without a wait.
     pub fn send(&mut self, message: &Message<'_>) -> Vec<Outcome> {
         let keys = self.poller.connections();
-        let shared = self.copy_once(message, &keys);
-        let mut copied = shared.as_ref().map_or(0, Message::payload_len);
+        let Ok(prepared) = Prepared::new(message) else {
+            // Each of them says what is wrong with it.
+            let send = |key| (key, self.poller.send(key, message));
+            let sent = keys.into_iter().map(send);
+            return sent.map(|(key, result)| Outcome { key, result }).collect();
+        };
+        let copy = self.copy_once(&prepared, &keys);
+        let (copy, mappers) = copy.map_or((None, Vec::new()), |(copy, to)| (Some(copy), to));
+        let moved = copy.as_ref().and_then(|copy| prepared.moved(copy));
+        let mut copied = moved.as_ref().map_or(0, |_| message.payload_len());
+        let mut mappers = mappers.into_iter().peekable();
         let mut outcomes = Vec::new();
         for key in keys {
-            let shared = shared.as_ref();
-            let shared = shared.filter(|_| self.poller.passes_descriptors(key));
-            let mut result = self.poller.send(key, shared.unwrap_or(message));
+            let maps = mappers.next_if_eq(&key).is_some();
+            let moved = moved.as_ref().filter(|_| maps);
+            let mut result = self.poller.send_prepared(key, moved.unwrap_or(&prepared));
             if let Ok(Sent::Begun(transfer)) = &mut result
-                && shared.is_some()
+                && moved.is_some()
             {
                 // The first one answers for the copy.
                 transfer.copied += std::mem::take(&mut copied);
@@ -107,23 +122,32 @@ impl Group {
         outcomes
     }
 
-    /// The message in memory that all unix receivers can map, if there are several.
+    /// The message in memory that several receivers can map, and who they are, in order. `None` if there is none.
     #[cfg(feature = "unix")]
-    fn copy_once(&mut self, message: &Message<'_>, keys: &[Key]) -> Option<Message<'static>> {
-        let poller = &self.poller;
-        let passing = keys.iter().filter(|&&key| poller.passes_descriptors(key));
-        let passing: Vec<Key> = passing.copied().collect();
-        if passing.len() < 2 {
+    fn copy_once(&mut self, prepared: &Prepared<'_>, keys: &[Key]) -> Option<Copied> {
+        if !self.copies.suits(prepared.message()) {
             return None;
         }
-        let is_there = |&key: &Key| poller.passes_descriptors(key);
-        self.copies.copy(message, passing, is_there)
+        let poller = &self.poller;
+        let lent = keys.iter().map(|&key| (key, poller.lends(key)));
+        let lent: Vec<(Key, u64)> = lent.filter(|&(_, bytes)| bytes > 0).collect();
+        // No receiver may have more of it than its connection allows.
+        let budget = lent.iter().map(|&(_, bytes)| bytes).min()?;
+        let mappers: Vec<Key> = lent.into_iter().map(|(key, _)| key).collect();
+        if mappers.len() < 2 {
+            return None;
+        }
+        let is_there = |&key: &Key| poller.contains(key);
+        let copy = self
+            .copies
+            .copy(prepared, mappers.clone(), budget, is_there)?;
+        Some((copy, mappers))
     }
 
     /// Without unix sockets nobody maps memory of ours.
     #[cfg(not(feature = "unix"))]
     #[expect(clippy::unused_self, reason = "it is a call of unix receivers")]
-    fn copy_once(&self, _: &Message<'_>, _: &[Key]) -> Option<Message<'static>> {
+    fn copy_once(&self, _: &Prepared<'_>, _: &[Key]) -> Option<Copied> {
         None
     }
 

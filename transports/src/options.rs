@@ -145,7 +145,8 @@ impl Options {
         }
     }
 
-    /// Bytes of segments that a unix connection may keep for plain memory on its way. Default: 1 GiB.
+    /// Bytes of segments that a unix connection may keep for plain memory on its way. Default: 1 GiB. The memory that the
+    /// receivers of a [`Group`](crate::Group) share has at most as many, beside.
     #[must_use]
     pub fn segment_budget(self, bytes: u64) -> Self {
         Self {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "zmq")]
 use numpush_message::DecodeError;
-use numpush_message::{BufferAllocator, Message};
+use numpush_message::{BufferAllocator, Message, Prepared};
 use numpush_os::Ready;
 use numpush_session::Tag;
 
@@ -128,6 +128,17 @@ pub(crate) trait Duplex: Send + Sync {
 
     /// Takes a message if it can begin now; what the socket does not take at once is kept and goes with later calls.
     fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error>;
+
+    /// As [`Self::try_send`], for a message that was encoded for others too.
+    fn try_send_prepared(&self, prepared: &Prepared<'_>, tag: Tag) -> Result<Transfer, Error> {
+        self.try_send(prepared.message(), tag)
+    }
+
+    /// Bytes that memory of ours may have for the peer to map it, though we write it again later; 0 if the peer maps none.
+    #[cfg(feature = "unix")]
+    fn lends(&self) -> u64 {
+        0
+    }
 
     /// As [`Transport::send_all`].
     fn send_all(

@@ -1,8 +1,9 @@
 use std::borrow::Cow;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use crate::model::{Buffer, Message};
-use crate::wire::checksum::{Chunks, reference_sum};
+use crate::wire::checksum::{Chunks, Known, reference_sum};
 use crate::wire::error::EncodeError;
 use crate::wire::header::{self, Part};
 use crate::wire::held::Held;
@@ -11,6 +12,7 @@ use crate::wire::layout::{Align, PADDING, SUM_STEP, gap};
 use crate::wire::limits::Limits;
 use crate::wire::preamble::{PREAMBLE_LEN, Preamble, written_sum};
 use crate::wire::record::Reference;
+use crate::wire::stamp::Stamp;
 
 /// A message on its way out: returns the bytes that come next, and learns how many of them were written.
 ///
@@ -43,26 +45,11 @@ pub struct Encoder<'m> {
     trailer: Vec<u8>,
     /// In a box: most messages have none, and the encoder is moved.
     checksums: Option<Box<Chunks>>,
+    /// The sums of the payload, if they were taken before.
+    known: Option<Arc<Known>>,
     /// 0 is the head, then each buffer and its padding, then the trailer.
     part: usize,
     at: usize,
-}
-
-/// What a session writes into the preamble of a message.
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "a field more is another preamble"
-)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
-    /// Number of the message in its direction, from 1; 0 outside a session.
-    pub id: u64,
-    /// Number of the last message of the other direction that arrived; 0 if none did.
-    pub ack: u64,
-    /// Number of the peer's message that this one answers; 0 if it answers none.
-    pub reply_to: u64,
-    /// The caller's channel.
-    pub channel: u32,
 }
 
 /// Shorter payloads are summed before they are written, so that a record goes in one call. Others are summed as they go, while
@@ -174,7 +161,11 @@ impl<'m> Encoder<'m> {
             buffers: buffer_count,
             ..Preamble::control(kind, 0, payload_len.ok_or(EncodeError::PayloadOverflow)?)
         };
-        Ok(Self {
+        Ok(Self::assemble(preamble, head, buffers, align))
+    }
+
+    fn assemble(preamble: Preamble, head: Vec<u8>, buffers: Held<'m>, align: Align) -> Self {
+        Self {
             preamble,
             head,
             buffers,
@@ -185,9 +176,22 @@ impl<'m> Encoder<'m> {
             align,
             trailer: Vec::new(),
             checksums: None,
+            known: None,
             part: 0,
             at: 0,
-        })
+        }
+    }
+
+    /// A record of `message`, whose head was encoded before, and whose payload was summed before if `known` says so.
+    pub(super) fn again(
+        message: &'m Message<'m>,
+        preamble: Preamble,
+        head: Vec<u8>,
+        known: Option<Arc<Known>>,
+    ) -> Self {
+        let mut encoder = Self::assemble(preamble, head, Held::of(message), Align::DEFAULT);
+        encoder.known = known;
+        encoder
     }
 
     /// Sets what the session adds to the preamble. False if the first byte has gone, and nothing is changed then.
@@ -235,7 +239,7 @@ impl<'m> Encoder<'m> {
         }
         (self.checksums, self.trailer) = (None, Vec::new());
         if self.preamble.flags.checksums {
-            let mut checksums = Chunks::new(sum);
+            let mut checksums = Chunks::new(sum).with_known(self.known.clone());
             // Zeros of the payload before the first buffer.
             checksums.update(&self.head[rest..]);
             if self.preamble.payload_len >= SUMMED_FIRST {
@@ -274,6 +278,7 @@ impl<'m> Encoder<'m> {
             align: self.align,
             trailer: self.trailer,
             checksums: self.checksums,
+            known: self.known,
             part: self.part,
             at: self.at,
         };

@@ -13,10 +13,12 @@ mod limits;
 mod msgpack;
 mod open;
 mod preamble;
+mod prepared;
 mod record;
+mod stamp;
 
 pub use decode::Decoder;
-pub use encode::{Encoder, Payload, Stamp};
+pub use encode::{Encoder, Payload};
 pub use error::{DecodeError, EncodeError};
 pub use header::{
     ArrayHeader, ColumnHeader, DictionaryHeader, FrameHeader, Header, HeaderBody, Part,
@@ -27,4 +29,6 @@ pub use kind::{Flags, RecordKind};
 pub use layout::CHECKSUM_CHUNK;
 pub use limits::Limits;
 pub use preamble::{MAGIC, PREAMBLE_LEN, Preamble, VERSION};
+pub use prepared::Prepared;
 pub use record::{Record, Reference};
+pub use stamp::Stamp;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::Message;
+use numpush_message::{Message, Prepared};
 use numpush_os::Ready;
 use numpush_session::Tag;
 
@@ -96,12 +96,17 @@ impl Member {
     pub(super) fn send(
         &mut self,
         message: &Message<'_>,
+        prepared: Option<&Prepared<'_>>,
         tag: Tag,
         limit: u64,
     ) -> Result<Sent, Error> {
         self.connection.check_size(message)?;
         if self.queue.is_empty() {
-            match self.duplex.try_send(message, tag) {
+            let sent = match prepared {
+                Some(prepared) => self.duplex.try_send_prepared(prepared, tag),
+                None => self.duplex.try_send(message, tag),
+            };
+            match sent {
                 Ok(transfer) => return Ok(Sent::Begun(transfer)),
                 // Its rest goes by itself.
                 Err(Error::Unfinished { .. }) => return Ok(Sent::Queued),
@@ -279,6 +284,12 @@ impl Member {
     /// Messages that the peer has not acknowledged.
     pub(super) fn unacknowledged(&self) -> usize {
         self.queue.len() + self.duplex.status().in_flight
+    }
+
+    /// As [`Duplex::lends`].
+    #[cfg(feature = "unix")]
+    pub(super) fn lends(&self) -> u64 {
+        self.duplex.lends()
     }
 
     /// Longest wait for the peer when the connection is dropped.

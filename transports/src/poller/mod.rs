@@ -2,6 +2,7 @@
 
 mod accept;
 mod event;
+mod fan;
 mod member;
 mod place;
 mod serve;
@@ -14,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::Message;
+use numpush_message::{Message, Prepared};
 use numpush_os as os;
 use numpush_session::Tag;
 
@@ -199,6 +200,17 @@ impl Poller {
         message: &Message<'_>,
         tag: Tag,
     ) -> Result<Sent, Error> {
+        self.send_as(key, message, None, tag)
+    }
+
+    /// Sends a message, of which `prepared` says how, if that is known.
+    fn send_as(
+        &mut self,
+        key: Key,
+        message: &Message<'_>,
+        prepared: Option<&Prepared<'_>>,
+        tag: Tag,
+    ) -> Result<Sent, Error> {
         self.origin.check(NAME)?;
         let limit = self.queue_limit;
         let outside = self.outside + self.left.elapsed();
@@ -206,7 +218,7 @@ impl Poller {
         member.excuse(outside);
         // What waits goes first.
         send_queued(key, member, &mut self.happened);
-        let sent = member.send(message, tag, limit);
+        let sent = member.send(message, prepared, tag, limit);
         // The call may have read, and what it read is not to be waited for; what it waited for may have gone meanwhile, by
         // another thread.
         let is_blocked = member.has_queued() && !member.wants().is_some_and(|wants| wants.write);
@@ -245,12 +257,6 @@ impl Poller {
     /// The keys of all connections.
     pub fn connections(&self) -> Vec<Key> {
         self.members.iter().map(|(key, _)| key).collect()
-    }
-
-    /// True if a connection passes descriptors.
-    pub(crate) fn passes_descriptors(&self, key: Key) -> bool {
-        let member = self.members.get(key);
-        member.is_some_and(|one| one.connection.capabilities().passes_descriptors)
     }
 
     /// True if any connection has messages that have not begun.

@@ -47,7 +47,7 @@ impl<M: Medium> Link<M> {
             let sent = if first.payload_len() < SMALL {
                 self.send_run(rest, tag, terms, &mut batch)
             } else {
-                self.send_message(first, tag, terms)
+                self.send_message(first.into(), tag, terms)
                     .map(|transfer| batch.add(&transfer))
             };
             if let Err(error) = sent {

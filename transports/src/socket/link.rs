@@ -13,6 +13,8 @@ use numpush_session::{Config, Fault, Inbound, Outbound, Refusal};
 use crate::budget::Charge;
 use crate::error::Error;
 use crate::options::Options;
+#[cfg(feature = "unix")]
+use crate::socket::medium::Lend;
 use crate::socket::medium::{Borrow, Medium, Terms};
 use crate::socket::room::Room;
 use crate::socket::spin::Spin;
@@ -278,6 +280,16 @@ impl<M: Medium> Sending<M> {
             descriptors: peer.map_or(0, |peer| peer.descriptors),
             checksums: self.session.has_checksums(),
         }
+    }
+
+    /// Bytes that memory of ours may have for the peer to map it, though we write it again later; 0 if it maps none. A peer that
+    /// has not said hello may map what its hello will allow.
+    #[cfg(feature = "unix")]
+    pub(super) fn lends(&self) -> u64 {
+        let terms = self.terms();
+        let is_refused = terms.checksums
+            || self.session.peer().is_some() && terms.segments.min(terms.descriptors) == 0;
+        if is_refused { 0 } else { self.lender.lends() }
     }
 }
 

@@ -47,6 +47,12 @@ pub(crate) trait Lend: Send {
         None
     }
 
+    /// Bytes that memory of ours may have for the peer to map it, though we write it again later; 0 if the peer maps none.
+    #[cfg(feature = "unix")]
+    fn lends(&self) -> u64 {
+        0
+    }
+
     /// The peer has let go of what message `id` lent it. Releases come in any order, and acknowledge nothing.
     ///
     /// Fails if no such message was sent.

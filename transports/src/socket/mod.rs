@@ -17,6 +17,7 @@ mod janitor;
 mod link;
 mod listener;
 mod medium;
+mod outgoing;
 mod poll;
 mod read;
 mod recv;

@@ -12,6 +12,7 @@ use crate::error::{Error, Operation};
 use crate::socket::deliver::{Begun, Terms};
 use crate::socket::link::{Link, Sending};
 use crate::socket::medium::{Lend, Medium, SMALL, Way};
+use crate::socket::outgoing::Outgoing;
 use crate::socket::recv::ANSWER;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
@@ -22,7 +23,7 @@ impl<M: Medium> Link<M> {
     /// Writes a message as its medium plans it, once there is credit and room for it.
     pub(super) fn send_message(
         &self,
-        message: &Message<'_>,
+        message: Outgoing<'_>,
         tag: Tag,
         terms: Terms,
     ) -> Result<Transfer, Error> {
@@ -33,18 +34,19 @@ impl<M: Medium> Link<M> {
     /// Begins a message once there is credit and room for it. Returns the outgoing direction, locked.
     pub(super) fn begin_message<'l, 'm>(
         &'l self,
-        message: &'m Message<'m>,
+        outgoing: Outgoing<'m>,
         tag: Tag,
         deadline: Deadline,
     ) -> Result<(MutexGuard<'l, Sending<M>>, Begun<'m>, Transfer), Error> {
         let mut sending = self.ready_to_send(deadline)?;
+        let message = outgoing.message();
         let checksums = sending.session.has_checksums();
         let flags = Flags {
             checksums,
             ..Flags::default()
         };
         // The header is encoded, and every limit checked, before anything is copied or promised.
-        let mut encoder = Encoder::unstamped(message, flags).map_err(Error::Message)?;
+        let mut encoder = outgoing.encoder(flags).map_err(Error::Message)?;
         // A message that can go by reference takes less credit than one that is written.
         let mut charge = if M::DESCRIPTORS && !checksums && message.payload_len() >= SMALL {
             let flags = Flags {
@@ -68,7 +70,7 @@ impl<M: Medium> Link<M> {
             let Ok(id) = sending.session.begin(&mut encoder, tag) else {
                 // It takes more credit than was thought.
                 charge = encoder.charge();
-                encoder = Encoder::unstamped(message, flags).map_err(Error::Message)?;
+                encoder = outgoing.encoder(flags).map_err(Error::Message)?;
                 continue;
             };
             sending.since_look += 1;

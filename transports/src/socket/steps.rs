@@ -35,7 +35,8 @@ impl<M: Medium> Link<M> {
         message: &'m Message<'m>,
         tag: Tag,
     ) -> Result<transport::Begun<'m>, Error> {
-        let (sending, begun, transfer) = self.begin_message(message, tag, Deadline::now())?;
+        let (sending, begun, transfer) =
+            self.begin_message(message.into(), tag, Deadline::now())?;
         drop(sending);
         let mut underway = Underway {
             link: Arc::clone(&self),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use numpush_message::Message;
+use numpush_message::{Message, Prepared};
 use numpush_os::Ready;
 use numpush_session::Tag;
 
@@ -19,6 +19,7 @@ use crate::socket::finish::LINGER;
 use crate::socket::janitor;
 use crate::socket::link::Link;
 use crate::socket::medium::Medium;
+use crate::socket::outgoing::Outgoing;
 #[cfg(feature = "tokio")]
 use crate::socket::steps::STEP;
 use crate::socket::write::Progress;
@@ -67,6 +68,27 @@ impl<M: Medium> SocketTransport<M> {
 
     fn link(&self) -> &Arc<Link<M>> {
         &self.0.0
+    }
+}
+
+impl<M: Medium> Link<M> {
+    /// Takes a message if it can begin now, and keeps what the socket does not take at once.
+    fn try_send_outgoing(
+        self: &Arc<Self>,
+        outgoing: Outgoing<'_>,
+        tag: Tag,
+    ) -> Result<Transfer, Error> {
+        let terms = Terms {
+            deadline: Deadline::now(),
+            keeps_rest: true,
+        };
+        let sent = self.send_message(outgoing, tag, terms);
+        #[cfg(feature = "tokio")]
+        if self.is_watched() && !self.sending().session.is_drained() {
+            // A task may make no other call for long.
+            janitor::list(self);
+        }
+        sent
     }
 }
 
@@ -130,21 +152,20 @@ impl<M: Medium> Duplex for Owned<M> {
             deadline,
             keeps_rest: false,
         };
-        self.0.send_message(message, tag, terms)
+        self.0.send_message(message.into(), tag, terms)
     }
 
     fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
-        let terms = Terms {
-            deadline: Deadline::now(),
-            keeps_rest: true,
-        };
-        let sent = self.0.send_message(message, tag, terms);
-        #[cfg(feature = "tokio")]
-        if self.0.is_watched() && !self.0.sending().session.is_drained() {
-            // A task may make no other call for long.
-            janitor::list(&self.0);
-        }
-        sent
+        self.0.try_send_outgoing(message.into(), tag)
+    }
+
+    fn try_send_prepared(&self, prepared: &Prepared<'_>, tag: Tag) -> Result<Transfer, Error> {
+        self.0.try_send_outgoing(prepared.into(), tag)
+    }
+
+    #[cfg(feature = "unix")]
+    fn lends(&self) -> u64 {
+        self.0.sending().lends()
     }
 
     fn send_all(

@@ -22,6 +22,8 @@ pub(crate) struct Lender {
     known: Known,
     /// Bytes that the other memory may have in all.
     known_budget: u64,
+    /// Bytes that its segments for plain memory may have in all.
+    budget: u64,
     /// The peer may map memory that its owner writes again: it could read more of it than a message shows.
     shows_held: bool,
     /// Number of the last segment.
@@ -79,6 +81,7 @@ impl Lender {
         Self {
             pool: Pool::new(budget),
             known: Known::default(),
+            budget,
             known_budget: budget.saturating_mul(KNOWN_PER_BUDGET),
             shows_held: same_user,
             last_segment: 0,
@@ -175,6 +178,12 @@ impl Lender {
         }
         self.sweep();
         std::mem::take(&mut self.forgets)
+    }
+
+    /// Bytes of plain memory that the peer may have mapped, in memory of any kind; 0 if it may not see memory that is written
+    /// again.
+    pub(super) fn lends(&self) -> u64 {
+        if self.shows_held { self.budget } else { 0 }
     }
 
     /// The peer has let go of what message `id` lent it.

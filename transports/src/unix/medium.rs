@@ -67,6 +67,10 @@ impl Lend for Lender {
         Self::release_wait(self, message, terms)
     }
 
+    fn lends(&self) -> u64 {
+        Self::lends(self)
+    }
+
     fn released(&mut self, id: u64) -> Result<(), &'static str> {
         Self::released(self, id)
     }

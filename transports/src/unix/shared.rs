@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use numpush_message::{Backing, Buffer, Encoder, Flags, Limits, Message, Stability};
+use numpush_message::{Backing, Buffer, Flags, Limits, Message, Prepared, Stability, Stamp};
 use numpush_os::{self as os, LentMemory, Memfd, PeerMapping, SameUser};
 
 use crate::socket::SMALL;
@@ -22,6 +22,8 @@ struct Slot<K> {
     mapping: Arc<PeerMapping>,
     /// Who may have got the message in it.
     receivers: Vec<K>,
+    /// One of them has gone, and may read it for ever.
+    is_void: bool,
 }
 
 /// So many slots are kept that no message lies in.
@@ -41,28 +43,36 @@ impl<K> SharedCopies<K> {
         }
     }
 
-    /// The same message in memory that `receivers` map: its plain bytes are copied here, once. `None` if that saves nothing, or
-    /// if memory is short.
-    ///
-    /// Whoever still reads it holds it. A receiver that never lets go of it holds this one message, until its connection ends.
-    /// The memory of one whose connection has ended, which `is_there` says, is not written again: its program may still read it.
-    pub(crate) fn copy(
-        &mut self,
-        message: &Message<'_>,
-        receivers: Vec<K>,
-        is_there: impl Fn(&K) -> bool,
-    ) -> Option<Message<'static>> {
+    /// True if a copy of the message for all of its receivers saves a copy for each.
+    pub(crate) fn suits(&self, message: &Message<'_>) -> bool {
         let has_large = message.buffers().any(|one| one.len() as u64 >= SMALL);
         // Memory that has a descriptor goes without any copy, and that of a parent is not a child's to write.
         let has_descriptor = message.buffers().any(|one| one.backing().is_some());
-        if !has_large || has_descriptor || self.forks != os::forks() {
-            return None;
-        }
-        let mut encoder = Encoder::new(message, Flags::default()).ok()?;
+        has_large && !has_descriptor && self.forks == os::forks()
+    }
+
+    /// The same message in memory that `receivers` map: its plain bytes are copied here, once. `None` if memory is short.
+    ///
+    /// Whoever still reads it holds it. A receiver that never lets go of it holds this one message, until its connection ends.
+    /// The memory of one whose connection has ended, which `is_there` says, is not written again: its program may still read it.
+    ///
+    /// All memory of these copies together has at most `budget` bytes, that which receivers hold among it.
+    pub(crate) fn copy(
+        &mut self,
+        prepared: &Prepared<'_>,
+        receivers: Vec<K>,
+        budget: u64,
+        is_there: impl Fn(&K) -> bool,
+    ) -> Option<Message<'static>> {
+        let mut encoder = prepared.encoder(Flags::default());
+        encoder.stamp(Stamp::default());
         let len = usize::try_from(encoder.preamble().record_len()).ok()?;
-        self.slots
-            .retain(|slot| slot.receivers.iter().all(&is_there));
-        let slot = self.slot(len)?;
+        self.slots.retain_mut(|slot| {
+            slot.is_void |= !slot.receivers.iter().all(&is_there);
+            // Those who are there may still have it, so that it counts.
+            !slot.is_void || slot.memory.is_borrowed()
+        });
+        let slot = self.slot(len, budget)?;
         slot.receivers = receivers;
         let mut bytes = slot.memory.write(0..len).ok()?;
         let mut rest = &mut bytes[..];
@@ -85,17 +95,24 @@ impl<K> SharedCopies<K> {
     }
 
     /// A slot of at least `len` bytes that nobody reads.
-    fn slot(&mut self, len: usize) -> Option<&mut Slot<K>> {
+    fn slot(&mut self, len: usize, budget: u64) -> Option<&mut Slot<K>> {
         let fits = |slot: &Slot<K>| {
             let size = slot.memory.len();
-            size >= len && size / 4 <= len.max(GRAIN) && !slot.memory.is_borrowed()
+            !slot.is_void && size >= len && size / 4 <= len.max(GRAIN) && !slot.memory.is_borrowed()
         };
         if let Some(at) = self.slots.iter().position(fits) {
             // The last used comes first: it is still in the cache.
             let slot = self.slots.remove(at);
             self.slots.insert(0, slot);
         } else {
-            let slot = Slot::new(len.checked_next_multiple_of(GRAIN)?, self.user?)?;
+            let len = len.checked_next_multiple_of(GRAIN)?;
+            if self.bytes().saturating_add(len as u64) > budget {
+                self.slots.retain(|slot| slot.memory.is_borrowed());
+            }
+            if self.bytes().saturating_add(len as u64) > budget {
+                return None;
+            }
+            let slot = Slot::new(len, self.user?)?;
             self.slots.insert(0, slot);
         }
         let mut idle = 0;
@@ -104,6 +121,11 @@ impl<K> SharedCopies<K> {
             slot.memory.is_borrowed() || idle <= IDLE
         });
         self.slots.first_mut()
+    }
+
+    /// Bytes of all slots.
+    fn bytes(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.memory.len() as u64).sum()
     }
 }
 
@@ -118,6 +140,7 @@ impl<K> Slot<K> {
             memory,
             mapping,
             receivers,
+            is_void: false,
         })
     }
 }
@@ -138,6 +161,11 @@ mod tests {
         Message::new(Buffer::from(vec![7; len]))
     }
 
+    fn copy_of(copies: &mut SharedCopies<i32>, message: &Message<'_>) -> Option<Message<'static>> {
+        let prepared = Prepared::new(message).unwrap();
+        copies.copy(&prepared, vec![1, 2], u64::MAX, |_| true)
+    }
+
     fn file(message: &Message<'_>) -> *const std::os::fd::OwnedFd {
         Arc::as_ptr(&message.as_bytes().unwrap().backing().unwrap().file)
     }
@@ -145,7 +173,7 @@ mod tests {
     #[test]
     fn memory_is_written_again_when_nobody_reads_it() {
         let mut copies = SharedCopies::new();
-        let mut copy = |len| copies.copy(&plain(len), vec![1, 2], |_| true).unwrap();
+        let mut copy = |len| copy_of(&mut copies, &plain(len)).unwrap();
         let first = copy(GRAIN);
         let place = file(&first);
         assert!(first == plain(GRAIN));
@@ -169,20 +197,53 @@ mod tests {
     #[test]
     fn memory_of_a_receiver_that_is_gone_is_not_written_again() {
         let mut copies = SharedCopies::new();
-        let first = copies.copy(&plain(GRAIN), vec![1, 2], |_| true).unwrap();
+        let first = copy_of(&mut copies, &plain(GRAIN)).unwrap();
         let memory = Arc::downgrade(&first.as_bytes().unwrap().backing().unwrap().file);
         drop(first);
         assert_eq!(memory.strong_count(), 1);
-        let second = copies.copy(&plain(GRAIN), vec![1], |&key| key == 1);
+        let (message, is_there) = (plain(GRAIN), |&key: &i32| key == 1);
+        let prepared = Prepared::new(&message).unwrap();
+        let second = copies.copy(&prepared, vec![1], u64::MAX, is_there);
         assert_eq!(memory.strong_count(), 0, "it was removed");
-        assert!(second.unwrap() == plain(GRAIN));
+        let second = second.unwrap();
+        assert!(second == plain(GRAIN));
+        // While another one has it, it counts.
+        let third = copies.copy(&prepared, vec![2], u64::MAX, |&key| key == 2);
+        assert_eq!((third.is_some(), copies.slots.len()), (true, 2));
+        drop(second);
+        let fourth = copies.copy(&prepared, vec![2], u64::MAX, |&key| key == 2);
+        assert_eq!((fourth.is_some(), copies.slots.len()), (true, 2));
+        drop((third, fourth));
     }
 
     #[test]
     fn only_plain_bytes_are_copied_for_many() {
         let mut copies = SharedCopies::new();
-        assert!(copies.copy(&plain(1000), vec![1], |_| true).is_none());
-        let copy = copies.copy(&plain(GRAIN), vec![1], |_| true).unwrap();
-        assert!(copies.copy(&copy, vec![1], |_| true).is_none());
+        assert!(!copies.suits(&plain(1000)));
+        assert!(copies.suits(&plain(GRAIN)));
+        let copy = copy_of(&mut copies, &plain(GRAIN)).unwrap();
+        assert!(!copies.suits(&copy));
+    }
+
+    /// They were made without end, until a receiver had no more descriptors.
+    #[test]
+    fn receivers_that_keep_what_they_get_fill_a_budget_and_no_more() {
+        let mut copies = SharedCopies::new();
+        let message = plain(GRAIN);
+        let prepared = Prepared::new(&message).unwrap();
+        let budget = 8 * GRAIN as u64;
+        let mut copy = || copies.copy(&prepared, vec![1, 2], budget, |_| true);
+        // A record is longer than its payload, so that each takes two grains.
+        let mut kept: Vec<_> = (0..4).map(|_| copy().unwrap()).collect();
+        assert!(copy().is_none());
+        drop(kept.pop());
+        assert!(copy().is_some());
+        // What nobody reads gives way to memory of another size.
+        drop(kept);
+        let large = plain(7 * GRAIN);
+        let prepared = Prepared::new(&large).unwrap();
+        let mut copy = |budget| copies.copy(&prepared, vec![1, 2], budget, |_| true);
+        assert!(copy(budget).unwrap() == large);
+        assert!(copies.bytes() <= budget);
     }
 }
