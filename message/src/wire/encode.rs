@@ -10,7 +10,7 @@ use crate::wire::held::Held;
 use crate::wire::kind::{Flags, RecordKind};
 use crate::wire::layout::{Align, PADDING, SUM_STEP, gap};
 use crate::wire::limits::Limits;
-use crate::wire::preamble::{PREAMBLE_LEN, Preamble, written_sum};
+use crate::wire::preamble::{MAGIC, PREAMBLE_LEN, Preamble, written_sum};
 use crate::wire::record::Reference;
 use crate::wire::stamp::Stamp;
 
@@ -365,6 +365,7 @@ impl<'m> Encoder<'m> {
         limit: usize,
         set_aside: impl Fn(&Buffer<'_>) -> bool,
     ) -> usize {
+        debug_assert!(self.head.starts_with(&MAGIC), "it is stamped");
         let limit = if self.checksums.is_some() {
             limit.min(SUM_STEP)
         } else {
@@ -391,6 +392,7 @@ impl<'m> Encoder<'m> {
 
     /// Reports that the next `count` bytes are written. More than [`Self::next`] and what follows have are ignored.
     pub fn advance(&mut self, mut count: usize) {
+        debug_assert!(self.head.starts_with(&MAGIC), "it is stamped");
         if self.is_listed_whole() && count as u64 == self.preamble.record_len() {
             // Mostly a small record goes at once.
             self.part = self.end_of_payload() + 1;

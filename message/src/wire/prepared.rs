@@ -51,6 +51,9 @@ impl<'m> Prepared<'m> {
 
     /// The same bytes in other memory: a copy of the message, of which nothing is encoded or summed again. `None` if it is no
     /// copy, as far as the lengths of its buffers show.
+    ///
+    /// The caller answers for its bytes and its description: the receiver of anything else gets the first message's header, or a
+    /// fault of the checksums.
     pub fn moved<'n>(&self, copy: &'n Message<'n>) -> Option<Prepared<'n>> {
         let kinds = [self.message, copy].map(RecordKind::of);
         let lens = self.message.buffer_lens();

@@ -197,6 +197,36 @@ fn what_is_stamped_first_is_the_same_record() {
     }
 }
 
+/// Short payloads are summed before they go, and long ones as they go.
+#[test]
+fn a_record_is_the_same_however_it_is_written() {
+    for len in [0, 1, 65_471, 65_472, 65_535, 65_536, 65_600] {
+        let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+        let message = Message::new(Buffer::borrowed(&bytes));
+        for flags in [false, true].map(Flags::with_checksums) {
+            let whole = Encoder::new(&message, flags).unwrap().copy_rest();
+            let opened = Message::open(&Buffer::copy_of(&whole), &Limits::default());
+            assert_eq!(opened.as_ref(), Ok(&message));
+            for step in [63, 64, 4096, usize::MAX] {
+                let mut encoder = Encoder::new(&message, flags).unwrap();
+                let mut written = Vec::new();
+                while let Some(next) = encoder.next() {
+                    let count = next.bytes.len().min(step);
+                    written.extend_from_slice(&next.bytes[..count]);
+                    encoder.advance(count);
+                }
+                assert_eq!(written, whole, "{len} {step}");
+                // In the middle it is taken from its caller.
+                let mut begun = Encoder::new(&message, flags).unwrap();
+                let count = begun.next().unwrap().bytes.len().min(step);
+                begun.advance(count);
+                let (rest, _) = begun.into_owned();
+                assert_eq!(rest.copy_rest(), whole[count..], "{len} {step}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_stamp_is_taken_until_the_first_byte_has_gone() {
     let message = array(70_000);

@@ -126,7 +126,7 @@ fn encode<'m>(
     tag: Tag,
 ) -> Result<Encoder<'m>, Error> {
     let flags = Flags::with_checksums(checksums);
-    let mut encoder = Encoder::new(message, flags).map_err(Error::Message)?;
+    let mut encoder = Encoder::unstamped(message, flags).map_err(Error::Message)?;
     encoder.stamp(Stamp {
         id,
         ack: 0,

@@ -106,6 +106,9 @@ impl<K> SharedCopies<K> {
             self.slots.insert(0, slot);
         } else {
             let len = len.checked_next_multiple_of(GRAIN)?;
+            if len as u64 > budget {
+                return None;
+            }
             if self.bytes().saturating_add(len as u64) > budget {
                 self.slots.retain(|slot| slot.memory.is_borrowed());
             }

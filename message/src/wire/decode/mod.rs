@@ -121,7 +121,7 @@ impl Decoder {
     }
 
     /// As [`Self::filled`], and leaves the record where the caller keeps it, if these bytes complete it: a record is large,
-    /// and each move of it costs as much as a step of its decoding.
+    /// and each move of it costs as much as a step of its decoding. What was there before is dropped, whatever comes.
     ///
     /// # Errors
     /// As [`Self::filled`].

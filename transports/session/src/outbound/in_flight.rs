@@ -6,8 +6,8 @@ use numpush_message::Buffer;
 
 use crate::fault::Fault;
 
-/// Places for messages that are kept while there are none.
-const KEPT: usize = 64;
+/// Places for messages that are kept while there are none: a stream of small messages looks for acknowledgements after so many.
+const KEPT: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
