@@ -218,7 +218,7 @@ fn a_connection_that_is_dead_keeps_no_room() {
     });
     eventually("half of a message", || {
         assert!(server.try_recv().unwrap_err().is_recoverable());
-        budget.bytes() > LARGE as u64 / 2
+        budget.bytes() > LARGE as u64 / 2 && writer.is_finished()
     });
     drop(writer.join().unwrap());
     server.set_timeouts(Some(PATIENCE), Some(PATIENCE));

@@ -46,6 +46,17 @@ pub(crate) struct LookUp {
     bell: Arc<Bell>,
     address: String,
     timeout: Option<Duration>,
+    /// The thread is in the process that has started it.
+    forks: u32,
+}
+
+/// Wakes who waits, when it is dropped.
+struct Ring(Arc<Bell>);
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 impl LookUp {
@@ -64,15 +75,23 @@ impl LookUp {
         let (tell, answer) = sync_channel(1);
         let (asked, ring) = (address.to_owned(), Arc::clone(&bell));
         let work = move || {
+            // Dropped in this order, also in a panic: who waits is woken last.
+            let ring = Ring(ring);
+            let (tell, place) = (tell, place);
             let found = resolve(&asked);
             drop(place);
             // If nobody waits any more, nobody hears it.
             let _ = tell.send(found);
-            ring.ring();
+            drop((tell, ring));
         };
         let thread = std::thread::Builder::new().name("numpush-lookup".into());
-        thread.spawn(work)?;
+        let no_thread = |error| {
+            let text = format!("no thread could be started that looks the name up: {error}");
+            io::Error::other(text)
+        };
+        thread.spawn(work).map_err(no_thread)?;
         Ok(Self {
+            forks: os::forks(),
             answer,
             bell,
             address: address.to_owned(),
@@ -82,6 +101,11 @@ impl LookUp {
 
     /// The addresses, if they are there.
     pub(crate) fn try_take(&self) -> io::Result<Option<Vec<SocketAddr>>> {
+        if self.forks != os::forks() {
+            return Err(io::Error::other(
+                "the name is looked up in the parent of this process",
+            ));
+        }
         match self.answer.try_recv() {
             Ok(found) => found.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
@@ -103,7 +127,7 @@ impl LookUp {
             Err(RecvTimeoutError::Disconnected) => Err(died()),
             Err(RecvTimeoutError::Timeout) => {
                 let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
-                let text = format!("no answer came within {timeout:.1?} to where {host} is");
+                let text = format!("the name {host} was not answered within {timeout:.1?}");
                 Err(io::Error::new(io::ErrorKind::TimedOut, text))
             }
         }
@@ -126,7 +150,7 @@ impl Place {
             threads.count = 0;
         }
         if threads.count >= MOST {
-            let text = format!("{MOST} names are looked up already, and none is answered");
+            let text = format!("{MOST} names are looked up already");
             return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
         }
         threads.count += 1;

@@ -61,8 +61,9 @@ impl Factory for Tcp {
     fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error> {
         let asked = format!("tcp://{}", to.address());
         let deadline = Deadline::after(options.connect_timeout);
+        let mut known = None;
         let socket = connect_until(&asked, options.connect_timeout, || {
-            connect_any(to.address(), deadline)
+            connect_any(to.address(), &mut known, deadline)
         })?;
         established(socket, &asked, options)
     }
@@ -184,17 +185,27 @@ impl Attempt for TcpAttempt {
     }
 }
 
-/// Looks the name up, and tries each of its addresses in turn, for its share of the time that is left.
-fn connect_any(address: &str, deadline: Deadline) -> io::Result<TcpStream> {
+/// Addresses that are tried again and again are those of a name for so long.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// Looks the name up, unless it is known, and tries each of its addresses in turn, for its share of the time that is left.
+fn connect_any(
+    address: &str,
+    known: &mut Option<(Instant, Vec<SocketAddr>)>,
+    deadline: Deadline,
+) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    let addresses = lookup::addresses(address, deadline.left())?;
+    let (_, addresses) = match known.take_if(|(at, _)| at.elapsed() < KNOWN) {
+        Some(known_now) => known.insert(known_now),
+        None => known.insert((Instant::now(), lookup::addresses(address, deadline.left())?)),
+    };
     let mut untried = addresses.len();
-    for address in addresses {
+    for address in addresses.iter() {
         // One that does not answer must leave time for those after it.
         let left = deadline.left().unwrap_or(Duration::MAX);
         let share = left / u32::try_from(untried).unwrap_or(u32::MAX);
         untried -= 1;
-        match TcpStream::connect_timeout(&address, share.max(Duration::from_millis(1))) {
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
