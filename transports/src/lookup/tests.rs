@@ -53,7 +53,10 @@ fn a_name_that_nobody_answers_for_ends_connect_in_time() {
     let error = options.connect("tcp://held.slow.invalid:1").unwrap_err();
     assert!(began.elapsed() >= timeout / 2);
     let text = texts(&error);
-    assert!(text.contains("held.slow.invalid was not answered"), "{text}");
+    assert!(
+        text.contains("held.slow.invalid was not answered"),
+        "{text}"
+    );
     assert!(
         matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut),
         "{error:?}"
