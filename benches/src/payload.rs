@@ -49,7 +49,7 @@ fn is_in_segment(route: Route) -> bool {
 /// The message's record in sealed memory.
 pub(crate) fn record(message: &Message<'_>) -> Result<Buffer<'static>, BenchError> {
     let mut encoder = Encoder::new(message, Flags::default()).map_err(numpush::Error::from)?;
-    let len = usize::try_from(encoder.charge()).map_err(bench_error)?;
+    let len = usize::try_from(encoder.rest_len()).map_err(bench_error)?;
     let mut segment = SealedBufferMut::new(len).map_err(numpush::Error::from)?;
     let mut at = 0;
     while let Some(next) = encoder.next() {
