@@ -195,8 +195,9 @@ fn connect_any(
     deadline: Deadline,
 ) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    let (_, addresses) = match known.take_if(|(at, _)| at.elapsed() < KNOWN) {
-        Some(known_now) => known.insert(known_now),
+    drop(known.take_if(|(at, _)| at.elapsed() >= KNOWN));
+    let (_, addresses) = match known {
+        Some(known) => known,
         None => known.insert((Instant::now(), lookup::addresses(address, deadline.left())?)),
     };
     let mut untried = addresses.len();

@@ -24,9 +24,9 @@ pub(crate) use descriptors::{Place, Share};
 #[cfg(any(feature = "tcp", feature = "unix"))]
 pub(crate) use held::{Claim, Promise};
 
-/// How many connections, handshakes, bytes and descriptors peers may have at once: at the listeners and connections that share it, and within
-/// the budget of the process. Clones are the same budget. [`Options::budget`](crate::Options::budget) gives it to a listener, or
-/// to a connection that is made.
+/// How many connections, handshakes, bytes and descriptors peers may have at once: at the listeners and connections that share
+/// it, and within the budget of the process. Clones are the same budget. [`Options::budget`](crate::Options::budget) gives it to
+/// a listener, or to a connection that is made.
 ///
 /// # Connections and handshakes
 ///
@@ -126,8 +126,8 @@ impl Budget {
     }
 
     /// The budget of this process, which all others are part of: 1,024 handshakes, half of the memory of the machine or of the
-    /// control group, half of the descriptors that it may have open (`RLIMIT_NOFILE`), and any number of connections, unless it is set. Connections that this process makes are not
-    /// counted, but their bytes are.
+    /// control group, half of the descriptors that it may have open (`RLIMIT_NOFILE`), and any number of connections, unless it
+    /// is set. Connections that this process makes are not counted, but their bytes are.
     pub fn process() -> Self {
         let make = || {
             let budget = Self(Arc::new(Accounts::new(u64::MAX, 1024, None)));

@@ -131,7 +131,7 @@ fn charge_of(message: &Message<'_>, payload: u64) -> Result<u64, Error> {
     if is_plain && message.attributes.is_empty() {
         return Ok(payload + Preamble::PLACE);
     }
-    let encoder = Encoder::new(message, Flags::default()).map_err(Error::Message)?;
+    let encoder = Encoder::unstamped(message, Flags::default()).map_err(Error::Message)?;
     Ok(encoder.charge())
 }
 

@@ -207,6 +207,7 @@ mod tests {
         let charge = session.beyond_credit().unwrap();
         assert_eq!(budget.bytes(), charge);
     }
+
     /// A connection that is dead kept all that it had until it was dropped.
     #[test]
     fn at_the_end_only_what_waits_keeps_its_room() {
