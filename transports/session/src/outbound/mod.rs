@@ -231,12 +231,14 @@ impl<D> Outbound<D> {
     }
 
     /// Before the first byte of the message that was begun is written: stamps it again if the peer has been told more since.
+    ///
+    /// It is stamped with what was told, not with what is owed: a message that was begun behind it may know less than that.
     pub fn refresh(&self, encoder: &mut Encoder<'_>) {
         let preamble = *encoder.preamble();
         if preamble.ack < self.told.ack {
             encoder.stamp(Stamp {
                 id: preamble.id,
-                ack: self.owed.ack,
+                ack: self.told.ack,
                 reply_to: preamble.reply_to,
                 channel: preamble.channel,
             });

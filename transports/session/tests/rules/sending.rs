@@ -133,6 +133,36 @@ fn control_records_go_between_messages_that_began_together() {
     assert_eq!(second.preamble().ack, 4, "what was told is not taken back");
 }
 
+/// Seed 899949 of the simulation: the first was stamped with all that was owed, and so knew more than the second.
+#[test]
+fn messages_that_go_in_one_write_take_no_acknowledgement_back() {
+    let mut outbound = outbound(&config(), config().hello);
+    let message = text(5);
+    let owe = |outbound: &mut Outbound<u32>, ack| {
+        outbound.owe(numpush_session::Debt {
+            ack,
+            ..numpush_session::Debt::default()
+        });
+    };
+    let (mut first, mut second) = (encoder(&message), encoder(&message));
+    outbound.begin(&mut first, Tag::default()).unwrap();
+    owe(&mut outbound, 4);
+    outbound.begin_next(&mut second, Tag::default()).unwrap();
+    outbound.ping(1);
+    owe(&mut outbound, 9);
+    outbound.refresh(&mut first);
+    outbound.refresh(&mut second);
+    let mut written = drain(&mut outbound);
+    for encoder in [first, second] {
+        outbound.departed(&encoder);
+        written.extend(encoder.copy_rest());
+        outbound.done(Vec::new());
+    }
+    let acks: Vec<u64> = preambles(&written).iter().map(|told| told.ack).collect();
+    assert_eq!(acks, [4, 4, 4]);
+    assert!(outbound.owes_ack(), "the rest is told later");
+}
+
 #[test]
 fn a_message_that_cannot_begin_changes_nothing_for_those_before_it() {
     let message = text(5);

@@ -22,6 +22,9 @@ use crate::world::{Outcome, run};
 
 const SEEDS: u64 = 10_000;
 
+/// Seeds beyond those that found a fault. 899949: a batch took an acknowledgement back.
+const FOUND: [u64; 1] = [899_949];
+
 /// A planted fault is found within so many seeds.
 const PLANTED: u64 = 2_000;
 
@@ -33,7 +36,8 @@ fn every_seed_keeps_the_rules() {
     );
     let mut seen = BTreeMap::new();
     let (mut messages, mut refused) = (0, 0);
-    for seed in first..first + count {
+    let found = FOUND.into_iter().filter(|_| count >= SEEDS);
+    for seed in (first..first + count).chain(found) {
         match attempt(seed, None) {
             Ok(outcome) => {
                 messages += outcome.messages;
