@@ -1,10 +1,9 @@
 //! What the machine and other libraries do without numpush.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use zeromq::{PullSocket, PushSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 
 use crate::error::{BenchError, bench_error};
-use crate::peer::{Peer, Started, measured, say, touch_pages};
+use crate::peer::{Peer, measured, say, touch_pages};
 
 /// Seconds that `count` copies of `size` bytes take.
 pub(crate) fn memcpy(size: usize, count: usize, fresh: bool) -> f64 {
@@ -123,68 +122,4 @@ pub(crate) fn zmq_sender(
         }
         Ok(())
     })
-}
-
-const PYZMQ: &str = "
-import sys, zmq
-role, address, size, warm, count = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
-context = zmq.Context()
-def say(line): print(line, flush=True)
-if role == 'pull':
-    socket = context.socket(zmq.PULL); socket.set_hwm(4)
-    port = socket.bind_to_random_port('tcp://127.0.0.1'); say(f'at tcp://127.0.0.1:{port}')
-    def take():
-        frame = socket.recv(copy=False)
-        bytes(frame.buffer[::4096]) if size > 4096 else frame.buffer[0]
-    for _ in range(warm): take()
-    say('warm')
-    for _ in range(count): take()
-    say('done')
-else:
-    socket = context.socket(zmq.PUSH); socket.set_hwm(4); socket.connect(address)
-    payload = b'\\7' * size
-    for _ in range(warm): socket.send(payload, copy=False)
-    sys.stdin.readline()
-    for _ in range(count): socket.send(payload, copy=False)
-    sys.stdin.readline()
-";
-
-/// Seconds that libzmq takes from one Python process to another.
-pub(crate) fn pyzmq(size: usize, warm: usize, count: usize) -> Result<f64, BenchError> {
-    let python = std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into());
-    let numbers = [size, warm, count].map(|number| number.to_string());
-    let has_zmq = Command::new(&python)
-        .args(["-c", "import zmq"])
-        .stderr(Stdio::null())
-        .status();
-    if !has_zmq.is_ok_and(|status| status.success()) {
-        return Err(BenchError::Case(format!(
-            "{python} has no pyzmq: name one with NUMPUSH_PYTHON"
-        )));
-    }
-    let mut pull = Started::new(
-        Command::new(&python)
-            .args(["-c", PYZMQ, "pull", "-"])
-            .args(&numbers),
-    )?;
-    let line = pull.line()?;
-    let address = line.strip_prefix("at ").unwrap_or(&line);
-    let mut push = Command::new(&python)
-        .args(["-c", PYZMQ, "push", address])
-        .args(&numbers)
-        .stdin(Stdio::piped())
-        .spawn()
-        .map_err(bench_error)?;
-    pull.line()?;
-    let mut go = push
-        .stdin
-        .take()
-        .ok_or_else(|| BenchError::Case("the sender has no input".into()))?;
-    let began = Instant::now();
-    go.write_all(b"go\n").map_err(bench_error)?;
-    pull.line()?;
-    let seconds = began.elapsed().as_secs_f64();
-    drop(go);
-    push.wait().map_err(bench_error)?;
-    Ok(seconds)
 }

@@ -27,7 +27,9 @@ pub(crate) enum Route {
     BareFile,
     /// A channel between two threads
     BareChannel,
-    /// libzmq, through pyzmq
+    /// libzmq, in C
+    Libzmq,
+    /// libzmq, in Python
     Pyzmq,
     /// Threads of one process
     Inproc,
@@ -129,7 +131,8 @@ impl Route {
             Self::BareZmqFrames => "bare zeromq, our frames",
             Self::BareFile => "bare file, written and read",
             Self::BareChannel => "bare channel of threads",
-            Self::Pyzmq => "bare libzmq (pyzmq)",
+            Self::Libzmq => "bare libzmq, C",
+            Self::Pyzmq => "bare libzmq, pyzmq",
             Self::Inproc => "inproc",
             Self::Tcp => "tcp",
             Self::TcpSpin => "tcp, spin",
@@ -264,7 +267,7 @@ const QUICK: [Route; 15] = [
     Route::ZmqIpc,
 ];
 
-const FULL: [Route; 22] = [
+const FULL: [Route; 23] = [
     Route::MemcpyWarm,
     Route::MemcpyFresh,
     Route::BareTcp,
@@ -286,6 +289,7 @@ const FULL: [Route; 22] = [
     Route::BareZmqFrames,
     Route::ZmqTcp,
     Route::ZmqIpc,
+    Route::Libzmq,
     Route::Pyzmq,
 ];
 
@@ -314,7 +318,16 @@ pub(crate) fn full() -> Vec<Case> {
     let mut cases = throughput(&FULL, &sizes, 1 << 30, 20_000);
     cases.extend(batches(320_000));
     cases.extend(both_ways(256 << 20, 4));
-    cases.extend(round_trips(10_000, 256 << 20));
+    for case in round_trips(10_000, 256 << 20) {
+        let is_last_bare = case.route == Route::BareChannel;
+        if is_last_bare {
+            cases.push(Case {
+                route: Route::Libzmq,
+                ..case
+            });
+        }
+        cases.push(case);
+    }
     cases
 }
 
@@ -335,8 +348,8 @@ fn throughput(routes: &[Route], sizes: &[usize], budget: usize, most: usize) -> 
         for &route in routes {
             let fits = match route {
                 Route::BareChannel => payload.len() < 64 << 10,
-                // Its peer in Python knows no frame.
-                Route::Pyzmq => payload != Payload::Frame,
+                // Their peers know no frame.
+                Route::Libzmq | Route::Pyzmq => payload != Payload::Frame,
                 _ => !route.moves_pages() || payload.len() >= 1 << 20,
             };
             if fits {

@@ -8,6 +8,7 @@ mod args;
 mod baseline;
 mod case;
 mod error;
+mod libzmq;
 mod machine;
 mod payload;
 mod peer;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use numpush::Message;
@@ -270,6 +270,7 @@ pub(crate) fn say(line: &str) {
 /// A peer as the process that started it sees it; ended with its handle.
 pub(crate) struct Started {
     child: Child,
+    input: Option<ChildStdin>,
     lines: BufReader<ChildStdout>,
 }
 
@@ -284,6 +285,7 @@ impl Started {
             .take()
             .ok_or_else(|| BenchError::Case("the peer has no output".into()))?;
         Ok(Self {
+            input: child.stdin.take(),
             child,
             lines: BufReader::new(lines),
         })
@@ -300,6 +302,14 @@ impl Started {
             )));
         }
         Ok(line.trim().to_owned())
+    }
+
+    /// Tells the peer something, if it was started with a standard input of its own.
+    pub(crate) fn tell(&mut self, line: &str) -> Result<(), BenchError> {
+        let input = self.input.as_mut();
+        input.map_or(Ok(()), |input| {
+            writeln!(input, "{line}").map_err(bench_error)
+        })
     }
 
     pub(crate) fn stats(&mut self) -> Result<PeerStats, BenchError> {

@@ -7,7 +7,7 @@ use numpush::Transfer;
 use crate::case::{Case, Route};
 use crate::error::BenchError;
 use crate::peer::{self, PeerStats, Started};
-use crate::{baseline, payload, stream};
+use crate::{baseline, libzmq, payload, stream};
 
 /// What one run of a case gave.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,8 @@ pub(crate) fn measure(case: &Case) -> Result<Sample, BenchError> {
         Route::MemcpyWarm => Ok(rate(baseline::memcpy(size, case.count, false))),
         Route::MemcpyFresh => Ok(rate(baseline::memcpy(size, case.count, true))),
         Route::BareFile => Ok(rate(baseline::file(size, case.count)?)),
-        Route::Pyzmq => Ok(rate(baseline::pyzmq(size, WARM, case.count)?)),
+        Route::Libzmq => libzmq::in_c(case),
+        Route::Pyzmq => libzmq::in_python(case),
         Route::BareChannel => stream::channel(case),
         Route::Inproc => stream::inproc(case, &payload::message(case)?),
         Route::BareSendfile | Route::BareSplice => stream::by_file(case, size),
