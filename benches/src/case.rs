@@ -319,8 +319,8 @@ pub(crate) fn full() -> Vec<Case> {
     cases.extend(batches(320_000));
     cases.extend(both_ways(256 << 20, 4));
     for case in round_trips(10_000, 256 << 20) {
-        let is_last_bare = case.route == Route::BareChannel;
-        if is_last_bare {
+        // Behind the bare sockets.
+        if case.route == Route::BareChannel {
             cases.push(Case {
                 route: Route::Libzmq,
                 ..case
