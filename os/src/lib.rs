@@ -86,7 +86,7 @@ pub use sealed_copy::sealed_copy;
 pub use snapshot::{CopyFile, FileSnapshot};
 pub use socket::{
     end_writing, hang_up, keep_alive, receive, send, send_with_descriptor, set_nonblocking,
-    set_receive_tick, set_send_tick, unacknowledged,
+    set_receive_tick, set_send_tick, unacknowledged, unread,
 };
 pub use sync::lock;
 pub use timer::Timer;

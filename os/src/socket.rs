@@ -183,6 +183,24 @@ mod queue {
         libc::TIOCOUTQ,
         std::ffi::c_int
     );
+    nix::ioctl_read_bad!(
+        /// SIOCINQ of tcp(7) and unix(7), which is FIONREAD.
+        unread,
+        libc::FIONREAD,
+        std::ffi::c_int
+    );
+}
+
+/// Bytes that have come and were not read; tcp(7) and unix(7), SIOCINQ.
+///
+/// # Errors
+/// What ioctl(2) reports.
+pub fn unread(socket: impl AsFd) -> io::Result<usize> {
+    point("ioctl")?;
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int to `bytes`.
+    unsafe { queue::unread(socket.as_fd().as_raw_fd(), &raw mut bytes) }?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// Bytes written to a TCP socket that the peer's kernel has not acknowledged; tcp(7), SIOCOUTQ.

@@ -228,6 +228,52 @@ fn a_connection_that_is_dead_keeps_no_room() {
     assert_eq!(budget.connections(), 1);
 }
 
+/// A program that only sends makes no call that would find the end of what comes.
+#[test]
+fn a_sender_that_finds_its_peer_dead_keeps_no_room() {
+    let budget = Budget::new().max_bytes(12 * MIB);
+    let options = Options::new().budget(budget.clone());
+    let mut patient = options.listen("tcp://127.0.0.1:0").unwrap();
+    let options = options.patience(Duration::from_millis(100));
+    let mut listener = options.listen("tcp://127.0.0.1:0").unwrap();
+    let half = |len: usize, listener: &Listener| {
+        let mut start = hello(false);
+        let whole = record(&bytes(len, 1), 1);
+        start.extend_from_slice(&whole[..whole.len() - 10]);
+        let raw = TcpStream::connect(listener.address().replace("tcp://", "")).unwrap();
+        let mut writing = raw.try_clone().unwrap();
+        (raw, std::thread::spawn(move || writing.write_all(&start)))
+    };
+    // Another connection has most of the room.
+    let (other, writer) = half(7 << 20, &patient);
+    let mut holder = patient.accept_for(PATIENCE).unwrap();
+    eventually("the most of it", || {
+        assert!(holder.try_recv().map(drop).unwrap_err().is_timeout());
+        budget.bytes() > 6 * MIB
+    });
+    writer.join().unwrap().unwrap();
+
+    let (raw, writer) = half(6 << 20, &listener);
+    let mut server = listener.accept_for(PATIENCE).unwrap();
+    server.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    server.send(&bytes(10, 3)).unwrap();
+    let error = server.flush().unwrap_err();
+    assert!(matches!(error, Error::NoRoom { .. }), "{error:?}");
+    assert!(server.status().budgeted > 0);
+    raw.shutdown(std::net::Shutdown::Both).unwrap();
+    // The kernel may have taken all of it before.
+    let _ = writer.join().unwrap();
+    // What it was sent is unread there, so its end is no mere end of a stream.
+    drop(raw);
+    eventually("the end", || {
+        let error = server.flush().unwrap_err();
+        matches!(error, Error::Disconnected { .. })
+    });
+    assert_eq!(server.status().budgeted, 0);
+    drop((holder, other));
+    assert_eq!(budget.bytes(), 0);
+}
+
 /// Two messages that each need more than half of the room come one after the other, in whatever order they are asked for.
 #[test]
 fn messages_that_do_not_fit_together_come_one_after_another() {

@@ -78,7 +78,8 @@ impl<M: Medium> Link<M> {
         }
     }
 
-    fn gone(&self) -> Error {
+    /// The error of a call that finds the peer gone.
+    pub(super) fn gone(&self) -> Error {
         Error::Disconnected {
             peer: self.peer.clone(),
             missing: 0,

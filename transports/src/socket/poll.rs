@@ -36,11 +36,7 @@ impl<M: Medium> Link<M> {
                 self.check_cancelled()?;
                 self.look_at_way();
                 if self.sending().session.is_broken() && !self.has_more()? {
-                    let disconnected = Error::Disconnected {
-                        peer: self.peer.clone(),
-                        missing: 0,
-                    };
-                    return Err(self.explain(disconnected));
+                    return Err(self.explain(self.gone()));
                 }
             }
             _ => {}

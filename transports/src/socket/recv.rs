@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
 use crate::socket::ending::ends_the_way;
 use crate::socket::janitor;
-use crate::socket::link::{Link, Queued, Receiving, Sending, Side};
+use crate::socket::link::{End, Link, Queued, Receiving, Sending, Side};
 use crate::socket::medium::{Borrow, Lend, Medium};
 use crate::socket::read::{Found, How, Obeyed};
 use crate::socket::spin::Spin;
@@ -140,7 +140,7 @@ impl<M: Medium> Link<M> {
     /// Pays what is owed, and waits until there is something to read.
     fn wait_to_read<'l>(
         self: &'l Arc<Self>,
-        receiving: MutexGuard<'l, Receiving<M>>,
+        mut receiving: MutexGuard<'l, Receiving<M>>,
         deadline: Deadline,
         greeting: Option<Deadline>,
     ) -> Result<MutexGuard<'l, Receiving<M>>, Error> {
@@ -153,7 +153,7 @@ impl<M: Medium> Link<M> {
             return Err(deadline.error(Operation::Recv, &self.peer));
         }
         if let Some(greeting) = greeting.filter(|greeting| greeting.has_passed()) {
-            return Err(self.give_up_greeting(greeting));
+            return Err(self.give_up_greeting(&mut receiving, greeting));
         }
         let until = deadline.or_sooner(receiving.session.deadline());
         let until = greeting.map_or(until, |greeting| greeting.or_sooner(until));
@@ -166,9 +166,16 @@ impl<M: Medium> Link<M> {
         Ok(self.receiving())
     }
 
-    /// The peer has not answered our hello: there is no connection.
-    pub(super) fn give_up_greeting(&self, greeting: Deadline) -> Error {
+    /// The peer has not answered our hello: there is no connection, and nothing is kept for one.
+    pub(super) fn give_up_greeting(
+        &self,
+        receiving: &mut Receiving<M>,
+        greeting: Deadline,
+    ) -> Error {
+        receiving.end(End::Failed);
         self.sending().session.broken();
+        self.wake(Side::Send);
+        self.wake(Side::Receive);
         greeting
             .error(Operation::Handshake, &self.peer)
             .handshake(self.peer.clone())
@@ -310,3 +317,79 @@ pub(super) const ANSWER: Duration = Duration::from_secs(30);
 
 /// So many records or reads go before the deadline of a call is looked at again.
 const MOST_ROUNDS: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use numpush_message::{Buffer, BufferAllocator, DecodeError, Hello, Message, Reference};
+
+    use crate::budget::Budget;
+    use crate::options::Options;
+    use crate::socket::medium::{Plan, Terms, Way};
+    use crate::transfer::{PathReason, Transfer};
+
+    use super::*;
+
+    /// A medium that carries bytes.
+    struct Plain;
+
+    impl Medium for Plain {
+        const DESCRIPTORS: bool = false;
+        const NETWORK: bool = false;
+        const KEEPS_SENT: bool = true;
+
+        type Lender = Self;
+        type Borrower = Self;
+
+        fn split(self) -> (Self, Self) {
+            (Self, Self)
+        }
+    }
+
+    impl Lend for Plain {
+        fn plan(&mut self, _: &Message<'_>, _: Terms) -> Plan {
+            Plan::new(Way::Write(PathReason::OnlyWay))
+        }
+
+        fn commit(&mut self, _: Plan, _: u64) {}
+
+        fn released(&mut self, _: u64) -> Result<(), &'static str> {
+            Err("nothing is lent")
+        }
+    }
+
+    impl Borrow for Plain {
+        fn accept_segment(&mut self, _: u32, _: Option<OwnedFd>) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn resolve(
+            &mut self,
+            _: u64,
+            _: &[u64],
+            _: &[Reference],
+            _: &mut dyn BufferAllocator,
+        ) -> Result<(Vec<Buffer<'static>>, Transfer), DecodeError> {
+            unreachable!("no peer of this test refers to memory")
+        }
+    }
+
+    /// It was as if the peer might still answer: what comes in kept its room, and the next call waited as long once more.
+    #[test]
+    fn a_peer_that_never_answered_keeps_no_room() {
+        let budget = Budget::new().max_bytes(1 << 26);
+        let options = Options::new().budget(budget.clone());
+        let (near, _silent) = UnixStream::pair().unwrap();
+        let hello = Hello::new(1 << 20);
+        let link = Link::new(near.into(), Plain, "silent".into(), hello, &options);
+        assert!(budget.bytes() > 0);
+        let error = link.give_up_greeting(&mut link.receiving(), Deadline::now());
+        assert!(matches!(error, Error::Handshake { .. }), "{error:?}");
+        assert_eq!(budget.bytes(), 0);
+        let error = link.recv_message(Deadline::after(None), true);
+        assert!(matches!(error.map(drop), Err(Error::Failed { .. })));
+    }
+}

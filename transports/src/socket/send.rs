@@ -129,13 +129,17 @@ impl<M: Medium> Link<M> {
             drop(sending);
             let sooner = deadline.sooner(greeting);
             if let Err(error) = self.wait_to_send(operation, sooner) {
-                if error.is_timeout() && self.sending().session.peer().is_some() {
+                if !error.is_timeout() {
+                    return Err(error);
+                }
+                let mut receiving = self.receiving();
+                // It may have come last.
+                if receiving.session.has_hello() {
                     continue;
                 }
-                return Err(if error.is_timeout() && !deadline.has_passed() {
-                    self.give_up_greeting(greeting)
-                } else {
-                    error
+                return Err(match deadline.has_passed() {
+                    true => error,
+                    false => self.give_up_greeting(&mut receiving, greeting),
                 });
             }
         }

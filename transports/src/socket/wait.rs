@@ -168,11 +168,9 @@ impl<M: Medium> Link<M> {
         let ready = self.wait(Side::Send, want, until)?;
         if ready.read && !want.read && !want.write {
             // poll(2) reports a hang-up though nobody asked, and what came before it has no room here.
+            self.end_if_cut();
             self.sending().session.broken();
-            return Err(Error::Disconnected {
-                peer: self.peer.clone(),
-                missing: 0,
-            });
+            return Err(self.gone());
         }
         if ready.write
             && want.write
@@ -216,10 +214,28 @@ impl<M: Medium> Link<M> {
         }
         match self.take_in(Side::Send) {
             Err(refused @ Error::Refused { .. }) => refused,
-            _ => self.explain(Error::Disconnected {
-                peer: self.peer.clone(),
-                missing: 0,
-            }),
+            Err(error) if error.is_recoverable() => {
+                self.end_if_cut();
+                self.gone()
+            }
+            _ => self.explain(self.gone()),
+        }
+    }
+
+    /// Ends what comes in if the peer has hung up in the middle of a record for which there is no room: it never comes whole,
+    /// and a program that only sends would keep what it has of it.
+    fn end_if_cut(&self) {
+        let nothing = (self.socket.as_fd(), Ready::default());
+        let ended = os::wait(&[nothing], Some(Instant::now()));
+        let has_ended = ended.is_ok_and(|ended| ended.first().is_some_and(|ended| ended.read));
+        let (true, Ok(mut receiving)) = (has_ended, self.receiving.try_lock()) else {
+            return;
+        };
+        let unread = os::unread(&self.socket).unwrap_or(usize::MAX);
+        if receiving.end.is_none() && receiving.session.is_cut(unread as u64) {
+            receiving.end(End::Disconnected);
+            drop(receiving);
+            self.wake(Side::Receive);
         }
     }
 

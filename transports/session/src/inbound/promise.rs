@@ -57,6 +57,12 @@ impl<D> Inbound<D> {
         fault
     }
 
+    /// True if the record at hand does not become whole with the `unread` bytes that are still to be read.
+    pub fn is_cut(&self, unread: u64) -> bool {
+        let waiting = self.ahead.bytes().len() as u64;
+        self.ready.is_none() && self.missing() > unread.saturating_add(waiting)
+    }
+
     /// Nothing more is read: lets go of what has come of the record at hand. What was taken is owed as before.
     pub fn give_up(&mut self) {
         self.state = State::Failed;
