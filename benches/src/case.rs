@@ -204,6 +204,15 @@ impl Case {
         }
     }
 
+    /// Messages before the clock starts: they fault in the pages that a program in its stride has warm, ours and those of the
+    /// kernel. Small ones take few pages each, and the kernel takes new ones for long.
+    pub(crate) fn warm(&self) -> usize {
+        match (self.kind, self.payload.len()) {
+            (Kind::Throughput | Kind::Batches, ..4096) => (self.count / 2).max(2),
+            _ => 2,
+        }
+    }
+
     /// True if `other` is to be compared with this case. A round trip of a segment costs the same whatever its size, and
     /// is compared with 64 bytes.
     pub(crate) fn is_baseline_of(&self, other: &Self) -> bool {

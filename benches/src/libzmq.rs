@@ -9,7 +9,7 @@ use crate::case::{Case, Kind};
 use crate::error::{BenchError, bench_error};
 use crate::peer::Started;
 use crate::processor;
-use crate::run::{Sample, WARM};
+use crate::run::Sample;
 
 const C: &str = include_str!("../libzmq/peer.c");
 const PYTHON: &str = include_str!("../libzmq/peer.py");
@@ -106,7 +106,7 @@ fn start(
     role: &str,
     address: &str,
 ) -> Result<Started, BenchError> {
-    let numbers = [case.payload.len(), WARM, case.count].map(|number| number.to_string());
+    let numbers = [case.payload.len(), case.warm(), case.count].map(|number| number.to_string());
     let mut command = command();
     command.args([role, address]).args(numbers);
     Started::new(command.stdin(Stdio::piped()))

@@ -48,16 +48,13 @@ pub(crate) fn measure(case: &Case) -> Result<Sample, BenchError> {
     }
 }
 
-/// Messages before the clock starts: they fault in the pages that a program in its stride has warm.
-pub(crate) const WARM: usize = 2;
-
 /// Runs the warm-up, then the measured part, both by `send`; the clock stops when the peer has touched the last page.
 pub(crate) fn timed(
     case: &Case,
     started: &mut Started,
     mut send: impl FnMut(usize) -> Result<(), BenchError>,
 ) -> Result<Sample, BenchError> {
-    send(WARM)?;
+    send(case.warm())?;
     started.line()?;
     let cpu = peer::cpu();
     let began = Instant::now();
@@ -80,7 +77,7 @@ pub(crate) fn trips(
     mut turn: impl FnMut() -> Result<Transfer, BenchError>,
     started: Option<&mut Started>,
 ) -> Result<Sample, BenchError> {
-    for _ in 0..WARM {
+    for _ in 0..case.warm() {
         turn()?;
     }
     let cpu = peer::cpu();

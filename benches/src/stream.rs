@@ -10,7 +10,7 @@ use crate::case::{BATCH, Case, Kind, Route};
 use crate::error::{BenchError, bench_error};
 use crate::peer::{self, Part, Peer, PeerStats, Started};
 use crate::place::{Place, SPIN};
-use crate::run::{Sample, WARM, timed, trips};
+use crate::run::{Sample, timed, trips};
 use crate::{baseline, payload, processor};
 
 fn start(case: &Case, address: &str, size: usize) -> Result<Started, BenchError> {
@@ -18,7 +18,7 @@ fn start(case: &Case, address: &str, size: usize) -> Result<Started, BenchError>
         route: case.route,
         address: address.to_owned(),
         size,
-        warm: WARM,
+        warm: case.warm(),
         count: case.count,
         part: Part::of(case.kind),
     };
