@@ -1,12 +1,15 @@
 //! Connections that more than one thread uses.
 
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
-use numpush::transfer::Acknowledge;
-use numpush::{Error, Options};
-use numpush_tests::bytes;
+use numpush::transfer::{Acknowledge, SendHalf, Switch};
+use numpush::unix::SealedBufferMut;
+use numpush::{Buffer, Error, Message, Options};
+use numpush_tests::{PATIENCE, bytes, eventually};
 
-use crate::{MOMENT, pairs, plain_pairs};
+use crate::{MOMENT, pairs, plain_pairs, sockets};
 
 #[test]
 fn halves_send_and_receive_at_once() {
@@ -85,7 +88,7 @@ fn a_message_is_acknowledged_when_another_thread_confirms_it() {
         pair.near.set_timeouts(Some(MOMENT), None);
         let error = pair.near.flush().unwrap_err();
         assert!(error.is_timeout(), "{error:?}");
-        pair.near.set_timeouts(Some(numpush_tests::PATIENCE), None);
+        pair.near.set_timeouts(Some(PATIENCE), None);
         let mut far = pair.far;
         // It waits for a message that does not come, while the other thread confirms.
         let waiting = thread::spawn(move || far.recv().map(drop).unwrap_err());
@@ -94,5 +97,75 @@ fn a_message_is_acknowledged_when_another_thread_confirms_it() {
         assert!(confirming.join().unwrap() == bytes(10, 1));
         drop(pair.near);
         assert!(waiting.join().unwrap().is_closed());
+    }
+}
+
+/// Memory that says on a connection when it is dropped.
+struct Speaks {
+    memory: Buffer<'static>,
+    half: Arc<Mutex<SendHalf>>,
+}
+
+impl AsRef<[u8]> for Speaks {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl Drop for Speaks {
+    fn drop(&mut self) {
+        if let Ok(mut half) = self.half.lock() {
+            half.set_timeout(Some(PATIENCE));
+            // The other side misses it if it does not go.
+            let _ = (half.status(), half.send(&bytes(10, 1)));
+        }
+    }
+}
+
+const LARGE: usize = 32 << 20;
+
+/// What was acknowledged, or written at last, was dropped while the connection was locked: the call never returned.
+#[test]
+fn memory_that_a_connection_lets_go_of_may_use_that_connection() {
+    for is_by_file in [true, false] {
+        let options = Options::new().sendfile(Switch::On);
+        let pair = sockets(&options, &options).remove(0);
+        let (tx, mut rx) = pair.near.split().unwrap();
+        let mut far = pair.far;
+        let half = Arc::new(Mutex::new(tx));
+        let mut memory = SealedBufferMut::new(LARGE).unwrap();
+        memory.as_mut_slice().fill(7);
+        let memory = memory.seal().unwrap();
+        let backing = memory.backing().cloned().filter(|_| is_by_file);
+        let mut buffer = Buffer::from_owner(Speaks {
+            memory,
+            half: Arc::clone(&half),
+        });
+        if let Some(backing) = backing {
+            buffer = buffer.with_backing(backing);
+        }
+        let large = Message::from(buffer);
+        {
+            let mut half = half.lock().unwrap();
+            half.send(&bytes(10, 0)).unwrap();
+            assert!(far.recv().unwrap().message == bytes(10, 0));
+            // Nobody reads, so that a part of it is left to calls of the other half.
+            half.set_timeout(Some(Duration::ZERO));
+            eventually("a part of it", || {
+                let error = half.send(&large).unwrap_err();
+                matches!(error, Error::Unfinished { .. })
+            });
+        }
+        drop(large);
+        let receiving = thread::spawn(move || {
+            assert_eq!(far.recv().unwrap().message.payload_len(), LARGE as u64);
+            assert!(far.recv().unwrap().message == bytes(10, 1));
+            far.send(&bytes(10, 2)).unwrap();
+            far.flush().unwrap();
+        });
+        let (done, end) = mpsc::channel();
+        thread::spawn(move || done.send(rx.recv().map(|it| it.message == bytes(10, 2))));
+        assert!(end.recv_timeout(PATIENCE).unwrap().unwrap());
+        receiving.join().unwrap();
     }
 }

@@ -8,6 +8,9 @@ pub const ALIGNMENT: usize = 64;
 /// Implemented by [`HeapAllocator`](crate::model::HeapAllocator); an arena of shared memory implements it so that a
 /// payload goes from the socket straight to where worker processes see it.
 ///
+/// A connection asks its allocator, and drops regions that were not filled, in the middle of its own work: neither may make a
+/// call on that connection. What drops the last clone of a [`Buffer`] may.
+///
 /// ```
 /// use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, HeapAllocator};
 ///

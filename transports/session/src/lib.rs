@@ -25,6 +25,6 @@ mod refusal;
 pub use config::{Acknowledge, Config};
 pub use fault::Fault;
 pub use inbound::{Arrival, Debt, Event, Inbound};
-pub use outbound::{Blocked, Front, Outbound, OutboundStatus, Tag};
+pub use outbound::{Blocked, Front, Outbound, OutboundStatus, Spent, Tag};
 pub use receipt::{Confirmations, Receipt};
 pub use refusal::Refusal;

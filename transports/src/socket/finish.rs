@@ -65,7 +65,7 @@ impl<M: Medium> Link<M> {
                 Ok(Progress::Done) => return Ok(()),
                 Ok(Progress::Full) => {}
                 Err(error) if is_hang_up(&error) => {
-                    sending.session.broken();
+                    sending.broken();
                     return Ok(());
                 }
                 Err(error) => {

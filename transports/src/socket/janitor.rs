@@ -105,6 +105,7 @@ fn work() {
 impl<M: Medium> Owing for Link<M> {
     fn visit(&self, seen: u64) -> Option<u64> {
         // Whoever holds the lock writes, or leaves.
+        let _drops = self.unused.drops();
         let Ok(mut sending) = self.sending.try_lock() else {
             return Some(seen);
         };
@@ -120,7 +121,7 @@ impl<M: Medium> Owing for Link<M> {
                 .drain(&self.socket)
                 .is_err_and(|error| ends_the_way(&error))
             {
-                sending.session.broken();
+                sending.broken();
                 self.is_listed.store(false, Ordering::Release);
                 return None;
             }

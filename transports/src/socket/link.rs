@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::socket::medium::Lend;
 use crate::socket::medium::{Borrow, Medium, Terms};
 use crate::socket::room::Room;
+use crate::socket::spent::Unused;
 use crate::socket::spin::Spin;
 use crate::status::Meter;
 use crate::transfer::Transfer;
@@ -35,6 +36,8 @@ pub(crate) struct Link<M: Medium> {
     pub(super) spin: Duration,
     pub(super) receiving: Mutex<Receiving<M>>,
     pub(super) sending: Mutex<Sending<M>>,
+    /// What is dropped once no lock is held.
+    pub(super) unused: Arc<Unused>,
     /// What wakes a call of each side. They are made when more than one thread can call.
     bells: OnceLock<[Bell; 2]>,
     /// As the bells, where the callers are tasks.
@@ -140,6 +143,7 @@ pub(super) struct Sending<M: Medium> {
     pub(super) since_look: usize,
     /// Of the call at hand.
     pub(super) spin: Spin,
+    pub(super) unused: Arc<Unused>,
 }
 
 impl<M: Medium> Link<M> {
@@ -160,6 +164,7 @@ impl<M: Medium> Link<M> {
         let (lender, borrower) = medium.split();
         os::watch_forks();
         let meter = Meter::default();
+        let unused = Arc::<Unused>::default();
         Arc::new(Self {
             meter: meter.clone(),
             socket: Arc::new(socket),
@@ -192,7 +197,9 @@ impl<M: Medium> Link<M> {
                 meter,
                 since_look: 0,
                 spin: Spin::default(),
+                unused: Arc::clone(&unused),
             }),
+            unused,
             bells: OnceLock::new(),
             #[cfg(feature = "tokio")]
             watches: OnceLock::new(),
@@ -272,6 +279,17 @@ impl<M: Medium> Link<M> {
 }
 
 impl<M: Medium> Sending<M> {
+    /// Sets aside what the session has let go of.
+    pub(super) fn set_aside(&mut self) {
+        self.unused.take_of(&mut self.session);
+    }
+
+    /// The peer is gone: nothing is written from now on.
+    pub(super) fn broken(&mut self) {
+        self.session.broken();
+        self.set_aside();
+    }
+
     /// What a plan must keep to.
     pub(super) fn terms(&self) -> Terms {
         let peer = self.session.peer();

@@ -23,6 +23,7 @@ mod read;
 mod recv;
 mod room;
 mod send;
+mod spent;
 mod spin;
 #[cfg(feature = "tokio")]
 mod steps;

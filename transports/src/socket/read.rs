@@ -230,6 +230,7 @@ impl<M: Medium> Link<M> {
             drop(sending);
             return Err(self.failed(receiving, fault));
         }
+        sending.set_aside();
         match arrival.event {
             Event::Released { id } => {
                 if let Err(fault) = sending.lender.released(id) {

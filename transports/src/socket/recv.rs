@@ -77,6 +77,10 @@ impl<M: Medium> Link<M> {
             let is_idle = receiving.session.is_idle() && receiving.session.has_hello();
             let spins = is_idle && self.spins(&mut spin, deadline);
             let may_block = block && !spins && is_idle && self.owes_nothing();
+            if may_block {
+                // Nobody else can call, so nothing that is dropped here can.
+                self.unused.drop_all();
+            }
             let found = match self.read(&mut receiving, How::of(spins, may_block)) {
                 Err(error) if receiving.room.was_short() => {
                     let since = *short_since.get_or_insert_with(Instant::now);
@@ -173,7 +177,7 @@ impl<M: Medium> Link<M> {
         greeting: Deadline,
     ) -> Error {
         receiving.end(End::Failed);
-        self.sending().session.broken();
+        self.sending().broken();
         self.wake(Side::Send);
         self.wake(Side::Receive);
         greeting
@@ -200,7 +204,7 @@ impl<M: Medium> Link<M> {
             Ok(progress) => progress,
             Err(error) => {
                 if ends_the_way(&error) {
-                    sending.session.broken();
+                    sending.broken();
                 } else {
                     drop(sending);
                     janitor::list(self);
@@ -293,7 +297,7 @@ impl<M: Medium> Link<M> {
         {
             // If the peer is gone, the next call shows it; this message is here.
             if ends_the_way(&error) {
-                sending.session.broken();
+                sending.broken();
             }
             is_owing = !sending.session.is_drained();
         }

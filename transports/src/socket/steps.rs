@@ -62,6 +62,7 @@ impl<M: Medium> Underway<'_, M> {
             keeps_rest: false,
         };
         let (link, transfer) = (&self.link, self.transfer);
+        let _drops = link.unused.drops();
         let ended = link.not_in_time(link.sending(), begun, transfer, terms, error);
         let Err(error) = ended else {
             unreachable!("a rest that is kept is an error of these terms");
@@ -79,6 +80,7 @@ impl<M: Medium> Steps for Underway<'_, M> {
         let Some(mut begun) = self.begun.take() else {
             return Ok(Some(self.transfer));
         };
+        let _drops = link.unused.drops();
         let mut sending = link.sending();
         // sendfile(2) has no flag that says it should not wait.
         let nonblocking = begun.is_by_file().then(|| Nonblocking::new(&link.socket));

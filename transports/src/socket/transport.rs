@@ -124,15 +124,18 @@ impl<M: Medium> Transport for SocketTransport<M> {
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
+        let _drops = self.link().unused.drops();
         self.link().recv_message(cx.deadline, true)
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let _drops = self.link().unused.drops();
         self.link().finish();
         self.link().flush_messages(Operation::Flush, cx.deadline)
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let _drops = self.link().unused.drops();
         self.link().finish();
         self.link().close_sending(cx.deadline)
     }
@@ -152,14 +155,17 @@ impl<M: Medium> Duplex for Owned<M> {
             deadline,
             keeps_rest: false,
         };
+        let _drops = self.0.unused.drops();
         self.0.send_message(message.into(), tag, terms)
     }
 
     fn try_send(&self, message: &Message<'_>, tag: Tag) -> Result<Transfer, Error> {
+        let _drops = self.0.unused.drops();
         self.0.try_send_outgoing(message.into(), tag)
     }
 
     fn try_send_prepared(&self, prepared: &Prepared<'_>, tag: Tag) -> Result<Transfer, Error> {
+        let _drops = self.0.unused.drops();
         self.0.try_send_outgoing(prepared.into(), tag)
     }
 
@@ -178,6 +184,7 @@ impl<M: Medium> Duplex for Owned<M> {
             deadline,
             keeps_rest: false,
         };
+        let _drops = self.0.unused.drops();
         self.0.send_messages(messages, tag, terms)
     }
 
@@ -186,18 +193,22 @@ impl<M: Medium> Duplex for Owned<M> {
             deadline: Deadline::now(),
             keeps_rest: true,
         };
+        let _drops = self.0.unused.drops();
         self.0.send_messages(messages, tag, terms)
     }
 
     fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error> {
+        let _drops = self.0.unused.drops();
         self.0.recv_message(deadline, false)
     }
 
     fn flush(&self, deadline: Deadline) -> Result<(), Error> {
+        let _drops = self.0.unused.drops();
         self.0.flush_messages(Operation::Flush, deadline)
     }
 
     fn close_sending(&self, deadline: Deadline) -> Result<(), Error> {
+        let _drops = self.0.unused.drops();
         self.0.close_sending(deadline)
     }
 
@@ -246,10 +257,12 @@ impl<M: Medium> Duplex for Owned<M> {
     }
 
     fn poll_recv(self: Arc<Self>) -> Result<Received, Error> {
+        let _drops = self.0.unused.drops();
         self.0.poll_message()
     }
 
     fn attend(&self) -> Result<bool, Error> {
+        let _drops = self.0.unused.drops();
         self.0.attend()
     }
 
@@ -285,6 +298,7 @@ impl<M: Medium> Duplex for Owned<M> {
 
     #[cfg(feature = "tokio")]
     fn begin<'m>(self: Arc<Self>, message: &'m Message<'m>, tag: Tag) -> Result<Begun<'m>, Error> {
+        let _drops = self.0.unused.drops();
         Arc::clone(&self.0).begin_steps(message, tag)
     }
 

@@ -45,6 +45,7 @@ impl<M: Medium> Link<M> {
 
     /// Waits a moment for what no descriptor reports. Another thread, or `deadline`, ends the wait.
     pub(super) fn rest(&self, side: Side, deadline: Deadline) -> Result<(), Error> {
+        self.unused.drop_all();
         let until = deadline.or_sooner(Some(Instant::now() + TICK));
         let bell = self.bell(side);
         let waited = match bell {
@@ -65,6 +66,7 @@ impl<M: Medium> Link<M> {
         want: Ready,
         until: Option<Instant>,
     ) -> Result<Option<Ready>, Error> {
+        self.unused.drop_all();
         self.check_cancelled()?;
         let bell = self.bell(side);
         let socket = (self.socket.as_fd(), want);
@@ -169,7 +171,7 @@ impl<M: Medium> Link<M> {
         if ready.read && !want.read && !want.write {
             // poll(2) reports a hang-up though nobody asked, and what came before it has no room here.
             self.end_if_cut();
-            self.sending().session.broken();
+            self.sending().broken();
             return Err(self.gone());
         }
         if ready.write
@@ -207,7 +209,7 @@ impl<M: Medium> Link<M> {
             // No memory, for example: nothing of this write went, and the call may be made again.
             return socket_error(Operation::Send, &self.peer, error);
         }
-        self.sending().session.broken();
+        self.sending().broken();
         if error.kind() == io::ErrorKind::UnexpectedEof {
             // The file of a buffer was truncated while it was sent: half a record cannot be taken back.
             return socket_error(Operation::Send, &self.peer, error);

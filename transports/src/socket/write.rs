@@ -43,6 +43,7 @@ impl<M: Medium> Sending<M> {
                 Ok(count) => {
                     self.meter.add(count);
                     self.session.written(count);
+                    self.set_aside();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Progress::Full);

@@ -13,6 +13,8 @@ const KEPT: usize = 256;
 pub(super) struct InFlight {
     messages: VecDeque<Sent>,
     bytes: u64,
+    /// What acknowledged messages held.
+    pub(super) spent: Vec<Buffer<'static>>,
 }
 
 #[derive(Debug)]
@@ -51,8 +53,11 @@ impl InFlight {
             return Err(Fault::Violation(fault));
         }
         while self.messages.front().is_some_and(|sent| sent.id <= ack) {
-            if let Some(message) = self.messages.pop_front() {
+            if let Some(mut message) = self.messages.pop_front() {
                 self.bytes -= message.bytes;
+                if !message.held.is_empty() {
+                    self.spent.append(&mut message.held);
+                }
             }
         }
         // A connection that is quiet after a burst holds no more than one that was always quiet.

@@ -4,6 +4,7 @@ mod blocked;
 mod in_flight;
 mod queue;
 mod run;
+mod spent;
 mod status;
 
 use numpush_message::{Buffer, Encoder, Hello, PREAMBLE_LEN, Preamble, RecordKind, Stamp};
@@ -18,6 +19,7 @@ use crate::refusal::Refusal;
 
 pub use blocked::Blocked;
 pub use queue::Front;
+pub use spent::Spent;
 pub use status::{OutboundStatus, Tag};
 
 /// The direction in which our messages go.

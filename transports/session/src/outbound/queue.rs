@@ -23,10 +23,16 @@ const MOST_CONTROL: usize = 64 << 10;
 const LONG: usize = 4 << 10;
 
 #[derive(Debug)]
+#[expect(
+    clippy::vec_box,
+    reason = "they come in boxes and are moved twice: an encoder is large"
+)]
 pub(super) struct Queue<D> {
     items: VecDeque<Item<D>>,
     /// Bytes of control records among them.
     control: usize,
+    /// Messages that are written, or never will be.
+    pub(super) spent: Vec<Box<Encoder<'static>>>,
 }
 
 #[derive(Debug)]
@@ -42,6 +48,7 @@ impl<D> Queue<D> {
         Self {
             items: VecDeque::new(),
             control: 0,
+            spent: Vec::new(),
         }
     }
 
@@ -159,8 +166,10 @@ impl<D> Queue<D> {
             }
             Some(Item::Record(encoder)) => {
                 encoder.advance(count);
-                if encoder.next().is_none() {
-                    self.items.pop_front();
+                if encoder.next().is_none()
+                    && let Some(Item::Record(encoder)) = self.items.pop_front()
+                {
+                    self.spent.push(encoder);
                 }
             }
             _ => {}
@@ -169,7 +178,11 @@ impl<D> Queue<D> {
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        self.items.clear();
+        let records = self.items.drain(..).filter_map(|item| match item {
+            Item::Record(encoder) => Some(encoder),
+            _ => None,
+        });
+        self.spent.extend(records);
         self.control = 0;
     }
 }
