@@ -158,3 +158,26 @@ fn who_never_answers_a_hello_is_waited_for_no_longer_than_the_call_says() {
         assert!(link.recv().await.unwrap_err().is_timeout());
     });
 }
+
+/// The look-up takes a thread, which had no time at all; the calls that block give it a moment.
+#[test]
+fn a_name_is_found_however_short_the_time_is() {
+    on_each_runtime(|| async {
+        let mut listener = aio::listen("tcp://localhost:0").unwrap();
+        let address = listener.address();
+        let (_, port) = address.rsplit_once(':').unwrap();
+        let name = format!("tcp://localhost:{port}");
+        let options = Options::new().connect_timeout(Duration::ZERO);
+        let connected = async {
+            loop {
+                // A machine with other work may take longer.
+                match aio::connect_with(&name, &options).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => assert!(matches!(error, Error::Io { .. }), "{error:?}"),
+                }
+            }
+        };
+        let _near = within(connected).await.unwrap();
+        within(listener.accept()).await.unwrap();
+    });
+}

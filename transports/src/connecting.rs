@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
+#[cfg(feature = "tokio")]
+use std::time::Instant;
 
 use numpush_os::Ready;
 
@@ -60,6 +62,12 @@ impl Connecting {
             Some(_) => self.attempt.wants(),
             None => Ready::default(),
         }
+    }
+
+    /// Until when it is worth a wait, however little time the caller has.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn least(&self) -> Option<Instant> {
+        self.attempt.least()
     }
 }
 

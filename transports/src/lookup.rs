@@ -20,7 +20,7 @@ use numpush_os::{self as os, Bell, GlobalMutex};
 const MOST: u32 = 16;
 
 /// A look-up has so long at the least: that of an answer from a file of this machine.
-const LEAST: Duration = Duration::from_millis(100);
+pub(crate) const LEAST: Duration = Duration::from_millis(100);
 
 /// One for the process.
 static THREADS: GlobalMutex<Threads> = GlobalMutex::new(Threads { count: 0, forks: 0 });

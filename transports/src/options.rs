@@ -112,7 +112,8 @@ impl Options {
         }
     }
 
-    /// How long `connect` keeps trying while nobody listens, the look-up of a host's name included. Default: 5 s.
+    /// How long `connect` keeps trying while nobody listens, the look-up of a host's name included, which has a tenth of a second
+    /// at the least. Default: 5 s.
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         Self {

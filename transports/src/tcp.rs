@@ -74,6 +74,7 @@ impl Factory for Tcp {
             look_up: None,
             addresses: Vec::new().into_iter(),
             socket: None,
+            least: Instant::now() + lookup::LEAST,
             asked,
             options: options.clone(),
         };
@@ -123,6 +124,8 @@ struct TcpAttempt {
     addresses: std::vec::IntoIter<SocketAddr>,
     /// `None` once there is a connection or none can be had.
     socket: Option<TcpStream>,
+    /// When the look-up, or the address at hand, has had the least time that it is given.
+    least: Instant,
     options: Options,
 }
 
@@ -138,6 +141,7 @@ impl TcpAttempt {
             match os::start_connect(address) {
                 Ok(socket) => {
                     self.socket = Some(socket);
+                    self.least = Instant::now() + LEAST;
                     return Ok(());
                 }
                 Err(error) => last = error,
@@ -183,7 +187,15 @@ impl Attempt for TcpAttempt {
             None => Ready::WRITE,
         }
     }
+
+    #[cfg(feature = "tokio")]
+    fn least(&self) -> Option<Instant> {
+        Some(self.least)
+    }
 }
+
+/// An address has so long at the least, that of this machine.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// Addresses that are tried again and again are those of a name for so long.
 const KNOWN: Duration = Duration::from_secs(1);
@@ -206,7 +218,7 @@ fn connect_any(
         let left = deadline.left().unwrap_or(Duration::MAX);
         let share = left / u32::try_from(untried).unwrap_or(u32::MAX);
         untried -= 1;
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+        match TcpStream::connect_timeout(address, share.max(LEAST)) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }

@@ -61,6 +61,12 @@ pub(crate) trait Attempt: Send {
     fn wants(&self) -> Ready {
         Ready::WRITE
     }
+
+    /// Until when it is worth a wait, however little time the caller has; `None` if there is nothing to wait for.
+    #[cfg(feature = "tokio")]
+    fn least(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// A connection that was there at once.

@@ -15,6 +15,7 @@ mod listener;
 mod wait;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use numpush_os::Watched;
 
@@ -32,8 +33,9 @@ pub use listener::Listener;
 /// the attempt.
 ///
 /// The look-up of a host's name is done before each attempt, in a thread of its own, since getaddrinfo(3) blocks; an address has
-/// none. At most 16 such threads run in a process, and one that nobody waits for any more ends with its look-up. Of a name with
-/// several addresses, one that does not answer takes all of the time: those behind it are tried only once it fails.
+/// none. However short the connect timeout is, it has a tenth of a second, as in the calls that block. At most 16 such threads
+/// run in a process, and one that nobody waits for any more ends with its look-up. Of a name with several addresses, one that
+/// does not answer takes all of the time: those behind it are tried only once it fails.
 ///
 /// # Errors
 /// As [`Options::connect`], and [`Error::Unsupported`] for transports that tasks cannot use.
@@ -102,7 +104,9 @@ async fn attempt(
         if let Some(connection) = connecting.try_finish()? {
             return Connection::new(connection);
         }
-        if deadline.has_passed() {
+        // As the calls that block: a name is looked up, and an address tried, for a moment at the least.
+        let least = connecting.least();
+        if deadline.has_passed() && least.is_none_or(|least| least <= Instant::now()) {
             return Err(failed(std::io::ErrorKind::TimedOut.into()));
         }
         let Some(socket) = connecting.descriptor() else {
@@ -114,7 +118,9 @@ async fn attempt(
         let watched = socket.and_then(|socket| Watched::new(Arc::new(socket), true));
         let socket = Socket::new(Some(watched.map_err(failed)?));
         let mut timer = Timer::default();
-        let until = deadline.instant();
+        let until = deadline
+            .instant()
+            .map(|at| least.map_or(at, |least| at.max(least)));
         let want = connecting.wants();
         let woken = wait::wait(socket.watched(), want, None, until, &mut timer).await;
         if woken.map_err(failed)? == Woken::WasReady {
