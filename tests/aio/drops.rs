@@ -95,6 +95,63 @@ fn a_send_that_is_dropped_anywhere_sends_all_of_its_message_or_nothing() {
     });
 }
 
+/// A batch: small messages, which go together, and one that goes alone. Each tells its number by its length.
+fn batch(first: usize, memory: &[u8]) -> Vec<Message<'_>> {
+    let lens = (first..first + 60).map(|number| match number % 60 {
+        30 => 300_000 + number,
+        _ => number,
+    });
+    lens.map(|len| Message::new(Buffer::borrowed(&memory[..len])))
+        .collect()
+}
+
+#[test]
+fn a_send_all_that_is_dropped_anywhere_sends_the_first_of_its_messages_whole() {
+    on_each_runtime(|| async {
+        let memory: Vec<u8> = (0..=250).cycle().take(400_000).collect();
+        for (endpoint, _place) in places() {
+            let options = Options::new().credit(200_000).window(200_000);
+            let (mut near, mut far, _listener) = pair(&endpoint, &options).await;
+            let expected = memory.clone();
+            let receiver = tokio::spawn(async move {
+                let mut numbers = Vec::new();
+                let mut messages = far.messages();
+                while let Some(received) = messages.next().await {
+                    let message = received.unwrap().message;
+                    let bytes = message.as_bytes().unwrap();
+                    assert!(bytes[..] == expected[..bytes.len()]);
+                    numbers.push(bytes.len() % 300_000);
+                }
+                numbers
+            });
+            let mut sent = Vec::new();
+            for turn in 0..2 * MOST {
+                let first = turn as usize * 60;
+                let messages = batch(first, &memory);
+                if let Some(done) = polled(near.send_all(&messages), 1 + turn % MOST).await {
+                    assert_eq!(done.unwrap().count, 60);
+                    sent.push(first);
+                }
+                if turn % 2 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            within(near.close()).await.unwrap();
+            let numbers = receiver.await.unwrap();
+            assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+            for first in (0..2 * MOST as usize).map(|turn| turn * 60) {
+                let of_it = numbers
+                    .iter()
+                    .filter(|&&number| (first..first + 60).contains(&number));
+                let count = of_it.clone().count();
+                assert!(of_it.copied().eq(first..first + count), "{numbers:?}");
+                assert!(!sent.contains(&first) || count == 60, "{endpoint}, {first}");
+            }
+            assert!(!sent.is_empty(), "{endpoint}");
+        }
+    });
+}
+
 #[test]
 fn a_recv_that_is_dropped_anywhere_loses_nothing() {
     on_each_runtime(|| async {

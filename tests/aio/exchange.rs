@@ -18,6 +18,7 @@ fn is_send<T: Send>(value: T) -> T {
 #[expect(dead_code, reason = "it is checked, not run")]
 async fn every_future_is_send(mut connection: Connection, mut listener: aio::Listener) {
     let message = bytes(1, 1);
+    let _ = is_send(connection.send_all(&[])).await;
     let _ = is_send(aio::connect("inproc:x")).await;
     let _ = is_send(listener.accept()).await;
     let _ = is_send(connection.send(&message)).await;
@@ -334,6 +335,68 @@ fn a_canceller_ends_a_recv() {
             assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
             far.send(&bytes(10, 1)).await.unwrap();
             assert_eq!(within(near.recv()).await.unwrap().message, bytes(10, 1));
+        }
+    });
+}
+
+#[test]
+fn messages_of_one_call_arrive_in_order() {
+    on_each_runtime(|| async {
+        for (endpoint, _place) in places() {
+            let options = Options::new().credit(1 << 20).window(1 << 20);
+            let (near, mut far, _listener) = pair(&endpoint, &options).await;
+            let (mut tx, _rx) = near.split();
+            let lens = (0..700).map(|at| match at % 100 {
+                0 => 0,
+                50 => 200_000,
+                70 => 63_000,
+                at => at,
+            });
+            let messages: Vec<_> = lens.map(|len| bytes(len, 1)).collect();
+            let expected = messages.clone();
+            let receiver = tokio::spawn(async move {
+                for (at, message) in expected.iter().enumerate() {
+                    let received = far.recv().await.unwrap();
+                    assert_eq!((received.id, received.channel), (at as u64 + 1, 7));
+                    assert!(received.message == *message, "message {at}");
+                }
+                far
+            });
+            let tag = Tag {
+                channel: 7,
+                ..Tag::default()
+            };
+            let batch = tx.send_all_tagged(&messages, tag).await.unwrap();
+            assert_eq!((batch.count, batch.last_id), (700, 700));
+            let payload: u64 = messages.iter().map(Message::payload_len).sum();
+            assert_eq!(batch.bytes, payload);
+            receiver.await.unwrap();
+        }
+    });
+}
+
+/// Nobody receives: what the error counts comes later, and nothing else.
+#[test]
+fn a_batch_that_is_late_says_how_many_are_sent() {
+    on_each_runtime(|| async {
+        for (endpoint, _place) in places() {
+            let options = Options::new().credit(100_000).window(100_000);
+            let (mut near, mut far, _listener) = pair(&endpoint, &options).await;
+            near.set_timeouts(Some(Duration::from_millis(20)), None);
+            let messages: Vec<_> = (0..300).map(|at| bytes(5000 + at, 1)).collect();
+            let error = near.send_all(&messages).await.unwrap_err();
+            assert!(error.source.is_timeout(), "{error:?}");
+            let count = error.sent.count;
+            assert!(count < 300);
+            let closing = tokio::spawn(async move {
+                near.set_timeouts(None, None);
+                near.close().await.unwrap();
+            });
+            for message in &messages[..count] {
+                assert!(far.recv().await.unwrap().message == *message);
+            }
+            assert!(far.recv().await.unwrap_err().is_closed());
+            closing.await.unwrap();
         }
     });
 }

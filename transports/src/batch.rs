@@ -34,12 +34,35 @@ impl Batch {
         self.system_calls += u64::from(transfer.system_calls);
     }
 
+    /// Counts what a later call has sent.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn add_all(&mut self, later: &Self) {
+        if later.count > 0 {
+            self.last_id = later.last_id;
+        }
+        self.count += later.count;
+        self.bytes += later.bytes;
+        self.copied += later.copied;
+        self.system_calls += later.system_calls;
+    }
+
     /// The error of a call that ended here.
     pub(crate) fn error(self, source: Error) -> BatchError {
         BatchError {
             sent: self,
             source: Box::new(source),
         }
+    }
+
+    /// The error of a call that ended with `source` of `message`, which is sent if its rest is kept.
+    pub(crate) fn error_of(mut self, source: Error, message: &Message<'_>) -> BatchError {
+        if let Error::Unfinished { id, copied, .. } = &source {
+            self.count += 1;
+            self.last_id = *id;
+            self.copied += copied;
+            self.bytes += message.payload_len();
+        }
+        self.error(source)
     }
 
     /// Sends messages one after the other, by `send`.
@@ -51,15 +74,7 @@ impl Batch {
         for message in messages {
             match send(message) {
                 Ok(transfer) => batch.add(&transfer),
-                Err(source) => {
-                    if let Error::Unfinished { id, copied, .. } = &source {
-                        batch.count += 1;
-                        batch.last_id = *id;
-                        batch.copied += copied;
-                        batch.bytes += message.payload_len();
-                    }
-                    return Err(batch.error(source));
-                }
+                Err(source) => return Err(batch.error_of(source, message)),
             }
         }
         Ok(batch)

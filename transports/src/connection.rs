@@ -140,9 +140,8 @@ impl Connection {
         messages: &[Message<'_>],
         tag: Tag,
     ) -> Result<Batch, BatchError> {
+        self.check_sizes(messages)?;
         let nothing = |error| Batch::default().error(error);
-        let sizes = messages.iter().try_for_each(|one| self.check_size(one));
-        sizes.map_err(nothing)?;
         let (transport, mut cx) = self.call(self.options.send_timeout).map_err(nothing)?;
         cx.tag = tag;
         transport.send_all(messages, &mut cx)
@@ -154,9 +153,8 @@ impl Connection {
     /// # Errors
     /// [`BatchError`] if not all could begin; its source is [`Error::Timeout`] if the peer must take other messages first.
     pub fn try_send_all(&mut self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        self.check_sizes(messages)?;
         let nothing = |error| Batch::default().error(error);
-        let sizes = messages.iter().try_for_each(|one| self.check_size(one));
-        sizes.map_err(nothing)?;
         self.origin.check(&self.peer).map_err(nothing)?;
         if let Some(duplex) = self.transport.duplex() {
             return duplex.try_send_all(messages, Tag::default());
@@ -419,6 +417,10 @@ impl Connection {
 
     pub(crate) fn check_size(&self, message: &Message<'_>) -> Result<(), Error> {
         Context::check_size(message.payload_len(), self.options.max_message, "this side")
+    }
+
+    pub(crate) fn check_sizes(&self, messages: &[Message<'_>]) -> Result<(), BatchError> {
+        Context::check_sizes(messages, self.options.max_message)
     }
 
     fn call(

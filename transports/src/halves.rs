@@ -70,11 +70,8 @@ impl SendHalf {
         messages: &[Message<'_>],
         tag: Tag,
     ) -> Result<Batch, BatchError> {
+        Context::check_sizes(messages, self.options.max_message)?;
         let nothing = |error| Batch::default().error(error);
-        let (max, whose) = (self.options.max_message, "this side");
-        for message in messages {
-            Context::check_size(message.payload_len(), max, whose).map_err(nothing)?;
-        }
         let deadline = self.deadline().map_err(nothing)?;
         self.duplex.send_all(messages, tag, deadline)
     }

@@ -362,6 +362,13 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// Refuses messages of which one has more than `limit` bytes on this side.
+    pub(crate) fn check_sizes(messages: &[Message<'_>], limit: u64) -> Result<(), BatchError> {
+        let check = |one: &Message<'_>| Self::check_size(one.payload_len(), limit, "this side");
+        let checked = messages.iter().try_for_each(check);
+        checked.map_err(|error| Batch::default().error(error))
+    }
+
     #[cfg(feature = "zmq")]
     pub(crate) fn timeout(&self, operation: Operation) -> Error {
         self.deadline.error(operation, self.peer)

@@ -9,6 +9,7 @@ use numpush_session::Tag;
 
 use crate::aio::driver::Driver;
 use crate::aio::halves::{RecvHalf, SendHalf};
+use crate::batch::{Batch, BatchError};
 use crate::connection;
 use crate::error::Error;
 use crate::status::Status;
@@ -36,6 +37,7 @@ use crate::transfer::{Capabilities, Received, Transfer};
 /// | dropped | what is true then |
 /// | --- | --- |
 /// | `send` | The message was never begun, or it is kept and goes whole, before any later one. What is left of borrowed memory is copied for that. The caller is not told which: a [timeout of the connection](Self::set_timeouts) is, by [`Error::Timeout`] and [`Error::Unfinished`]. |
+/// | `send_all` | The messages are sent up to one of them, each as a `send` that was dropped. |
 /// | `recv`, `next` | No message is lost: the next call returns it. |
 /// | `flush` | Nothing has changed. |
 /// | `close_sending` | The direction is open, or closed if every message was acknowledged already. |
@@ -132,6 +134,47 @@ impl Connection {
         self.driver.send(message, tag, self.timeouts[0]).await
     }
 
+    /// As [`Connection::send_all`](crate::Connection::send_all). The task waits where that call would, and lets other tasks run in
+    /// between. Where it waits, what is left of a small message is copied.
+    ///
+    /// ```
+    /// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+    /// use numpush::{Buffer, Message, aio};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// let mut listener = aio::listen("inproc:aio send_all")?;
+    /// let mut tx = aio::connect(&listener.address()).await?;
+    /// let mut rx = listener.accept().await?;
+    /// let ticks = [1_u8, 2, 3].map(|tick| Message::new(Buffer::from(vec![tick; 64])));
+    /// assert_eq!(tx.send_all(&ticks).await?.count, 3);
+    /// for tick in &ticks {
+    ///     assert_eq!(rx.recv().await?.message, *tick);
+    /// }
+    /// # Ok::<(), numpush::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn send_all(&mut self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        self.send_all_tagged(messages, Tag::default()).await
+    }
+
+    /// As [`Self::send_all`], on a channel or as answers.
+    ///
+    /// # Errors
+    /// As [`Self::send_all`].
+    pub async fn send_all_tagged(
+        &mut self,
+        messages: &[Message<'_>],
+        tag: Tag,
+    ) -> Result<Batch, BatchError> {
+        self.connection.check_sizes(messages)?;
+        let timeout = self.timeouts[0];
+        self.driver.send_all(messages, tag, timeout).await
+    }
+
     /// As [`Connection::recv`](crate::Connection::recv). The task waits where that call would, and a second for room before it
     /// reports [`Error::NoRoom`]: another task may make some.
     ///
@@ -188,6 +231,15 @@ impl Connection {
     pub fn try_send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
         self.connection.check_size(message)?;
         self.driver.try_send(message, Tag::default())
+    }
+
+    /// As [`Connection::try_send_all`](crate::Connection::try_send_all), and as [`Self::try_send`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn try_send_all(&mut self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        self.connection.check_sizes(messages)?;
+        self.driver.try_send_all(messages)
     }
 
     /// As [`Connection::flush`](crate::Connection::flush).

@@ -10,6 +10,7 @@ use numpush_session::Tag;
 
 use crate::aio::leaving::Leaver;
 use crate::aio::wait::{Socket, Timer, Woken, wait, yield_now};
+use crate::batch::{Batch, BatchError};
 use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::{Error, Operation};
@@ -159,15 +160,102 @@ impl Driver {
         }
     }
 
+    /// As [`Self::try_send`], for as many of the messages as can begin now.
+    pub(super) fn try_send_all(&self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        let nothing = |error| Batch::default().error(error);
+        self.check_origin().map_err(nothing)?;
+        let _call = self.enter();
+        self.duplex.try_send_all(messages, Tag::default())
+    }
+
     pub(super) async fn send(
         &self,
         message: &Message<'_>,
         tag: Tag,
         timeout: Option<Duration>,
     ) -> Result<Transfer, Error> {
+        self.send_until(message, tag, Deadline::after(timeout))
+            .await
+    }
+
+    /// Sends messages in order: small ones together, and a large one as it goes alone.
+    pub(super) async fn send_all(
+        &self,
+        messages: &[Message<'_>],
+        tag: Tag,
+        timeout: Option<Duration>,
+    ) -> Result<Batch, BatchError> {
+        let deadline = Deadline::after(timeout);
+        let mut batch = Batch::default();
+        while let Some(rest) = messages.get(batch.count..)
+            && let Some(first) = rest.first()
+        {
+            if batch.count > 0
+                && let Err(late) = self.check_time(Operation::Send, deadline)
+            {
+                return Err(batch.error(late));
+            }
+            let small = rest.iter().take(TOGETHER);
+            let small = small.take_while(|one| one.payload_len() < SMALL).count();
+            if small == 0 {
+                match self.send_until(first, tag, deadline).await {
+                    Ok(transfer) => batch.add(&transfer),
+                    Err(error) => return Err(batch.error_of(error, first)),
+                }
+            } else if let Err(error) = self
+                .send_small(&rest[..small], tag, deadline, &mut batch)
+                .await
+            {
+                return Err(batch.error(error));
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Sends messages together, and counts those that are sent.
+    async fn send_small(
+        &self,
+        messages: &[Message<'_>],
+        tag: Tag,
+        deadline: Deadline,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
         self.breathe(Way::Out).await;
         self.check_origin()?;
-        let deadline = Deadline::after(timeout);
+        let _call = self.enter();
+        let mut stuck = Stuck::default();
+        let mut count = 0;
+        loop {
+            self.excuse_lateness(Way::Out);
+            let rest = messages.get(count..).unwrap_or_default();
+            let (sent, error) = match self.duplex.try_send_all(rest, tag) {
+                Ok(sent) => (sent, None),
+                Err(BatchError { sent, source }) => (sent, Some(*source)),
+            };
+            batch.add_all(&sent);
+            count += sent.count;
+            if sent.count > 0 {
+                let others = EACH * (sent.count as u64 - 1);
+                self.count(Way::Out, sent.bytes.saturating_add(others));
+            }
+            match error {
+                None => return Ok(()),
+                Some(error) if error.is_timeout() => {}
+                Some(error) => return Err(error),
+            }
+            self.check_time(Operation::Send, deadline)?;
+            self.wait_out(self.wants(), deadline, &mut stuck).await?;
+        }
+    }
+
+    async fn send_until(
+        &self,
+        message: &Message<'_>,
+        tag: Tag,
+        deadline: Deadline,
+    ) -> Result<Transfer, Error> {
+        self.breathe(Way::Out).await;
+        self.check_origin()?;
         let _call = self.enter();
         let mut stuck = Stuck::default();
         let mut steps = loop {
@@ -396,6 +484,10 @@ const LATE: Duration = Duration::from_millis(100);
 /// Bytes after which a task lets others run, and what a message counts beside its own.
 const LONG: u64 = 1 << 20;
 const EACH: u64 = 8 << 10;
+
+/// Messages below this size go together, and so many of them before others run.
+const SMALL: u64 = 64 << 10;
+const TOGETHER: usize = 128;
 
 /// How long a receive waits for room before it reports that there is none.
 const SHORT: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@ use numpush_message::Message;
 use numpush_session::Tag;
 
 use crate::aio::driver::Driver;
+use crate::batch::{Batch, BatchError};
 use crate::error::Error;
 use crate::status::Status;
 use crate::transfer::{Received, Transfer};
@@ -51,6 +52,27 @@ impl SendHalf {
     ) -> Result<Transfer, Error> {
         Context::check_size(message.payload_len(), self.max_message, "this side")?;
         self.driver.send(message, tag, self.timeout).await
+    }
+
+    /// As [`Connection::send_all`](super::Connection::send_all).
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn send_all(&mut self, messages: &[Message<'_>]) -> Result<Batch, BatchError> {
+        self.send_all_tagged(messages, Tag::default()).await
+    }
+
+    /// As [`Connection::send_all_tagged`](super::Connection::send_all_tagged).
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn send_all_tagged(
+        &mut self,
+        messages: &[Message<'_>],
+        tag: Tag,
+    ) -> Result<Batch, BatchError> {
+        Context::check_sizes(messages, self.max_message)?;
+        self.driver.send_all(messages, tag, self.timeout).await
     }
 
     /// As [`Connection::flush`](super::Connection::flush).

@@ -83,12 +83,16 @@ impl<M: Medium> Link<M> {
             keeps_rest: true,
         };
         let sent = self.send_message(outgoing, tag, terms);
+        self.leave_rest();
+        sent
+    }
+
+    /// A task may make no other call for long: what is kept goes without one.
+    fn leave_rest(self: &Arc<Self>) {
         #[cfg(feature = "tokio")]
         if self.is_watched() && !self.sending().session.is_drained() {
-            // A task may make no other call for long.
             janitor::list(self);
         }
-        sent
     }
 }
 
@@ -194,7 +198,9 @@ impl<M: Medium> Duplex for Owned<M> {
             keeps_rest: true,
         };
         let _drops = self.0.unused.drops();
-        self.0.send_messages(messages, tag, terms)
+        let sent = self.0.send_messages(messages, tag, terms);
+        self.0.leave_rest();
+        sent
     }
 
     fn recv(self: Arc<Self>, deadline: Deadline) -> Result<Received, Error> {
