@@ -7,6 +7,7 @@
 
 mod room;
 
+use std::io::{ErrorKind, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -223,6 +224,36 @@ fn the_descriptor_is_readable_while_there_is_something_to_receive() {
     drop(tx);
     assert!(is_readable(&rx), "the end of the peer");
     assert!(rx.try_recv().unwrap_err().is_closed());
+}
+
+/// How often the descriptor was written to since the last look: eventfd(2) counts.
+fn wakes(link: &numpush_transports::Connection) -> u64 {
+    let descriptor = link.descriptor().unwrap().try_clone_to_owned().unwrap();
+    let mut count = [0; 8];
+    match std::fs::File::from(descriptor).read_exact(&mut count) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+        read => read.map(|()| u64::from_ne_bytes(count)).unwrap(),
+    }
+}
+
+/// M13: a send made a wake-up, which is a system call, whether or not the receiver had heard of the last one.
+#[test]
+fn a_receiver_is_woken_once_until_it_looks() {
+    let mut listener = listen("inproc:wakes").unwrap();
+    let mut tx = connect("inproc:wakes").unwrap();
+    let mut rx = listener.accept().unwrap();
+    for burst in [1, 100, 1, 3] {
+        assert!(rx.try_recv().unwrap_err().is_timeout());
+        wakes(&rx);
+        for byte in 0..burst {
+            tx.send(&message(byte)).unwrap();
+        }
+        assert_eq!(wakes(&rx), 1, "{burst} messages");
+        for byte in 0..burst {
+            assert_eq!(rx.try_recv().unwrap().message, message(byte));
+        }
+        assert_eq!(wakes(&rx), 0);
+    }
 }
 
 #[test]
