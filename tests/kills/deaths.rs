@@ -1,10 +1,9 @@
 //! The victim is killed before each of its calls, one run each.
 
 use nix::sys::signal::Signal;
-use numpush_tests::{Ended, Test, Verdict, can_trace, tests};
+use numpush_tests::{Ended, Verdict, can_trace};
 
 use crate::stage::{Case, run};
-use crate::{roles, survivors};
 
 /// Kills the victim before each of its calls, until a run has no such call.
 fn every_call(name: &'static str, case: Case) {
@@ -41,22 +40,7 @@ fn every_call(name: &'static str, case: Case) {
     }
 }
 
-macro_rules! deaths {
-    ($($test:ident = $victim:ident, $survivor:ident;)*) => {
-        $(fn $test() {
-            every_call(stringify!($victim), Case {
-                name: "",
-                scheme: "",
-                victim: roles::$victim,
-                survivor: survivors::$survivor,
-            });
-        })*
-
-        pub(crate) const TESTS: &[Test] = tests![$($test),*];
-    };
-}
-
-deaths! {
+cases! {
     a_sender_dies_before_every_call = sender, receiver;
     a_receiver_dies_before_every_call = receiver, sender;
     a_server_dies_before_every_call = server, client;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use numpush_tests::{Ended, Test, Verdict, can_trace, tests};
+use numpush_tests::{Ended, Verdict, can_trace};
 
 use crate::stage::{Case, run};
-use crate::{roles, survivors};
 
 /// Errors, and the calls that may have them. Those that say that the peer is gone come of peers that are: of the deaths.
 const ERRORS: [(i32, &[&str]); 6] = [
@@ -151,22 +150,7 @@ fn without_names(said: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-macro_rules! failures {
-    ($($test:ident = $victim:ident, $survivor:ident;)*) => {
-        $(fn $test() {
-            every_call(stringify!($victim), Case {
-                name: "",
-                scheme: "",
-                victim: roles::$victim,
-                survivor: survivors::$survivor,
-            });
-        })*
-
-        pub(crate) const TESTS: &[Test] = tests![$($test),*];
-    };
-}
-
-failures! {
+cases! {
     a_sender_meets_every_error = sender, receiver;
     a_receiver_meets_every_error = receiver, sender;
     a_server_meets_every_error = server, client;

@@ -3,6 +3,22 @@
 //!
 //! inproc has no part in it: who ends there takes its peer along.
 
+/// Tests by name, each of a victim and a survivor, with the function `every_call` of the file.
+macro_rules! cases {
+    ($($test:ident = $victim:ident, $survivor:ident;)*) => {
+        $(fn $test() {
+            every_call(stringify!($victim), crate::stage::Case {
+                name: "",
+                scheme: "",
+                victim: crate::roles::$victim,
+                survivor: crate::survivors::$survivor,
+            });
+        })*
+
+        pub(crate) const TESTS: &[numpush_tests::Test] = numpush_tests::tests![$($test),*];
+    };
+}
+
 mod deaths;
 mod failures;
 mod holds;
