@@ -234,7 +234,8 @@ fn a_sender_that_finds_its_peer_dead_keeps_no_room() {
     let budget = Budget::new().max_bytes(12 * MIB);
     let options = Options::new().budget(budget.clone());
     let mut patient = options.listen("tcp://127.0.0.1:0").unwrap();
-    let options = options.patience(Duration::from_millis(100));
+    // A sender that gets no time on a busy machine is not to be found slow.
+    let options = options.patience(Duration::from_secs(3));
     let mut listener = options.listen("tcp://127.0.0.1:0").unwrap();
     let half = |len: usize, listener: &Listener| {
         let mut start = hello(false);
