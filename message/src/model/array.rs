@@ -115,6 +115,10 @@ impl<'a> Array<'a> {
         self.layout.strides()
     }
 
+    pub(crate) fn layout(&self) -> &Arc<ArrayLayout> {
+        &self.layout
+    }
+
     /// The elements' bytes, in memory order.
     pub fn data(&self) -> &Buffer<'a> {
         &self.data

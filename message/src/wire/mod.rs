@@ -8,6 +8,7 @@ mod header;
 mod held;
 mod hello;
 mod kind;
+mod last_head;
 mod layout;
 mod limits;
 mod msgpack;
@@ -26,6 +27,7 @@ pub use header::{
 };
 pub use hello::Hello;
 pub use kind::{Flags, RecordKind};
+pub use last_head::LastHead;
 pub use layout::CHECKSUM_CHUNK;
 pub use limits::Limits;
 pub use preamble::{MAGIC, PREAMBLE_LEN, Preamble, VERSION};

@@ -81,7 +81,7 @@ impl<M: Medium> Link<M> {
         let mut run = Run::for_up_to(messages.len().min(RUN_MESSAGES));
         for message in messages.iter().take(RUN_MESSAGES) {
             let is_first = run.encoders.is_empty();
-            let mut encoder = match Encoder::unstamped(message, flags) {
+            let mut encoder = match sending.last_head.encoder(message, flags) {
                 Ok(encoder) => encoder,
                 Err(error) if is_first => return Err(Error::Message(error)),
                 // It is the first of the next run, and reported there.

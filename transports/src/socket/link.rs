@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use numpush_message::{AllocError, BufferAllocator, Header, Hello, Message, Preamble, Reference};
+use numpush_message::{
+    AllocError, BufferAllocator, Header, Hello, LastHead, Message, Preamble, Reference,
+};
 use numpush_os::{self as os, Bell};
 use numpush_session::{Config, Fault, Inbound, Outbound, Refusal};
 
@@ -135,6 +137,7 @@ pub(super) enum End {
 /// What goes out.
 pub(super) struct Sending<M: Medium> {
     pub(super) session: Outbound<Arc<OwnedFd>>,
+    pub(super) last_head: LastHead,
     pub(super) lender: M::Lender,
     pub(super) system_calls: u32,
     /// Counts what the socket takes.
@@ -192,6 +195,7 @@ impl<M: Medium> Link<M> {
             }),
             sending: Mutex::new(Sending {
                 session: Outbound::new(&config),
+                last_head: LastHead::default(),
                 lender,
                 system_calls: 0,
                 meter,

@@ -1,6 +1,6 @@
 //! A message on its way out, for one receiver or for many.
 
-use numpush_message::{EncodeError, Encoder, Flags, Message, Prepared};
+use numpush_message::{EncodeError, Encoder, Flags, LastHead, Message, Prepared};
 
 /// What a call that sends is given.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,13 @@ impl<'m> Outgoing<'m> {
     }
 
     /// The record, before its session numbers it.
-    pub(super) fn encoder(self, flags: Flags) -> Result<Encoder<'m>, EncodeError> {
+    pub(super) fn encoder(
+        self,
+        flags: Flags,
+        last: &mut LastHead,
+    ) -> Result<Encoder<'m>, EncodeError> {
         match self {
-            Self::Own(message) => Encoder::unstamped(message, flags),
+            Self::Own(message) => last.encoder(message, flags),
             Self::Prepared(prepared) => Ok(prepared.encoder(flags)),
         }
     }

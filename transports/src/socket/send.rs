@@ -46,7 +46,8 @@ impl<M: Medium> Link<M> {
             ..Flags::default()
         };
         // The header is encoded, and every limit checked, before anything is copied or promised.
-        let mut encoder = outgoing.encoder(flags).map_err(Error::Message)?;
+        let encoder = outgoing.encoder(flags, &mut sending.last_head);
+        let mut encoder = encoder.map_err(Error::Message)?;
         // A message that can go by reference takes less credit than one that is written.
         let mut charge = if M::DESCRIPTORS && !checksums && message.payload_len() >= SMALL {
             let flags = Flags {
@@ -70,7 +71,8 @@ impl<M: Medium> Link<M> {
             let Ok(id) = sending.session.begin(&mut encoder, tag) else {
                 // It takes more credit than was thought.
                 charge = encoder.charge();
-                encoder = outgoing.encoder(flags).map_err(Error::Message)?;
+                let again = outgoing.encoder(flags, &mut sending.last_head);
+                encoder = again.map_err(Error::Message)?;
                 continue;
             };
             sending.since_look += 1;
