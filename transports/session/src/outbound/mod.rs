@@ -1,5 +1,6 @@
 //! What goes out.
 
+mod account;
 mod blocked;
 mod in_flight;
 mod queue;
@@ -12,6 +13,7 @@ use numpush_message::{Buffer, Encoder, Hello, PREAMBLE_LEN, Preamble, RecordKind
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::inbound::{Arrival, Debt, Event};
+use crate::outbound::account::Account;
 use crate::outbound::in_flight::InFlight;
 use crate::outbound::queue::Queue;
 use crate::outbound::run::Run;
@@ -42,15 +44,7 @@ pub struct Outbound<D> {
     granted: u64,
     /// The peer's program has taken every message up to this number.
     taken: u64,
-    /// What we owe, and what the peer has been told.
-    owed: Debt,
-    told: Debt,
-    /// What the peer had been told when a message was kept of which no byte was written.
-    told_before_kept: u64,
-    /// The credit when the peer was last told of an acknowledgement: what was taken since is what it may wait to hear of.
-    credit_at_ack: u64,
-    /// What we make the peer's credit up to.
-    promise: u64,
+    account: Account,
     /// What waits until the queue is shorter: an answer to the peer's last ping, and what we owe.
     pong: Option<u64>,
     pays_later: bool,
@@ -71,10 +65,6 @@ enum State {
 }
 
 impl<D> Outbound<D> {
-    /// So many small messages, or so many bytes, share one acknowledgement.
-    const DUE_MESSAGES: u64 = 64;
-    const DUE_BYTES: u64 = 128 << 10;
-
     /// Control records that a peer which reads never lets come together.
     const FLOOD: u64 = 16 << 20;
 
@@ -82,10 +72,6 @@ impl<D> Outbound<D> {
     pub fn new(config: &Config) -> Self {
         let mut queue = Queue::new();
         queue.push_control(&config.hello.encode());
-        let told = Debt {
-            credit: config.hello.credit,
-            ..Debt::default()
-        };
         Self {
             queue,
             in_flight: InFlight::default(),
@@ -96,11 +82,7 @@ impl<D> Outbound<D> {
             charged: 0,
             granted: 0,
             taken: 0,
-            owed: told,
-            told,
-            told_before_kept: 0,
-            credit_at_ack: told.credit,
-            promise: told.credit,
+            account: Account::new(config.hello.credit),
             pong: None,
             pays_later: false,
             is_asking: false,
@@ -221,7 +203,7 @@ impl<D> Outbound<D> {
         let id = self.next_id;
         encoder.stamp(Stamp {
             id,
-            ack: self.owed.ack,
+            ack: self.account.owed().ack,
             reply_to: tag.reply_to,
             channel: tag.channel,
         });
@@ -237,10 +219,11 @@ impl<D> Outbound<D> {
     /// It is stamped with what was told, not with what is owed: a message that was begun behind it may know less than that.
     pub fn refresh(&self, encoder: &mut Encoder<'_>) {
         let preamble = *encoder.preamble();
-        if preamble.ack < self.told.ack {
+        let told = self.account.told_ack();
+        if preamble.ack < told {
             encoder.stamp(Stamp {
                 id: preamble.id,
-                ack: self.told.ack,
+                ack: told,
                 reply_to: preamble.reply_to,
                 channel: preamble.channel,
             });
@@ -249,7 +232,7 @@ impl<D> Outbound<D> {
 
     /// The first byte of the message that was begun first is written: nothing else may be until its last one is.
     pub fn departed(&mut self, encoder: &Encoder<'_>) {
-        self.tell_ack(encoder.preamble().ack);
+        self.account.tell_ack(encoder.preamble().ack);
         self.run.depart();
     }
 
@@ -279,8 +262,7 @@ impl<D> Outbound<D> {
             self.queue.push_rest(encoder);
         } else {
             self.refresh(&mut encoder);
-            self.told_before_kept = self.told.ack;
-            self.tell_ack(encoder.preamble().ack);
+            self.account.tell_with_kept(encoder.preamble().ack);
             self.queue.push_record(encoder);
         }
         self.done(held);
@@ -291,8 +273,7 @@ impl<D> Outbound<D> {
         let Some(encoder) = self.queue.take_back() else {
             return false;
         };
-        // Nothing was queued after it, so its acknowledgement has not been told by anything else.
-        self.told.ack = self.told_before_kept;
+        self.account.take_back();
         self.run.push();
         self.cancel(&encoder);
         true
@@ -337,30 +318,22 @@ impl<D> Outbound<D> {
 
     /// Notes what we owe the peer. Messages carry the acknowledgement with them; [`Self::pay`] writes it alone.
     pub fn owe(&mut self, debt: Debt) {
-        self.owed.ack = self.owed.ack.max(debt.ack);
-        self.owed.credit = self.owed.credit.max(debt.credit);
-        self.owed.taken = self.owed.taken.max(debt.taken);
-        self.promise = debt.promise.unwrap_or(self.promise);
+        self.account.owe(debt);
     }
 
     /// True if the peer does not know of messages that are acknowledged.
     pub fn owes_ack(&self) -> bool {
-        self.state != State::Broken && self.owed.ack > self.told.ack
+        self.state != State::Broken && self.account.owes_ack()
     }
 
     /// True if the peer does not know of credit that it has, or of messages that are taken.
     pub fn owes_credit(&self) -> bool {
-        let is_owing = self.owed.credit > self.told.credit || self.owed.taken > self.told.taken;
-        self.state != State::Broken && is_owing
+        self.state != State::Broken && self.account.owes_credit()
     }
 
     /// True if so much is owed that the peer should hear of it now, and not with the next message that goes there.
     pub fn is_due(&self) -> bool {
-        let messages = self.owed.ack - self.told.ack;
-        let taken = self.owed.credit - self.credit_at_ack;
-        messages >= Self::DUE_MESSAGES
-            || messages > 0 && taken >= Self::DUE_BYTES
-            || (self.owed.credit - self.told.credit) >= self.promise / 2
+        self.account.is_due()
     }
 
     /// Queues a record that tells the peer all we owe, once the queue is short. Returns true if there was anything to tell.
@@ -372,8 +345,9 @@ impl<D> Outbound<D> {
             self.pays_later = true;
             return true;
         }
-        self.queue_control(RecordKind::Ack, self.owed.taken, self.owed.credit);
-        (self.told.credit, self.told.taken) = (self.owed.credit, self.owed.taken);
+        let Debt { taken, credit, .. } = self.account.owed();
+        self.queue_control(RecordKind::Ack, taken, credit);
+        self.account.tell_credit();
         true
     }
 
@@ -478,13 +452,6 @@ impl<D> Outbound<D> {
         self.run.len() + self.queue.messages()
     }
 
-    fn tell_ack(&mut self, ack: u64) {
-        if ack > self.told.ack {
-            self.told.ack = ack;
-            self.credit_at_ack = self.owed.credit;
-        }
-    }
-
     fn queue_control(&mut self, kind: RecordKind, id: u64, argument: u64) {
         if self.state == State::Broken {
             return;
@@ -495,9 +462,10 @@ impl<D> Outbound<D> {
 
     /// A control record with our latest acknowledgement.
     fn control(&mut self, kind: RecordKind, id: u64, argument: u64) -> [u8; PREAMBLE_LEN] {
-        self.tell_ack(self.owed.ack);
+        let ack = self.account.owed().ack;
+        self.account.tell_ack(ack);
         Preamble::control(kind, id, argument)
-            .with_ack(self.owed.ack)
+            .with_ack(ack)
             .encode(&[])
     }
 }
