@@ -6,7 +6,7 @@
  * LIBRARY is a libzmq.so, opened at run time: a Python wheel of pyzmq brings one. Roles:
  *   pull  binds, says "at ADDRESS", takes WARM messages, says "warm", takes COUNT, touching every page, and says its figures
  *   push  connects, sends WARM messages, waits for a line, sends COUNT without a copy by us, and waits for another line
- *   rep   binds, says "at ADDRESS", and sends each message back
+ *   rep   binds, says "at ADDRESS", and answers each message with one of the same size
  *   req   connects, and says the nanoseconds of each of COUNT round trips after WARM
  * Figures: "0 BYTES 0 CPU PEAK", as numpush-benches' own peers say them.
  */

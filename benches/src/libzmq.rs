@@ -62,7 +62,7 @@ fn library() -> Result<PathBuf, BenchError> {
             Ok(String::from_utf8_lossy(&output.stdout).trim().into())
         }
         _ => Err(BenchError::Case(format!(
-            "{python} has no pyzmq: name one with NUMPUSH_PYTHON"
+            "{python} has no pyzmq from a wheel: name one with NUMPUSH_PYTHON"
         ))),
     }
 }
@@ -82,10 +82,10 @@ impl Program {
             .stdin(Stdio::piped())
             .spawn()
             .map_err(|error| BenchError::Case(format!("{compiler}: {error}")))?;
-        if let Some(mut input) = compiling.stdin.take() {
-            input.write_all(C.as_bytes()).map_err(bench_error)?;
-        }
+        let input = compiling.stdin.take();
+        let written = input.map_or(Ok(()), |mut input| input.write_all(C.as_bytes()));
         let status = compiling.wait().map_err(bench_error)?;
+        written.map_err(bench_error)?;
         if status.success() {
             return Ok(program);
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use numpush::transfer::{Acknowledge, SendHalf, Switch};
+use numpush::transfer::{Acknowledge, SendHalf, Switch, TransferPath};
 use numpush::unix::SealedBufferMut;
 use numpush::{Buffer, Error, Message, Options};
 use numpush_tests::{PATIENCE, bytes, eventually};
@@ -168,4 +168,45 @@ fn memory_that_a_connection_lets_go_of_may_use_that_connection() {
         assert!(end.recv_timeout(PATIENCE).unwrap().unwrap());
         receiving.join().unwrap();
     }
+}
+
+/// What the peer gave back over unix was dropped while the connection was locked, too.
+#[test]
+fn memory_that_a_peer_gives_back_may_use_that_connection() {
+    let options = Options::new();
+    let pair = sockets(&options, &options).remove(1);
+    let (tx, mut rx) = pair.near.split().unwrap();
+    let mut far = pair.far;
+    let half = Arc::new(Mutex::new(tx));
+    let mut memory = SealedBufferMut::new(LARGE).unwrap();
+    memory.as_mut_slice().fill(7);
+    let memory = memory.seal().unwrap();
+    let backing = memory.backing().cloned().unwrap();
+    let speaks = Speaks {
+        memory,
+        half: Arc::clone(&half),
+    };
+    let large = Message::from(Buffer::from_owner(speaks).with_backing(backing));
+    let sent = half.lock().unwrap().send(&large).unwrap();
+    assert_eq!(sent.path, TransferPath::Reference);
+    drop(large);
+    let receiving = thread::spawn(move || {
+        assert_eq!(far.recv().unwrap().message.payload_len(), LARGE as u64);
+        // It gives back what it has dropped.
+        far.send(&bytes(10, 2)).unwrap();
+        assert!(far.recv().unwrap().message == bytes(10, 1));
+        far.send(&bytes(10, 3)).unwrap();
+        far.flush().unwrap();
+    });
+    let (done, end) = mpsc::channel();
+    thread::spawn(move || {
+        for number in 2..4 {
+            let received = rx.recv().map(|it| it.message == bytes(10, number));
+            done.send(received).unwrap();
+        }
+    });
+    for _ in 2..4 {
+        assert!(end.recv_timeout(PATIENCE).unwrap().unwrap());
+    }
+    receiving.join().unwrap();
 }

@@ -9,7 +9,8 @@ pub const ALIGNMENT: usize = 64;
 /// payload goes from the socket straight to where worker processes see it.
 ///
 /// A connection asks its allocator, and drops regions that were not filled, in the middle of its own work: neither may make a
-/// call on that connection. What drops the last clone of a [`Buffer`] may.
+/// call on that connection. What drops the last clone of a [`Buffer`] may. It may run on a thread of the library's, and all its
+/// connections wait for it there: it must not wait for a peer.
 ///
 /// ```
 /// use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, HeapAllocator};

@@ -3,6 +3,8 @@
 //! A program that received a message and computes for an hour has acknowledged it when it called; a program that answers
 //! takes the acknowledgement along with its answer. What lies between is written here, a millisecond later.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::Thread;
@@ -50,6 +52,13 @@ pub(super) fn list<M: Medium>(link: &Arc<Link<M>>) {
         return;
     }
     let owing: Arc<dyn Owing> = Arc::clone(link) as Arc<dyn Owing>;
+    // Without a thread the next call pays.
+    if add(&owing).is_err() {
+        link.is_listed.store(false, Ordering::Release);
+    }
+}
+
+fn add(owing: &Arc<dyn Owing>) -> io::Result<()> {
     let mut list = LIST.lock();
     if list.forks != os::forks() {
         list.visits.clear();
@@ -58,15 +67,10 @@ pub(super) fn list<M: Medium>(link: &Arc<Link<M>>) {
     }
     if list.janitor.is_none() {
         let named = std::thread::Builder::new().name("numpush-janitor".into());
-        // Without a thread the next call pays.
-        let Ok(janitor) = named.spawn(work) else {
-            link.is_listed.store(false, Ordering::Release);
-            return;
-        };
-        list.janitor = Some(janitor.thread().clone());
+        list.janitor = Some(named.spawn(work)?.thread().clone());
     }
     list.visits.push(Visit {
-        link: Arc::downgrade(&owing),
+        link: Arc::downgrade(owing),
         seen: u64::MAX,
     });
     if list.visits.len() == 1
@@ -74,6 +78,7 @@ pub(super) fn list<M: Medium>(link: &Arc<Link<M>>) {
     {
         janitor.unpark();
     }
+    Ok(())
 }
 
 fn work() {
@@ -87,8 +92,10 @@ fn work() {
         let visits = std::mem::take(&mut LIST.lock().visits);
         let mut again = Vec::new();
         for Visit { link, seen } in visits {
-            // The last owner of a connection may be gone: it ends here then, as it would anywhere.
-            let next = link.upgrade().and_then(|owing| owing.visit(seen));
+            // The last owner of a connection may be gone: it ends here then, as it would anywhere. Code of the program that
+            // panics, where memory of it is dropped, ends no duty of ours.
+            let visit = || link.upgrade().and_then(|owing| owing.visit(seen));
+            let next = catch_unwind(AssertUnwindSafe(visit)).unwrap_or(Some(seen));
             if let Some(seen) = next {
                 again.push(Visit { link, seen });
             }
@@ -104,11 +111,13 @@ fn work() {
 
 impl<M: Medium> Owing for Link<M> {
     fn visit(&self, seen: u64) -> Option<u64> {
-        // Whoever holds the lock writes, or leaves.
-        let _drops = self.unused.drops();
+        // It ends behind the lock.
+        let _drops;
+        // Whoever holds the lock writes, or leaves, and drops what it lets go of.
         let Ok(mut sending) = self.sending.try_lock() else {
             return Some(seen);
         };
+        _drops = self.unused.drops();
         let session = &mut sending.session;
         if !session.owes_ack() && !session.owes_credit() && session.is_drained() {
             self.is_listed.store(false, Ordering::Release);
@@ -127,5 +136,36 @@ impl<M: Medium> Owing for Link<M> {
             }
         }
         Some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Panics when it is visited first.
+    #[derive(Default)]
+    struct Panics(AtomicUsize);
+
+    impl Owing for Panics {
+        fn visit(&self, _: u64) -> Option<u64> {
+            let visits = self.0.fetch_add(1, Ordering::SeqCst);
+            assert!(visits > 0, "a drop of the program's panics");
+            None
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_no_duty() {
+        let panics = Arc::new(Panics::default());
+        add(&(Arc::clone(&panics) as Arc<dyn Owing>)).unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        while panics.0.load(Ordering::SeqCst) < 2 {
+            assert!(Instant::now() < end, "nobody came again");
+            std::thread::sleep(DELAY);
+        }
     }
 }

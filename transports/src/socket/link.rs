@@ -283,9 +283,9 @@ impl<M: Medium> Link<M> {
 }
 
 impl<M: Medium> Sending<M> {
-    /// Sets aside what the session has let go of.
+    /// Sets aside what the session has let go of, and what the peer has given back.
     pub(super) fn set_aside(&mut self) {
-        self.unused.take_of(&mut self.session);
+        self.unused.take_of(&mut self.session, &mut self.lender);
     }
 
     /// The peer is gone: nothing is written from now on.

@@ -57,6 +57,11 @@ pub(crate) trait Lend: Send {
     ///
     /// Fails if no such message was sent.
     fn released(&mut self, id: u64) -> Result<(), &'static str>;
+
+    /// Memory of the program that is lent no longer since the last call. To drop it may run code of the program.
+    fn take_returned(&mut self) -> Vec<Buffer<'static>> {
+        Vec::new()
+    }
 }
 
 /// The incoming half of a medium.

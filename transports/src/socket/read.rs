@@ -233,7 +233,9 @@ impl<M: Medium> Link<M> {
         sending.set_aside();
         match arrival.event {
             Event::Released { id } => {
-                if let Err(fault) = sending.lender.released(id) {
+                let released = sending.lender.released(id);
+                sending.set_aside();
+                if let Err(fault) = released {
                     drop(sending);
                     return Err(self.failed(receiving, Fault::Violation(fault)));
                 }

@@ -3,14 +3,24 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use numpush_message::Buffer;
 use numpush_os as os;
 use numpush_session::{Outbound, Spent};
+
+use crate::socket::medium::Lend;
 
 /// What is to be dropped.
 #[derive(Default)]
 pub(super) struct Unused {
-    spent: Mutex<Spent>,
+    memory: Mutex<Memory>,
     has_some: AtomicBool,
+    is_dropping: AtomicBool,
+}
+
+#[derive(Default)]
+struct Memory {
+    spent: Spent,
+    returned: Vec<Buffer<'static>>,
 }
 
 /// Drops it when a call ends.
@@ -23,10 +33,13 @@ impl Drop for Drops<'_> {
 }
 
 impl Unused {
-    /// Takes what a session has let go of.
-    pub(super) fn take_of<D>(&self, session: &mut Outbound<D>) {
-        if session.has_spent() {
-            session.take_spent(&mut os::lock(&self.spent));
+    /// Takes what a session has let go of, and what its peer has given back.
+    pub(super) fn take_of<D>(&self, session: &mut Outbound<D>, lender: &mut impl Lend) {
+        let mut returned = lender.take_returned();
+        if session.has_spent() || !returned.is_empty() {
+            let mut memory = os::lock(&self.memory);
+            session.take_spent(&mut memory.spent);
+            memory.returned.append(&mut returned);
             self.has_some.store(true, Ordering::Release);
         }
     }
@@ -43,11 +56,26 @@ impl Unused {
         }
     }
 
+    /// A call that a drop makes may let go of more. The outer one drops that, however much there is: a stack has an end.
     #[cold]
     fn drop_some(&self) {
+        if self.is_dropping.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let _ends = Ends(&self.is_dropping);
         // Before it is taken: what is added after that is seen.
-        self.has_some.store(false, Ordering::Relaxed);
-        let spent = std::mem::take(&mut *os::lock(&self.spent));
-        drop(spent);
+        while self.has_some.swap(false, Ordering::Acquire) {
+            let memory = std::mem::take(&mut *os::lock(&self.memory));
+            drop(memory);
+        }
+    }
+}
+
+/// Also after a drop that panics.
+struct Ends<'l>(&'l AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Lender {
     sent: u64,
     /// The plan that is neither committed nor dropped, as far as we know.
     pending: Option<Pending>,
+    /// What was lent, and is to be dropped where no lock is held.
+    returned: Vec<Buffer<'static>>,
 }
 
 struct Pending {
@@ -50,7 +52,7 @@ struct Loan {
     /// Memory of the user, each once.
     known: Vec<u32>,
     /// They keep that memory as it is.
-    _held: Vec<Buffer<'static>>,
+    held: Vec<Buffer<'static>>,
 }
 
 /// A message by reference.
@@ -89,6 +91,7 @@ impl Lender {
             lent: HashMap::new(),
             sent: 0,
             pending: None,
+            returned: Vec::new(),
         }
     }
 
@@ -195,23 +198,29 @@ impl Lender {
             for &segment in &loan.known {
                 self.known.release(segment);
             }
-            self.undo(&loan);
+            self.undo(loan);
         }
         Ok(())
+    }
+
+    /// What is lent no longer since the last call.
+    pub(super) fn take_returned(&mut self) -> Vec<Buffer<'static>> {
+        std::mem::take(&mut self.returned)
     }
 
     /// Undoes a plan that was dropped.
     fn settle(&mut self) {
         let dropped = |pending: &mut Pending| pending.ticket.strong_count() == 0;
         if let Some(Pending { loan, .. }) = self.pending.take_if(dropped) {
-            self.undo(&loan);
+            self.undo(loan);
         }
     }
 
-    fn undo(&mut self, loan: &Loan) {
+    fn undo(&mut self, mut loan: Loan) {
         if let Some(run) = &loan.run {
             self.pool.give(run);
         }
+        self.returned.append(&mut loan.held);
     }
 
     /// Notes what the peer has for nothing.
@@ -269,7 +278,7 @@ impl Lender {
         let mut loan = Loan {
             run: None,
             known: places.iter().flatten().copied().collect(),
-            _held: held.collect(),
+            held: held.collect(),
         };
         loan.known.sort_unstable();
         loan.known.dedup();
@@ -283,13 +292,13 @@ impl Lender {
             loan.run = self.pool.take(len);
         }
         if let Err(reason) = self.make_room(&mut loan, len, limit) {
-            self.undo(&loan);
+            self.undo(loan);
             return Err(reason);
         }
         if let Some(run) = &loan.run
             && let Err(error) = self.pool.fill(run, plain())
         {
-            self.undo(&loan);
+            self.undo(loan);
             return Err(match error.kind() {
                 // A peer in this process reads what it has released.
                 std::io::ErrorKind::ResourceBusy => PathReason::SegmentsHeld,

@@ -74,6 +74,10 @@ impl Lend for Lender {
     fn released(&mut self, id: u64) -> Result<(), &'static str> {
         Self::released(self, id)
     }
+
+    fn take_returned(&mut self) -> Vec<Buffer<'static>> {
+        Self::take_returned(self)
+    }
 }
 
 impl Borrow for Borrower {

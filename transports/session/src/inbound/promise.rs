@@ -60,7 +60,12 @@ impl<D> Inbound<D> {
     /// True if the record at hand does not become whole with the `unread` bytes that are still to be read.
     pub fn is_cut(&self, unread: u64) -> bool {
         let waiting = self.ahead.bytes().len() as u64;
-        self.ready.is_none() && self.missing() > unread.saturating_add(waiting)
+        // Before its header has come, the decoder asks for no more than that.
+        let missing = match self.at_hand() {
+            Some(preamble) => preamble.record_len().saturating_sub(self.come()),
+            None => self.missing(),
+        };
+        self.ready.is_none() && missing > unread.saturating_add(waiting)
     }
 
     /// Nothing more is read: lets go of what has come of the record at hand. What was taken is owed as before.

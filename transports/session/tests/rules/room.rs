@@ -84,3 +84,15 @@ fn room_that_will_never_be_is_told_to_the_peer() {
     inbound.next(&mut HeapAllocator::new()).unwrap_err();
     feed(&mut inbound, &[0]).unwrap_err();
 }
+
+/// Without its header a decoder asks for no more than that, and a record whose payload never comes looked whole.
+#[test]
+fn a_record_is_cut_if_its_payload_cannot_come() {
+    let mut inbound = inbound(&with_credit(1 << 20));
+    let record = message(200_000, 1, 0);
+    feed(&mut inbound, &record[..64]).unwrap();
+    let rest = record.len() as u64 - 64;
+    assert!(!inbound.is_cut(rest), "all of it can come");
+    assert!(inbound.is_cut(rest - 1));
+    assert!(inbound.is_cut(100), "its header alone is no record");
+}

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use numpush_os as os;
 
-use super::tests::{frame, terms};
+use super::tests::{frame, let_go, terms};
 use super::*;
 use crate::unix::segment::SealedBufferMut;
 
@@ -138,7 +138,7 @@ fn run(seed: u64) {
                 let id = *peer.reads.keys().nth(at).unwrap();
                 peer.sees(id);
                 peer.reads.remove(&id);
-                lender.released(id).unwrap();
+                let_go(&mut lender, id);
             }
             _ => {
                 let message = message(&mut random, &memories, mark);
@@ -167,10 +167,11 @@ fn run(seed: u64) {
     }
     peer.reads.keys().for_each(|&id| peer.sees(id));
     for id in std::mem::take(&mut peer.reads).into_keys() {
-        lender.released(id).unwrap();
+        let_go(&mut lender, id);
     }
     memories.clear();
     lender.settle();
+    drop(lender.take_returned());
     assert_eq!((lender.pool.taken(), lender.lent.len()), (0, 0));
     for segment in lender.take_forgets() {
         peer.hears(&Announcement {

@@ -99,13 +99,13 @@ fn messages_share_a_segment_and_what_came_back_is_used_again() {
         send(&mut lender, &plain(100_000), 2),
         announced(&[], &[], &[1])
     );
-    lender.released(1).unwrap();
+    let_go(&mut lender, 1);
     for id in 3..1000 {
         assert_eq!(
             send(&mut lender, &plain(100_000), id),
             announced(&[], &[], &[1])
         );
-        lender.released(id).unwrap();
+        let_go(&mut lender, id);
     }
     assert_eq!(lender.pool.total(), MIB);
 }
@@ -123,6 +123,12 @@ fn three_hundred_messages_take_few_segments_and_little_more_than_their_bytes() {
     assert_eq!((announced, lender.pool.total()), (6, 32 * MIB));
 }
 
+/// The peer has let go of message `id`, and a call has ended since.
+pub(super) fn let_go(lender: &mut Lender, id: u64) {
+    lender.released(id).unwrap();
+    drop(lender.take_returned());
+}
+
 /// C6: they were kept open, 64 of them.
 #[test]
 fn what_the_user_has_closed_is_forgotten() {
@@ -135,7 +141,7 @@ fn what_the_user_has_closed_is_forgotten() {
         assert_eq!(said.old.len(), usize::from(id > 1));
         drop(message);
         assert!(lender.take_forgets().is_empty(), "the peer reads it");
-        lender.released(id).unwrap();
+        let_go(&mut lender, id);
     }
     assert_eq!(lender.take_forgets().len(), 1);
     assert!(lender.take_forgets().is_empty(), "it was told");
@@ -172,7 +178,7 @@ fn the_memory_not_used_for_longest_makes_room_for_others() {
         plan(&mut lender, at, at as u64 + 1);
     }
     assert_eq!(plan(&mut lender, 6, 7).used, None, "all are lent");
-    (1..=6).for_each(|id| lender.released(id).unwrap());
+    (1..=6).for_each(|id| let_go(&mut lender, id));
     plan(&mut lender, 0, 8);
     assert_eq!(plan(&mut lender, 7, 9).old, [2]);
     // What that left is for plain memory.
@@ -209,9 +215,9 @@ fn one_plan_at_a_time() {
     lender.commit(&second, 1);
     lender.commit(&first, 2);
     assert_eq!(lender.pool.taken(), MIB);
-    lender.released(1).unwrap();
+    let_go(&mut lender, 1);
     assert_eq!(lender.pool.taken(), MIB, "it lent nothing");
-    lender.released(2).unwrap();
+    let_go(&mut lender, 2);
     assert_eq!(lender.pool.taken(), 0);
 }
 
@@ -222,7 +228,7 @@ fn who_is_written_to_hears_what_to_forget() {
     let message = Message::new(sealed(MIB));
     send(&mut lender, &message, 1);
     drop(message);
-    lender.released(1).unwrap();
+    let_go(&mut lender, 1);
     for _ in 0..2 {
         let plan = lender.plan(&plain(100), terms(64));
         assert!(matches!(plan.way, Way::Write(PathReason::Small)));
@@ -259,11 +265,11 @@ fn over_the_budget_a_message_is_written_and_what_is_free_makes_room() {
     let mut lender = lender(2 * MIB);
     send(&mut lender, &plain(MIB), 1);
     send(&mut lender, &plain(MIB), 2);
-    lender.released(1).unwrap();
+    let_go(&mut lender, 1);
     assert_eq!(send(&mut lender, &plain(2 * MIB), 3).used, None);
     assert_eq!(send(&mut lender, &plain(MIB), 4), announced(&[], &[], &[1]));
-    lender.released(2).unwrap();
-    lender.released(4).unwrap();
+    let_go(&mut lender, 2);
+    let_go(&mut lender, 4);
     assert_eq!(
         send(&mut lender, &plain(2 * MIB), 5),
         announced(&[4], &[2, 1], &[4])
@@ -277,20 +283,20 @@ fn segments_of_a_burst_are_given_back() {
     for id in 1..=100 {
         send(&mut lender, &plain(MIB), id);
     }
-    (1..=100).for_each(|id| lender.released(id).unwrap());
+    (1..=100).for_each(|id| let_go(&mut lender, id));
     assert_eq!(lender.pool.total(), 128 * MIB);
     for id in 101..1000 {
         send(&mut lender, &plain(MIB), id);
-        lender.released(id).unwrap();
+        let_go(&mut lender, id);
     }
     assert!(lender.pool.total() <= 2 * MIB, "{}", lender.pool.total());
     let mut steady = Lender::new(1 << 30, true);
     let mut made = 0;
     for id in 1..100 {
         made += send(&mut steady, &plain(16 * MIB), id).new.len();
-        lender.released(id).unwrap();
+        let_go(&mut lender, id);
         if id > 1 {
-            steady.released(id - 1).unwrap();
+            let_go(&mut steady, id - 1);
         }
     }
     assert_eq!(made, 2, "what is used again and again stays");
@@ -320,7 +326,7 @@ fn releases_come_in_any_order_and_only_for_what_was_sent() {
     send(&mut lender, &plain(MIB), 2);
     send(&mut lender, &plain(MIB), 3);
     for id in [3, 1, 2, 2, 3] {
-        lender.released(id).unwrap();
+        let_go(&mut lender, id);
     }
     assert!(lender.released(4).is_err());
     assert!(lender.released(0).is_err());
@@ -380,7 +386,7 @@ fn a_wait_pays_only_while_memory_of_that_size_is_out() {
     send(&mut lender, &plain(PIPELINE), 1);
     assert!(lender.release_wait(&plain(PIPELINE), terms(128)).is_some());
     assert!(lender.release_wait(&plain(1000), terms(128)).is_none());
-    lender.released(1).unwrap();
+    let_go(&mut lender, 1);
     assert_eq!(lender.release_wait(&plain(PIPELINE), terms(128)), None);
 }
 
@@ -392,7 +398,7 @@ fn a_stream_whose_receiver_keeps_pace_goes_through_two_messages_of_memory() {
     for id in 1..=500 {
         // The receiver lets go of a message in the time that the sender waits.
         if lender.release_wait(&plain(MIB), terms(128)).is_some() {
-            lender.released(oldest).unwrap();
+            let_go(&mut lender, oldest);
             oldest += 1;
         }
         segments += send(&mut lender, &plain(MIB), id).new.len();
