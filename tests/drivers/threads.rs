@@ -124,6 +124,20 @@ impl Drop for Speaks {
 
 const LARGE: usize = 32 << 20;
 
+/// Memory in a file that says on `half` when it is dropped. The message has the file if `is_by_file`.
+fn speaking(half: &Arc<Mutex<SendHalf>>, is_by_file: bool) -> Message<'static> {
+    let mut memory = SealedBufferMut::new(LARGE).unwrap();
+    memory.as_mut_slice().fill(7);
+    let memory = memory.seal().unwrap();
+    let backing = memory.backing().cloned().filter(|_| is_by_file);
+    let half = Arc::clone(half);
+    let mut buffer = Buffer::from_owner(Speaks { memory, half });
+    if let Some(backing) = backing {
+        buffer = buffer.with_backing(backing);
+    }
+    Message::from(buffer)
+}
+
 /// What was acknowledged, or written at last, was dropped while the connection was locked: the call never returned.
 #[test]
 fn memory_that_a_connection_lets_go_of_may_use_that_connection() {
@@ -133,18 +147,7 @@ fn memory_that_a_connection_lets_go_of_may_use_that_connection() {
         let (tx, mut rx) = pair.near.split().unwrap();
         let mut far = pair.far;
         let half = Arc::new(Mutex::new(tx));
-        let mut memory = SealedBufferMut::new(LARGE).unwrap();
-        memory.as_mut_slice().fill(7);
-        let memory = memory.seal().unwrap();
-        let backing = memory.backing().cloned().filter(|_| is_by_file);
-        let mut buffer = Buffer::from_owner(Speaks {
-            memory,
-            half: Arc::clone(&half),
-        });
-        if let Some(backing) = backing {
-            buffer = buffer.with_backing(backing);
-        }
-        let large = Message::from(buffer);
+        let large = speaking(&half, is_by_file);
         {
             let mut half = half.lock().unwrap();
             half.send(&bytes(10, 0)).unwrap();
@@ -178,15 +181,7 @@ fn memory_that_a_peer_gives_back_may_use_that_connection() {
     let (tx, mut rx) = pair.near.split().unwrap();
     let mut far = pair.far;
     let half = Arc::new(Mutex::new(tx));
-    let mut memory = SealedBufferMut::new(LARGE).unwrap();
-    memory.as_mut_slice().fill(7);
-    let memory = memory.seal().unwrap();
-    let backing = memory.backing().cloned().unwrap();
-    let speaks = Speaks {
-        memory,
-        half: Arc::clone(&half),
-    };
-    let large = Message::from(Buffer::from_owner(speaks).with_backing(backing));
+    let large = speaking(&half, true);
     let sent = half.lock().unwrap().send(&large).unwrap();
     assert_eq!(sent.path, TransferPath::Reference);
     drop(large);

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use numpush::transfer::Budget;
@@ -228,6 +229,19 @@ fn a_connection_that_is_dead_keeps_no_room() {
     assert_eq!(budget.connections(), 1);
 }
 
+/// A peer that writes a message of `len` bytes but for the last ten, and the thread that does it.
+fn half_of_a_message(
+    len: usize,
+    listener: &Listener,
+) -> (TcpStream, JoinHandle<std::io::Result<()>>) {
+    let mut start = hello(false);
+    let whole = record(&bytes(len, 1), 1);
+    start.extend_from_slice(&whole[..whole.len() - 10]);
+    let raw = TcpStream::connect(listener.address().replace("tcp://", "")).unwrap();
+    let mut writing = raw.try_clone().unwrap();
+    (raw, std::thread::spawn(move || writing.write_all(&start)))
+}
+
 /// A program that only sends makes no call that would find the end of what comes.
 #[test]
 fn a_sender_that_finds_its_peer_dead_keeps_no_room() {
@@ -237,16 +251,8 @@ fn a_sender_that_finds_its_peer_dead_keeps_no_room() {
     // A sender that gets no time on a busy machine is not to be found slow.
     let options = options.patience(Duration::from_secs(3));
     let mut listener = options.listen("tcp://127.0.0.1:0").unwrap();
-    let half = |len: usize, listener: &Listener| {
-        let mut start = hello(false);
-        let whole = record(&bytes(len, 1), 1);
-        start.extend_from_slice(&whole[..whole.len() - 10]);
-        let raw = TcpStream::connect(listener.address().replace("tcp://", "")).unwrap();
-        let mut writing = raw.try_clone().unwrap();
-        (raw, std::thread::spawn(move || writing.write_all(&start)))
-    };
     // Another connection has most of the room.
-    let (other, writer) = half(7 << 20, &patient);
+    let (other, writer) = half_of_a_message(7 << 20, &patient);
     let mut holder = patient.accept_for(PATIENCE).unwrap();
     eventually("the most of it", || {
         assert!(holder.try_recv().map(drop).unwrap_err().is_timeout());
@@ -254,7 +260,7 @@ fn a_sender_that_finds_its_peer_dead_keeps_no_room() {
     });
     writer.join().unwrap().unwrap();
 
-    let (raw, writer) = half(6 << 20, &listener);
+    let (raw, writer) = half_of_a_message(6 << 20, &listener);
     let mut server = listener.accept_for(PATIENCE).unwrap();
     server.set_timeouts(Some(PATIENCE), Some(PATIENCE));
     server.send(&bytes(10, 3)).unwrap();
@@ -394,17 +400,13 @@ fn who_waits_to_send_is_told_that_there_is_no_room() {
     let options = options.patience(Duration::from_secs(1));
     let mut listener = options.listen("tcp://127.0.0.1:0").unwrap();
     // Half of a message has most of the room.
-    let mut start = hello(false);
-    let first = record(&bytes(7 << 20, 1), 1);
-    start.extend_from_slice(&first[..first.len() - 10]);
-    let mut raw = TcpStream::connect(patient.address().replace("tcp://", "")).unwrap();
-    let writer = std::thread::spawn(move || raw.write_all(&start).map(|()| raw));
+    let (raw, writer) = half_of_a_message(7 << 20, &patient);
     let mut holder = patient.accept_for(PATIENCE).unwrap();
     eventually("the most of it", || {
         assert!(holder.try_recv().map(drop).unwrap_err().is_timeout());
         budget.bytes() > 6 * MIB
     });
-    let raw = writer.join().unwrap().unwrap();
+    writer.join().unwrap().unwrap();
 
     let mut client = numpush::connect(&listener.address()).unwrap();
     let mut server = listener.accept_for(PATIENCE).unwrap();
