@@ -1,4 +1,10 @@
 //! A stream of bytes is read the same however it is cut, and nothing in it is believed.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and joins bytes as it likes"
+)]
 
 use numpush_zmtp::{
     Command, Event, Fault, FrameHead, Greeting, Inbound, Limits, Mechanism, Properties, Property,
