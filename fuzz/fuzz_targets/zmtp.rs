@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use numpush_zmtp::{Event, Inbound, Limits, Mechanism, SocketKind};
+use numpush_zmtp::{Event, Inbound, Limits, Security, SocketKind};
 
 const LIMITS: Limits = Limits {
     message: 1 << 16,
@@ -13,7 +13,7 @@ const LIMITS: Limits = Limits {
 
 /// Reads `bytes` in pieces of at most `piece` bytes, every other body to where it stays, and says what came.
 fn read(mut bytes: &[u8], piece: usize) -> String {
-    let mut inbound = Inbound::new(SocketKind::Dealer, Mechanism::Null, LIMITS);
+    let mut inbound = Inbound::new(SocketKind::Dealer, &Security::Null, LIMITS);
     let (mut said, mut body) = (String::new(), Vec::new());
     let mut lands = false;
     loop {

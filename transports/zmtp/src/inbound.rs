@@ -7,14 +7,17 @@ use crate::frame::{FrameHead, LONGEST_HEAD};
 use crate::greeting::{GREETING_LEN, Greeting, Mechanism};
 use crate::kind::SocketKind;
 use crate::limits::Limits;
-use crate::properties::Properties;
+use crate::mechanism::{Handshake, Security};
+use crate::properties::{Properties, Property};
 
 /// What the peer has said.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// Its first bytes. Ours may say a handshake now.
+    /// Its first bytes. [`Inbound::says`] has what answers them.
     Greeting(Greeting),
+    /// A command of the handshake, which goes on: [`Inbound::says`] has what answers it.
+    Handshake,
     /// It is ready: its kind of socket fits, and messages may go both ways.
     Ready {
         /// Its kind of socket.
@@ -32,10 +35,11 @@ pub enum Event<'a> {
 ///
 /// A driver reads into [`Self::spare`], reports with [`Self::filled`], and takes events out of [`Self::next`] until that returns
 /// `None`. The body of a frame it copies out with [`Self::take`]; what has not come yet it may read straight to where it stays,
-/// and report with [`Self::landed`].
+/// and report with [`Self::landed`]. Until the peer is ready it writes what [`Self::says`] returns, its greeting first.
 ///
 /// ```
-/// use numpush_zmtp::{Command, Event, FrameHead, Greeting, Inbound, Limits, Mechanism, Properties, Property, SocketKind};
+/// use numpush_zmtp::{Command, Event, FrameHead, Greeting, Inbound, Limits, Mechanism, Properties, Property};
+/// use numpush_zmtp::{Security, SocketKind};
 ///
 /// // What a peer sends: its greeting, its READY, and one message.
 /// let mut bytes = Greeting::new(Mechanism::Null, false).to_bytes().to_vec();
@@ -45,7 +49,7 @@ pub enum Event<'a> {
 /// FrameHead::message(5, false).write(&mut bytes);
 /// bytes.extend(b"hello");
 ///
-/// let mut inbound = Inbound::new(SocketKind::Pull, Mechanism::Null, Limits::default());
+/// let mut inbound = Inbound::new(SocketKind::Pull, &Security::Null, Limits::default());
 /// inbound.spare()[..bytes.len()].copy_from_slice(&bytes);
 /// inbound.filled(bytes.len());
 /// assert!(matches!(inbound.next()?, Some(Event::Greeting(_))));
@@ -61,7 +65,12 @@ pub enum Event<'a> {
 pub struct Inbound {
     ahead: Ahead,
     ours: SocketKind,
+    /// Our properties, as they travel.
+    properties: Vec<u8>,
     mechanism: Mechanism,
+    handshake: Box<dyn Handshake>,
+    /// What the handshake says, and is not written yet.
+    says: Vec<u8>,
     limits: Limits,
     state: State,
     /// Bytes of the body at hand that were not taken.
@@ -91,12 +100,15 @@ impl Inbound {
     /// The direction of a connection of a socket of the kind `ours`, of which nothing has come yet.
     ///
     /// Commands of more than 16,375 bytes are refused whatever `limits` says: they are read whole.
-    pub fn new(ours: SocketKind, mechanism: Mechanism, limits: Limits) -> Self {
+    pub fn new(ours: SocketKind, security: &Security, limits: Limits) -> Self {
         let longest = (AHEAD - LONGEST_HEAD) as u64;
         Self {
             ahead: Ahead::default(),
             ours,
-            mechanism,
+            properties: properties_of(ours),
+            mechanism: security.mechanism(),
+            handshake: security.handshake(),
+            says: Vec::from(security.greeting().to_bytes()),
             limits: Limits {
                 handshake: limits.handshake.min(longest),
                 command: limits.command.min(longest),
@@ -107,6 +119,12 @@ impl Inbound {
             message: 0,
             frames: 0,
         }
+    }
+
+    /// What this side has to write of the handshake: its greeting first, and more after an event or an error. Empty if there is
+    /// nothing new.
+    pub fn says(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.says)
     }
 
     /// Where the next bytes of the peer belong, if they are not read to where a body stays. Never empty after [`Self::next`]
@@ -176,26 +194,34 @@ impl Inbound {
     pub fn next(&mut self) -> Result<Option<Event<'_>>, Fault> {
         let len = match self.find() {
             Ok(None) => return Ok(None),
-            Ok(Some(Found::Greeting(greeting))) => return Ok(Some(Event::Greeting(greeting))),
+            Ok(Some(Found::Greeting(greeting))) => return self.greeted(greeting).map(Some),
             Ok(Some(Found::Frame(head))) => return Ok(Some(Event::Frame(head))),
             Ok(Some(Found::Command(len))) => len,
             Err(fault) => return Err(fail(&mut self.state, fault)),
         };
         let body = self.ahead.take(len);
-        let is_open = matches!(self.state, State::Open);
-        let event = Command::read(body).and_then(|command| match command {
-            Command::Ready(properties) if !is_open => ready(properties, self.ours),
-            Command::Error(reason) => {
-                Err(Fault::Refused(String::from_utf8_lossy(reason).into_owned()))
-            }
-            command if is_open => Ok(Event::Command(command)),
-            _ => Err(Fault::Violation("its first command is not READY")),
-        });
+        let event = match (refusal(body), &self.state) {
+            (Some(fault), _) => Err(fault),
+            (None, State::Open) => Command::read(body).map(|command| Some(Event::Command(command))),
+            (None, _) => Properties::read(&self.properties)
+                .and_then(|ours| self.handshake.hear(body, ours, &mut self.says))
+                .and_then(|theirs| theirs.map(|theirs| ready(theirs, self.ours)).transpose()),
+        };
         match event {
-            Ok(event) => {
+            Ok(Some(event)) => {
                 self.state = State::Open;
                 Ok(Some(event))
             }
+            Ok(None) => Ok(Some(Event::Handshake)),
+            Err(fault) => Err(fail(&mut self.state, fault)),
+        }
+    }
+
+    fn greeted(&mut self, greeting: Greeting) -> Result<Event<'_>, Fault> {
+        let ours = Properties::read(&self.properties);
+        let begun = ours.and_then(|ours| self.handshake.begin(ours, &mut self.says));
+        match begun {
+            Ok(()) => Ok(Event::Greeting(greeting)),
             Err(fault) => Err(fail(&mut self.state, fault)),
         }
     }
@@ -270,6 +296,33 @@ fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Fault> {
 fn fail(state: &mut State, fault: Fault) -> Fault {
     *state = State::Failed(fault.clone());
     fault
+}
+
+/// The fault that a command is which says that the peer refuses to go on.
+fn refusal(body: &[u8]) -> Option<Fault> {
+    match Command::read(body) {
+        Ok(Command::Error(reason)) => {
+            Some(Fault::Refused(String::from_utf8_lossy(reason).into_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// The properties of a socket of this kind, as they travel. Only who is answered by name has one, which is empty: the peer gives it one.
+fn properties_of(kind: SocketKind) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut write = |name, value| {
+        // Neither is too long, and both have a name.
+        let _ = Properties::write(&mut bytes, Property { name, value });
+    };
+    write("Socket-Type", kind.name().as_bytes());
+    if matches!(
+        kind,
+        SocketKind::Req | SocketKind::Dealer | SocketKind::Router
+    ) {
+        write("Identity", b"");
+    }
+    bytes
 }
 
 /// Checks the READY of a peer of a socket of the kind `ours`.

@@ -26,6 +26,7 @@ mod greeting;
 mod inbound;
 mod kind;
 mod limits;
+mod mechanism;
 mod properties;
 
 pub use command::Command;
@@ -35,4 +36,5 @@ pub use greeting::{GREETING_LEN, Greeting, Mechanism};
 pub use inbound::{Event, Inbound};
 pub use kind::SocketKind;
 pub use limits::Limits;
+pub use mechanism::Security;
 pub use properties::{Properties, Property};

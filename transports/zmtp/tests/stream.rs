@@ -8,11 +8,11 @@
 
 use numpush_zmtp::{
     Command, Event, Fault, FrameHead, Greeting, Inbound, Limits, Mechanism, Properties, Property,
-    SocketKind,
+    Security, SocketKind,
 };
 
 fn pull(limits: Limits) -> Inbound {
-    Inbound::new(SocketKind::Pull, Mechanism::Null, limits)
+    Inbound::new(SocketKind::Pull, &Security::Null, limits)
 }
 
 fn greeting_and_ready(kind: &str) -> Vec<u8> {
