@@ -1,9 +1,9 @@
 //! ZMTP 3.0 and 3.1, the protocol of ZeroMQ, without I/O.
 //!
 //! A connection has two directions. [`Inbound`] takes the bytes of the peer and returns what they mean: its greeting, its
-//! commands, and the frames of its messages, whose bodies go straight to memory of the caller. [`Outbound`] is what
-//! leads the frames of ours: a caller writes it in front of bodies that it has elsewhere. Neither makes a system call,
-//! holds a lock or reads a clock.
+//! commands, and the frames of its messages, whose bodies go straight to memory of the caller. [`Outbound`] has what
+//! is to be written, heads of ours and bodies that lie where they are. Neither makes a system call, holds a lock or reads a
+//! clock.
 //!
 //! The format is that of the ZeroMQ RFCs: [23/ZMTP] for version 3.0, [37/ZMTP] for 3.1, [28/REQREP], [29/PUBSUB],
 //! [30/PIPELINE] and [31/EXPAIR] for the kinds of sockets.
@@ -22,19 +22,23 @@ mod ahead;
 mod command;
 mod fault;
 mod frame;
+mod frames;
 mod greeting;
 mod inbound;
 mod kind;
 mod limits;
 mod mechanism;
+mod outbound;
 mod properties;
 
 pub use command::Command;
 pub use fault::Fault;
 pub use frame::{FrameHead, LONGEST_HEAD};
+pub use frames::Frames;
 pub use greeting::{GREETING_LEN, Greeting, Mechanism};
 pub use inbound::{Event, Inbound};
 pub use kind::SocketKind;
 pub use limits::Limits;
 pub use mechanism::Security;
+pub use outbound::Outbound;
 pub use properties::{Properties, Property};
