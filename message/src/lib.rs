@@ -31,6 +31,7 @@ pub use model::{
 };
 pub use wire::{
     ArrayHeader, CHECKSUM_CHUNK, ColumnHeader, DecodeError, Decoder, DictionaryHeader, EncodeError,
-    Encoder, Flags, FrameHeader, Header, HeaderBody, Hello, LastHead, Limits, MAGIC, PREAMBLE_LEN,
-    Part, Payload, Preamble, Prepared, Record, RecordKind, Reference, Stamp, VERSION, ValuesHeader,
+    Encoder, Flags, FrameHeader, Header, HeaderBody, Hello, Landing, LastHead, Limits, MAGIC,
+    PREAMBLE_LEN, Part, Payload, Preamble, Prepared, Record, RecordKind, Reference, Stamp, VERSION,
+    ValuesHeader,
 };

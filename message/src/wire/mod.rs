@@ -8,6 +8,7 @@ mod header;
 mod held;
 mod hello;
 mod kind;
+mod landing;
 mod last_head;
 mod layout;
 mod limits;
@@ -27,6 +28,7 @@ pub use header::{
 };
 pub use hello::Hello;
 pub use kind::{Flags, RecordKind};
+pub use landing::Landing;
 pub use last_head::LastHead;
 pub use layout::CHECKSUM_CHUNK;
 pub use limits::Limits;

@@ -1,0 +1,343 @@
+//! A message whose buffers come one by one, as in frames of another protocol.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::fmt;
+
+use crate::model::{AllocError, BufferAllocator, BufferMut, Message};
+use crate::wire::decode::Decoder;
+use crate::wire::error::DecodeError;
+use crate::wire::header::{Header, Seen};
+use crate::wire::kind::Flags;
+use crate::wire::layout::to_usize;
+use crate::wire::limits::Limits;
+use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
+
+/// Reads messages that do not come as a record: preamble and header in one piece, then each buffer without padding.
+///
+/// The header says which buffers follow. They land in one region of the allocator, each where it is aligned, as if they had come
+/// in a record.
+///
+/// ```
+/// use numpush_message::{Buffer, Encoder, Flags, HeapAllocator, Landing, Limits, Message, PREAMBLE_LEN};
+///
+/// let sent = Message::new(Buffer::from(vec![7; 100]));
+/// let encoder = Encoder::new(&sent, Flags::default())?;
+/// let head = &encoder.head()[..PREAMBLE_LEN + encoder.preamble().header_len as usize];
+///
+/// let mut landing = Landing::new(Limits::default());
+/// landing.begin(head)?;
+/// landing.find_room(&mut HeapAllocator::new())?;
+/// assert_eq!(landing.expected(), Some(100));
+/// // The bytes may come in any number of pieces.
+/// for _ in 0..4 {
+///     landing.spare()?[..25].fill(7);
+///     landing.filled(25);
+/// }
+/// assert_eq!(landing.expected(), None);
+/// assert_eq!(landing.finish()?, sent);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Landing {
+    limits: Limits,
+    seen: Seen,
+    message: Option<AtHand>,
+}
+
+/// The message that comes.
+struct AtHand {
+    payload_len: usize,
+    header: Header,
+    /// `None` until there is room.
+    region: Option<Box<dyn BufferMut>>,
+    /// The buffer at hand, where it begins in the region, and how many bytes of it have come.
+    index: usize,
+    start: usize,
+    filled: usize,
+}
+
+impl Landing {
+    /// Waits for a message.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            seen: Seen::default(),
+            message: None,
+        }
+    }
+
+    /// Begins a message with its preamble and its header, and nothing behind it. What came of another one is dropped.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: what is wrong with them.
+    pub fn begin(&mut self, head: &[u8]) -> Result<(), DecodeError> {
+        self.message = None;
+        let missing = |len: usize| DecodeError::Truncated {
+            missing: len.saturating_sub(head.len()) as u64,
+        };
+        let first = head.first_chunk().ok_or_else(|| missing(PREAMBLE_LEN))?;
+        let preamble = self.check(first)?;
+        let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
+        let bytes = head.get(PREAMBLE_LEN..end).ok_or_else(|| missing(end))?;
+        if head.len() > end {
+            let count = head.len().saturating_sub(end) as u64;
+            return Err(DecodeError::TrailingBytes { count });
+        }
+        Preamble::check_sum(first, bytes)?;
+        let header = Header::decode(&preamble, bytes, &mut self.seen)?;
+        header.body.check_whole()?;
+        let mut message = AtHand {
+            payload_len: to_usize(preamble.payload_len),
+            start: header.lead,
+            header,
+            region: None,
+            index: 0,
+            filled: 0,
+        };
+        message.pass_empty();
+        self.message = Some(message);
+        Ok(())
+    }
+
+    /// Looks at the preamble of a message before its header has come. Returns the bytes of both together.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: what is wrong with it.
+    pub fn head_len(&self, first: &[u8; PREAMBLE_LEN]) -> Result<usize, DecodeError> {
+        let preamble = self.check(first)?;
+        Ok(PREAMBLE_LEN.saturating_add(preamble.header_len as usize))
+    }
+
+    fn check(&self, first: &[u8; PREAMBLE_LEN]) -> Result<Preamble, DecodeError> {
+        let preamble = Preamble::decode(first)?;
+        if !preamble.kind.is_message() || preamble.kind.is_ancillary() {
+            let kind = preamble.kind.to_wire();
+            return Err(DecodeError::UnknownKind { kind });
+        }
+        if preamble.flags != Flags::default() {
+            let flags = preamble.flags.to_wire();
+            return Err(DecodeError::UnknownFlags { flags });
+        }
+        preamble.check(&self.limits)?;
+        Ok(preamble)
+    }
+
+    /// Payload bytes of the message at hand, padding included.
+    pub fn payload_len(&self) -> usize {
+        self.message.as_ref().map_or(0, |it| it.payload_len)
+    }
+
+    /// Asks `allocator` for the room of the message at hand, unless it has it. What a peer claims is not allocated on its word.
+    ///
+    /// # Errors
+    /// [`AllocError`] if there is none: ask again.
+    pub fn find_room(&mut self, allocator: &mut dyn BufferAllocator) -> Result<(), AllocError> {
+        if let Some(message) = &mut self.message
+            && message.region.is_none()
+        {
+            let len = message.payload_len;
+            message.region = Some(if len <= Decoder::SMALL {
+                allocator.allocate(len)?
+            } else {
+                allocator.claim(len)?
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes of the buffer at hand, the next one that is not empty; `None` once all have come.
+    pub fn expected(&self) -> Option<u64> {
+        let message = self.message.as_ref()?;
+        message.header.lens.get(message.index).copied()
+    }
+
+    /// Bytes of buffer `index`; `None` if the message at hand has no such one.
+    pub fn len_of(&self, index: usize) -> Option<u64> {
+        let message = self.message.as_ref()?;
+        message.header.lens.get(index).copied()
+    }
+
+    /// Number of buffers of the message at hand.
+    pub fn buffers(&self) -> usize {
+        self.message.as_ref().map_or(0, |it| it.header.lens.len())
+    }
+
+    /// Where the next bytes of the buffer at hand belong. It is empty only if nothing is to come.
+    ///
+    /// # Errors
+    /// [`AllocError`] if there is no room for them: ask again.
+    pub fn spare(&mut self) -> Result<&mut [u8], AllocError> {
+        let Some(message) = &mut self.message else {
+            return Ok(&mut []);
+        };
+        let Some(end) = message.end() else {
+            return Ok(&mut []);
+        };
+        let Some(region) = &mut message.region else {
+            return Ok(&mut []);
+        };
+        let at = message.start.saturating_add(message.filled);
+        if region.as_mut_slice().len() <= at {
+            region.ensure(at.saturating_add(1).min(message.payload_len))?;
+        }
+        let writable = region.as_mut_slice();
+        let end = end.min(writable.len());
+        Ok(writable.get_mut(at..end).unwrap_or(&mut []))
+    }
+
+    /// Reports that `count` bytes were written to the front of [`Self::spare`].
+    pub fn filled(&mut self, count: usize) {
+        if let Some(message) = &mut self.message {
+            message.filled = message.filled.saturating_add(count);
+            message.pass_empty();
+        }
+    }
+
+    /// The message, once all of it has come.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`] if it has not; [`DecodeError::Alloc`] if there is no room for its end: ask again. Any other says
+    /// that its contents contradict its type, and the message is dropped.
+    pub fn finish(&mut self) -> Result<Message<'static>, DecodeError> {
+        let missing = DecodeError::Truncated { missing: 0 };
+        let message = self.message.as_mut().ok_or_else(|| missing.clone())?;
+        let is_whole = message.header.lens.get(message.index).is_none();
+        let region = message.region.as_mut().filter(|_| is_whole);
+        let region = region.ok_or_else(|| missing.clone())?;
+        region.ensure(message.payload_len)?;
+        message.clear_gaps();
+        let message = self.message.take();
+        let Some((header, region)) = message.and_then(|it| Some((it.header, it.region?))) else {
+            return Err(missing);
+        };
+        header.cut(region.freeze(), 0)
+    }
+
+    /// Drops what came of the message at hand.
+    pub fn cancel(&mut self) {
+        self.message = None;
+    }
+}
+
+impl AtHand {
+    /// Where the buffer at hand ends.
+    fn end(&self) -> Option<usize> {
+        let len = self.header.lens.get(self.index)?;
+        Some(self.start.saturating_add(to_usize(*len)))
+    }
+
+    /// Goes on to the next buffer if the one at hand is whole, which one without bytes is from the start.
+    fn pass_empty(&mut self) {
+        while let Some(end) = self.end() {
+            let len = end.saturating_sub(self.start);
+            if self.filled < len {
+                return;
+            }
+            self.start = end.saturating_add(self.header.align.gap(len));
+            self.index = self.index.saturating_add(1);
+            self.filled = 0;
+        }
+    }
+
+    /// Writes the zeros that stand between buffers: a region may have held something else before.
+    fn clear_gaps(&mut self) {
+        let Some(region) = &mut self.region else {
+            return;
+        };
+        let all = region.as_mut_slice();
+        let mut clear = |from: usize, to: usize| {
+            if let Some(gap) = all.get_mut(from..to) {
+                gap.fill(0);
+            }
+        };
+        clear(0, self.header.lead);
+        let mut at = self.header.lead;
+        for len in self.header.lens.iter().map(|len| to_usize(*len)) {
+            let end = at.saturating_add(len);
+            at = end.saturating_add(self.header.align.gap(len));
+            clear(end, at);
+        }
+    }
+}
+
+impl fmt::Debug for AtHand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtHand")
+            .field("payload_len", &self.payload_len)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+mod tests {
+    use super::*;
+    use crate::model::{Buffer, HeapAllocator};
+    use crate::wire::encode::Encoder;
+
+    fn head_of(message: &Message<'_>) -> Vec<u8> {
+        let encoder = Encoder::new(message, Flags::default()).unwrap();
+        let len = PREAMBLE_LEN + encoder.preamble().header_len as usize;
+        Vec::from(&encoder.head()[..len])
+    }
+
+    #[test]
+    fn a_message_lands_in_pieces_of_any_size() {
+        for len in [0, 1, 63, 64, 65, 200_000] {
+            let sent = Message::new(Buffer::from(vec![9; len])).with_attribute("from", "here");
+            for piece in [1, 7, 64, 200_000] {
+                let mut heap = HeapAllocator::new();
+                // What lies in the region before.
+                let mut dirty = heap.allocate(len + 64).unwrap();
+                dirty.as_mut_slice().fill(0xff);
+                drop(dirty.freeze());
+                let mut landing = Landing::new(Limits::default());
+                landing.begin(&head_of(&sent)).unwrap();
+                landing.find_room(&mut heap).unwrap();
+                while landing.expected().is_some() {
+                    assert!(landing.finish().is_err());
+                    let spare = landing.spare().unwrap();
+                    let count = spare.len().min(piece);
+                    spare[..count].fill(9);
+                    landing.filled(count);
+                }
+                assert_eq!(landing.finish().unwrap(), sent);
+                if piece == 1 && len > 1000 {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused_before_there_is_memory_for_it() {
+        let head = head_of(&Message::new(Buffer::from(vec![7; 1000])));
+        let mut landing = Landing::new(Limits::default().with_payload(1000));
+        assert!(matches!(
+            landing.begin(&head),
+            Err(DecodeError::PayloadTooLong {
+                len: 1024,
+                max: 1000
+            })
+        ));
+        let mut landing = Landing::new(Limits::default());
+        assert!(landing.begin(&head[..head.len() - 1]).is_err());
+        let mut long = head.clone();
+        long.push(0);
+        assert_eq!(
+            landing.begin(&long),
+            Err(DecodeError::TrailingBytes { count: 1 })
+        );
+        assert_eq!(landing.expected(), None);
+        assert!(landing.finish().is_err());
+        landing.begin(&head).unwrap();
+        assert_eq!((landing.expected(), landing.buffers()), (Some(1000), 1));
+        landing.cancel();
+        assert_eq!(landing.expected(), None);
+    }
+}
