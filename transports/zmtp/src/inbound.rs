@@ -5,9 +5,10 @@ use crate::command::Command;
 use crate::fault::Fault;
 use crate::frame::{FrameHead, LONGEST_HEAD};
 use crate::greeting::{GREETING_LEN, Greeting, Mechanism};
+use crate::handshake::Handshake;
 use crate::kind::SocketKind;
 use crate::limits::Limits;
-use crate::mechanism::{Handshake, Security};
+use crate::mechanism::Security;
 use crate::properties::{Properties, Property};
 
 /// What the peer has said.

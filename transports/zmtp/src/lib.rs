@@ -24,6 +24,7 @@ mod fault;
 mod frame;
 mod frames;
 mod greeting;
+mod handshake;
 mod inbound;
 mod kind;
 mod limits;

@@ -50,6 +50,15 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         }
     }
 
+    /// Puts frames before all others: somebody else has written a part of them.
+    pub fn push_rest(&mut self, frames: Frames<B>) {
+        let left = frames.left();
+        if left > 0 {
+            self.left += left;
+            self.queue.push_front(frames);
+        }
+    }
+
     /// Bytes that wait.
     pub fn left(&self) -> u64 {
         self.left
@@ -129,6 +138,13 @@ mod tests {
             assert_eq!(outbound.left(), 0);
             bytes
         };
+        let mut begun = Frames::of_bytes(vec![9; 10]);
+        begun.advance(4);
+        let mut behind = filled();
+        behind.push_rest(begun);
+        let mut slices = Vec::new();
+        behind.gather(&mut slices, 7);
+        assert_eq!((slices[0].len(), slices[1].len()), (6, 1));
         let whole = written(usize::MAX);
         assert_eq!(whole.len() as u64, filled().left());
         for piece in [1, 2, 3, 11, 299, 300] {

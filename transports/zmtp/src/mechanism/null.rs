@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::fault::Fault;
-use crate::mechanism::Handshake;
+use crate::handshake::Handshake;
 use crate::properties::Properties;
 
 #[derive(Debug)]
