@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use syn::visit::Visit;
 
 /// The crates of the library and the command line, by the folder of their source.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "message/src",
     "os/src",
     "transports/session/src",
+    "transports/zmtp/src",
     "transports/src",
     "shm/core/src",
     "shm/src",

@@ -200,8 +200,8 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::Closed`] after the last message; [`Error::Timeout`]; [`Error::Disconnected`] if the peer is gone
-    /// without closing; [`Error::InvalidMessage`] if it sent something that is no message; [`Error::Unsupported`] on a
-    /// medium that only sends.
+    /// without closing; [`Error::InvalidMessage`] if it sent something that is no message, and [`Error::Skipped`] if one of the
+    /// peers of a ZeroMQ socket did; [`Error::Unsupported`] on a medium that only sends.
     pub fn recv(&mut self) -> Result<Received, Error> {
         let (transport, mut cx) = self.call(self.options.recv_timeout)?;
         transport.recv(&mut cx)

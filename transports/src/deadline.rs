@@ -28,7 +28,7 @@ impl Deadline {
     }
 
     /// True if there is no wait at all.
-    #[cfg(any(feature = "tcp", feature = "unix"))]
+    #[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
     pub(crate) fn is_none(self) -> bool {
         self.timeout == Some(Duration::ZERO)
     }

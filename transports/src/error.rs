@@ -156,6 +156,15 @@ pub enum Error {
         /// What is wrong with the bytes.
         source: DecodeError,
     },
+    /// One of the peers of a ZeroMQ socket sent something that is no message of ours, or a larger one than this side takes. It is
+    /// skipped, and that peer and the others go on: call again.
+    #[error("{peer} sent something that is no message, which is skipped")]
+    Skipped {
+        /// The peer.
+        peer: String,
+        /// What is wrong with the bytes.
+        source: DecodeError,
+    },
     /// There is no room here for the payload of a message. The peer is not to blame and nothing is lost: the message
     /// waits, and what the peer sends after it too. Make room, and call again.
     ///
@@ -359,6 +368,7 @@ impl Error {
             | Self::HeaderTooLong { .. }
             | Self::NoMemory { .. }
             | Self::QueueFull { .. }
+            | Self::Skipped { .. }
             | Self::Unsupported { .. } => true,
             Self::NoRoom { source, .. } => !source.is_permanent(),
             _ => false,

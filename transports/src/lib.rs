@@ -17,8 +17,10 @@ mod endpoint;
 mod error;
 mod group;
 mod halves;
+#[cfg(feature = "zmq")]
+mod keeper;
 mod listener;
-#[cfg(feature = "tcp")]
+#[cfg(any(feature = "tcp", feature = "zmq"))]
 mod lookup;
 mod options;
 mod origin;
@@ -37,6 +39,8 @@ pub mod file;
 mod inproc;
 #[cfg(any(feature = "tcp", feature = "unix"))]
 mod socket;
+#[cfg(any(feature = "unix", feature = "zmq"))]
+mod socket_file;
 #[cfg(feature = "tcp")]
 mod tcp;
 #[cfg(feature = "unix")]

@@ -32,7 +32,7 @@ pub struct Transfer {
     /// Payload bytes that our own code copied in user space, building the message included. The kernel's copies at a
     /// socket do not count: the path shows them.
     pub copied: u64,
-    /// System calls that moved it; a wait for the peer (poll) counts as none. Zero where a runtime that is not ours makes them.
+    /// System calls that moved it; a wait for the peer (poll) counts as none.
     pub system_calls: u32,
     /// How most of the payload went.
     pub path: TransferPath,
@@ -59,8 +59,6 @@ pub enum TransferPath {
     SegmentCopy,
     /// A mapped file.
     Map,
-    /// Frames handed to, or taken from, a ZeroMQ runtime, which copies them to and from its own buffers.
-    Frames,
 }
 
 /// Why a path was taken.
@@ -88,8 +86,6 @@ pub enum PathReason {
     NotImmutable,
     /// The file is sealed or immutable.
     Immutable,
-    /// The frames are aligned as they must be.
-    Aligned,
     /// The bytes had to be copied into the caller's allocator, or to where they are aligned.
     Allocator,
     /// A borrowed buffer cannot be handed over.
@@ -107,7 +103,6 @@ impl TransferPath {
             Self::Reference => "reference",
             Self::SegmentCopy => "segment-copy",
             Self::Map => "map",
-            Self::Frames => "frames",
         }
     }
 }
@@ -126,7 +121,6 @@ impl PathReason {
             Self::ForeignUser => "peer of another user",
             Self::NotImmutable => "file can be truncated",
             Self::Immutable => "file cannot change",
-            Self::Aligned => "aligned as received",
             Self::Allocator => "into the allocator",
             Self::Borrowed => "borrowed memory",
         }

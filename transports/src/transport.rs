@@ -6,8 +6,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "zmq")]
-use numpush_message::DecodeError;
 use numpush_message::{BufferAllocator, Message, Prepared};
 use numpush_os::Ready;
 use numpush_session::Tag;
@@ -333,7 +331,7 @@ impl Bound {
 
 /// What the caller brings to every call on a connection.
 #[cfg_attr(
-    not(any(feature = "file", feature = "zmq")),
+    not(feature = "file"),
     expect(dead_code, reason = "what several threads use keeps its own")
 )]
 pub(crate) struct Context<'c> {
@@ -386,11 +384,5 @@ impl Context<'_> {
         Error::Failed {
             peer: self.peer.to_owned(),
         }
-    }
-
-    /// The error of bytes that could not be read: the peer's fault, but for a want of room here.
-    #[cfg(feature = "zmq")]
-    pub(crate) fn invalid(&self, source: DecodeError) -> Error {
-        Error::invalid(self.peer, source)
     }
 }

@@ -15,7 +15,6 @@ mod borrower;
 mod known;
 mod lender;
 mod medium;
-mod path;
 mod pool;
 mod segment;
 mod shared;
@@ -35,6 +34,7 @@ use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
 use crate::options::{Options, Parameter};
 use crate::socket::{Link, ListeningSocket, SocketAcceptor, SocketTransport};
+use crate::socket_file;
 use crate::transport::{AtOnce, Attempt, Bound, Established, Factory};
 use crate::unix::medium::Segments;
 
@@ -97,7 +97,7 @@ impl Factory for Unix {
             let (listener, file) = if name.starts_with('@') {
                 (UnixListener::bind_addr(&socket_address)?, None)
             } else {
-                let (listener, file) = path::bind(Path::new(name))?;
+                let (listener, file) = socket_file::bind(Path::new(name))?;
                 (listener, Some(file))
             };
             listener.set_nonblocking(true)?;
@@ -168,7 +168,7 @@ fn refuse_user(socket: &OwnedFd) {
 
 struct UnixSocket {
     /// Before the socket: it is dropped first.
-    _file: Option<path::SocketFile>,
+    _file: Option<socket_file::SocketFile>,
     listener: UnixListener,
     address: String,
 }

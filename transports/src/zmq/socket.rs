@@ -1,132 +1,420 @@
-//! The six kinds of sockets as one type.
+//! The calls of a connection, which is one socket with all its peers.
 
-use zeromq::{
-    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, Socket as _, SocketRecv as _,
-    SocketSend as _, SubSocket, ZmqError, ZmqMessage,
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// The kind of socket on our side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pattern {
-    /// Sends to one of the PULL peers in turn.
-    Push,
-    /// Receives from all PUSH peers.
-    Pull,
-    /// Sends to every SUB peer that is there.
-    Pub,
-    /// Receives from all PUB peers.
-    Sub,
-    /// Sends a request, receives the reply.
-    Req,
-    /// Receives a request, sends the reply.
-    Rep,
+use numpush_message::{Buffer, Encoder, Flags, Message, PREAMBLE_LEN};
+use numpush_zmtp::Frames;
+
+use crate::deadline::{Backoff, Deadline};
+use crate::error::{Error, Operation};
+use crate::origin::Origin;
+use crate::transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};
+use crate::transport::{Context, Transport};
+use crate::zmq::core::{Call, Core};
+use crate::zmq::pattern::Pattern;
+use crate::zmq::state::Taken;
+use crate::zmq::stream::TICK;
+
+/// How long a dropped connection waits for its queue to be written.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a call that could leave the rest of a message to the keeper waits for the peer to read.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A socket, as a connection has it.
+pub(super) struct Socket {
+    core: Arc<Core>,
+    pattern: Pattern,
+    origin: Origin,
+    is_closed: bool,
 }
 
-impl Pattern {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "push" => Self::Push,
-            "pull" => Self::Pull,
-            "pub" => Self::Pub,
-            "sub" => Self::Sub,
-            "req" => Self::Req,
-            "rep" => Self::Rep,
-            _ => return None,
-        })
-    }
-
-    /// The pattern, as errors name it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Push => "a ZeroMQ PUSH socket",
-            Self::Pull => "a ZeroMQ PULL socket",
-            Self::Pub => "a ZeroMQ PUB socket",
-            Self::Sub => "a ZeroMQ SUB socket",
-            Self::Req => "a ZeroMQ REQ socket",
-            Self::Rep => "a ZeroMQ REP socket",
-        }
-    }
-
-    pub(super) fn sends(self) -> bool {
-        !matches!(self, Self::Pull | Self::Sub)
-    }
-
-    /// Each side both sends and receives.
-    pub(super) fn is_two_way(self) -> bool {
-        matches!(self, Self::Req | Self::Rep)
-    }
-}
-
-pub(super) enum Socket {
-    Push(PushSocket),
-    Pull(PullSocket),
-    Pub(PubSocket),
-    Sub(SubSocket),
-    Req(ReqSocket),
-    Rep(RepSocket),
-}
-
-/// Calls a method that every kind of socket has.
-macro_rules! each {
-    ($socket:expr, $inner:ident => $call:expr) => {
-        match $socket {
-            Socket::Push($inner) => $call,
-            Socket::Pull($inner) => $call,
-            Socket::Pub($inner) => $call,
-            Socket::Sub($inner) => $call,
-            Socket::Req($inner) => $call,
-            Socket::Rep($inner) => $call,
-        }
-    };
+/// A message on its way to one peer.
+struct Sending<'m> {
+    frames: Frames<&'m Buffer<'m>>,
+    transfer: Transfer,
+    /// Memory of the caller's is in it, which a queue cannot hold.
+    is_borrowed: bool,
+    /// Bytes of it that the queue counts.
+    len: u64,
 }
 
 impl Socket {
-    pub(super) fn new(pattern: Pattern) -> Self {
-        match pattern {
-            Pattern::Push => Self::Push(PushSocket::new()),
-            Pattern::Pull => Self::Pull(PullSocket::new()),
-            Pattern::Pub => Self::Pub(PubSocket::new()),
-            Pattern::Sub => Self::Sub(SubSocket::new()),
-            Pattern::Req => Self::Req(ReqSocket::new()),
-            Pattern::Rep => Self::Rep(RepSocket::new()),
+    pub(super) fn new(core: Arc<Core>, pattern: Pattern) -> Self {
+        Self {
+            core,
+            pattern,
+            origin: Origin::here(),
+            is_closed: false,
         }
     }
 
-    pub(super) async fn connect(&mut self, endpoint: &str) -> Result<(), ZmqError> {
-        each!(self, socket => socket.connect(endpoint).await)
-    }
-
-    pub(super) async fn bind(&mut self, endpoint: &str) -> Result<zeromq::Endpoint, ZmqError> {
-        each!(self, socket => socket.bind(endpoint).await)
-    }
-
-    /// Sends, if the pattern sends.
-    pub(super) async fn send(&mut self, message: ZmqMessage) -> Option<Result<(), ZmqError>> {
-        match self {
-            Self::Push(socket) => Some(socket.send(message).await),
-            Self::Pub(socket) => Some(socket.send(message).await),
-            Self::Req(socket) => Some(socket.send(message).await),
-            Self::Rep(socket) => Some(socket.send(message).await),
-            Self::Pull(_) | Self::Sub(_) => None,
+    fn unsupported(&self, operation: Operation, reason: &'static str) -> Error {
+        Error::Unsupported {
+            transport: self.pattern.name(),
+            operation,
+            reason,
         }
     }
 
-    /// Receives, if the pattern receives.
-    pub(super) async fn recv(&mut self) -> Option<Result<ZmqMessage, ZmqError>> {
-        match self {
-            Self::Pull(socket) => Some(socket.recv().await),
-            Self::Sub(socket) => Some(socket.recv().await),
-            Self::Req(socket) => Some(socket.recv().await),
-            Self::Rep(socket) => Some(socket.recv().await),
-            Self::Push(_) | Self::Pub(_) => None,
+    /// Frames before the message.
+    fn envelope(&self, call: &mut Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
+        match self.pattern {
+            Pattern::Req if call.state().asked.is_some() => Err(self.unsupported(
+                Operation::Send,
+                "the answer to its last request has not come",
+            )),
+            Pattern::Req => Ok(vec![Vec::new()]),
+            Pattern::Rep => match &call.state().answering {
+                Some((_, back)) => Ok(back.clone()),
+                None => Err(self.unsupported(Operation::Send, "nobody has asked it")),
+            },
+            _ => Ok(Vec::new()),
         }
     }
 
-    /// Asks a SUB socket's peers for every message.
-    pub(super) async fn subscribe(&mut self) -> Result<(), ZmqError> {
-        match self {
-            Self::Sub(socket) => socket.subscribe("").await,
-            _ => Ok(()),
+    /// Sends a message to a subscriber of its first bytes, to all of them. One whose queue is full does not get it.
+    fn publish(&self, call: &mut Call<'_>, mut sending: Sending<'_>, head: &[u8]) -> Transfer {
+        let (frames, copied) = owned(sending.frames);
+        sending.transfer.copied += copied;
+        let (state, events) = call.parts();
+        // Subscriptions that have come count from now on.
+        state.step(events);
+        let window = state.terms.window;
+        for peer in state.peers.values_mut() {
+            if peer.has_room(sending.len, window) && peer.topics.want(head) {
+                peer.outbound.push(frames.clone());
+            }
+        }
+        state.step(events);
+        sending.transfer
+    }
+
+    /// Sends a message to one peer: the next one that has room, or the one that has asked.
+    fn give(
+        &self,
+        call: &mut Call<'_>,
+        mut sending: Sending<'_>,
+        cx: &Context<'_>,
+    ) -> Result<Transfer, Error> {
+        loop {
+            let Some(token) = self.choose(call, &sending, cx)? else {
+                if !self.wait(call, cx, None)? {
+                    return Err(cx.timeout(Operation::Send));
+                }
+                continue;
+            };
+            match self.write(call, token, &mut sending, cx) {
+                // The peer is gone, and has nothing whole: another one gets it.
+                Ok(false) if self.pattern == Pattern::Push => sending.frames.rewind(),
+                Ok(false) => return Err(gone(cx)),
+                Ok(true) => {
+                    self.gave(call, token);
+                    return Ok(keep_rest(call, token, sending));
+                }
+                Err(error) => return Err(self.give_up(call, token, sending, error)),
+            }
+        }
+    }
+
+    /// The peer gets the message: whose turn it is now.
+    fn gave(&self, call: &mut Call<'_>, token: u64) {
+        let state = call.state();
+        match self.pattern {
+            Pattern::Req => state.asked = Some(token),
+            Pattern::Rep => state.answering = None,
+            _ => {}
+        }
+    }
+
+    /// The peer that gets the message, if one has room for it.
+    fn choose(
+        &self,
+        call: &mut Call<'_>,
+        sending: &Sending<'_>,
+        cx: &Context<'_>,
+    ) -> Result<Option<u64>, Error> {
+        let state = call.state();
+        if self.pattern != Pattern::Rep {
+            return Ok(state.next_with_room(sending.len, sending.is_borrowed));
+        }
+        let answering = state.answering.as_ref().map(|(token, _)| *token);
+        let peer = answering.and_then(|token| Some((token, state.peers.get(&token)?)));
+        let Some((token, peer)) = peer else {
+            state.answering = None;
+            return Err(gone(cx));
+        };
+        Ok(peer.outbound.is_empty().then_some(token))
+    }
+
+    /// Writes the message, as much as goes. True if that is all that is to be done now, false if the peer is gone.
+    fn write(
+        &self,
+        call: &mut Call<'_>,
+        token: u64,
+        sending: &mut Sending<'_>,
+        cx: &Context<'_>,
+    ) -> Result<bool, Error> {
+        loop {
+            let (state, events) = call.parts();
+            let is_alone = state.peers.len() == 1;
+            let Some(peer) = state.peers.get_mut(&token) else {
+                return Ok(false);
+            };
+            let is_patient = sending.is_borrowed || is_alone && !cx.deadline.is_none();
+            // What waits goes first, and this behind it.
+            let waits = !sending.frames.is_begun() && !peer.outbound.is_empty();
+            let written = if waits {
+                Ok(false)
+            } else {
+                sending.transfer.system_calls += 1;
+                peer.write_in_hand(&mut sending.frames)
+            };
+            match written {
+                Ok(is_whole) if is_whole || !is_patient => {
+                    peer.in_hand = false;
+                    return Ok(true);
+                }
+                Ok(_) => peer.in_hand = !waits,
+                Err(lost) => {
+                    state.lose(token, lost, events);
+                    return Ok(false);
+                }
+            }
+            if sending.is_borrowed {
+                if !self.wait(call, cx, None)? {
+                    return Err(cx.timeout(Operation::Send));
+                }
+                continue;
+            }
+            // As long as the peer reads, the call writes. It does not wait for one that does not.
+            self.wait(call, cx, Some(PATIENCE))?;
+            if let Some(peer) = call.state().peers.get_mut(&token)
+                && !peer.may_write()
+            {
+                peer.in_hand = false;
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The call ends in the middle of a message: what is left of it is kept.
+    fn give_up(
+        &self,
+        call: &mut Call<'_>,
+        token: u64,
+        sending: Sending<'_>,
+        error: Error,
+    ) -> Error {
+        let Some(peer) = call.state().peers.get_mut(&token) else {
+            return error;
+        };
+        peer.in_hand = false;
+        if !sending.frames.is_begun() {
+            return error;
+        }
+        let name = peer.stream.name.clone();
+        let (frames, copied) = owned(sending.frames);
+        peer.outbound.push_rest(frames);
+        self.gave(call, token);
+        Error::Unfinished {
+            peer: name,
+            id: 0,
+            copied: copied + sending.transfer.copied,
+            source: Box::new(error),
+        }
+    }
+
+    /// Waits until something has happened, for `most` at the longest. False if the time of the call is over.
+    fn wait(
+        &self,
+        call: &mut Call<'_>,
+        cx: &Context<'_>,
+        most: Option<Duration>,
+    ) -> Result<bool, Error> {
+        let waited = call.wait(cx.deadline, most);
+        let waited = waited.map_err(Error::io(Operation::Wait, cx.peer))?;
+        let (state, events) = call.parts();
+        state.step(events);
+        Ok(waited)
+    }
+
+    /// Waits until all that was sent is with the kernels of the peers; false if the deadline comes first.
+    fn drain(&self, deadline: Deadline) -> bool {
+        let mut call = self.core.enter();
+        let mut backoff = Backoff::new();
+        while self.pattern.sends() {
+            let (state, events) = call.parts();
+            state.step(events);
+            let owes = state.owes();
+            if !owes && state.unacknowledged() == 0 {
+                break;
+            }
+            // The kernel does not say when something is acknowledged.
+            let most = if owes { None } else { Some(backoff.advance()) };
+            if deadline.has_passed() || call.wait(deadline, most).is_err() {
+                return false;
+            }
+        }
+        call.state().end_writing();
+        true
+    }
+}
+
+/// The rest of a message that needs no memory of the caller's goes by itself.
+fn keep_rest(call: &mut Call<'_>, token: u64, mut sending: Sending<'_>) -> Transfer {
+    if sending.frames.left() > 0
+        && let Some(peer) = call.state().peers.get_mut(&token)
+    {
+        let is_begun = sending.frames.is_begun();
+        let (frames, copied) = owned(sending.frames);
+        sending.transfer.copied += copied;
+        match is_begun {
+            true => peer.outbound.push_rest(frames),
+            false => peer.outbound.push(frames),
+        }
+    }
+    sending.transfer
+}
+
+/// The same frames without memory of the caller's, and the bytes that were copied for it.
+fn owned(frames: Frames<&Buffer<'_>>) -> (Frames<Buffer<'static>>, u64) {
+    let mut copied = 0;
+    let frames = frames.map(|buffer| {
+        if buffer.is_borrowed() {
+            copied += buffer.len() as u64;
+        }
+        buffer.clone().into_owned_or_copy()
+    });
+    (frames, copied)
+}
+
+fn gone(cx: &Context<'_>) -> Error {
+    Error::Disconnected {
+        peer: cx.peer.to_owned(),
+        missing: 0,
+    }
+}
+
+impl Transport for Socket {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            two_way: self.pattern.is_two_way(),
+            acknowledges: false,
+            notices_death: false,
+            limits_size: true,
+            passes_descriptors: false,
+            fills_allocator: true,
+        }
+    }
+
+    fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
+        if !self.pattern.sends() {
+            return Err(self.unsupported(Operation::Send, "it only receives"));
+        }
+        if self.is_closed {
+            return Err(cx.failed());
+        }
+        let encoder = Encoder::new(message, Flags::default()).map_err(Error::Message)?;
+        let len = PREAMBLE_LEN + encoder.preamble().header_len as usize;
+        let head = encoder.head().get(..len).unwrap_or(&[]);
+        let core = Arc::clone(&self.core);
+        let mut call = core.enter();
+        let mut frames = Frames::new();
+        for before in self.envelope(&mut call)? {
+            frames.push_copy(&before, true);
+        }
+        let mut left = encoder.buffers().len();
+        frames.push_copy(head, left > 0);
+        let mut is_borrowed = false;
+        for buffer in message.buffers() {
+            left -= 1;
+            is_borrowed |= buffer.is_borrowed();
+            frames.push(buffer, left > 0);
+        }
+        let sending = Sending {
+            len: frames.left(),
+            frames,
+            is_borrowed: is_borrowed && !cx.deadline.is_none(),
+            transfer: Transfer {
+                id: 0,
+                bytes: message.payload_len(),
+                copied: message.copied_bytes(),
+                system_calls: 0,
+                path: TransferPath::Write,
+                reason: PathReason::OnlyWay,
+            },
+        };
+        match self.pattern {
+            Pattern::Pub => Ok(self.publish(&mut call, sending, head)),
+            _ => self.give(&mut call, sending, cx),
+        }
+    }
+
+    fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
+        if !self.pattern.receives() {
+            return Err(self.unsupported(Operation::Recv, "it only sends"));
+        }
+        if self.is_closed {
+            return Err(cx.failed());
+        }
+        let core = Arc::clone(&self.core);
+        let mut call = core.enter();
+        if self.pattern == Pattern::Req && call.state().asked.is_none() {
+            return Err(self.unsupported(Operation::Recv, "it has asked nobody"));
+        }
+        loop {
+            let (state, events) = call.parts();
+            let waits = cx
+                .deadline
+                .instant()
+                .is_none_or(|at| at > Instant::now() + 2 * TICK);
+            match state.take(&mut *cx.allocator, events, waits) {
+                Taken::Failed(error) => return Err(error),
+                Taken::Message(token, arrived) => {
+                    match self.pattern {
+                        Pattern::Req => state.asked = None,
+                        Pattern::Rep => state.answering = Some((token, arrived.envelope)),
+                        _ => {}
+                    }
+                    return Ok(Received::new(arrived.message, arrived.transfer));
+                }
+                Taken::Nothing if self.pattern == Pattern::Req && state.asked.is_none() => {
+                    return Err(gone(cx));
+                }
+                Taken::Nothing => {}
+            }
+            let waited = call.wait(cx.deadline, None);
+            if !waited.map_err(Error::io(Operation::Wait, cx.peer))? {
+                return Err(cx.timeout(Operation::Recv));
+            }
+        }
+    }
+
+    fn flush(&mut self, _: &mut Context<'_>) -> Result<(), Error> {
+        Err(self.unsupported(Operation::Flush, "nothing is acknowledged"))
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if !self.drain(cx.deadline) {
+            return Err(cx.timeout(Operation::Close));
+        }
+        self.is_closed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Socket {
+    /// Writes out what waits. What a forked child drops is its parent's.
+    fn drop(&mut self) {
+        if self.origin.is_here() {
+            if !self.is_closed {
+                self.drain(Deadline::after(LINGER));
+            }
+            let mut call = self.core.enter();
+            let (state, events) = call.parts();
+            state.leave(events);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::origin::Origin;
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Listens at `path`, which must be free or an abandoned socket.
-pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => replace(path)?,
         result => result?,
@@ -112,7 +112,7 @@ fn lock_folder(path: &Path) -> io::Result<impl Sized> {
 /// parent's.
 ///
 /// Drop it before the socket: as long as the socket lives, nobody replaces the file.
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     identity: Option<FileId>,
     origin: Origin,

@@ -1,0 +1,170 @@
+//! libzmq, by pyzmq, takes what numpush sends and sends what numpush takes, whoever listens.
+
+use std::process::Command;
+use std::thread;
+
+use numpush::{Connection, Message, Options};
+use numpush_tests::{PATIENCE, Peer, TempPath, bytes, every_dtype, python_with};
+
+/// Passes on what it gets. Its arguments: bind or connect and where, to receive and to send.
+const RELAY: &str = r#"
+import sys, zmq
+context = zmq.Context()
+pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+for word, socket, how, where in (("pull", pull, *sys.argv[1:3]), ("push", push, *sys.argv[3:5])):
+    getattr(socket, how)(where)
+    print(f"{word}: {socket.getsockopt_string(zmq.LAST_ENDPOINT)}", flush=True)
+while True:
+    push.send_multipart(pull.recv_multipart(copy=False), copy=False)
+"#;
+
+fn relay(python: &str, arguments: [&str; 4]) -> Peer {
+    Peer::start(Command::new(python).args(["-c", RELAY]).args(arguments))
+}
+
+fn options() -> Options {
+    Options::new()
+        .send_timeout(PATIENCE)
+        .recv_timeout(PATIENCE)
+        .connect_timeout(PATIENCE)
+}
+
+/// Sizes around those where a frame's head, the read-ahead and the landing change.
+fn messages() -> Vec<Message<'static>> {
+    let sizes = [
+        0,
+        1,
+        255,
+        256,
+        4095,
+        4096,
+        16_384,
+        65_535,
+        65_536,
+        65_537,
+        64 << 20,
+    ];
+    let sized = sizes.into_iter().zip(1..).map(|(len, seed)| {
+        let message = bytes(len, seed);
+        message.with_attribute("size", len.to_string())
+    });
+    let mut messages = every_dtype();
+    messages.extend(sized);
+    // A large one may come behind a small one, and another large one behind it.
+    messages.extend([bytes(1 << 20, 1), bytes(1 << 20, 2), bytes(10, 3)]);
+    messages
+}
+
+fn goes_through(mut sender: Connection, receiver: &mut Connection) {
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for message in messages() {
+                let sent = sender.send(&message).unwrap();
+                assert_eq!(sent.copied, message.copied_bytes());
+            }
+            sender.close().unwrap();
+        });
+        for expected in messages() {
+            let received = receiver.recv().unwrap();
+            assert!(received.message == expected, "{expected:?}");
+            let transfer = received.transfer;
+            assert!(transfer.bytes < 1 << 20 || transfer.copied < 64 << 10);
+        }
+    });
+}
+
+#[test]
+fn libzmq_takes_and_sends_when_it_listens() {
+    let Some(python) = python_with("zmq") else {
+        return;
+    };
+    let mut relay = relay(
+        &python,
+        ["bind", "tcp://127.0.0.1:*", "bind", "tcp://127.0.0.1:*"],
+    );
+    let (pull, push) = (relay.hears("pull"), relay.hears("push"));
+    let sender = options().connect(&format!("zmq+{pull}")).unwrap();
+    let endpoint = format!("zmq+{push}?socket=pull");
+    goes_through(sender, &mut options().connect(&endpoint).unwrap());
+}
+
+#[test]
+fn libzmq_takes_and_sends_when_it_connects() {
+    let Some(python) = python_with("zmq") else {
+        return;
+    };
+    let place = TempPath::new("relay");
+    let ipc = format!("zmq+ipc://{}", place.0.display());
+    for endpoint in ["zmq+tcp://127.0.0.1:0", &ipc] {
+        let push = format!("{endpoint}?socket=push");
+        let mut taker = options().listen(&push).unwrap();
+        let mut giver = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+        let (from, to) = (taker.address(), giver.address());
+        let from = from.trim_start_matches("zmq+");
+        let to = to.trim_start_matches("zmq+");
+        let _relay = relay(&python, ["connect", from, "connect", to]);
+        let sender = taker.accept().unwrap();
+        goes_through(sender, &mut giver.accept().unwrap());
+    }
+}
+
+/// Each side may end and come back at the same place: the other one goes on.
+#[test]
+fn a_relay_that_is_killed_and_started_again_is_found_again() {
+    let Some(python) = python_with("zmq") else {
+        return;
+    };
+    let mut first = relay(
+        &python,
+        ["bind", "tcp://127.0.0.1:*", "bind", "tcp://127.0.0.1:*"],
+    );
+    let (pull, push) = (first.hears("pull"), first.hears("push"));
+    let mut sender = options().connect(&format!("zmq+{pull}")).unwrap();
+    let endpoint = format!("zmq+{push}?socket=pull");
+    let mut receiver = options().connect(&endpoint).unwrap();
+    sender.send(&bytes(1000, 1)).unwrap();
+    assert!(receiver.recv().unwrap().message == bytes(1000, 1));
+    first.kill();
+    let mut second = relay(&python, ["bind", &pull, "bind", &push]);
+    second.hears("push");
+    // What was on its way to the first one is lost with it; what is sent later arrives.
+    receiver.set_timeouts(None, Some(std::time::Duration::from_millis(100)));
+    numpush_tests::eventually("a message through the second", || {
+        sender.send(&bytes(1000, 2)).unwrap();
+        match receiver.recv() {
+            Ok(received) => received.message == bytes(1000, 2),
+            Err(error) => {
+                assert!(error.is_timeout(), "{error:?}");
+                false
+            }
+        }
+    });
+}
+
+/// libzmq ends a connection that does not answer its pings.
+#[test]
+fn pings_are_answered_while_no_call_is_made() {
+    let Some(python) = python_with("zmq") else {
+        return;
+    };
+    let script = r#"
+import sys, zmq
+context = zmq.Context()
+push = context.socket(zmq.PUSH)
+monitor = push.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+push.setsockopt(zmq.HEARTBEAT_IVL, 50)
+push.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1000)
+push.connect(sys.argv[1])
+print("lost:", monitor.poll(3000), flush=True)
+push.send(b"")
+sys.stdin.readline()
+"#;
+    let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let address = listener.address().replace("zmq+", "");
+    let mut socket = listener.accept().unwrap();
+    let mut peer = Peer::start(Command::new(python).args(["-c", script, &address]));
+    assert_eq!(peer.hears("lost"), "0");
+    // What is no message of ours is an error, and the socket goes on.
+    assert!(socket.recv().is_err());
+    peer.nod();
+}

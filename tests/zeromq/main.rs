@@ -1,0 +1,14 @@
+//! ZeroMQ: with other programs, with peers that come and go, and with hostile ones.
+
+mod hostile;
+mod interop;
+mod peers;
+mod raw;
+
+/// Does nothing unless a test of `hostile` started it.
+#[test]
+fn peer() {
+    if std::env::var(hostile::ROLE).is_ok() {
+        hostile::victim();
+    }
+}

@@ -1,0 +1,257 @@
+//! One thread a process, for sockets that owe something while no call of the program's is in them.
+//!
+//! A ZeroMQ socket has duties that no call stands for: it shakes hands with those who come, answers pings, writes what is
+//! queued, and connects again. A call does all that while it lasts, and the thread does it in between. To hand over costs a call
+//! no system call: it counts itself in [`Presence`], and the thread, which is woken by the first event, leaves a socket
+//! alone as long as calls come and go, and looks again a few milliseconds later.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use numpush_os::{self as os, Events, GlobalMutex, Ready};
+
+/// How long the thread leaves a socket alone in which calls come and go; twice as long each time.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(16);
+
+/// What has to be done when nobody calls.
+pub(crate) trait Kept: Send + Sync {
+    /// Readable when there is something to do.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Who is inside.
+    fn presence(&self) -> &Presence;
+
+    /// Does what can be done without a wait.
+    fn keep(&self);
+}
+
+/// Whether calls are inside a socket.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    /// Odd while one is.
+    calls: AtomicU64,
+    /// The thread sleeps until the call that is inside rings.
+    is_awaited: AtomicBool,
+    /// A call has left something to do at once.
+    is_owing: AtomicBool,
+    /// The set in which the thread waits.
+    bell: OnceLock<Arc<Events>>,
+}
+
+impl Presence {
+    /// A call begins.
+    pub(crate) fn enter(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A call ends. What it leaves goes on at once if it is `owing`.
+    pub(crate) fn leave(&self, owing: bool) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if owing {
+            self.is_owing.store(true, Ordering::SeqCst);
+        }
+        if (owing || self.is_awaited.load(Ordering::SeqCst))
+            && let Some(bell) = self.bell.get()
+        {
+            bell.ring();
+        }
+    }
+}
+
+impl Presence {
+    /// The socket ends. A forked child may have its descriptor too, so that it would stay in the set.
+    pub(crate) fn end(&self, descriptor: BorrowedFd<'_>) {
+        if let Some(bell) = self.bell.get() {
+            let _ = bell.remove(descriptor);
+        }
+    }
+}
+
+/// A socket, as the thread knows it.
+struct Entry {
+    kept: Weak<dyn Kept>,
+    state: State,
+    /// Calls that had begun and ended when it was looked at last.
+    seen: u64,
+    delay: Duration,
+}
+
+enum State {
+    /// An event wakes the thread.
+    Armed,
+    /// Calls come and go: it is looked at again at this time.
+    Busy(Instant),
+    /// A call is inside that lasts, and rings when it ends.
+    Awaited,
+}
+
+/// The thread's list.
+struct Keeper {
+    events: Option<Arc<Events>>,
+    entries: BTreeMap<u64, Entry>,
+    next: u64,
+    /// A forked child has no thread of its parent, and leaves its sockets alone.
+    forks: u32,
+}
+
+static KEEPER: GlobalMutex<Keeper> = GlobalMutex::new(Keeper {
+    events: None,
+    entries: BTreeMap::new(),
+    next: 0,
+    forks: 0,
+});
+
+/// Keeps a socket as long as it lives.
+pub(crate) fn keep(kept: &Arc<impl Kept + 'static>) -> io::Result<()> {
+    let mut keeper = KEEPER.lock();
+    let events = keeper.start()?;
+    let token = keeper.next;
+    keeper.next += 1;
+    let presence = kept.presence();
+    let seen = presence.calls.load(Ordering::SeqCst);
+    events.add(kept.descriptor(), token, Ready::READ)?;
+    // It is set once, by this call.
+    let _ = presence.bell.set(events);
+    let kept: Arc<dyn Kept> = Arc::clone(kept) as Arc<dyn Kept>;
+    keeper
+        .entries
+        .retain(|_, entry| entry.kept.strong_count() > 0);
+    keeper.entries.insert(
+        token,
+        Entry {
+            kept: Arc::downgrade(&kept),
+            state: State::Armed,
+            seen,
+            delay: SHORTEST,
+        },
+    );
+    Ok(())
+}
+
+impl Keeper {
+    /// The set of the thread, which runs from now on.
+    fn start(&mut self) -> io::Result<Arc<Events>> {
+        if self.forks != os::forks() {
+            self.entries.clear();
+            self.events = None;
+            self.forks = os::forks();
+        }
+        if let Some(events) = &self.events {
+            return Ok(Arc::clone(events));
+        }
+        let events = Arc::new(Events::new()?);
+        let set = Arc::clone(&events);
+        let thread = std::thread::Builder::new().name("numpush-keeper".into());
+        thread.spawn(move || work(&set))?;
+        self.events = Some(Arc::clone(&events));
+        Ok(events)
+    }
+
+    /// Decides what to do with the socket `token`. Returns it if it has to be kept now.
+    fn look(&mut self, events: &Events, token: u64) -> Option<Arc<dyn Kept>> {
+        let entry = self.entries.get_mut(&token)?;
+        let Some(kept) = entry.kept.upgrade() else {
+            // Its descriptor is closed, and so in no set.
+            self.entries.remove(&token);
+            return None;
+        };
+        let presence = kept.presence();
+        let calls = presence.calls.load(Ordering::SeqCst);
+        let is_inside = calls % 2 == 1;
+        let owes = !is_inside && presence.is_owing.swap(false, Ordering::SeqCst);
+        if !owes && (is_inside || calls != entry.seen) {
+            let lasts = is_inside && calls == entry.seen;
+            entry.seen = calls;
+            entry.leave_alone(events, kept.as_ref(), lasts);
+            return None;
+        }
+        entry.seen = calls;
+        entry.delay = SHORTEST;
+        if !matches!(entry.state, State::Armed)
+            && events.add(kept.descriptor(), token, Ready::READ).is_err()
+        {
+            // Without memory in the kernel for it: soon again.
+            entry.state = State::Busy(Instant::now() + LONGEST);
+        } else {
+            entry.state = State::Armed;
+        }
+        Some(kept)
+    }
+}
+
+impl Entry {
+    /// A call `lasts`, or calls come and go.
+    fn leave_alone(&mut self, events: &Events, kept: &dyn Kept, lasts: bool) {
+        if matches!(self.state, State::Armed) {
+            let _ = events.remove(kept.descriptor());
+        }
+        let presence = kept.presence();
+        if lasts {
+            presence.is_awaited.store(true, Ordering::SeqCst);
+            // If it has ended before it could see that, nobody rings.
+            if presence.calls.load(Ordering::SeqCst) == self.seen {
+                self.state = State::Awaited;
+                return;
+            }
+        }
+        presence.is_awaited.store(false, Ordering::SeqCst);
+        self.state = State::Busy(Instant::now() + self.delay);
+        self.delay = (self.delay * 2).min(LONGEST);
+    }
+
+    /// True if it has to be looked at, by the time or because somebody has rung.
+    fn is_due(&self, rang: bool, now: Instant) -> bool {
+        match self.state {
+            State::Busy(at) => at <= now || rang && self.owes(),
+            State::Armed => rang && self.owes(),
+            State::Awaited => rang,
+        }
+    }
+
+    fn owes(&self) -> bool {
+        let owes = |kept: Arc<dyn Kept>| kept.presence().is_owing.load(Ordering::SeqCst);
+        self.kept.upgrade().is_none_or(owes)
+    }
+}
+
+fn work(events: &Arc<Events>) {
+    let mut ready = Vec::new();
+    let mut timeout = None;
+    loop {
+        ready.clear();
+        // It fails only for want of memory in the kernel.
+        let rang = events.wait_into(&mut ready, timeout).unwrap_or_else(|_| {
+            std::thread::sleep(LONGEST);
+            true
+        });
+        let mut keeper = KEEPER.lock();
+        let now = Instant::now();
+        let mut tokens: Vec<u64> = ready.iter().map(|event| event.token).collect();
+        let due = keeper.entries.iter();
+        let due = due.filter(|(_, entry)| entry.is_due(rang, now));
+        tokens.extend(due.map(|(token, _)| *token));
+        tokens.sort_unstable();
+        tokens.dedup();
+        let looked = tokens.into_iter();
+        let kept: Vec<_> = looked
+            .filter_map(|token| keeper.look(events, token))
+            .collect();
+        let next = keeper
+            .entries
+            .values()
+            .filter_map(|entry| match entry.state {
+                State::Busy(at) => Some(at),
+                _ => None,
+            });
+        timeout = next.min().map(|at| at.saturating_duration_since(now));
+        drop(keeper);
+        for kept in kept {
+            kept.keep();
+        }
+    }
+}

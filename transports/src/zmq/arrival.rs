@@ -1,0 +1,323 @@
+//! The message that comes from a peer.
+
+use numpush_message::{
+    AllocError, BufferAllocator, DecodeError, Decoder, Landing, Limits, MAGIC, Message,
+    PREAMBLE_LEN,
+};
+use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
+
+use crate::transfer::{PathReason, Transfer, TransferPath};
+
+/// A message that came whole.
+pub(super) struct Arrived {
+    pub(super) message: Message<'static>,
+    pub(super) transfer: Transfer,
+    /// The frames before it: a topic, or the way back.
+    pub(super) envelope: Vec<Vec<u8>>,
+}
+
+/// Most frames before a message, and most bytes of one.
+const MOST_BEFORE: usize = 16;
+const LONGEST_BEFORE: usize = 4 << 10;
+
+/// Longest frame that is gathered: a preamble and the longest header.
+const LONGEST_GATHERED: u64 = (PREAMBLE_LEN + Limits::HEADER) as u64;
+
+/// Shorter bodies are taken out of the read-ahead, many with one call.
+const LANDS_FROM: u64 = 4 << 10;
+
+/// A message that comes, frame by frame: what goes before it, its head, its buffers.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    landing: Landing,
+    stage: Stage,
+    /// Another frame follows the one at hand.
+    more: bool,
+    envelope: Vec<Vec<u8>>,
+    /// What has come of a frame that is not a buffer.
+    gathered: Vec<u8>,
+    /// Buffers whose frame has begun.
+    buffers: usize,
+    transfer: Transfer,
+    /// Bytes up to the first buffer of the last message, if it was large: the next one may be like it, and if no more is read
+    /// nothing of its payload comes to where it does not stay.
+    lead: usize,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Frames before the message, or its head.
+    Head,
+    /// The buffers, which lie in memory of the allocator, once there is some.
+    Buffers,
+    /// What is no message passes by.
+    Skip(DecodeError),
+}
+
+impl Arrival {
+    pub(super) fn new(max_message: u64) -> Self {
+        Self {
+            landing: Landing::new(Limits::default().with_payload(max_message)),
+            stage: Stage::Head,
+            more: false,
+            envelope: Vec::new(),
+            gathered: Vec::new(),
+            buffers: 0,
+            transfer: Transfer::default(),
+            lead: 2 + PREAMBLE_LEN,
+        }
+    }
+
+    /// A frame begins.
+    pub(super) fn begin(&mut self, head: FrameHead) {
+        self.more = head.more;
+        match &self.stage {
+            Stage::Skip(_) => {}
+            Stage::Head => {
+                self.gathered.clear();
+                if head.len > LONGEST_GATHERED {
+                    self.skip(DecodeError::HeaderTooLong {
+                        len: head.len,
+                        max: LONGEST_GATHERED,
+                    });
+                }
+            }
+            Stage::Buffers => {
+                if let Err(fault) = self.expect(head) {
+                    self.skip(fault);
+                }
+                self.buffers += 1;
+            }
+        }
+    }
+
+    /// Checks the head of a buffer's frame.
+    fn expect(&self, head: FrameHead) -> Result<(), DecodeError> {
+        let expected = self.landing.len_of(self.buffers).unwrap_or(0);
+        if head.len != expected {
+            return Err(DecodeError::BufferLength {
+                index: self.buffers,
+                found: head.len,
+                expected,
+            });
+        }
+        self.count(self.buffers + 1, head.more)
+    }
+
+    /// Checks that frames follow if buffers do, where so many have come.
+    fn count(&self, found: usize, more: bool) -> Result<(), DecodeError> {
+        let expected = self.landing.buffers();
+        if more == (found < expected) {
+            return Ok(());
+        }
+        let found = if more { expected + 1 } else { found };
+        Err(DecodeError::BufferCount { found, expected })
+    }
+
+    fn skip(&mut self, fault: DecodeError) {
+        self.landing.cancel();
+        self.gathered = Vec::new();
+        self.stage = Stage::Skip(fault);
+    }
+
+    /// Takes what has come of the body of the frame at hand. True if that is all of it.
+    ///
+    /// Fails if there is no room, and takes nothing then: call again when there is.
+    pub(super) fn take(
+        &mut self,
+        inbound: &mut Inbound,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<bool, AllocError> {
+        while inbound.body_left() > 0 {
+            let count = match &mut self.stage {
+                Stage::Skip(_) => {
+                    let before = inbound.body_left();
+                    inbound.skip();
+                    usize::try_from(before - inbound.body_left()).unwrap_or(usize::MAX)
+                }
+                Stage::Head => self.gather(inbound),
+                Stage::Buffers => {
+                    self.landing.find_room(allocator)?;
+                    let count = inbound.take(self.landing.spare()?);
+                    self.landing.filled(count);
+                    self.transfer.copied += count as u64;
+                    count
+                }
+            };
+            if count == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes a piece of a frame before the message, or of its head. What a peer claims takes no memory before it comes.
+    fn gather(&mut self, inbound: &mut Inbound) -> usize {
+        let before = self.gathered.len();
+        let step = usize::try_from(inbound.body_left()).unwrap_or(usize::MAX);
+        self.gathered.resize(before + step.min(16 << 10), 0);
+        let count = inbound.take(self.gathered.get_mut(before..).unwrap_or(&mut []));
+        self.gathered.truncate(before + count);
+        if let Err(fault) = self.look(inbound.body_left()) {
+            self.skip(fault);
+        }
+        count
+    }
+
+    /// Checks what has been gathered of a frame of which `left` bytes have not come.
+    fn look(&self, left: u64) -> Result<(), DecodeError> {
+        let known = self.gathered.len().min(MAGIC.len());
+        if self.gathered.get(..known) != MAGIC.get(..known) {
+            let len = self.gathered.len() as u64 + left;
+            let is_before = self.more && self.envelope.len() < MOST_BEFORE;
+            if is_before && len <= LONGEST_BEFORE as u64 {
+                return Ok(());
+            }
+            return Err(self.foreign());
+        }
+        if let Some(first) = self.gathered.first_chunk() {
+            let len = self.landing.head_len(first)? as u64;
+            let found = self.gathered.len() as u64 + left;
+            if len != found {
+                let (missing, count) = (len.saturating_sub(found), found.saturating_sub(len));
+                return Err(match missing {
+                    0 => DecodeError::TrailingBytes { count },
+                    missing => DecodeError::Truncated { missing },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign(&self) -> DecodeError {
+        let mut first = [0; 8];
+        for (to, from) in first.iter_mut().zip(&self.gathered) {
+            *to = *from;
+        }
+        DecodeError::ForeignProtocol { first }
+    }
+
+    /// The frame at hand has come whole. Returns the message that it completes, or why what it completes is none.
+    ///
+    /// Fails if there is no room for its end: call again when there is.
+    pub(super) fn end(
+        &mut self,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<Option<Result<Arrived, DecodeError>>, AllocError> {
+        if matches!(self.stage, Stage::Head) {
+            self.end_head();
+        }
+        if self.more {
+            return Ok(None);
+        }
+        let stage = std::mem::replace(&mut self.stage, Stage::Head);
+        let finished = match stage {
+            Stage::Skip(fault) => Err(fault),
+            _ => self
+                .landing
+                .find_room(allocator)
+                .map_err(DecodeError::from)
+                .and_then(|()| self.landing.finish()),
+        };
+        if let Err(DecodeError::Alloc(refused)) = finished {
+            self.stage = Stage::Buffers;
+            return Err(refused);
+        }
+        let mut transfer = std::mem::take(&mut self.transfer);
+        transfer.path = TransferPath::Read;
+        transfer.reason = match transfer.copied {
+            0 => PathReason::OnlyWay,
+            _ => PathReason::Small,
+        };
+        let envelope = std::mem::take(&mut self.envelope);
+        self.gathered.clear();
+        self.buffers = 0;
+        Ok(Some(finished.map(|message| Arrived {
+            message,
+            transfer,
+            envelope,
+        })))
+    }
+
+    /// The head of the message, or a frame before it, has come whole.
+    fn end_head(&mut self) {
+        if !self.gathered.starts_with(&MAGIC) {
+            if self.more && self.envelope.len() < MOST_BEFORE {
+                self.envelope.push(std::mem::take(&mut self.gathered));
+            } else {
+                self.skip(self.foreign());
+            }
+            return;
+        }
+        self.stage = Stage::Buffers;
+        let begun = self.landing.begin(&self.gathered);
+        if let Err(fault) = begun.and_then(|()| self.count(0, self.more)) {
+            return self.skip(fault);
+        }
+        self.transfer.bytes = self.landing.payload_len() as u64;
+        self.lead = match self.is_large() {
+            true => head_len(self.gathered.len() as u64) + self.gathered.len() + LONGEST_HEAD,
+            false => usize::MAX,
+        };
+    }
+
+    fn is_large(&self) -> bool {
+        self.landing.payload_len() > Decoder::SMALL
+    }
+
+    /// Where the next bytes of the frame at hand stay, if they may be read there: all that came before them was taken.
+    pub(super) fn lands(&mut self, inbound: &Inbound) -> Result<Option<&mut [u8]>, AllocError> {
+        if !matches!(self.stage, Stage::Buffers)
+            || !inbound.lands()
+            || inbound.body_left() < LANDS_FROM && !self.is_large()
+        {
+            return Ok(None);
+        }
+        self.landing.spare().map(Some)
+    }
+
+    /// `count` bytes were read to where [`Self::lands`] said.
+    pub(super) fn landed(&mut self, count: usize) {
+        self.landing.filled(count);
+    }
+
+    /// A system call has read some of it.
+    pub(super) fn called(&mut self) {
+        self.transfer.system_calls = self.transfer.system_calls.saturating_add(1);
+    }
+
+    /// Bytes that may be read where they do not stay, if `left` bytes of the frame at hand have not come.
+    pub(super) fn ahead(&self, left: u64) -> usize {
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        match &self.stage {
+            Stage::Head if left == 0 => self.lead,
+            Stage::Head => match self.gathered.get(16..24).and_then(<[u8]>::first_chunk) {
+                // The rest of the preamble says how large the payload is.
+                Some(len) if u64::from_le_bytes(*len) > Decoder::SMALL as u64 => {
+                    left.saturating_add(LONGEST_HEAD)
+                }
+                Some(_) => usize::MAX,
+                None => left.min(PREAMBLE_LEN),
+            },
+            Stage::Buffers if left == 0 => match self.landing.len_of(self.buffers) {
+                Some(len) if self.is_large() => head_len(len),
+                _ => usize::MAX,
+            },
+            Stage::Buffers | Stage::Skip(_) => usize::MAX,
+        }
+    }
+
+    /// True if nothing of a message has come.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Head) && !self.more && self.gathered.is_empty()
+    }
+}
+
+/// Bytes of the head of a frame with a body of `len` bytes.
+fn head_len(len: u64) -> usize {
+    if len > u8::MAX.into() {
+        LONGEST_HEAD
+    } else {
+        2
+    }
+}

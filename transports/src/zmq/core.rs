@@ -1,0 +1,167 @@
+//! What the calls of a socket share with the keeper: the state, its lock, and the set to wait in.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use numpush_os::{self as os, Event, Events};
+
+use crate::deadline::Deadline;
+use crate::keeper::{self, Kept, Presence};
+use crate::origin::Origin;
+use crate::zmq::peer::Terms;
+use crate::zmq::state::State;
+
+/// A socket.
+pub(super) struct Core {
+    events: Events,
+    state: Mutex<State>,
+    presence: Presence,
+    origin: Origin,
+}
+
+impl Drop for Core {
+    /// What a forked child drops is its parent's.
+    fn drop(&mut self) {
+        if self.origin.is_here() {
+            self.presence.end(self.events.as_fd());
+        }
+    }
+}
+
+impl Core {
+    /// A socket with what `prepare` adds to it. From now on it does its duties without a call.
+    pub(super) fn new(
+        terms: Terms,
+        prepare: impl FnOnce(&mut State, &Events) -> io::Result<()>,
+    ) -> io::Result<Arc<Self>> {
+        let events = Events::new()?;
+        let mut state = State::new(terms, &events)?;
+        prepare(&mut state, &events)?;
+        state.tell(&[], &events);
+        state.arrange(&events);
+        let core = Arc::new(Self {
+            events,
+            state: Mutex::new(state),
+            presence: Presence::default(),
+            origin: Origin::here(),
+        });
+        keeper::keep(&core)?;
+        Ok(core)
+    }
+
+    /// Begins a call.
+    pub(super) fn enter(&self) -> Call<'_> {
+        self.presence.enter();
+        let mut call = Call {
+            state: Some(os::lock(&self.state)),
+            core: self,
+            ready: Vec::new(),
+        };
+        call.look_around();
+        call
+    }
+
+    /// What it has, without a call.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut os::lock(&self.state))
+    }
+}
+
+impl Kept for Core {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+
+    fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    fn keep(&self) {
+        // A call that has come meanwhile does it.
+        let Ok(mut state) = self.state.try_lock() else {
+            return;
+        };
+        let mut ready = Vec::new();
+        // What it cannot be told now it is told next time.
+        let _ = self.events.wait_into(&mut ready, Some(Duration::ZERO));
+        state.tell(&ready, &self.events);
+        state.step(&self.events);
+        state.arrange(&self.events);
+    }
+}
+
+/// A call that is inside a socket.
+pub(super) struct Call<'c> {
+    core: &'c Core,
+    /// `None` while it waits.
+    state: Option<MutexGuard<'c, State>>,
+    ready: Vec<Event>,
+}
+
+impl Call<'_> {
+    /// The state and the set.
+    pub(super) fn parts(&mut self) -> (&mut State, &Events) {
+        let core = self.core;
+        let state = self.state.get_or_insert_with(|| os::lock(&core.state));
+        (state, &core.events)
+    }
+
+    pub(super) fn state(&mut self) -> &mut State {
+        self.parts().0
+    }
+
+    /// Takes in what has happened, unless that was done a moment ago. Calls that never wait would see no new peer, and the keeper
+    /// leaves the socket to them.
+    fn look_around(&mut self) {
+        let core = self.core;
+        let (state, events) = self.parts();
+        if !state.is_due() {
+            return;
+        }
+        let mut ready = Vec::new();
+        // What it cannot be told now it is told next time.
+        let _ = core.events.wait_into(&mut ready, Some(Duration::ZERO));
+        state.tell(&ready, events);
+        state.step(events);
+        state.arrange(events);
+    }
+
+    /// Waits until something has happened, and takes it in; at most until `deadline`, or for `most`. False if the deadline has
+    /// passed and nothing had.
+    pub(super) fn wait(&mut self, deadline: Deadline, most: Option<Duration>) -> io::Result<bool> {
+        let (state, events) = self.parts();
+        let is_busy = state.arrange(events);
+        let now = Instant::now();
+        let left = deadline.instant();
+        let left = left.map(|at| at.saturating_duration_since(now));
+        let timeout = match (left, most) {
+            _ if is_busy => Some(Duration::ZERO),
+            (Some(left), Some(most)) => Some(left.min(most)),
+            (left, most) => left.or(most),
+        };
+        self.ready.clear();
+        self.state = None;
+        self.core.events.wait_into(&mut self.ready, timeout)?;
+        let core = self.core;
+        let state = self.state.insert(os::lock(&core.state));
+        state.tell(&self.ready, &core.events);
+        Ok(is_busy || !self.ready.is_empty() || !deadline.has_passed())
+    }
+}
+
+impl Drop for Call<'_> {
+    /// The keeper does what is left.
+    fn drop(&mut self) {
+        let state = self.state.take();
+        let owes = state.is_some_and(|mut state| {
+            let owes = state.owes();
+            if owes || state.has_changed {
+                state.arrange(&self.core.events);
+            }
+            owes
+        });
+        self.core.presence.leave(owes);
+    }
+}

@@ -1,0 +1,437 @@
+//! One connection of a socket.
+
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use numpush_message::{AllocError, Buffer, BufferAllocator, DecodeError};
+use numpush_os::{self as os, Ready};
+use numpush_zmtp::{Command, Event, Fault, Frames, Inbound, Limits, Outbound, Security};
+
+use crate::zmq::arrival::{Arrival, Arrived};
+use crate::zmq::pattern::Pattern;
+use crate::zmq::stream::Stream;
+use crate::zmq::topics::Topics;
+
+/// A peer has so long to say who it is.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Read where it does not stay while the peers shake hands: nothing of a message behind it.
+const HANDSHAKE_STEP: usize = 64;
+
+/// Most bytes of one write, so that a thread that waits for the lock waits no longer than a millisecond or so.
+const STEP: usize = 4 << 20;
+
+/// For so many bytes of a frame a call waits in the kernel.
+const WAITS_FROM: u64 = 64 << 10;
+
+/// Answers that a peer may leave unread before nothing more of it is read.
+const MOST_ANSWERS: u32 = 1000;
+
+/// Longest subscription that is a message.
+const LONGEST_TOPIC: usize = 4 << 10;
+
+/// What a socket and its peers agree upon.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) pattern: Pattern,
+    pub(super) max_message: u64,
+    /// Bytes that may wait for a peer.
+    pub(super) window: u64,
+}
+
+/// One connection.
+pub(super) struct Peer {
+    pub(super) stream: Stream,
+    pub(super) phase: Phase,
+    pub(super) outbound: Outbound<Buffer<'static>>,
+    /// What it subscribes to.
+    pub(super) topics: Topics,
+    /// What has come of a subscription that is a message.
+    topic: Vec<u8>,
+    /// This side has connected, and does so again.
+    pub(super) is_dialled: bool,
+    /// A call writes a message of its own: nothing else may go.
+    pub(super) in_hand: bool,
+    /// What the set waits for; `None` if it is not in it.
+    pub(super) waits_for: Option<Ready>,
+    inbound: Inbound,
+    arrival: Arrival,
+    /// The body of a frame is at hand.
+    in_frame: bool,
+    /// A message has begun, and nobody takes one now.
+    is_held: bool,
+    answers: u32,
+    may_read: bool,
+    may_write: bool,
+    pattern: Pattern,
+    minor: u8,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The kernel connects.
+    Connecting,
+    /// The peer has not said yet that it is ready.
+    Handshake,
+    /// Messages may go.
+    Open,
+}
+
+/// Why a connection has ended.
+#[derive(Debug)]
+pub(super) enum Lost {
+    Ended,
+    Late,
+    Io(io::Error),
+    Fault(Fault),
+}
+
+impl From<Fault> for Lost {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Lost {
+    /// What an error of the kernel's says.
+    pub(super) fn into_io(self) -> io::Error {
+        match self {
+            Self::Ended => io::ErrorKind::ConnectionReset.into(),
+            Self::Late => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("it did not say who it is within {HANDSHAKE:?}"),
+            ),
+            Self::Io(error) => error,
+            Self::Fault(fault) => io::Error::new(io::ErrorKind::InvalidData, fault),
+        }
+    }
+}
+
+/// What a read has found.
+pub(super) enum Found {
+    Message(Box<Arrived>),
+    /// What has come is no message. The ones after it may be.
+    Refused(DecodeError),
+    NoRoom(AllocError),
+    Nothing,
+}
+
+impl Peer {
+    pub(super) fn new(stream: Stream, terms: Terms, is_dialled: bool) -> Self {
+        // The frames of a message are checked against its header; what has none passes by without memory.
+        let limits = Limits {
+            message: i64::MAX as u64,
+            frames: u32::MAX,
+            ..Limits::default()
+        };
+        let mut inbound = Inbound::new(terms.pattern.kind(), &Security::Null, limits);
+        let mut outbound = Outbound::default();
+        outbound.push(Frames::of_bytes(inbound.says()));
+        Self {
+            stream,
+            phase: Phase::Connecting,
+            outbound,
+            topics: Topics::default(),
+            topic: Vec::new(),
+            is_dialled,
+            in_hand: false,
+            waits_for: None,
+            inbound,
+            arrival: Arrival::new(terms.max_message),
+            in_frame: false,
+            is_held: false,
+            answers: 0,
+            may_read: false,
+            may_write: false,
+            pattern: terms.pattern,
+            minor: 0,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// True if a message of `len` bytes may wait here.
+    pub(super) fn has_room(&self, len: u64, window: u64) -> bool {
+        let left = self.outbound.left();
+        self.is_open() && !self.in_hand && (left == 0 || left.saturating_add(len) <= window)
+    }
+
+    /// What to wait for.
+    pub(super) fn wants(&self) -> Ready {
+        if self.phase == Phase::Connecting {
+            return Ready::WRITE;
+        }
+        Ready {
+            read: !self.is_held && self.answers < MOST_ANSWERS,
+            write: !self.outbound.is_empty() || self.in_hand,
+        }
+    }
+
+    /// True if there is something to do without a wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.may_write && !self.outbound.is_empty() && !self.in_hand
+    }
+
+    /// The set says what the socket is ready for.
+    pub(super) fn ready(&mut self, ready: Ready) -> Result<(), Lost> {
+        self.may_read |= ready.read;
+        self.may_write |= ready.write;
+        if self.phase == Phase::Connecting && ready.any() {
+            self.stream.settle().map_err(Lost::Io)?;
+            self.phase = Phase::Handshake;
+        }
+        Ok(())
+    }
+
+    /// A call takes messages again. True if none did before.
+    pub(super) fn release(&mut self) -> bool {
+        let was_held = std::mem::take(&mut self.is_held);
+        self.may_read |= was_held;
+        was_held
+    }
+
+    /// Writes some of what waits.
+    pub(super) fn write(&mut self) -> Result<(), Lost> {
+        while self.is_busy() {
+            let mut slices = Vec::new();
+            let wanted = self.outbound.gather(&mut slices, STEP);
+            let written = match os::send(&self.stream, &slices, false) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(Lost::Io(error)),
+            };
+            self.outbound.advance(written);
+            self.may_write = written == wanted;
+            if self.outbound.is_empty() {
+                self.answers = 0;
+            }
+            if written == STEP {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the socket may take more.
+    pub(super) fn may_write(&self) -> bool {
+        self.may_write
+    }
+
+    /// Writes some of a message that a call has in hand. False if the socket takes no more now.
+    pub(super) fn write_in_hand<B: AsRef<[u8]>>(
+        &mut self,
+        frames: &mut Frames<B>,
+    ) -> Result<bool, Lost> {
+        while frames.left() > 0 {
+            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(4);
+            frames.gather(&mut slices, STEP);
+            match os::send(&self.stream, &slices, false) {
+                Ok(written) => drop(frames.advance(written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.may_write = false;
+                    return Ok(false);
+                }
+                Err(error) => return Err(Lost::Io(error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what has come, up to the end of a message. Without an allocator nobody takes messages: they stay where they are.
+    ///
+    /// A call that has nobody else to look after `waits` in the kernel for more of a large message, until that time: it wakes
+    /// hundreds of times a second then, and one call each time is all that it makes.
+    pub(super) fn read(
+        &mut self,
+        mut allocator: Option<&mut dyn BufferAllocator>,
+        waits: Option<Instant>,
+    ) -> Result<Found, Lost> {
+        if self.phase == Phase::Connecting || self.is_held && allocator.is_none() {
+            return Ok(Found::Nothing);
+        }
+        loop {
+            match self.take_in(&mut allocator)? {
+                Found::Nothing => {}
+                found => return Ok(found),
+            }
+            if self.is_held || self.answers >= MOST_ANSWERS {
+                return Ok(Found::Nothing);
+            }
+            let waits = !self.may_read
+                && allocator.is_some()
+                && self.in_frame
+                && self.inbound.body_left() >= WAITS_FROM
+                && waits.is_some_and(|until| Instant::now() < until);
+            if !self.may_read && !waits {
+                return Ok(Found::Nothing);
+            }
+            if let Err(refused) = self.receive(allocator.is_some(), waits)? {
+                return Ok(Found::NoRoom(refused));
+            }
+        }
+    }
+
+    /// Reads once.
+    fn receive(&mut self, takes: bool, waits: bool) -> Result<Result<(), AllocError>, Lost> {
+        let left = self.inbound.body_left();
+        let ahead = match self.phase {
+            Phase::Open => self.arrival.ahead(left),
+            _ => HANDSHAKE_STEP,
+        };
+        let landing = match self.arrival.lands(&self.inbound) {
+            Ok(landing) => landing.filter(|_| takes && self.in_frame),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let lands = landing.is_some();
+        let (to, most) = match landing {
+            Some(landing) => (landing, usize::try_from(left).unwrap_or(usize::MAX)),
+            None => (self.inbound.spare(), ahead),
+        };
+        let most = most.min(to.len());
+        let to = to.get_mut(..most).unwrap_or(&mut []);
+        let count = match os::receive(&self.stream, to, waits) {
+            Ok(0) => return Err(Lost::Ended),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.inbound.found_nothing();
+                0
+            }
+            Err(error) => return Err(Lost::Io(error)),
+        };
+        self.may_read = count == most;
+        if lands {
+            self.inbound.landed(count as u64);
+            self.arrival.landed(count);
+        } else {
+            self.inbound.filled(count);
+        }
+        self.arrival.called();
+        Ok(Ok(()))
+    }
+
+    /// Takes in what was read.
+    fn take_in(&mut self, allocator: &mut Option<&mut dyn BufferAllocator>) -> Result<Found, Lost> {
+        loop {
+            if self.in_frame && self.pattern == Pattern::Pub {
+                if !self.subscribe()? {
+                    return Ok(Found::Nothing);
+                }
+            } else if self.in_frame {
+                let Some(allocator) = allocator.as_deref_mut() else {
+                    self.is_held = true;
+                    return Ok(Found::Nothing);
+                };
+                let taken = match self.arrival.take(&mut self.inbound, allocator) {
+                    Ok(false) => return Ok(Found::Nothing),
+                    Ok(true) => self.arrival.end(allocator),
+                    Err(refused) => return Ok(Found::NoRoom(refused)),
+                };
+                match taken {
+                    Err(refused) => return Ok(Found::NoRoom(refused)),
+                    Ok(None) => self.in_frame = false,
+                    Ok(Some(arrived)) => {
+                        self.in_frame = false;
+                        return Ok(match arrived {
+                            Ok(arrived) => Found::Message(Box::new(arrived)),
+                            Err(fault) => Found::Refused(fault),
+                        });
+                    }
+                }
+            }
+            if !self.hear()? {
+                return Ok(Found::Nothing);
+            }
+        }
+    }
+
+    /// Takes in what a subscriber of version 3.0 wants, which it says in a message. False if more bytes are needed for that.
+    fn subscribe(&mut self) -> Result<bool, Lost> {
+        let mut piece = [0; 256];
+        while self.inbound.body_left() > 0 {
+            let count = self.inbound.take(&mut piece);
+            if count == 0 {
+                return Ok(false);
+            }
+            self.topic.extend(piece.iter().take(count));
+            if self.topic.len() > LONGEST_TOPIC {
+                return Err(Lost::Fault(Fault::OverLimit {
+                    what: "a topic",
+                    value: self.topic.len() as u64 + self.inbound.body_left(),
+                    limit: LONGEST_TOPIC as u64,
+                }));
+            }
+        }
+        self.in_frame = false;
+        let topic = std::mem::take(&mut self.topic);
+        match topic.split_first() {
+            Some((1, topic)) => self.topics.add(topic)?,
+            Some((0, topic)) => self.topics.remove(topic),
+            // What is neither means nothing to a publisher.
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Takes in what the peer says next. False if more bytes are needed for that.
+    fn hear(&mut self) -> Result<bool, Lost> {
+        let event = match self.inbound.next() {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(false),
+            Err(fault) => return Err(fault.into()),
+        };
+        let mut is_said = false;
+        match event {
+            Event::Greeting(greeting) => {
+                self.minor = greeting.minor;
+                is_said = true;
+            }
+            Event::Handshake => is_said = true,
+            Event::Ready { .. } => {
+                self.phase = Phase::Open;
+                is_said = true;
+            }
+            Event::Command(Command::Ping { context, .. }) => {
+                self.answers += 1;
+                let pong = Command::Pong(context);
+                self.outbound.push(Frames::of_command(&pong));
+            }
+            Event::Command(Command::Subscribe(topic)) => self.topics.add(topic)?,
+            Event::Command(Command::Cancel(topic)) => self.topics.remove(topic),
+            Event::Command(_) => {}
+            Event::Frame(head) => {
+                self.in_frame = true;
+                self.arrival.begin(head);
+            }
+            _ => {}
+        }
+        if is_said {
+            self.say();
+        }
+        Ok(true)
+    }
+
+    /// Writes what the handshake says, and behind it what a subscriber wants.
+    fn say(&mut self) {
+        let says = self.inbound.says();
+        self.outbound.push(Frames::of_bytes(says));
+        if self.is_open() && self.pattern == Pattern::Sub {
+            self.outbound.push(if self.minor > 0 {
+                Frames::of_command(&Command::Subscribe(b""))
+            } else {
+                let mut frames = Frames::new();
+                frames.push_copy(&[1], false);
+                frames
+            });
+        }
+        // The first write of a connection needs no wait.
+        self.may_write = true;
+    }
+
+    /// True if a message has begun to come and has not ended.
+    pub(super) fn is_amid(&self) -> bool {
+        self.in_frame || !self.arrival.is_idle()
+    }
+}

@@ -1,0 +1,459 @@
+//! A socket and its peers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use numpush_message::{Buffer, BufferAllocator};
+use numpush_os::{self as os, Event, Events, Ready, Timer};
+use numpush_zmtp::Frames;
+
+use crate::error::{Error, Operation};
+use crate::zmq::arrival::Arrived;
+use crate::zmq::dial::Dial;
+use crate::zmq::pattern::Pattern;
+use crate::zmq::peer::{Found, HANDSHAKE, Lost, Peer, Terms};
+use crate::zmq::stream::{Listening, Stream};
+
+/// What the set names beside the peers.
+const LISTENER: u64 = 0;
+const TIMER: u64 = 1;
+const LOOK_UP: u64 = 2;
+const FIRST_PEER: u64 = 16;
+
+/// Most peers that have not said yet who they are. One more ends the oldest.
+const MOST_HANDSHAKES: usize = 128;
+
+/// How long nobody is let in when descriptors are short.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Calls that never wait look so often at what happens besides.
+const LOOKS_EVERY: Duration = Duration::from_millis(5);
+
+/// Most reasons that are kept why peers are gone.
+const MOST_REFUSED: usize = 16;
+
+/// All that a socket has.
+pub(super) struct State {
+    pub(super) terms: Terms,
+    pub(super) peers: BTreeMap<u64, Peer>,
+    /// Messages whose peer is gone before it had them whole.
+    pub(super) orphans: VecDeque<Frames<Buffer<'static>>>,
+    /// The peer that was asked, and that is to be answered, with the way back.
+    pub(super) asked: Option<u64>,
+    pub(super) answering: Option<(u64, Vec<Vec<u8>>)>,
+    /// The set, or the timer, does not know yet what to wait for.
+    pub(super) has_changed: bool,
+    listening: Option<Listening>,
+    /// When the listener is asked again.
+    is_paused: Option<Instant>,
+    dial: Option<Dial>,
+    is_looking_up: bool,
+    timer: Timer,
+    timer_at: Option<Instant>,
+    /// Until when a peer must have said who it is.
+    greeting: BTreeMap<u64, Instant>,
+    next: u64,
+    /// When it was told last what is ready.
+    told: Instant,
+    /// The peers that were served last, receiving and sending.
+    taken: u64,
+    given: u64,
+    refused: VecDeque<Error>,
+    refusals: u64,
+}
+
+/// Why nothing was taken from a peer.
+pub(super) enum Taken {
+    Message(u64, Box<Arrived>),
+    Failed(Error),
+    Nothing,
+}
+
+impl State {
+    pub(super) fn new(terms: Terms, events: &Events) -> io::Result<Self> {
+        let timer = Timer::new()?;
+        events.add(&timer, TIMER, Ready::READ)?;
+        Ok(Self {
+            terms,
+            peers: BTreeMap::new(),
+            orphans: VecDeque::new(),
+            asked: None,
+            answering: None,
+            has_changed: false,
+            listening: None,
+            is_paused: None,
+            dial: None,
+            is_looking_up: false,
+            timer,
+            timer_at: None,
+            greeting: BTreeMap::new(),
+            next: FIRST_PEER,
+            told: Instant::now(),
+            taken: 0,
+            given: 0,
+            refused: VecDeque::new(),
+            refusals: 0,
+        })
+    }
+
+    pub(super) fn listen(&mut self, listening: Listening, events: &Events) -> io::Result<()> {
+        events.add(&listening, LISTENER, Ready::READ)?;
+        self.listening = Some(listening);
+        Ok(())
+    }
+
+    pub(super) fn connect(&mut self, dial: Dial) {
+        self.dial = Some(dial);
+    }
+
+    /// Why there is no connection.
+    pub(super) fn why(&mut self) -> io::Error {
+        let dial = self.dial.as_mut();
+        dial.map_or_else(|| io::ErrorKind::TimedOut.into(), Dial::take_last)
+    }
+
+    /// Ends listening and connecting: no peer comes any more.
+    pub(super) fn leave(&mut self, events: &Events) {
+        if let Some(listening) = self.listening.take() {
+            // A forked child may have it too, so that it would stay in the set.
+            let _ = events.remove(&listening);
+        }
+        self.dial = None;
+    }
+
+    /// How many were refused, and who shakes hands.
+    pub(super) fn refusals(&self) -> (u64, usize) {
+        (self.refusals, self.greeting.len())
+    }
+
+    pub(super) fn take_refused(&mut self) -> Option<Error> {
+        self.refused.pop_front()
+    }
+
+    /// True if messages wait for a peer, or for the kernel.
+    pub(super) fn owes(&self) -> bool {
+        !self.orphans.is_empty() || self.peers.values().any(|peer| !peer.outbound.is_empty())
+    }
+
+    /// True if it was not told for a while what is ready.
+    pub(super) fn is_due(&self) -> bool {
+        self.told.elapsed() >= LOOKS_EVERY
+    }
+
+    /// Takes in what is ready.
+    pub(super) fn tell(&mut self, ready: &[Event], events: &Events) {
+        for event in ready {
+            match event.token {
+                LISTENER => self.accept(events),
+                TIMER => {}
+                LOOK_UP => {
+                    let descriptor = self.dial.as_ref().and_then(Dial::descriptor);
+                    descriptor.map(|descriptor| events.remove(descriptor));
+                    self.is_looking_up = false;
+                }
+                token => {
+                    let told = self.peers.get_mut(&token).map(|it| it.ready(event.ready));
+                    if let Some(Err(lost)) = told {
+                        self.lose(token, lost, events);
+                    }
+                }
+            }
+        }
+        self.look_at_the_clock(events);
+    }
+
+    /// Lets in who has connected.
+    fn accept(&mut self, events: &Events) {
+        let Some(listening) = &self.listening else {
+            return;
+        };
+        let mut came = Vec::new();
+        // The others come with the next event.
+        while came.len() < MOST_HANDSHAKES {
+            match listening.accept() {
+                Ok(stream) => came.push(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // Descriptors are short, or memory.
+                Err(_) => {
+                    let _ = events.remove(listening);
+                    self.is_paused = Some(Instant::now() + PAUSE);
+                    break;
+                }
+            }
+        }
+        for stream in came {
+            self.greet(stream, false);
+        }
+    }
+
+    fn greet(&mut self, stream: Stream, is_dialled: bool) {
+        let token = self.next;
+        self.next += 1;
+        let peer = Peer::new(stream, self.terms, is_dialled);
+        self.peers.insert(token, peer);
+        self.greeting.insert(token, Instant::now() + HANDSHAKE);
+        self.has_changed = true;
+    }
+
+    fn look_at_the_clock(&mut self, events: &Events) {
+        let now = Instant::now();
+        self.told = now;
+        let late = self.greeting.iter().filter(|(_, until)| **until <= now);
+        let mut late: Vec<u64> = late.map(|(token, _)| *token).collect();
+        // The oldest makes room for the newest.
+        let over = self.greeting.len().saturating_sub(MOST_HANDSHAKES);
+        late.extend(self.greeting.keys().take(over));
+        for token in late {
+            self.lose(token, Lost::Late, events);
+        }
+        if self.is_paused.take_if(|until| *until <= now).is_some()
+            && let Some(listening) = &self.listening
+            && events.add(listening, LISTENER, Ready::READ).is_err()
+        {
+            self.is_paused = Some(now + PAUSE);
+        }
+        if let Some(stream) = self.dial.as_mut().and_then(Dial::step) {
+            self.greet(stream, true);
+        }
+    }
+
+    /// Reads and writes what goes without a wait, and takes no message.
+    pub(super) fn step(&mut self, events: &Events) {
+        let tokens: Vec<u64> = self.peers.keys().copied().collect();
+        for token in tokens {
+            self.exchange(token, events);
+        }
+    }
+
+    fn exchange(&mut self, token: u64, events: &Events) {
+        let Some(peer) = self.peers.get_mut(&token) else {
+            return;
+        };
+        let found = peer.read(None, None);
+        let found = found.and_then(|_| peer.write());
+        match found {
+            Ok(()) => self.welcome(token),
+            Err(lost) => self.lose(token, lost, events),
+        }
+    }
+
+    /// The peer may have become ready: it gets what others have left.
+    fn welcome(&mut self, token: u64) {
+        let Some(peer) = self.peers.get_mut(&token).filter(|peer| peer.is_open()) else {
+            return;
+        };
+        if self.greeting.remove(&token).is_some()
+            && peer.is_dialled
+            && let Some(dial) = &mut self.dial
+        {
+            dial.succeeded();
+        }
+        if !peer.in_hand {
+            for frames in self.orphans.drain(..) {
+                peer.outbound.push(frames);
+            }
+        }
+    }
+
+    /// The next message that has come, from the peers in turn. For the rest of one it may wait, if the call `waits`.
+    pub(super) fn take(
+        &mut self,
+        allocator: &mut dyn BufferAllocator,
+        events: &Events,
+        waits: bool,
+    ) -> Taken {
+        let waits = (waits && self.peers.len() == 1).then(|| Instant::now() + LOOKS_EVERY);
+        let behind = self.peers.range(self.taken + 1..).map(|(token, _)| *token);
+        let before = self.peers.range(..=self.taken).map(|(token, _)| *token);
+        let tokens: Vec<u64> = behind.chain(before).collect();
+        let mut failed = Taken::Nothing;
+        for token in tokens {
+            if self.asked.is_some_and(|asked| asked != token) {
+                self.exchange(token, events);
+                continue;
+            }
+            match self.take_from(token, allocator, events, waits) {
+                Taken::Nothing => {}
+                Taken::Failed(error @ Error::NoRoom { .. }) => failed = Taken::Failed(error),
+                taken => {
+                    self.taken = token;
+                    return taken;
+                }
+            }
+        }
+        failed
+    }
+
+    fn take_from(
+        &mut self,
+        token: u64,
+        allocator: &mut dyn BufferAllocator,
+        events: &Events,
+        waits: Option<Instant>,
+    ) -> Taken {
+        let Some(peer) = self.peers.get_mut(&token) else {
+            return Taken::Nothing;
+        };
+        self.has_changed |= peer.release();
+        let found = peer.read(Some(allocator), waits);
+        let name = || peer.stream.name.clone();
+        let taken = match found {
+            Ok(Found::Nothing) => Taken::Nothing,
+            Ok(Found::Message(arrived)) => Taken::Message(token, arrived),
+            Ok(Found::Refused(source)) => Taken::Failed(Error::Skipped {
+                peer: name(),
+                source,
+            }),
+            Ok(Found::NoRoom(source)) => Taken::Failed(Error::NoRoom {
+                peer: name(),
+                source,
+            }),
+            Err(lost) => {
+                self.lose(token, lost, events);
+                return Taken::Nothing;
+            }
+        };
+        match peer.write() {
+            Ok(()) => self.welcome(token),
+            Err(lost) => self.lose(token, lost, events),
+        }
+        taken
+    }
+
+    /// The next peer that has room for a message of `len` bytes, from the peers in turn; `idle` ones, if only they will do.
+    pub(super) fn next_with_room(&mut self, len: u64, idle: bool) -> Option<u64> {
+        let window = self.terms.window;
+        let fits = |(_, peer): &(&u64, &Peer)| {
+            peer.has_room(len, window) && (!idle || peer.outbound.is_empty())
+        };
+        let behind = self.peers.range(self.given + 1..);
+        let before = self.peers.range(..=self.given);
+        let token = behind.chain(before).find(fits).map(|(token, _)| *token)?;
+        self.given = token;
+        Some(token)
+    }
+
+    /// The connection has ended.
+    pub(super) fn lose(&mut self, token: u64, lost: Lost, events: &Events) {
+        let Some(mut peer) = self.peers.remove(&token) else {
+            return;
+        };
+        self.has_changed = true;
+        if peer.waits_for.is_some() {
+            let _ = events.remove(&peer.stream);
+        }
+        let was_greeting = self.greeting.remove(&token).is_some();
+        let is_cut = peer.is_amid();
+        if self.terms.pattern == Pattern::Push {
+            let messages = peer.outbound.take_messages();
+            self.orphans.extend(messages);
+        }
+        if self.asked == Some(token) {
+            // Nobody answers any more.
+            self.asked = None;
+            self.answering = None;
+        }
+        let name = std::mem::take(&mut peer.stream.name);
+        let is_fault = matches!(lost, Lost::Fault(_) | Lost::Late) || was_greeting || is_cut;
+        let why = lost.into_io();
+        if peer.is_dialled {
+            if let Some(dial) = &mut self.dial {
+                dial.failed(why);
+            }
+        } else if is_fault {
+            let source = Box::new(Error::io(Operation::Handshake, &name)(why));
+            self.refuse(Error::Handshake { peer: name, source });
+        }
+        self.hand_on();
+    }
+
+    fn refuse(&mut self, why: Error) {
+        self.refusals += 1;
+        if self.refused.len() == MOST_REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(why);
+    }
+
+    /// Gives what a peer has left to another one.
+    fn hand_on(&mut self) {
+        while !self.orphans.is_empty() {
+            let Some(token) = self.next_with_room(0, false) else {
+                return;
+            };
+            let peer = self.peers.get_mut(&token);
+            let Some((peer, frames)) = peer.zip(self.orphans.pop_front()) else {
+                return;
+            };
+            peer.outbound.push(frames);
+        }
+    }
+
+    /// Tells the set what to wait for. Returns true if something can be done without a wait.
+    pub(super) fn arrange(&mut self, events: &Events) -> bool {
+        let mut is_busy = false;
+        let mut broken = Vec::new();
+        self.has_changed = false;
+        for (token, peer) in &mut self.peers {
+            is_busy |= peer.is_busy();
+            let wants = Some(peer.wants()).filter(|wants| wants.any());
+            if wants == peer.waits_for {
+                continue;
+            }
+            let done = match (peer.waits_for, wants) {
+                (None, Some(wants)) => events.add(&peer.stream, *token, wants),
+                (Some(_), Some(wants)) => events.change(&peer.stream, *token, wants),
+                (_, None) => events.remove(&peer.stream),
+            };
+            match done {
+                Ok(()) => peer.waits_for = wants,
+                Err(error) => broken.push((*token, error)),
+            }
+        }
+        for (token, error) in broken {
+            self.lose(token, Lost::Io(error), events);
+        }
+        self.arrange_look_up(events);
+        self.set_timer();
+        is_busy
+    }
+
+    fn arrange_look_up(&mut self, events: &Events) {
+        let descriptor = self.dial.as_ref().and_then(Dial::descriptor);
+        match descriptor {
+            // One that is gone is closed, and so in no set.
+            None => self.is_looking_up = false,
+            Some(descriptor) if !self.is_looking_up => {
+                self.is_looking_up = events.add(descriptor, LOOK_UP, Ready::READ).is_ok();
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let dial = self.dial.as_ref().and_then(Dial::at);
+        let greeting = self.greeting.values().min().copied();
+        let all = [dial, greeting, self.is_paused];
+        let at = all.into_iter().flatten().min();
+        // A time that has come stays: nothing reads the timer, and it is set anew behind what it is for.
+        if at != self.timer_at && self.timer.set(at).is_ok() {
+            self.timer_at = at;
+        }
+    }
+
+    /// Bytes that the kernels of the peers have not acknowledged.
+    pub(super) fn unacknowledged(&self) -> usize {
+        let bytes = self.peers.values().map(|peer| peer.stream.unacknowledged());
+        bytes.sum()
+    }
+
+    /// Reports to the peers that nothing more comes.
+    pub(super) fn end_writing(&self) {
+        for peer in self.peers.values() {
+            let _ = os::end_writing(peer.stream.as_fd());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What a subscriber wants.
+
+use std::collections::BTreeMap;
+
+use numpush_zmtp::Fault;
+
+/// Most topics of one peer, and most bytes of them.
+const MOST: usize = 10_000;
+const MOST_BYTES: usize = 1 << 20;
+
+/// The topics of one peer, each as often as it was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    counts: BTreeMap<Box<[u8]>, u32>,
+    bytes: usize,
+}
+
+impl Topics {
+    /// Messages are wanted that begin so.
+    pub(super) fn add(&mut self, topic: &[u8]) -> Result<(), Fault> {
+        if let Some(count) = self.counts.get_mut(topic) {
+            *count = count.saturating_add(1);
+            return Ok(());
+        }
+        if self.counts.len() == MOST || self.bytes + topic.len() > MOST_BYTES {
+            return Err(Fault::OverLimit {
+                what: "the bytes of its topics, or ten thousand of them,",
+                value: (self.bytes + topic.len()) as u64,
+                limit: MOST_BYTES as u64,
+            });
+        }
+        self.bytes += topic.len();
+        self.counts.insert(topic.into(), 1);
+        Ok(())
+    }
+
+    /// They are wanted once less.
+    pub(super) fn remove(&mut self, topic: &[u8]) {
+        let Some(count) = self.counts.get_mut(topic) else {
+            return;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(topic);
+            self.bytes -= topic.len();
+        }
+    }
+
+    /// True if a message is wanted that begins with `start`.
+    pub(super) fn want(&self, start: &[u8]) -> bool {
+        // The topics that begin a message are sorted by their length, and each is found by a search.
+        let longest = self.counts.keys().map(|topic| topic.len()).max();
+        (0..=longest.unwrap_or(0).min(start.len())).any(|len| {
+            start
+                .get(..len)
+                .is_some_and(|start| self.counts.contains_key(start))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_wanted_as_often_as_it_was_asked_for() {
+        let mut topics = Topics::default();
+        assert!(!topics.want(b"abc"));
+        topics.add(b"ab").unwrap();
+        topics.add(b"ab").unwrap();
+        topics.add(b"x").unwrap();
+        assert!(topics.want(b"abc") && topics.want(b"ab") && !topics.want(b"a"));
+        topics.remove(b"ab");
+        topics.remove(b"never");
+        assert!(topics.want(b"abc"));
+        topics.remove(b"ab");
+        assert!(!topics.want(b"abc") && topics.want(b"xyz"));
+        topics.add(b"").unwrap();
+        assert!(topics.want(b""));
+    }
+
+    #[test]
+    fn topics_are_bounded() {
+        let mut topics = Topics::default();
+        assert!(topics.add(&vec![0; MOST_BYTES + 1]).is_err());
+        for number in 0..MOST {
+            topics.add(&number.to_le_bytes()).unwrap();
+        }
+        assert!(topics.add(b"one more").is_err());
+    }
+}
