@@ -94,6 +94,7 @@ CRATES = {
     "transports": ("moves messages: tcp, unix, file, zmq", 0.4, 2),
     "shm": ("shares arrays, frames, graphs; pools", 1.6, 2),
     "transports/session": ("the rules of a connection, no I/O", 0.05, 3),
+    "transports/zmtp": ("the protocol of ZeroMQ, no I/O", 1.05, 3),
     "shm/core": ("locks and guarded memory (unsafe)", 2.05, 3),
     "message": ("arrays and frames, and their bytes", 0.45, 4),
     "os": ("system calls (unsafe)", 1.45, 4),
