@@ -1,5 +1,6 @@
 //! ZeroMQ: with other programs, with peers that come and go, and with hostile ones.
 
+mod faults;
 mod hostile;
 mod interop;
 mod peers;

@@ -58,6 +58,7 @@ impl Core {
             state: Some(os::lock(&self.state)),
             core: self,
             ready: Vec::new(),
+            is_late: false,
         };
         call.look_around();
         call
@@ -98,6 +99,8 @@ pub(super) struct Call<'c> {
     /// `None` while it waits.
     state: Option<MutexGuard<'c, State>>,
     ready: Vec<Event>,
+    /// It has waited once after its deadline.
+    is_late: bool,
 }
 
 impl Call<'_> {
@@ -129,11 +132,12 @@ impl Call<'_> {
     }
 
     /// Waits until something has happened, and takes it in; at most until `deadline`, or for `most`. False if the deadline has
-    /// passed and nothing had.
+    /// passed and nothing had, or if it had passed before the wait before this one: events that never stop must not hide it.
     pub(super) fn wait(&mut self, deadline: Deadline, most: Option<Duration>) -> io::Result<bool> {
+        let now = Instant::now();
+        let is_over = deadline.has_passed() && std::mem::replace(&mut self.is_late, true);
         let (state, events) = self.parts();
         let is_busy = state.arrange(events);
-        let now = Instant::now();
         let left = deadline.instant();
         let left = left.map(|at| at.saturating_duration_since(now));
         let timeout = match (left, most) {
@@ -147,7 +151,8 @@ impl Call<'_> {
         let core = self.core;
         let state = self.state.insert(os::lock(&core.state));
         state.tell(&self.ready, &core.events);
-        Ok(is_busy || !self.ready.is_empty() || !deadline.has_passed())
+        let is_awake = is_busy || !self.ready.is_empty() || !deadline.has_passed();
+        Ok(is_awake && !is_over)
     }
 }
 

@@ -1,0 +1,91 @@
+//! What one peer, or the program itself, does wrong must not be felt by anybody else.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use numpush::{Message, Options};
+use numpush_tests::{PATIENCE, bytes};
+
+use crate::raw;
+
+fn options() -> Options {
+    let options = Options::new().send_timeout(PATIENCE).recv_timeout(PATIENCE);
+    options.connect_timeout(PATIENCE)
+}
+
+const PING: &[u8] = b"\x04\x07\x04PING\x00\x00";
+
+/// A message of ours, as it travels in frames.
+fn framed(message: &Message<'_>) -> Vec<u8> {
+    let record = numpush_tests::record(message, 0);
+    let len = 64 + u32::from_le_bytes(record[8..12].try_into().unwrap()) as usize;
+    let mut frames = raw::long_head(len as u64, true);
+    frames.extend(&record[..len]);
+    let payload = Vec::from(&message.buffers().next().unwrap()[..]);
+    frames.extend(raw::long_head(payload.len() as u64, false));
+    frames.extend(payload);
+    frames
+}
+
+/// Waits for the answer to a ping.
+fn hears_pong(socket: &mut TcpStream) {
+    let mut pong = [0; 7];
+    socket.read_exact(&mut pong).unwrap();
+    assert_eq!(pong, *b"\x04\x05\x04PONG");
+}
+
+/// A call ends in time, and the thread that keeps all sockets goes on, while a peer sends `flood` again and again behind `begin`.
+fn outlasts(begin: &[u8], flood: &[u8]) {
+    let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let other = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut pings = raw::connect(&other.address(), 1, "PUSH");
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    let ends = AtomicBool::new(false);
+    let until = Instant::now() + PATIENCE;
+    thread::scope(|scope| {
+        let flooding = scope.spawn(|| {
+            peer.set_write_timeout(Some(Duration::from_millis(10)))
+                .unwrap();
+            peer.write_all(begin).unwrap();
+            let many = flood.repeat((64 << 10) / flood.len());
+            let mut at = 0;
+            while !ends.load(Ordering::Relaxed) && Instant::now() < until {
+                // A receiver that takes nothing for a moment fills the window.
+                at += peer.write(&many[at..]).unwrap_or(0);
+                at %= many.len();
+            }
+            ends.load(Ordering::Relaxed)
+        });
+        receiver.set_timeouts(None, Some(Duration::from_millis(100)));
+        for _ in 0..3 {
+            let error = receiver.recv().unwrap_err();
+            assert!(error.is_timeout(), "{error:?}");
+        }
+        // No call is inside: the flood is the keeper's now.
+        for _ in 0..3 {
+            pings.write_all(PING).unwrap();
+            hears_pong(&mut pings);
+        }
+        ends.store(true, Ordering::Relaxed);
+        assert!(flooding.join().unwrap(), "it ended only with the flood");
+    });
+}
+
+#[test]
+fn a_flood_of_commands_hides_no_deadline() {
+    outlasts(b"", b"\x04\x05\x04PONG");
+}
+
+#[test]
+fn a_foreign_frame_without_end_hides_no_deadline() {
+    outlasts(&raw::long_head(1 << 62, false), &[0]);
+}
+
+#[test]
+fn a_message_without_end_hides_no_deadline() {
+    outlasts(b"", &[1, 0]);
+}
