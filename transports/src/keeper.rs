@@ -49,6 +49,11 @@ impl Presence {
         self.calls.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// True while a call is inside.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.calls.load(Ordering::SeqCst) % 2 == 1
+    }
+
     /// A call ends. What it leaves goes on at once if it is `owing`.
     pub(crate) fn leave(&self, owing: bool) {
         self.calls.fetch_add(1, Ordering::SeqCst);

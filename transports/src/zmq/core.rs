@@ -84,6 +84,10 @@ impl Kept for Core {
         let Ok(mut state) = self.state.try_lock() else {
             return;
         };
+        // One that sleeps already would not see what is taken from here on. One that comes waits for the lock, and does.
+        if self.presence.is_inside() {
+            return;
+        }
         let mut ready = Vec::new();
         // What it cannot be told now it is told next time.
         let _ = self.events.wait_into(&mut ready, Some(Duration::ZERO));
@@ -168,5 +172,28 @@ impl Drop for Call<'_> {
             owes
         });
         self.core.presence.leave(owes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zmq::pattern::Pattern;
+
+    /// A message that the keeper took in while a call slept woke nobody.
+    #[test]
+    fn the_keeper_leaves_a_socket_alone_while_a_call_is_inside() {
+        let terms = Terms {
+            pattern: Pattern::Pull,
+            max_message: 1,
+            window: 1,
+        };
+        let core = Core::new(terms, |_, _| Ok(())).unwrap();
+        core.presence.enter();
+        // Behind this the thread is not in it any more.
+        let told = core.look(|state| state.told());
+        core.keep();
+        assert_eq!(core.look(|state| state.told()), told);
+        core.presence.leave(false);
     }
 }

@@ -142,6 +142,12 @@ impl State {
         self.told.elapsed() >= LOOKS_EVERY
     }
 
+    /// When it was told last.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> Instant {
+        self.told
+    }
+
     /// Takes in what is ready.
     pub(super) fn tell(&mut self, ready: &[Event], events: &Events) {
         for event in ready {
