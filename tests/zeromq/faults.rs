@@ -89,3 +89,23 @@ fn a_foreign_frame_without_end_hides_no_deadline() {
 fn a_message_without_end_hides_no_deadline() {
     outlasts(b"", &[1, 0]);
 }
+
+/// The answer to a ping failed, and what the peer had sent was thrown away.
+#[test]
+fn what_a_peer_has_sent_outlives_an_answer_that_fails() {
+    let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    let mut all = Vec::new();
+    for seed in 0..20 {
+        all.extend(PING);
+        all.extend(framed(&bytes(100, seed)));
+    }
+    peer.write_all(&all).unwrap();
+    // Answers that nobody has read make the end a reset.
+    hears_pong(&mut peer);
+    drop(peer);
+    for seed in 0..20 {
+        assert_eq!(receiver.recv().unwrap().message, bytes(100, seed));
+    }
+}

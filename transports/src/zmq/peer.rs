@@ -61,6 +61,8 @@ pub(super) struct Peer {
     arrival: Arrival,
     /// The body of a frame is at hand.
     in_frame: bool,
+    /// Nothing can be written any more. What has come is there all the same.
+    is_deaf: bool,
     /// A message has begun, and nobody takes one now.
     is_held: bool,
     answers: u32,
@@ -143,6 +145,7 @@ impl Peer {
             inbound,
             arrival: Arrival::new(terms.max_message),
             in_frame: false,
+            is_deaf: false,
             is_held: false,
             answers: 0,
             may_read: false,
@@ -204,6 +207,12 @@ impl Peer {
             let written = match os::send(&self.stream, &slices, false) {
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                // A peer that has sent and is gone has sent all the same: the end comes behind its messages.
+                Err(_) if self.is_open() && !self.pattern.sends() => {
+                    self.is_deaf = true;
+                    self.outbound = Outbound::default();
+                    return Ok(());
+                }
                 Err(error) => return Err(Lost::Io(error)),
             };
             self.outbound.advance(written);
@@ -402,6 +411,7 @@ impl Peer {
                 self.phase = Phase::Open;
                 is_said = true;
             }
+            Event::Command(Command::Ping { .. }) if self.is_deaf => {}
             Event::Command(Command::Ping { context, .. }) => {
                 self.answers += 1;
                 let pong = Command::Pong(context);
