@@ -109,3 +109,30 @@ fn what_a_peer_has_sent_outlives_an_answer_that_fails() {
         assert_eq!(receiver.recv().unwrap().message, bytes(100, seed));
     }
 }
+
+#[derive(Clone)]
+struct Panics;
+
+impl numpush::model::BufferAllocator for Panics {
+    fn allocate(
+        &mut self,
+        _: usize,
+    ) -> Result<Box<dyn numpush::model::BufferMut>, numpush::model::AllocError> {
+        panic!("the allocator of a test")
+    }
+}
+
+/// The thread took a lock that a panic had poisoned for one that somebody holds.
+#[test]
+fn a_socket_is_kept_after_an_allocator_has_panicked() {
+    let options = options().allocator(Panics);
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    let mut pings = raw::connect(&listener.address(), 1, "PUSH");
+    peer.write_all(&framed(&bytes(100_000, 1))).unwrap();
+    let call = std::panic::AssertUnwindSafe(|| receiver.recv().map(drop));
+    std::panic::catch_unwind(call).unwrap_err();
+    pings.write_all(PING).unwrap();
+    hears_pong(&mut pings);
+}

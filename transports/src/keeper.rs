@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -157,8 +158,8 @@ impl Keeper {
         Ok(events)
     }
 
-    /// Decides what to do with the socket `token`. Returns it if it has to be kept now.
-    fn look(&mut self, events: &Events, token: u64) -> Option<Arc<dyn Kept>> {
+    /// Decides what to do with the socket `token`. Returns it, and whether it has to be kept now.
+    fn look(&mut self, events: &Events, token: u64) -> Option<(Arc<dyn Kept>, bool)> {
         let entry = self.entries.get_mut(&token)?;
         let Some(kept) = entry.kept.upgrade() else {
             // Its descriptor is closed, and so in no set.
@@ -173,7 +174,7 @@ impl Keeper {
             let lasts = is_inside && calls == entry.seen;
             entry.seen = calls;
             entry.leave_alone(events, kept.as_ref(), lasts);
-            return None;
+            return Some((kept, false));
         }
         entry.seen = calls;
         entry.delay = SHORTEST;
@@ -185,7 +186,7 @@ impl Keeper {
         } else {
             entry.state = State::Armed;
         }
-        Some(kept)
+        Some((kept, true))
     }
 }
 
@@ -209,18 +210,22 @@ impl Entry {
         self.delay = (self.delay * 2).min(LONGEST);
     }
 
-    /// True if it has to be looked at, by the time or because somebody has rung.
-    fn is_due(&self, rang: bool, now: Instant) -> bool {
+    /// True if it has to be looked at, by the time or because somebody has rung. What it has looked into is in `passed` then.
+    fn is_due(&self, rang: bool, now: Instant, passed: &mut Vec<Arc<dyn Kept>>) -> bool {
         match self.state {
-            State::Busy(at) => at <= now || rang && self.owes(),
-            State::Armed => rang && self.owes(),
+            State::Busy(at) => at <= now || rang && self.owes(passed),
+            State::Armed => rang && self.owes(passed),
             State::Awaited => rang,
         }
     }
 
-    fn owes(&self) -> bool {
-        let owes = |kept: Arc<dyn Kept>| kept.presence().is_owing.load(Ordering::SeqCst);
-        self.kept.upgrade().is_none_or(owes)
+    fn owes(&self, passed: &mut Vec<Arc<dyn Kept>>) -> bool {
+        let Some(kept) = self.kept.upgrade() else {
+            return true;
+        };
+        let owes = kept.presence().is_owing.load(Ordering::SeqCst);
+        passed.push(kept);
+        owes
     }
 }
 
@@ -237,15 +242,21 @@ fn work(events: &Arc<Events>) {
         let mut keeper = KEEPER.lock();
         let now = Instant::now();
         let mut tokens: Vec<u64> = ready.iter().map(|event| event.token).collect();
-        let due = keeper.entries.iter();
-        let due = due.filter(|(_, entry)| entry.is_due(rang, now));
+        let mut passed = Vec::new();
+        let entries = keeper.entries.iter();
+        let due = entries.filter(|(_, entry)| entry.is_due(rang, now, &mut passed));
         tokens.extend(due.map(|(token, _)| *token));
         tokens.sort_unstable();
         tokens.dedup();
-        let looked = tokens.into_iter();
-        let kept: Vec<_> = looked
-            .filter_map(|token| keeper.look(events, token))
-            .collect();
+        let mut kept = Vec::new();
+        for token in tokens {
+            match keeper.look(events, token) {
+                Some((socket, true)) => kept.push(socket),
+                // Each may be the last that holds its socket, which must not end under the lock: the program's memory is in it.
+                Some((socket, false)) => passed.push(socket),
+                None => {}
+            }
+        }
         let next = keeper
             .entries
             .values()
@@ -256,7 +267,10 @@ fn work(events: &Arc<Events>) {
         timeout = next.min().map(|at| at.saturating_duration_since(now));
         drop(keeper);
         for kept in kept {
-            kept.keep();
+            // What panics is memory of the program's. The other sockets are kept all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| kept.keep()));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(kept)));
         }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(passed)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use numpush_os::{self as os, Event, Events};
@@ -81,8 +81,11 @@ impl Kept for Core {
 
     fn keep(&self) {
         // A call that has come meanwhile does it.
-        let Ok(mut state) = self.state.try_lock() else {
-            return;
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            // Memory of the program's has panicked in a call, which ends no duty.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
         };
         // One that sleeps already would not see what is taken from here on. One that comes waits for the lock, and does.
         if self.presence.is_inside() {
