@@ -136,3 +136,16 @@ fn a_socket_is_kept_after_an_allocator_has_panicked() {
     pings.write_all(PING).unwrap();
     hears_pong(&mut pings);
 }
+
+/// It was held for ever, whatever it did then.
+#[test]
+fn a_receiver_that_sends_is_let_go() {
+    let endpoint = "zmq+tcp://127.0.0.1:0?socket=push";
+    let mut listener = options().listen(endpoint).unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PULL");
+    peer.write_all(b"\x00\x01x").unwrap();
+    let mut rest = Vec::new();
+    // The end, or a reset.
+    let _ = peer.read_to_end(&mut rest);
+    numpush_tests::eventually("a reason", || listener.take_refused().is_some());
+}

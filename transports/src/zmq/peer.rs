@@ -420,6 +420,12 @@ impl Peer {
             Event::Command(Command::Subscribe(topic)) => self.topics.add(topic)?,
             Event::Command(Command::Cancel(topic)) => self.topics.remove(topic),
             Event::Command(_) => {}
+            Event::Frame(_) if self.pattern == Pattern::Push => {
+                // Nobody would ever take it, nor see what comes behind it.
+                return Err(Lost::Fault(Fault::Violation(
+                    "a message came to a socket that only sends",
+                )));
+            }
             Event::Frame(head) => {
                 self.in_frame = true;
                 self.arrival.begin(head);
