@@ -137,7 +137,14 @@ impl Arrival {
                 }
                 Stage::Head => self.gather(inbound),
                 Stage::Buffers => {
-                    self.landing.find_room(allocator)?;
+                    match self.landing.find_room(allocator) {
+                        // There will never be room.
+                        Err(refused) if refused.is_permanent() => {
+                            self.skip(DecodeError::Alloc(refused));
+                            continue;
+                        }
+                        found => found?,
+                    }
                     let count = inbound.take(self.landing.spare()?);
                     self.landing.filled(count);
                     self.transfer.copied += count as u64;
@@ -219,9 +226,13 @@ impl Arrival {
                 .map_err(DecodeError::from)
                 .and_then(|()| self.landing.finish()),
         };
-        if let Err(DecodeError::Alloc(refused)) = finished {
-            self.stage = Stage::Buffers;
-            return Err(refused);
+        match finished {
+            Err(DecodeError::Alloc(refused)) if !refused.is_permanent() => {
+                self.stage = Stage::Buffers;
+                return Err(refused);
+            }
+            Err(_) => self.landing.cancel(),
+            Ok(_) => {}
         }
         let mut transfer = std::mem::take(&mut self.transfer);
         transfer.path = TransferPath::Read;
