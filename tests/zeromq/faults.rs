@@ -149,3 +149,54 @@ fn a_receiver_that_sends_is_let_go() {
     let _ = peer.read_to_end(&mut rest);
     numpush_tests::eventually("a reason", || listener.take_refused().is_some());
 }
+
+/// One message that is larger than the arena was the error of each call, for ever.
+#[test]
+fn a_message_for_which_there_is_never_room_passes_by() {
+    let options = options().allocator(numpush::shm::Arena::new(16 << 20));
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let address = listener.address();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sender = Options::new().connect(&address).unwrap();
+            sender.set_timeouts(Some(PATIENCE), None);
+            sender.send(&bytes(32 << 20, 1)).unwrap();
+            sender.send(&bytes(10, 2)).unwrap();
+            sender.close().unwrap();
+        });
+        let error = receiver.recv().unwrap_err();
+        assert!(matches!(error, numpush::Error::Skipped { .. }), "{error:?}");
+        assert_eq!(receiver.recv().unwrap().message, bytes(10, 2));
+    });
+}
+
+/// The answer to a client that does not read waited for ever, and all other clients with it.
+#[test]
+fn a_client_that_does_not_read_stops_no_other() {
+    let options = options().window(1 << 20);
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0?socket=rep").unwrap();
+    let mut server = listener.accept().unwrap();
+    let address = listener.address();
+    let mut stuck = raw::connect(&address, 1, "DEALER");
+    let mut request = Vec::from(b"\x01\x00");
+    request.extend(framed(&bytes(10, 1)));
+    stuck.write_all(&request.repeat(200)).unwrap();
+    thread::scope(|scope| {
+        let serving = scope.spawn(move || {
+            loop {
+                let received = server.recv().unwrap();
+                // What the one does not read is its own loss.
+                let _ = server.send(&bytes(512 << 10, 1));
+                if received.message == bytes(20, 2) {
+                    break server;
+                }
+            }
+        });
+        let endpoint = format!("{address}?socket=req");
+        let mut honest = options.connect(&endpoint).unwrap();
+        honest.send(&bytes(20, 2)).unwrap();
+        assert_eq!(honest.recv().unwrap().message, bytes(512 << 10, 1));
+        drop(serving.join().unwrap());
+    });
+}

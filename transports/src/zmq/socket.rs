@@ -145,7 +145,18 @@ impl Socket {
             state.answering = None;
             return Err(gone(cx));
         };
-        Ok(peer.outbound.is_empty().then_some(token))
+        // A client that does not read its answers has no room for one more. It must not stop those that do.
+        if !peer.has_room(sending.len, state.terms.window) {
+            let name = peer.stream.name.clone();
+            let (queued, limit) = (peer.outbound.left(), state.terms.window);
+            state.answering = None;
+            return Err(Error::QueueFull {
+                peer: name,
+                queued,
+                limit,
+            });
+        }
+        Ok(Some(token))
     }
 
     /// Writes the message, as much as goes. True if that is all that is to be done now, false if the peer is gone.
@@ -162,6 +173,8 @@ impl Socket {
             let Some(peer) = state.peers.get_mut(&token) else {
                 return Ok(false);
             };
+            // A peer that does not read is waited for only if there is no other: what is borrowed is copied and queued then.
+            let is_borrowed = sending.is_borrowed && is_alone;
             let is_patient = sending.is_borrowed || is_alone && !cx.deadline.is_none();
             // What waits goes first, and this behind it.
             let waits = !sending.frames.is_begun() && !peer.outbound.is_empty();
@@ -182,16 +195,16 @@ impl Socket {
                     return Ok(false);
                 }
             }
-            if sending.is_borrowed {
+            if is_borrowed {
                 if !self.wait(call, cx, None)? {
                     return Err(cx.timeout(Operation::Send));
                 }
                 continue;
             }
             // As long as the peer reads, the call writes. It does not wait for one that does not.
-            self.wait(call, cx, Some(PATIENCE))?;
+            let waited = self.wait(call, cx, Some(PATIENCE))?;
             if let Some(peer) = call.state().peers.get_mut(&token)
-                && !peer.may_write()
+                && (!waited || !peer.may_write())
             {
                 peer.in_hand = false;
                 return Ok(true);
