@@ -30,6 +30,13 @@ fn framed(message: &Message<'_>) -> Vec<u8> {
     frames
 }
 
+/// One behind the other.
+fn after(first: &[u8], second: &[u8]) -> Vec<u8> {
+    let mut both = Vec::from(first);
+    both.extend(second);
+    both
+}
+
 /// Waits for the answer to a ping.
 fn hears_pong(socket: &mut TcpStream) {
     let mut pong = [0; 7];
@@ -199,4 +206,27 @@ fn a_client_that_does_not_read_stops_no_other() {
         assert_eq!(honest.recv().unwrap().message, bytes(512 << 10, 1));
         drop(serving.join().unwrap());
     });
+}
+
+/// A second answer was the answer to the next question, and one that is no message left the socket without a way out.
+#[test]
+fn an_answer_that_nobody_asked_for_is_none() {
+    let endpoint = "zmq+tcp://127.0.0.1:0?socket=req";
+    let mut listener = options().listen(endpoint).unwrap();
+    let mut asks = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "REP");
+    let answer = |seed| after(b"\x01\x00", &framed(&bytes(100, seed)));
+    peer.write_all(&answer(1)).unwrap();
+    peer.write_all(PING).unwrap();
+    hears_pong(&mut peer);
+    asks.send(&bytes(10, 1)).unwrap();
+    peer.write_all(b"\x01\x00\x00\x03abc").unwrap();
+    let error = asks.recv().unwrap_err();
+    assert!(matches!(error, numpush::Error::Skipped { .. }), "{error:?}");
+    asks.send(&bytes(10, 2)).unwrap();
+    peer.write_all(&after(&answer(2), &answer(3))).unwrap();
+    assert_eq!(asks.recv().unwrap().message, bytes(100, 2));
+    asks.send(&bytes(10, 3)).unwrap();
+    peer.write_all(&answer(4)).unwrap();
+    assert_eq!(asks.recv().unwrap().message, bytes(100, 4));
 }

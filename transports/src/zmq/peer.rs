@@ -61,6 +61,11 @@ pub(super) struct Peer {
     arrival: Arrival,
     /// The body of a frame is at hand.
     in_frame: bool,
+    /// It has a question, and its next message is the answer. One that a REQ has not asked is not heard.
+    pub(super) is_asked: bool,
+    /// The message at hand was not asked for, and whether more frames of it follow.
+    is_unasked: bool,
+    has_more: bool,
     /// Nothing can be written any more. What has come is there all the same.
     is_deaf: bool,
     /// A message has begun, and nobody takes one now.
@@ -145,6 +150,9 @@ impl Peer {
             inbound,
             arrival: Arrival::new(terms.max_message),
             in_frame: false,
+            is_asked: false,
+            is_unasked: false,
+            has_more: false,
             is_deaf: false,
             is_held: false,
             answers: 0,
@@ -337,6 +345,12 @@ impl Peer {
                 if !self.subscribe()? {
                     return Ok(Found::Nothing);
                 }
+            } else if self.in_frame && self.is_unasked {
+                self.inbound.skip();
+                if self.inbound.body_left() > 0 {
+                    return Ok(Found::Nothing);
+                }
+                self.in_frame = false;
             } else if self.in_frame {
                 let Some(allocator) = allocator.as_deref_mut() else {
                     self.is_held = true;
@@ -363,6 +377,22 @@ impl Peer {
                 return Ok(Found::Nothing);
             }
         }
+    }
+
+    /// A frame of a message to a REQ begins. True if the message was not asked for.
+    fn is_stray(&mut self, more: bool) -> bool {
+        if !self.has_more {
+            self.is_unasked = !self.is_asked;
+        }
+        self.has_more = more;
+        self.is_unasked
+    }
+
+    /// Drops what has come without a question. An end that it finds is found again.
+    pub(super) fn forget_answers(&mut self) {
+        self.is_asked = false;
+        self.may_read = true;
+        let _ = self.read(None, None);
     }
 
     /// Takes in what a subscriber of version 3.0 wants, which it says in a message. False if more bytes are needed for that.
@@ -428,7 +458,9 @@ impl Peer {
             }
             Event::Frame(head) => {
                 self.in_frame = true;
-                self.arrival.begin(head);
+                if self.pattern != Pattern::Req || !self.is_stray(head.more) {
+                    self.arrival.begin(head);
+                }
             }
             _ => {}
         }

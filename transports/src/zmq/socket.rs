@@ -137,7 +137,14 @@ impl Socket {
     ) -> Result<Option<u64>, Error> {
         let state = call.state();
         if self.pattern != Pattern::Rep {
-            return Ok(state.next_with_room(sending.len, sending.is_borrowed));
+            let token = state.next_with_room(sending.len, sending.is_borrowed);
+            if self.pattern == Pattern::Req
+                && let Some(peer) = token.and_then(|token| state.peers.get_mut(&token))
+            {
+                peer.forget_answers();
+                peer.is_asked = true;
+            }
+            return Ok(token);
         }
         let answering = state.answering.as_ref().map(|(token, _)| *token);
         let peer = answering.and_then(|token| Some((token, state.peers.get(&token)?)));
@@ -384,10 +391,16 @@ impl Transport for Socket {
                 .instant()
                 .is_none_or(|at| at > Instant::now() + 2 * TICK);
             match state.take(&mut *cx.allocator, events, waits) {
-                Taken::Failed(error) => return Err(error),
+                Taken::Failed(error) => {
+                    // What came was the answer, and there is no other.
+                    if self.pattern == Pattern::Req && matches!(error, Error::Skipped { .. }) {
+                        state.answered();
+                    }
+                    return Err(error);
+                }
                 Taken::Message(token, arrived) => {
                     match self.pattern {
-                        Pattern::Req => state.asked = None,
+                        Pattern::Req => state.answered(),
                         Pattern::Rep => state.answering = Some((token, arrived.envelope)),
                         _ => {}
                     }

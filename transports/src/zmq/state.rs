@@ -329,6 +329,14 @@ impl State {
         taken
     }
 
+    /// The answer has come: what else its peer says is none.
+    pub(super) fn answered(&mut self) {
+        let asked = self.asked.take();
+        if let Some(peer) = asked.and_then(|token| self.peers.get_mut(&token)) {
+            peer.is_asked = false;
+        }
+    }
+
     /// The next peer that has room for a message of `len` bytes, from the peers in turn; `idle` ones, if only they will do.
     pub(super) fn next_with_room(&mut self, len: u64, idle: bool) -> Option<u64> {
         let window = self.terms.window;
