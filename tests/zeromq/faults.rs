@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use numpush::{Message, Options};
+use numpush::Options;
 use numpush_tests::{PATIENCE, bytes};
 
 use crate::raw;
@@ -17,18 +17,6 @@ fn options() -> Options {
 }
 
 const PING: &[u8] = b"\x04\x07\x04PING\x00\x00";
-
-/// A message of ours, as it travels in frames.
-fn framed(message: &Message<'_>) -> Vec<u8> {
-    let record = numpush_tests::record(message, 0);
-    let len = 64 + u32::from_le_bytes(record[8..12].try_into().unwrap()) as usize;
-    let mut frames = raw::long_head(len as u64, true);
-    frames.extend(&record[..len]);
-    let payload = Vec::from(&message.buffers().next().unwrap()[..]);
-    frames.extend(raw::long_head(payload.len() as u64, false));
-    frames.extend(payload);
-    frames
-}
 
 /// One behind the other.
 fn after(first: &[u8], second: &[u8]) -> Vec<u8> {
@@ -106,7 +94,7 @@ fn what_a_peer_has_sent_outlives_an_answer_that_fails() {
     let mut all = Vec::new();
     for seed in 0..20 {
         all.extend(PING);
-        all.extend(framed(&bytes(100, seed)));
+        all.extend(raw::framed(&bytes(100, seed)));
     }
     peer.write_all(&all).unwrap();
     // Answers that nobody has read make the end a reset.
@@ -137,7 +125,7 @@ fn a_socket_is_kept_after_an_allocator_has_panicked() {
     let mut receiver = listener.accept().unwrap();
     let mut peer = raw::connect(&listener.address(), 1, "PUSH");
     let mut pings = raw::connect(&listener.address(), 1, "PUSH");
-    peer.write_all(&framed(&bytes(100_000, 1))).unwrap();
+    peer.write_all(&raw::framed(&bytes(100_000, 1))).unwrap();
     let call = std::panic::AssertUnwindSafe(|| receiver.recv().map(drop));
     std::panic::catch_unwind(call).unwrap_err();
     pings.write_all(PING).unwrap();
@@ -187,7 +175,7 @@ fn a_client_that_does_not_read_stops_no_other() {
     let address = listener.address();
     let mut stuck = raw::connect(&address, 1, "DEALER");
     let mut request = Vec::from(b"\x01\x00");
-    request.extend(framed(&bytes(10, 1)));
+    request.extend(raw::framed(&bytes(10, 1)));
     stuck.write_all(&request.repeat(200)).unwrap();
     thread::scope(|scope| {
         let serving = scope.spawn(move || {
@@ -215,7 +203,7 @@ fn an_answer_that_nobody_asked_for_is_none() {
     let mut listener = options().listen(endpoint).unwrap();
     let mut asks = listener.accept().unwrap();
     let mut peer = raw::connect(&listener.address(), 1, "REP");
-    let answer = |seed| after(b"\x01\x00", &framed(&bytes(100, seed)));
+    let answer = |seed| after(b"\x01\x00", &raw::framed(&bytes(100, seed)));
     peer.write_all(&answer(1)).unwrap();
     peer.write_all(PING).unwrap();
     hears_pong(&mut peer);

@@ -3,6 +3,7 @@
 mod faults;
 mod hostile;
 mod interop;
+mod memory;
 mod peers;
 mod raw;
 

@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use numpush::Message;
 use numpush_tests::PATIENCE;
 
 /// The greeting of ZMTP 3.`minor` with the mechanism NULL.
@@ -28,6 +29,18 @@ pub(crate) fn long_head(len: u64, more: bool) -> Vec<u8> {
     let mut bytes = vec![2 | u8::from(more)];
     bytes.extend(len.to_be_bytes());
     bytes
+}
+
+/// A message of ours, as it travels in frames.
+pub(crate) fn framed(message: &Message<'_>) -> Vec<u8> {
+    let record = numpush_tests::record(message, 0);
+    let len = 64 + u32::from_le_bytes(record[8..12].try_into().unwrap()) as usize;
+    let mut frames = long_head(len as u64, true);
+    frames.extend(&record[..len]);
+    let payload = Vec::from(&message.buffers().next().unwrap()[..]);
+    frames.extend(long_head(payload.len() as u64, false));
+    frames.extend(payload);
+    frames
 }
 
 /// Connects to `endpoint` and says that it is a socket of the kind `kind`. Returns the connection once the other side is ready too.

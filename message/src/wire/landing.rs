@@ -213,9 +213,10 @@ impl Landing {
         header.cut(region.freeze(), 0)
     }
 
-    /// Drops what came of the message at hand.
-    pub fn cancel(&mut self) {
-        self.message = None;
+    /// Ends the message at hand, of which nothing is to come any more. Returns the region that it had, for a caller that has to
+    /// choose where it is dropped.
+    pub fn cancel(&mut self) -> Option<Box<dyn BufferMut>> {
+        self.message.take()?.region
     }
 }
 
@@ -337,7 +338,10 @@ mod tests {
         assert!(landing.finish().is_err());
         landing.begin(&head).unwrap();
         assert_eq!((landing.expected(), landing.buffers()), (Some(1000), 1));
-        landing.cancel();
+        assert!(landing.cancel().is_none());
         assert_eq!(landing.expected(), None);
+        landing.begin(&head).unwrap();
+        landing.find_room(&mut HeapAllocator::new()).unwrap();
+        assert!(landing.cancel().is_some());
     }
 }

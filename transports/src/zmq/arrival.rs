@@ -1,7 +1,7 @@
 //! The message that comes from a peer.
 
 use numpush_message::{
-    AllocError, BufferAllocator, DecodeError, Decoder, Landing, Limits, MAGIC, Message,
+    AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, Landing, Limits, MAGIC, Message,
     PREAMBLE_LEN,
 };
 use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
@@ -27,7 +27,6 @@ const LONGEST_GATHERED: u64 = (PREAMBLE_LEN + Limits::HEADER) as u64;
 const LANDS_FROM: u64 = 4 << 10;
 
 /// A message that comes, frame by frame: what goes before it, its head, its buffers.
-#[derive(Debug)]
 pub(super) struct Arrival {
     landing: Landing,
     stage: Stage,
@@ -42,9 +41,10 @@ pub(super) struct Arrival {
     /// Bytes up to the first buffer of the last message, if it was large: the next one may be like it, and if no more is read
     /// nothing of its payload comes to where it does not stay.
     lead: usize,
+    /// Memory of messages that will never be whole, which is not dropped here: the program's allocator made it.
+    pub(super) unused: Vec<Box<dyn BufferMut>>,
 }
 
-#[derive(Debug)]
 enum Stage {
     /// Frames before the message, or its head.
     Head,
@@ -65,6 +65,7 @@ impl Arrival {
             buffers: 0,
             transfer: Transfer::default(),
             lead: 2 + PREAMBLE_LEN,
+            unused: Vec::new(),
         }
     }
 
@@ -115,7 +116,7 @@ impl Arrival {
     }
 
     fn skip(&mut self, fault: DecodeError) {
-        self.landing.cancel();
+        self.unused.extend(self.landing.cancel());
         self.gathered = Vec::new();
         self.stage = Stage::Skip(fault);
     }
@@ -231,7 +232,7 @@ impl Arrival {
                 self.stage = Stage::Buffers;
                 return Err(refused);
             }
-            Err(_) => self.landing.cancel(),
+            Err(_) => self.unused.extend(self.landing.cancel()),
             Ok(_) => {}
         }
         let mut transfer = std::mem::take(&mut self.transfer);

@@ -10,7 +10,8 @@ use numpush_os::{self as os, Event, Events};
 use crate::deadline::Deadline;
 use crate::keeper::{self, Kept, Presence};
 use crate::origin::Origin;
-use crate::zmq::peer::Terms;
+use crate::zmq::peer::{Terms, Unused};
+use crate::zmq::refusals::Refusals;
 use crate::zmq::state::State;
 
 /// A socket.
@@ -18,6 +19,7 @@ pub(super) struct Core {
     events: Events,
     state: Mutex<State>,
     presence: Presence,
+    refusals: Arc<Refusals>,
     origin: Origin,
 }
 
@@ -43,6 +45,7 @@ impl Core {
         state.arrange(&events);
         let core = Arc::new(Self {
             events,
+            refusals: Arc::clone(&state.refusals),
             state: Mutex::new(state),
             presence: Presence::default(),
             origin: Origin::here(),
@@ -64,9 +67,10 @@ impl Core {
         call
     }
 
-    /// What it has, without a call.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut os::lock(&self.state))
+    /// Who was sent away. Nobody waits for the socket's lock to know that: memory of the program may ask while a call has it. A
+    /// forked child has none of it, as its locks may be held for ever.
+    pub(super) fn refusals(&self) -> Option<&Refusals> {
+        self.origin.is_here().then_some(&self.refusals)
     }
 }
 
@@ -97,6 +101,9 @@ impl Kept for Core {
         state.tell(&ready, &self.events);
         state.step(&self.events);
         state.arrange(&self.events);
+        let unused = std::mem::take(&mut state.unused);
+        drop(state);
+        drop(unused);
     }
 }
 
@@ -152,8 +159,10 @@ impl Call<'_> {
             (Some(left), Some(most)) => Some(left.min(most)),
             (left, most) => left.or(most),
         };
+        let unused = std::mem::take(&mut state.unused);
         self.ready.clear();
         self.state = None;
+        drop(unused);
         self.core.events.wait_into(&mut self.ready, timeout)?;
         let core = self.core;
         let state = self.state.insert(os::lock(&core.state));
@@ -166,15 +175,17 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     /// The keeper does what is left.
     fn drop(&mut self) {
-        let state = self.state.take();
-        let owes = state.is_some_and(|mut state| {
-            let owes = state.owes();
+        let mut owes = false;
+        let mut unused = Unused::default();
+        if let Some(mut state) = self.state.take() {
+            owes = state.owes();
             if owes || state.has_changed {
                 state.arrange(&self.core.events);
             }
-            owes
-        });
+            unused = std::mem::take(&mut state.unused);
+        }
         self.core.presence.leave(owes);
+        drop(unused);
     }
 }
 
@@ -194,9 +205,10 @@ mod tests {
         let core = Core::new(terms, |_, _| Ok(())).unwrap();
         core.presence.enter();
         // Behind this the thread is not in it any more.
-        let told = core.look(|state| state.told());
+        let told = || os::lock(&core.state).told();
+        let before = told();
         core.keep();
-        assert_eq!(core.look(|state| state.told()), told);
+        assert_eq!(told(), before);
         core.presence.leave(false);
     }
 }

@@ -23,6 +23,7 @@ mod core;
 mod dial;
 mod pattern;
 mod peer;
+mod refusals;
 mod socket;
 mod state;
 mod stream;
@@ -204,15 +205,15 @@ impl Acceptor for ZmqAcceptor {
     }
 
     fn status(&self) -> ListenerStatus {
-        let (refused, handshakes) = self.core.look(|state| state.refusals());
-        ListenerStatus {
-            handshakes,
-            refused,
+        let refusals = self.core.refusals();
+        refusals.map_or_else(ListenerStatus::default, |refusals| ListenerStatus {
+            handshakes: refusals.handshakes(),
+            refused: refusals.count(),
             ..ListenerStatus::default()
-        }
+        })
     }
 
     fn take_refused(&mut self) -> Option<Error> {
-        self.core.look(|state| state.take_refused())
+        self.core.refusals()?.take()
     }
 }

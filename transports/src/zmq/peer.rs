@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use numpush_message::{AllocError, Buffer, BufferAllocator, DecodeError};
+use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, DecodeError};
 use numpush_os::{self as os, Ready};
 use numpush_zmtp::{Command, Event, Fault, Frames, Inbound, Limits, Outbound, Security};
 
@@ -75,6 +75,15 @@ pub(super) struct Peer {
     may_write: bool,
     pattern: Pattern,
     minor: u8,
+}
+
+/// Memory of the program that a socket has let go of, until its lock is free: a drop may wait for who waits for the lock.
+#[derive(Default)]
+pub(super) struct Unused {
+    frames: Vec<Frames<Buffer<'static>>>,
+    regions: Vec<Box<dyn BufferMut>>,
+    /// What they had to write, and what had come of a message.
+    pub(super) peers: Vec<Peer>,
 }
 
 /// How far a connection is.
@@ -207,8 +216,8 @@ impl Peer {
         was_held
     }
 
-    /// Writes some of what waits.
-    pub(super) fn write(&mut self) -> Result<(), Lost> {
+    /// Writes some of what waits. What went whole is `unused` from then on.
+    pub(super) fn write(&mut self, unused: &mut Unused) -> Result<(), Lost> {
         while self.is_busy() {
             let mut slices = Vec::new();
             let wanted = self.outbound.gather(&mut slices, STEP);
@@ -223,7 +232,7 @@ impl Peer {
                 }
                 Err(error) => return Err(Lost::Io(error)),
             };
-            self.outbound.advance(written);
+            unused.frames.extend(self.outbound.advance(written));
             self.may_write = written == wanted;
             if self.outbound.is_empty() {
                 self.answers = 0;
@@ -233,6 +242,11 @@ impl Peer {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of memory of messages that will never be whole.
+    pub(super) fn take_unused(&mut self, unused: &mut Unused) {
+        unused.regions.append(&mut self.arrival.unused);
     }
 
     /// True if the socket may take more.

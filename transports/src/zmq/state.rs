@@ -1,8 +1,11 @@
 //! A socket and its peers.
 
+mod arrange;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use numpush_message::{Buffer, BufferAllocator};
@@ -13,7 +16,8 @@ use crate::error::{Error, Operation};
 use crate::zmq::arrival::Arrived;
 use crate::zmq::dial::Dial;
 use crate::zmq::pattern::Pattern;
-use crate::zmq::peer::{Found, HANDSHAKE, Lost, Peer, Terms};
+use crate::zmq::peer::{Found, HANDSHAKE, Lost, Peer, Terms, Unused};
+use crate::zmq::refusals::Refusals;
 use crate::zmq::stream::{Listening, Stream};
 
 /// What the set names beside the peers.
@@ -31,9 +35,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Calls that never wait look so often at what happens besides.
 const LOOKS_EVERY: Duration = Duration::from_millis(5);
 
-/// Most reasons that are kept why peers are gone.
-const MOST_REFUSED: usize = 16;
-
 /// All that a socket has.
 pub(super) struct State {
     pub(super) terms: Terms,
@@ -43,6 +44,8 @@ pub(super) struct State {
     /// The peer that was asked, and that is to be answered, with the way back.
     pub(super) asked: Option<u64>,
     pub(super) answering: Option<(u64, Vec<Vec<u8>>)>,
+    /// What is to be dropped without the lock.
+    pub(super) unused: Unused,
     /// The set, or the timer, does not know yet what to wait for.
     pub(super) has_changed: bool,
     listening: Option<Listening>,
@@ -60,8 +63,7 @@ pub(super) struct State {
     /// The peers that were served last, receiving and sending.
     taken: u64,
     given: u64,
-    refused: VecDeque<Error>,
-    refusals: u64,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 /// Why nothing was taken from a peer.
@@ -81,6 +83,7 @@ impl State {
             orphans: VecDeque::new(),
             asked: None,
             answering: None,
+            unused: Unused::default(),
             has_changed: false,
             listening: None,
             is_paused: None,
@@ -93,8 +96,7 @@ impl State {
             told: Instant::now(),
             taken: 0,
             given: 0,
-            refused: VecDeque::new(),
-            refusals: 0,
+            refusals: Arc::default(),
         })
     }
 
@@ -121,15 +123,6 @@ impl State {
             let _ = events.remove(&listening);
         }
         self.dial = None;
-    }
-
-    /// How many were refused, and who shakes hands.
-    pub(super) fn refusals(&self) -> (u64, usize) {
-        (self.refusals, self.greeting.len())
-    }
-
-    pub(super) fn take_refused(&mut self) -> Option<Error> {
-        self.refused.pop_front()
     }
 
     /// True if messages wait for a peer, or for the kernel.
@@ -201,29 +194,8 @@ impl State {
         let peer = Peer::new(stream, self.terms, is_dialled);
         self.peers.insert(token, peer);
         self.greeting.insert(token, Instant::now() + HANDSHAKE);
+        self.refusals.set_handshakes(self.greeting.len());
         self.has_changed = true;
-    }
-
-    fn look_at_the_clock(&mut self, events: &Events) {
-        let now = Instant::now();
-        self.told = now;
-        let late = self.greeting.iter().filter(|(_, until)| **until <= now);
-        let mut late: Vec<u64> = late.map(|(token, _)| *token).collect();
-        // The oldest makes room for the newest.
-        let over = self.greeting.len().saturating_sub(MOST_HANDSHAKES);
-        late.extend(self.greeting.keys().take(over));
-        for token in late {
-            self.lose(token, Lost::Late, events);
-        }
-        if self.is_paused.take_if(|until| *until <= now).is_some()
-            && let Some(listening) = &self.listening
-            && events.add(listening, LISTENER, Ready::READ).is_err()
-        {
-            self.is_paused = Some(now + PAUSE);
-        }
-        if let Some(stream) = self.dial.as_mut().and_then(Dial::step) {
-            self.greet(stream, true);
-        }
     }
 
     /// Reads and writes what goes without a wait, and takes no message.
@@ -239,7 +211,8 @@ impl State {
             return;
         };
         let found = peer.read(None, None);
-        let found = found.and_then(|_| peer.write());
+        peer.take_unused(&mut self.unused);
+        let found = found.and_then(|_| peer.write(&mut self.unused));
         match found {
             Ok(()) => self.welcome(token),
             Err(lost) => self.lose(token, lost, events),
@@ -248,10 +221,14 @@ impl State {
 
     /// The peer may have become ready: it gets what others have left.
     fn welcome(&mut self, token: u64) {
-        let Some(peer) = self.peers.get_mut(&token).filter(|peer| peer.is_open()) else {
+        if !self.peers.get(&token).is_some_and(Peer::is_open) {
+            return;
+        }
+        let is_new = self.end_greeting(token);
+        let Some(peer) = self.peers.get_mut(&token) else {
             return;
         };
-        if self.greeting.remove(&token).is_some()
+        if is_new
             && peer.is_dialled
             && let Some(dial) = &mut self.dial
         {
@@ -262,6 +239,15 @@ impl State {
                 peer.outbound.push(frames);
             }
         }
+    }
+
+    /// It is known who the peer is, or it is gone. True if it was not known before.
+    fn end_greeting(&mut self, token: u64) -> bool {
+        let was_greeting = self.greeting.remove(&token).is_some();
+        if was_greeting {
+            self.refusals.set_handshakes(self.greeting.len());
+        }
+        was_greeting
     }
 
     /// The next message that has come, from the peers in turn. For the rest of one it may wait, if the call `waits`.
@@ -305,6 +291,7 @@ impl State {
         };
         self.has_changed |= peer.release();
         let found = peer.read(Some(allocator), waits);
+        peer.take_unused(&mut self.unused);
         let name = || peer.stream.name.clone();
         let taken = match found {
             Ok(Found::Nothing) => Taken::Nothing,
@@ -322,7 +309,7 @@ impl State {
                 return Taken::Nothing;
             }
         };
-        match peer.write() {
+        match peer.write(&mut self.unused) {
             Ok(()) => self.welcome(token),
             Err(lost) => self.lose(token, lost, events),
         }
@@ -359,7 +346,7 @@ impl State {
         if peer.waits_for.is_some() {
             let _ = events.remove(&peer.stream);
         }
-        let was_greeting = self.greeting.remove(&token).is_some();
+        let was_greeting = self.end_greeting(token);
         let is_cut = peer.is_amid();
         if self.terms.pattern == Pattern::Push {
             let messages = peer.outbound.take_messages();
@@ -379,17 +366,10 @@ impl State {
             }
         } else if is_fault {
             let source = Box::new(Error::io(Operation::Handshake, &name)(why));
-            self.refuse(Error::Handshake { peer: name, source });
+            self.refusals.note(Error::Handshake { peer: name, source });
         }
+        self.unused.peers.push(peer);
         self.hand_on();
-    }
-
-    fn refuse(&mut self, why: Error) {
-        self.refusals += 1;
-        if self.refused.len() == MOST_REFUSED {
-            self.refused.pop_front();
-        }
-        self.refused.push_back(why);
     }
 
     /// Gives what a peer has left to another one.
@@ -403,58 +383,6 @@ impl State {
                 return;
             };
             peer.outbound.push(frames);
-        }
-    }
-
-    /// Tells the set what to wait for. Returns true if something can be done without a wait.
-    pub(super) fn arrange(&mut self, events: &Events) -> bool {
-        let mut is_busy = false;
-        let mut broken = Vec::new();
-        self.has_changed = false;
-        for (token, peer) in &mut self.peers {
-            is_busy |= peer.is_busy();
-            let wants = Some(peer.wants()).filter(|wants| wants.any());
-            if wants == peer.waits_for {
-                continue;
-            }
-            let done = match (peer.waits_for, wants) {
-                (None, Some(wants)) => events.add(&peer.stream, *token, wants),
-                (Some(_), Some(wants)) => events.change(&peer.stream, *token, wants),
-                (_, None) => events.remove(&peer.stream),
-            };
-            match done {
-                Ok(()) => peer.waits_for = wants,
-                Err(error) => broken.push((*token, error)),
-            }
-        }
-        for (token, error) in broken {
-            self.lose(token, Lost::Io(error), events);
-        }
-        self.arrange_look_up(events);
-        self.set_timer();
-        is_busy
-    }
-
-    fn arrange_look_up(&mut self, events: &Events) {
-        let descriptor = self.dial.as_ref().and_then(Dial::descriptor);
-        match descriptor {
-            // One that is gone is closed, and so in no set.
-            None => self.is_looking_up = false,
-            Some(descriptor) if !self.is_looking_up => {
-                self.is_looking_up = events.add(descriptor, LOOK_UP, Ready::READ).is_ok();
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn set_timer(&mut self) {
-        let dial = self.dial.as_ref().and_then(Dial::at);
-        let greeting = self.greeting.values().min().copied();
-        let all = [dial, greeting, self.is_paused];
-        let at = all.into_iter().flatten().min();
-        // A time that has come stays: nothing reads the timer, and it is set anew behind what it is for.
-        if at != self.timer_at && self.timer.set(at).is_ok() {
-            self.timer_at = at;
         }
     }
 

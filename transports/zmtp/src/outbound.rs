@@ -19,7 +19,7 @@ use crate::frames::Frames;
 /// let mut slices = Vec::new();
 /// let count = outbound.gather(&mut slices, usize::MAX);
 /// // A socket takes some of it.
-/// outbound.advance(count - 30);
+/// assert!(outbound.advance(count - 30).is_empty());
 /// assert_eq!(outbound.left(), 30);
 /// // Its peer is gone: the message can go to another one.
 /// assert_eq!(outbound.take_messages().count(), 1);
@@ -82,16 +82,19 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         total
     }
 
-    /// Reports that the next `count` bytes are written, and lets go of what went whole.
-    pub fn advance(&mut self, mut count: usize) {
+    /// Reports that the next `count` bytes are written. Returns the messages that went whole: their memory may be the program's,
+    /// which is not to be dropped under a lock.
+    pub fn advance(&mut self, mut count: usize) -> Vec<Frames<B>> {
         self.left = self.left.saturating_sub(count as u64);
+        let mut spent = Vec::new();
         while let Some(front) = self.queue.front_mut() {
             count = front.advance(count);
             if front.left() > 0 {
                 break;
             }
-            self.queue.pop_front();
+            spent.extend(self.queue.pop_front().filter(Frames::is_message));
         }
+        spent
     }
 
     /// Takes the messages of which a byte or more was not written, from their beginning: the peer has none of them whole.

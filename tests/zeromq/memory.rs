@@ -1,0 +1,169 @@
+//! Memory of the program, and memory that peers make this process hold.
+
+use std::io::{Read as _, Write as _};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use numpush::model::{AllocError, BufferAllocator, BufferMut, HeapAllocator};
+use numpush::{Buffer, Listener, Message, Options};
+use numpush_tests::{PATIENCE, bytes};
+
+use crate::raw;
+
+fn options() -> Options {
+    let options = Options::new().send_timeout(PATIENCE).recv_timeout(PATIENCE);
+    options.connect_timeout(PATIENCE)
+}
+
+/// Memory whose drop waits for the program.
+struct Waits {
+    bytes: Vec<u8>,
+    begins: Sender<()>,
+    goes_on: Mutex<Receiver<()>>,
+    /// True if it did not wait in vain.
+    ends: Sender<bool>,
+}
+
+/// What the program has of it.
+struct Drops {
+    begin: Receiver<()>,
+    go_on: Sender<()>,
+    end: Receiver<bool>,
+}
+
+impl Waits {
+    fn new(len: usize) -> (Self, Drops) {
+        let (begins, begin) = channel();
+        let (go_on, goes_on) = channel();
+        let (ends, end) = channel();
+        let waits = Self {
+            bytes: vec![7; len],
+            begins,
+            goes_on: Mutex::new(goes_on),
+            ends,
+        };
+        (waits, Drops { begin, go_on, end })
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let _ = self.begins.send(());
+        let goes_on = self.goes_on.lock().unwrap();
+        let _ = self.ends.send(goes_on.recv_timeout(PATIENCE).is_ok());
+    }
+}
+
+impl AsRef<[u8]> for Waits {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl BufferMut for Waits {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn freeze(self: Box<Self>) -> Buffer<'static> {
+        Buffer::from_owner(*self)
+    }
+}
+
+/// The thread that keeps all sockets dropped what was written under the lock of its socket.
+#[test]
+fn what_was_written_is_dropped_without_a_lock() {
+    let endpoint = "zmq+tcp://127.0.0.1:0?socket=push";
+    let mut listener = options().listen(endpoint).unwrap();
+    let mut sender = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PULL");
+    let (memory, drops) = Waits::new(64 << 20);
+    // More than the kernel takes: the rest is queued.
+    let message = Message::new(Buffer::from_owner(memory));
+    sender.send(&message).unwrap();
+    drop(message);
+    std::thread::scope(|scope| {
+        // Nobody makes a call, so that the thread writes it.
+        scope.spawn(|| peer.read_exact(&mut vec![0; 64 << 20]));
+        drops.begin.recv_timeout(PATIENCE).unwrap();
+        sender.send(&bytes(10, 1)).unwrap();
+        drops.go_on.send(()).unwrap();
+        assert!(drops.end.recv().unwrap(), "the call waited for the drop");
+    });
+}
+
+/// An allocator with one region.
+#[derive(Clone)]
+struct One(Arc<Mutex<Option<Waits>>>);
+
+impl BufferAllocator for One {
+    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
+        let region = self.0.lock().unwrap().take();
+        let region = region.ok_or(AllocError::NoMemory { len })?;
+        Ok(Box::new(region))
+    }
+}
+
+/// What is left of a message whose peer is gone was dropped under the lock that `status` needs.
+#[test]
+fn what_had_come_of_a_message_is_dropped_without_a_lock() {
+    let (memory, drops) = Waits::new(1 << 20);
+    let region = Arc::new(Mutex::new(Some(memory)));
+    let options = options().allocator(One(Arc::clone(&region)));
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    let frames = raw::framed(&bytes(1 << 20, 1));
+    peer.write_all(&frames[..1000]).unwrap();
+    receiver.set_timeouts(None, Some(Duration::from_millis(1)));
+    numpush_tests::eventually("a region for the message", || {
+        assert!(receiver.recv().unwrap_err().is_timeout());
+        region.lock().unwrap().is_none()
+    });
+    drop(peer);
+    let Drops { begin, go_on, end } = drops;
+    std::thread::scope(|scope| {
+        let dropping = scope.spawn(move || {
+            loop {
+                assert!(receiver.recv().unwrap_err().is_timeout());
+                if let Ok(went_on) = end.try_recv() {
+                    break went_on;
+                }
+            }
+        });
+        begin.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(listener.status().handshakes, 0);
+        go_on.send(()).unwrap();
+        assert!(dropping.join().unwrap(), "the listener waited for the drop");
+    });
+}
+
+/// An allocator that asks the listener.
+#[derive(Clone)]
+struct Asks(Arc<Mutex<Option<Listener>>>);
+
+impl BufferAllocator for Asks {
+    fn allocate(&mut self, len: usize) -> Result<Box<dyn BufferMut>, AllocError> {
+        let mut listener = self.0.lock().unwrap();
+        let listener = listener.as_mut().unwrap();
+        assert_eq!(listener.status().handshakes, 0);
+        assert!(listener.take_refused().is_none());
+        HeapAllocator::new().allocate(len)
+    }
+}
+
+/// What a listener says was under the lock that a call has while it asks for memory.
+#[test]
+fn an_allocator_may_ask_the_listener() {
+    let place = Arc::new(Mutex::new(None));
+    let options = options().allocator(Asks(Arc::clone(&place)));
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    *place.lock().unwrap() = Some(listener);
+    peer.write_all(&raw::framed(&bytes(100, 1))).unwrap();
+    let (done, is_done) = channel();
+    std::thread::spawn(move || done.send(receiver.recv().unwrap().message == bytes(100, 1)));
+    assert!(is_done.recv_timeout(PATIENCE).unwrap());
+}

@@ -1,0 +1,86 @@
+//! What a socket waits for: what its set is told, and what the clock says.
+
+use std::time::Instant;
+
+use numpush_os::{Events, Ready};
+
+use crate::zmq::dial::Dial;
+use crate::zmq::peer::Lost;
+use crate::zmq::state::{LISTENER, LOOK_UP, MOST_HANDSHAKES, PAUSE, State};
+
+impl State {
+    /// Does what it is time for.
+    pub(in crate::zmq) fn look_at_the_clock(&mut self, events: &Events) {
+        let now = Instant::now();
+        self.told = now;
+        let late = self.greeting.iter().filter(|(_, until)| **until <= now);
+        let mut late: Vec<u64> = late.map(|(token, _)| *token).collect();
+        // The oldest makes room for the newest.
+        let over = self.greeting.len().saturating_sub(MOST_HANDSHAKES);
+        late.extend(self.greeting.keys().take(over));
+        for token in late {
+            self.lose(token, Lost::Late, events);
+        }
+        if self.is_paused.take_if(|until| *until <= now).is_some()
+            && let Some(listening) = &self.listening
+            && events.add(listening, LISTENER, Ready::READ).is_err()
+        {
+            self.is_paused = Some(now + PAUSE);
+        }
+        if let Some(stream) = self.dial.as_mut().and_then(Dial::step) {
+            self.greet(stream, true);
+        }
+    }
+
+    /// Tells the set what to wait for. Returns true if something can be done without a wait.
+    pub(in crate::zmq) fn arrange(&mut self, events: &Events) -> bool {
+        let mut is_busy = false;
+        let mut broken = Vec::new();
+        self.has_changed = false;
+        for (token, peer) in &mut self.peers {
+            is_busy |= peer.is_busy();
+            let wants = Some(peer.wants()).filter(|wants| wants.any());
+            if wants == peer.waits_for {
+                continue;
+            }
+            let done = match (peer.waits_for, wants) {
+                (None, Some(wants)) => events.add(&peer.stream, *token, wants),
+                (Some(_), Some(wants)) => events.change(&peer.stream, *token, wants),
+                (_, None) => events.remove(&peer.stream),
+            };
+            match done {
+                Ok(()) => peer.waits_for = wants,
+                Err(error) => broken.push((*token, error)),
+            }
+        }
+        for (token, error) in broken {
+            self.lose(token, Lost::Io(error), events);
+        }
+        self.arrange_look_up(events);
+        self.set_timer();
+        is_busy
+    }
+
+    fn arrange_look_up(&mut self, events: &Events) {
+        let descriptor = self.dial.as_ref().and_then(Dial::descriptor);
+        match descriptor {
+            // One that is gone is closed, and so in no set.
+            None => self.is_looking_up = false,
+            Some(descriptor) if !self.is_looking_up => {
+                self.is_looking_up = events.add(descriptor, LOOK_UP, Ready::READ).is_ok();
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let dial = self.dial.as_ref().and_then(Dial::at);
+        let greeting = self.greeting.values().min().copied();
+        let all = [dial, greeting, self.is_paused];
+        let at = all.into_iter().flatten().min();
+        // A time that has come stays: nothing reads the timer, and it is set anew behind what it is for.
+        if at != self.timer_at && self.timer.set(at).is_ok() {
+            self.timer_at = at;
+        }
+    }
+}
