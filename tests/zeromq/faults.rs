@@ -218,3 +218,33 @@ fn an_answer_that_nobody_asked_for_is_none() {
     peer.write_all(&answer(4)).unwrap();
     assert_eq!(asks.recv().unwrap().message, bytes(100, 4));
 }
+
+/// A connection that ended while `close` waited took its messages with it, and `close` had done well.
+#[test]
+fn a_close_tells_of_what_was_lost() {
+    let options = options().window(64 << 20);
+    let endpoint = "zmq+tcp://127.0.0.1:0?socket=push";
+    let mut listener = options.listen(endpoint).unwrap();
+    let address = listener.address();
+    let mut sender = listener.accept().unwrap();
+    let dies = raw::connect(&address, 1, "PULL");
+    // More than two kernels take, of which the first has not all.
+    for _ in 0..1000 {
+        sender.try_send(&bytes(16 << 10, 1)).unwrap();
+    }
+    thread::scope(|scope| {
+        let closing = scope.spawn(|| sender.close());
+        drop(dies);
+        // Another one gets what the first has not whole.
+        let mut other = options.connect(&format!("{address}?socket=pull")).unwrap();
+        other.set_timeouts(None, Some(Duration::from_millis(1)));
+        while !closing.is_finished() {
+            let _ = other.recv();
+        }
+        let error = closing.join().unwrap().unwrap_err();
+        assert!(
+            matches!(error, numpush::Error::Disconnected { missing: 1.., .. }),
+            "{error:?}"
+        );
+    });
+}

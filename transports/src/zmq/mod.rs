@@ -21,6 +21,7 @@
 mod arrival;
 mod core;
 mod dial;
+mod lost;
 mod pattern;
 mod peer;
 mod refusals;

@@ -1,19 +1,17 @@
 //! One connection of a socket.
 
 use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, DecodeError};
 use numpush_os::{self as os, Ready};
 use numpush_zmtp::{Command, Event, Fault, Frames, Inbound, Limits, Outbound, Security};
 
 use crate::zmq::arrival::{Arrival, Arrived};
+use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::stream::Stream;
 use crate::zmq::topics::Topics;
-
-/// A peer has so long to say who it is.
-pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Read where it does not stay while the peers shake hands: nothing of a message behind it.
 const HANDSHAKE_STEP: usize = 64;
@@ -95,36 +93,6 @@ pub(super) enum Phase {
     Handshake,
     /// Messages may go.
     Open,
-}
-
-/// Why a connection has ended.
-#[derive(Debug)]
-pub(super) enum Lost {
-    Ended,
-    Late,
-    Io(io::Error),
-    Fault(Fault),
-}
-
-impl From<Fault> for Lost {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl Lost {
-    /// What an error of the kernel's says.
-    pub(super) fn into_io(self) -> io::Error {
-        match self {
-            Self::Ended => io::ErrorKind::ConnectionReset.into(),
-            Self::Late => io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("it did not say who it is within {HANDSHAKE:?}"),
-            ),
-            Self::Io(error) => error,
-            Self::Fault(fault) => io::Error::new(io::ErrorKind::InvalidData, fault),
-        }
-    }
 }
 
 /// What a read has found.

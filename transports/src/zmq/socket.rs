@@ -28,6 +28,8 @@ pub(super) struct Socket {
     pattern: Pattern,
     origin: Origin,
     is_closed: bool,
+    /// A drop waits for what is on its way.
+    lingers: bool,
 }
 
 /// A message on its way to one peer.
@@ -47,6 +49,7 @@ impl Socket {
             pattern,
             origin: Origin::here(),
             is_closed: false,
+            lingers: true,
         }
     }
 
@@ -82,6 +85,7 @@ impl Socket {
         // Subscriptions that have come count from now on.
         state.step(events);
         let window = state.terms.window;
+        state.lost = None;
         for peer in state.peers.values_mut() {
             if peer.has_room(sending.len, window) && peer.topics.want(head) {
                 peer.outbound.push(frames.clone());
@@ -121,6 +125,7 @@ impl Socket {
     /// The peer gets the message: whose turn it is now.
     fn gave(&self, call: &mut Call<'_>, token: u64) {
         let state = call.state();
+        state.lost = None;
         match self.pattern {
             Pattern::Req => state.asked = Some(token),
             Pattern::Rep => state.answering = None,
@@ -260,8 +265,8 @@ impl Socket {
         Ok(waited)
     }
 
-    /// Waits until all that was sent is with the kernels of the peers; false if the deadline comes first.
-    fn drain(&self, deadline: Deadline) -> bool {
+    /// Waits until all that was sent is with the kernels of the peers, or lost with its connection.
+    fn drain(&self, deadline: Deadline) -> Drained {
         let mut call = self.core.enter();
         let mut backoff = Backoff::new();
         while self.pattern.sends() {
@@ -274,12 +279,27 @@ impl Socket {
             // The kernel does not say when something is acknowledged.
             let most = if owes { None } else { Some(backoff.advance()) };
             if deadline.has_passed() || call.wait(deadline, most).is_err() {
-                return false;
+                return Drained::Late;
             }
         }
-        call.state().end_writing();
-        true
+        let state = call.state();
+        state.end_writing();
+        match state.lost.take() {
+            Some((peer, missing)) => Drained::Lost { peer, missing },
+            None => Drained::Whole,
+        }
     }
+}
+
+/// How a wait for the peers has ended.
+enum Drained {
+    Whole,
+    Late,
+    /// A connection has ended on which bytes were on their way. Nobody knows which of them its peer has.
+    Lost {
+        peer: String,
+        missing: u64,
+    },
 }
 
 /// The rest of a message that needs no memory of the caller's goes by itself.
@@ -423,11 +443,17 @@ impl Transport for Socket {
     }
 
     fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if !self.drain(cx.deadline) {
+        // The caller has waited as long as it would: the drop does not.
+        self.lingers = false;
+        let drained = self.drain(cx.deadline);
+        if matches!(drained, Drained::Late) {
             return Err(cx.timeout(Operation::Close));
         }
         self.is_closed = true;
-        Ok(())
+        match drained {
+            Drained::Lost { peer, missing } => Err(Error::Disconnected { peer, missing }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -435,7 +461,7 @@ impl Drop for Socket {
     /// Writes out what waits. What a forked child drops is its parent's.
     fn drop(&mut self) {
         if self.origin.is_here() {
-            if !self.is_closed {
+            if self.lingers {
                 self.drain(Deadline::after(LINGER));
             }
             let mut call = self.core.enter();

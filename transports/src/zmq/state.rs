@@ -15,8 +15,9 @@ use numpush_zmtp::Frames;
 use crate::error::{Error, Operation};
 use crate::zmq::arrival::Arrived;
 use crate::zmq::dial::Dial;
+use crate::zmq::lost::{HANDSHAKE, Lost};
 use crate::zmq::pattern::Pattern;
-use crate::zmq::peer::{Found, HANDSHAKE, Lost, Peer, Terms, Unused};
+use crate::zmq::peer::{Found, Peer, Terms, Unused};
 use crate::zmq::refusals::Refusals;
 use crate::zmq::stream::{Listening, Stream};
 
@@ -46,6 +47,9 @@ pub(super) struct State {
     pub(super) answering: Option<(u64, Vec<Vec<u8>>)>,
     /// What is to be dropped without the lock.
     pub(super) unused: Unused,
+    /// Bytes that peers had not acknowledged, or that waited for them, when their connections ended, since the last send began; and
+    /// the last one of them.
+    pub(super) lost: Option<(String, u64)>,
     /// The set, or the timer, does not know yet what to wait for.
     pub(super) has_changed: bool,
     listening: Option<Listening>,
@@ -84,6 +88,7 @@ impl State {
             asked: None,
             answering: None,
             unused: Unused::default(),
+            lost: None,
             has_changed: false,
             listening: None,
             is_paused: None,
@@ -348,10 +353,7 @@ impl State {
         }
         let was_greeting = self.end_greeting(token);
         let is_cut = peer.is_amid();
-        if self.terms.pattern == Pattern::Push {
-            let messages = peer.outbound.take_messages();
-            self.orphans.extend(messages);
-        }
+        self.count_loss(&mut peer);
         if self.asked == Some(token) {
             // Nobody answers any more.
             self.asked = None;
@@ -370,6 +372,25 @@ impl State {
         }
         self.unused.peers.push(peer);
         self.hand_on();
+    }
+
+    /// Keeps the messages of a peer that is gone for others, if they may have them. The rest of what it has not is lost.
+    fn count_loss(&mut self, peer: &mut Peer) {
+        if !peer.is_open() || !self.terms.pattern.sends() {
+            return;
+        }
+        let mut lost = peer.stream.unacknowledged() as u64;
+        if self.terms.pattern == Pattern::Push {
+            // What was written of the first goes anew.
+            lost = lost.saturating_sub(peer.outbound.begun());
+            self.orphans.extend(peer.outbound.take_messages());
+        } else {
+            lost += peer.outbound.left();
+        }
+        if lost > 0 {
+            let before = self.lost.take().map_or(0, |(_, bytes)| bytes);
+            self.lost = Some((peer.stream.name.clone(), before + lost));
+        }
     }
 
     /// Gives what a peer has left to another one.

@@ -116,6 +116,11 @@ impl<B: AsRef<[u8]>> Frames<B> {
         self.len - self.written
     }
 
+    /// Bytes that were written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// True if a byte was written.
     pub fn is_begun(&self) -> bool {
         self.written > 0

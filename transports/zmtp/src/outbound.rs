@@ -64,6 +64,12 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         self.left
     }
 
+    /// Bytes that were written of the message at the front.
+    pub fn begun(&self) -> u64 {
+        let front = self.queue.front().filter(|front| front.is_message());
+        front.map_or(0, Frames::written)
+    }
+
     /// True if nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

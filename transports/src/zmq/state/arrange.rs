@@ -5,7 +5,7 @@ use std::time::Instant;
 use numpush_os::{Events, Ready};
 
 use crate::zmq::dial::Dial;
-use crate::zmq::peer::Lost;
+use crate::zmq::lost::Lost;
 use crate::zmq::state::{LISTENER, LOOK_UP, MOST_HANDSHAKES, PAUSE, State};
 
 impl State {
