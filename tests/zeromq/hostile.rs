@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use numpush::Options;
+use numpush::transfer::Budget;
 use numpush_tests::{PATIENCE, Peer, again, bytes, say};
 
 use crate::raw::{connect, greeting, long_head, ready};
@@ -14,6 +15,7 @@ pub(crate) const ROLE: &str = "NUMPUSH_TEST_ZMQ_ROLE";
 /// Receives until it has a message of ours, and says how much memory it had at most.
 pub(crate) fn victim() {
     let options = Options::new().recv_timeout(Duration::from_millis(10));
+    let options = options.budget(Budget::new().max_bytes(64 << 20));
     let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
     let mut receiver = listener.accept().unwrap();
     let before = numpush_os::peak_memory().unwrap();
@@ -122,5 +124,31 @@ fn handshakes_byte_by_byte_and_commands_without_end() {
             &mut TcpStream::connect(&address).unwrap(),
             b"GET / HTTP/1.1\r\n\r\n",
         );
+    });
+}
+
+/// Each of these headers became its bytes and twice as much room, for as long as its peer liked.
+#[test]
+fn headers_that_never_end() {
+    survives(|endpoint| {
+        // A frame with so many columns may have such a header.
+        let mut head = [0; 64];
+        head[..6].copy_from_slice(b"\x93NPM\x01\x03");
+        head[8..12].copy_from_slice(&(1u32 << 20).to_le_bytes());
+        head[12..16].copy_from_slice(&2000u32.to_le_bytes());
+        let mut frames = long_head(64 + (1 << 20), true);
+        frames.extend(head);
+        frames.resize(9 + 64 + (1 << 20), 7);
+        let mut peers: Vec<_> = (0..100).map(|_| connect(endpoint, 1, "PUSH")).collect();
+        std::thread::scope(|scope| {
+            for peer in &mut peers {
+                let frames = &frames;
+                // Those for whom there is no room wait in the kernel.
+                peer.set_write_timeout(Some(Duration::from_millis(100)))
+                    .unwrap();
+                scope.spawn(move || peer.write_all(&frames[..frames.len() - 1]));
+            }
+        });
+        drop(peers);
     });
 }

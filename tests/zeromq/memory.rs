@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use numpush::model::{AllocError, BufferAllocator, BufferMut, HeapAllocator};
-use numpush::{Buffer, Listener, Message, Options};
+use numpush::transfer::Budget;
+use numpush::{Buffer, Error, Listener, Message, Options};
 use numpush_tests::{PATIENCE, bytes};
 
 use crate::raw;
@@ -166,4 +167,52 @@ fn an_allocator_may_ask_the_listener() {
     let (done, is_done) = channel();
     std::thread::spawn(move || done.send(receiver.recv().unwrap().message == bytes(100, 1)));
     assert!(is_done.recv_timeout(PATIENCE).unwrap());
+}
+
+/// Two messages that together are more than the budget wait for each other, and the bytes of both are counted.
+#[test]
+fn what_comes_in_part_is_within_the_budget() {
+    let budget = Budget::new().max_bytes(8 << 20);
+    let options = options().budget(budget.clone());
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let address = listener.address();
+    let mut stops = raw::connect(&address, 1, "PUSH");
+    let mut goes_on = raw::connect(&address, 1, "PUSH");
+    let frames = raw::framed(&bytes(4 << 20, 1));
+    std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| stops.write_all(&frames[..3 << 20]).map(|()| stops));
+        numpush_tests::eventually("what has come of the first", || {
+            assert!(receiver.try_recv().unwrap_err().is_timeout());
+            budget.bytes() >= 3 << 20
+        });
+        scope.spawn(|| goes_on.write_all(&frames));
+        numpush_tests::eventually("a message without room", || {
+            let error = receiver.try_recv().map(drop).unwrap_err();
+            assert!((3 << 20..8 << 20).contains(&budget.bytes()));
+            matches!(error, Error::NoRoom { .. })
+        });
+        drop(stopped.join().unwrap());
+        assert!(receiver.recv().unwrap().message == bytes(4 << 20, 1));
+    });
+    // Nothing of a message that is the program's now, and nothing of a peer that is gone.
+    assert_eq!(budget.bytes(), 0);
+}
+
+/// One for which there is never room passes by, and the peer stays.
+#[test]
+fn what_never_fits_into_the_budget_passes_by() {
+    let options = options().budget(Budget::new().max_bytes(1 << 20));
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            peer.write_all(&raw::framed(&bytes(4 << 20, 1))).unwrap();
+            peer.write_all(&raw::framed(&bytes(100, 2))).unwrap();
+        });
+        let error = receiver.recv().unwrap_err();
+        assert!(matches!(error, Error::Skipped { .. }), "{error:?}");
+        assert_eq!(receiver.recv().unwrap().message, bytes(100, 2));
+    });
 }

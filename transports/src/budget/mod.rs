@@ -2,13 +2,17 @@
 
 #[cfg_attr(
     not(any(feature = "tcp", feature = "unix", test)),
-    expect(dead_code, reason = "only tcp and unix connections have bytes")
+    expect(dead_code, reason = "only tcp and unix connections promise bytes")
 )]
 mod bank;
 mod bytes;
 #[cfg(feature = "unix")]
 mod descriptors;
-#[cfg(any(feature = "tcp", feature = "unix"))]
+#[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
+#[cfg_attr(
+    not(any(feature = "tcp", feature = "unix")),
+    expect(dead_code, reason = "only tcp and unix connections promise bytes")
+)]
 mod held;
 
 use std::sync::Arc;
@@ -16,13 +20,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use numpush_os::{self as os, GlobalMutex};
 
-#[cfg(any(feature = "tcp", feature = "unix"))]
+#[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
 pub(crate) use bank::LEAST;
 use bytes::Bytes;
 #[cfg(feature = "unix")]
 pub(crate) use descriptors::{Place, Share};
+#[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
+pub(crate) use held::Claim;
 #[cfg(any(feature = "tcp", feature = "unix"))]
-pub(crate) use held::{Claim, Promise};
+pub(crate) use held::Promise;
 
 /// How many connections, handshakes, bytes and descriptors peers may have at once: at the listeners and connections that share
 /// it, and within the budget of the process. Clones are the same budget. [`Options::budget`](crate::Options::budget) gives it to
@@ -265,7 +271,7 @@ pub struct Usage {
 }
 
 /// What a budget counts.
-#[cfg(any(feature = "tcp", feature = "unix"))]
+#[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     Connection,
@@ -273,7 +279,7 @@ pub(crate) enum Item {
 }
 
 /// One thing of a budget. It is given back when this is dropped.
-#[cfg(any(feature = "tcp", feature = "unix"))]
+#[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Charge {
@@ -284,7 +290,7 @@ pub(crate) struct Charge {
     _whole: Option<Box<Self>>,
 }
 
-#[cfg(any(feature = "tcp", feature = "unix"))]
+#[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
 impl Budget {
     /// Takes one, here and of the whole.
     ///
@@ -311,6 +317,7 @@ impl Budget {
     }
 
     /// True if there is room for one more, here and in the whole.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn has_room(&self, item: Item) -> bool {
         let account = self.account(item);
         account.used().load(Ordering::Relaxed) < account.limit.load(Ordering::Relaxed)
@@ -322,6 +329,7 @@ impl Budget {
     }
 
     /// What a connection promises its peer, at most `most` bytes.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn promise(&self, most: u64) -> Promise {
         Promise::new(&self.0.bytes, most)
     }
@@ -332,6 +340,7 @@ impl Budget {
     }
 
     /// The largest payload up to `most` that ever fits, and the longest header with it.
+    #[cfg(any(feature = "tcp", feature = "unix"))]
     pub(crate) fn largest(&self, most: u64) -> (u64, u64) {
         self.0.bytes.largest(most)
     }
@@ -344,7 +353,7 @@ impl Budget {
     }
 }
 
-#[cfg(any(feature = "tcp", feature = "unix"))]
+#[cfg(any(feature = "tcp", feature = "unix", feature = "zmq"))]
 impl Drop for Charge {
     fn drop(&mut self) {
         if self.forks == os::forks() {
@@ -370,7 +379,7 @@ impl Accounts {
     }
 }
 
-#[cfg(all(test, any(feature = "tcp", feature = "unix")))]
+#[cfg(all(test, any(feature = "tcp", feature = "unix", feature = "zmq")))]
 mod tests {
     use super::*;
 

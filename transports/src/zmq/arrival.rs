@@ -2,10 +2,11 @@
 
 use numpush_message::{
     AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, Landing, Limits, MAGIC, Message,
-    PREAMBLE_LEN,
+    PREAMBLE_LEN, Preamble,
 };
 use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
 
+use crate::budget::{Budget, Claim, LEAST};
 use crate::transfer::{PathReason, Transfer, TransferPath};
 
 /// A message that came whole.
@@ -22,6 +23,9 @@ const LONGEST_BEFORE: usize = 4 << 10;
 
 /// Longest frame that is gathered: a preamble and the longest header.
 const LONGEST_GATHERED: u64 = (PREAMBLE_LEN + Limits::HEADER) as u64;
+
+/// Longest room for a head that stays when its message has come.
+const LONGEST_KEPT: usize = 4 << 10;
 
 /// Shorter bodies are taken out of the read-ahead, many with one call.
 const LANDS_FROM: u64 = 4 << 10;
@@ -43,6 +47,20 @@ pub(super) struct Arrival {
     lead: usize,
     /// Memory of messages that will never be whole, which is not dropped here: the program's allocator made it.
     pub(super) unused: Vec<Box<dyn BufferMut>>,
+    budget: Budget,
+    /// Room for the message at hand. A small one needs none.
+    room: Option<Room>,
+    /// Others had it when it was looked for last.
+    is_short: bool,
+}
+
+/// What a message has of the budget.
+struct Room {
+    claim: Claim,
+    /// What its header becomes, which is there as soon as the header is.
+    beside: u64,
+    /// Bytes of it that have come.
+    come: u64,
 }
 
 enum Stage {
@@ -55,7 +73,7 @@ enum Stage {
 }
 
 impl Arrival {
-    pub(super) fn new(max_message: u64) -> Self {
+    pub(super) fn new(max_message: u64, budget: &Budget) -> Self {
         Self {
             landing: Landing::new(Limits::default().with_payload(max_message)),
             stage: Stage::Head,
@@ -66,6 +84,9 @@ impl Arrival {
             transfer: Transfer::default(),
             lead: 2 + PREAMBLE_LEN,
             unused: Vec::new(),
+            budget: budget.clone(),
+            room: None,
+            is_short: false,
         }
     }
 
@@ -118,6 +139,7 @@ impl Arrival {
     fn skip(&mut self, fault: DecodeError) {
         self.unused.extend(self.landing.cancel());
         self.gathered = Vec::new();
+        self.room = None;
         self.stage = Stage::Skip(fault);
     }
 
@@ -130,27 +152,13 @@ impl Arrival {
         allocator: &mut dyn BufferAllocator,
     ) -> Result<bool, AllocError> {
         while inbound.body_left() > 0 {
-            let count = match &mut self.stage {
-                Stage::Skip(_) => {
-                    let before = inbound.body_left();
-                    inbound.skip();
-                    usize::try_from(before - inbound.body_left()).unwrap_or(usize::MAX)
+            // There may never be room, for its payload or for all of it.
+            let count = match self.take_some(inbound, allocator) {
+                Err(refused) if refused.is_permanent() => {
+                    self.skip(DecodeError::Alloc(refused));
+                    continue;
                 }
-                Stage::Head => self.gather(inbound),
-                Stage::Buffers => {
-                    match self.landing.find_room(allocator) {
-                        // There will never be room.
-                        Err(refused) if refused.is_permanent() => {
-                            self.skip(DecodeError::Alloc(refused));
-                            continue;
-                        }
-                        found => found?,
-                    }
-                    let count = inbound.take(self.landing.spare()?);
-                    self.landing.filled(count);
-                    self.transfer.copied += count as u64;
-                    count
-                }
+                taken => taken?,
             };
             if count == 0 {
                 return Ok(false);
@@ -159,13 +167,65 @@ impl Arrival {
         Ok(true)
     }
 
+    fn take_some(
+        &mut self,
+        inbound: &mut Inbound,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<usize, AllocError> {
+        let most = self.covered()?;
+        let count = match &mut self.stage {
+            Stage::Skip(_) => {
+                let before = inbound.body_left();
+                inbound.skip();
+                usize::try_from(before - inbound.body_left()).unwrap_or(usize::MAX)
+            }
+            Stage::Head => self.gather(inbound, most),
+            Stage::Buffers => {
+                self.landing.find_room(allocator)?;
+                let spare = self.landing.spare()?;
+                let most = most.min(spare.len());
+                let count = inbound.take(spare.get_mut(..most).unwrap_or(&mut []));
+                self.landing.filled(count);
+                self.transfer.copied += count as u64;
+                self.came(count);
+                count
+            }
+        };
+        Ok(count)
+    }
+
+    /// Bytes of the message for which there is room in the budget, one at least.
+    fn covered(&mut self) -> Result<usize, AllocError> {
+        self.is_short = false;
+        let Some(room) = &mut self.room else {
+            return Ok(usize::MAX);
+        };
+        let has = room.beside + room.come;
+        let covered = room.claim.cover(has + 1);
+        self.is_short = covered.as_ref().is_err_and(|error| !error.is_permanent());
+        Ok(usize::try_from(covered?.saturating_sub(has)).unwrap_or(usize::MAX))
+    }
+
+    fn came(&mut self, count: usize) {
+        if let Some(room) = &mut self.room {
+            room.come += count as u64;
+        }
+    }
+
+    /// True if the last look found no room because other messages have it.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
     /// Takes a piece of a frame before the message, or of its head. What a peer claims takes no memory before it comes.
-    fn gather(&mut self, inbound: &mut Inbound) -> usize {
+    fn gather(&mut self, inbound: &mut Inbound, most: usize) -> usize {
         let before = self.gathered.len();
         let step = usize::try_from(inbound.body_left()).unwrap_or(usize::MAX);
-        self.gathered.resize(before + step.min(16 << 10), 0);
+        let step = step.min(16 << 10).min(most);
+        self.gathered.resize(before + step, 0);
         let count = inbound.take(self.gathered.get_mut(before..).unwrap_or(&mut []));
         self.gathered.truncate(before + count);
+        self.came(count);
         if let Err(fault) = self.look(inbound.body_left()) {
             self.skip(fault);
         }
@@ -173,7 +233,7 @@ impl Arrival {
     }
 
     /// Checks what has been gathered of a frame of which `left` bytes have not come.
-    fn look(&self, left: u64) -> Result<(), DecodeError> {
+    fn look(&mut self, left: u64) -> Result<(), DecodeError> {
         let known = self.gathered.len().min(MAGIC.len());
         if self.gathered.get(..known) != MAGIC.get(..known) {
             let len = self.gathered.len() as u64 + left;
@@ -183,8 +243,9 @@ impl Arrival {
             }
             return Err(self.foreign());
         }
-        if let Some(first) = self.gathered.first_chunk() {
-            let len = self.landing.head_len(first)? as u64;
+        if let Some(&first) = self.gathered.first_chunk() {
+            let len = self.landing.head_len(&first)? as u64;
+            self.claim(&first);
             let found = self.gathered.len() as u64 + left;
             if len != found {
                 let (missing, count) = (len.saturating_sub(found), found.saturating_sub(len));
@@ -195,6 +256,19 @@ impl Arrival {
             }
         }
         Ok(())
+    }
+
+    /// Looks for room for a message that is not small, once its preamble says how large it is.
+    fn claim(&mut self, first: &[u8; PREAMBLE_LEN]) {
+        let charge = Preamble::decode(first).map(|it| (it.charge(), it.record_len()));
+        let (total, record) = charge.unwrap_or_default();
+        if total > LEAST && self.room.is_none() {
+            self.room = Some(Room {
+                claim: self.budget.claim(total),
+                beside: total.saturating_sub(record),
+                come: self.gathered.len() as u64,
+            });
+        }
     }
 
     fn foreign(&self) -> DecodeError {
@@ -243,7 +317,9 @@ impl Arrival {
         };
         let envelope = std::mem::take(&mut self.envelope);
         self.gathered.clear();
+        self.gathered.shrink_to(LONGEST_KEPT);
         self.buffers = 0;
+        self.room = None;
         Ok(Some(finished.map(|message| Arrived {
             message,
             transfer,
@@ -285,12 +361,20 @@ impl Arrival {
         {
             return Ok(None);
         }
-        self.landing.spare().map(Some)
+        let most = match self.covered() {
+            // There will never be room: [`Self::take`] finds that too, and goes on without.
+            Err(refused) if refused.is_permanent() => return Ok(None),
+            covered => covered?,
+        };
+        let spare = self.landing.spare()?;
+        let most = most.min(spare.len());
+        Ok(spare.get_mut(..most))
     }
 
     /// `count` bytes were read to where [`Self::lands`] said.
     pub(super) fn landed(&mut self, count: usize) {
         self.landing.filled(count);
+        self.came(count);
     }
 
     /// A system call has read some of it.

@@ -192,6 +192,7 @@ impl Drop for Call<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use crate::zmq::pattern::Pattern;
 
     /// A message that the keeper took in while a call slept woke nobody.
@@ -201,6 +202,8 @@ mod tests {
             pattern: Pattern::Pull,
             max_message: 1,
             window: 1,
+            patience: Duration::ZERO,
+            budget: Budget::new(),
         };
         let core = Core::new(terms, |_, _| Ok(())).unwrap();
         core.presence.enter();

@@ -121,6 +121,8 @@ fn terms(pattern: Pattern, options: &Options) -> Terms {
         pattern,
         max_message: options.max_message,
         window: options.window,
+        patience: options.patience,
+        budget: options.budget.clone(),
     }
 }
 

@@ -1,12 +1,13 @@
 //! One connection of a socket.
 
 use std::io::{self, IoSlice};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, DecodeError};
 use numpush_os::{self as os, Ready};
 use numpush_zmtp::{Command, Event, Fault, Frames, Inbound, Limits, Outbound, Security};
 
+use crate::budget::Budget;
 use crate::zmq::arrival::{Arrival, Arrived};
 use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
@@ -32,12 +33,16 @@ const MOST_READS: usize = 64;
 const LONGEST_TOPIC: usize = 4 << 10;
 
 /// What a socket and its peers agree upon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) pattern: Pattern,
     pub(super) max_message: u64,
     /// Bytes that may wait for a peer.
     pub(super) window: u64,
+    /// How long a message may stand still, or wait for room.
+    pub(super) patience: Duration,
+    /// What the peers may make this side hold.
+    pub(super) budget: Budget,
 }
 
 /// One connection.
@@ -101,11 +106,13 @@ pub(super) enum Found {
     /// What has come is no message. The ones after it may be.
     Refused(DecodeError),
     NoRoom(AllocError),
+    /// Other messages have the room for it.
+    Short(AllocError),
     Nothing,
 }
 
 impl Peer {
-    pub(super) fn new(stream: Stream, terms: Terms, is_dialled: bool) -> Self {
+    pub(super) fn new(stream: Stream, terms: &Terms, is_dialled: bool) -> Self {
         // The frames of a message are checked against its header; what has none passes by without memory.
         let limits = Limits {
             message: i64::MAX as u64,
@@ -125,7 +132,7 @@ impl Peer {
             in_hand: false,
             waits_for: None,
             inbound,
-            arrival: Arrival::new(terms.max_message),
+            arrival: Arrival::new(terms.max_message, &terms.budget),
             in_frame: false,
             is_asked: false,
             is_unasked: false,
@@ -258,6 +265,7 @@ impl Peer {
         loop {
             match self.take_in(&mut allocator)? {
                 Found::Nothing => {}
+                Found::NoRoom(refused) => return Ok(self.no_room(refused)),
                 found => return Ok(found),
             }
             // What is left in the kernel wakes the next wait at once.
@@ -277,8 +285,17 @@ impl Peer {
                 return Ok(Found::Nothing);
             }
             if let Err(refused) = self.receive(allocator.is_some(), waits)? {
-                return Ok(Found::NoRoom(refused));
+                return Ok(self.no_room(refused));
             }
+        }
+    }
+
+    /// Nothing more is read until a call asks again.
+    fn no_room(&mut self, refused: AllocError) -> Found {
+        self.is_held = true;
+        match self.arrival.is_short() {
+            true => Found::Short(refused),
+            false => Found::NoRoom(refused),
         }
     }
 

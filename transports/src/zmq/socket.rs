@@ -22,6 +22,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long a call that could leave the rest of a message to the keeper waits for the peer to read.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// How often a call looks for room that other messages have.
+const LOOKS_FOR_ROOM: Duration = Duration::from_millis(20);
+
 /// A socket, as a connection has it.
 pub(super) struct Socket {
     core: Arc<Core>,
@@ -404,13 +407,23 @@ impl Transport for Socket {
         if self.pattern == Pattern::Req && call.state().asked.is_none() {
             return Err(self.unsupported(Operation::Recv, "it has asked nobody"));
         }
+        let mut short = None;
         loop {
+            let mut most = None;
             let (state, events) = call.parts();
             let waits = cx
                 .deadline
                 .instant()
                 .is_none_or(|at| at > Instant::now() + 2 * TICK);
             match state.take(&mut *cx.allocator, events, waits) {
+                Taken::Short(error) => {
+                    let since = *short.get_or_insert_with(Instant::now);
+                    let patience = state.terms.patience;
+                    if cx.deadline.has_passed() || since.elapsed() >= patience {
+                        return Err(error);
+                    }
+                    most = Some(LOOKS_FOR_ROOM);
+                }
                 Taken::Failed(error) => {
                     // What came was the answer, and there is no other.
                     if self.pattern == Pattern::Req && matches!(error, Error::Skipped { .. }) {
@@ -429,10 +442,10 @@ impl Transport for Socket {
                 Taken::Nothing if self.pattern == Pattern::Req && state.asked.is_none() => {
                     return Err(gone(cx));
                 }
-                Taken::Nothing => {}
+                Taken::Nothing => short = None,
             }
-            let waited = call.wait(cx.deadline, None);
-            if !waited.map_err(Error::io(Operation::Wait, cx.peer))? {
+            let waited = call.wait(cx.deadline, most);
+            if !waited.map_err(Error::io(Operation::Wait, cx.peer))? && short.is_none() {
                 return Err(cx.timeout(Operation::Recv));
             }
         }

@@ -74,6 +74,8 @@ pub(super) struct State {
 pub(super) enum Taken {
     Message(u64, Box<Arrived>),
     Failed(Error),
+    /// Messages wait for room that others have.
+    Short(Error),
     Nothing,
 }
 
@@ -196,7 +198,7 @@ impl State {
     fn greet(&mut self, stream: Stream, is_dialled: bool) {
         let token = self.next;
         self.next += 1;
-        let peer = Peer::new(stream, self.terms, is_dialled);
+        let peer = Peer::new(stream, &self.terms, is_dialled);
         self.peers.insert(token, peer);
         self.greeting.insert(token, Instant::now() + HANDSHAKE);
         self.refusals.set_handshakes(self.greeting.len());
@@ -274,7 +276,7 @@ impl State {
             }
             match self.take_from(token, allocator, events, waits) {
                 Taken::Nothing => {}
-                Taken::Failed(error @ Error::NoRoom { .. }) => failed = Taken::Failed(error),
+                short @ (Taken::Short(_) | Taken::Failed(Error::NoRoom { .. })) => failed = short,
                 taken => {
                     self.taken = token;
                     return taken;
@@ -306,6 +308,10 @@ impl State {
                 source,
             }),
             Ok(Found::NoRoom(source)) => Taken::Failed(Error::NoRoom {
+                peer: name(),
+                source,
+            }),
+            Ok(Found::Short(source)) => Taken::Short(Error::NoRoom {
                 peer: name(),
                 source,
             }),
