@@ -216,3 +216,73 @@ fn what_never_fits_into_the_budget_passes_by() {
         assert_eq!(receiver.recv().unwrap().message, bytes(100, 2));
     });
 }
+
+/// Peers that were more than there might be had places all the same.
+#[test]
+fn one_peer_more_than_the_budget_is_sent_away() {
+    let budget = Budget::new().max_connections(2);
+    let options = options().budget(budget.clone());
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let address = listener.address();
+    let first = raw::connect(&address, 1, "PUSH");
+    let second = raw::connect(&address, 1, "PUSH");
+    numpush_tests::eventually("two peers", || budget.connections() == 2);
+    let mut third = raw::connect(&address, 1, "PUSH");
+    assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)));
+    let mut refused = None;
+    numpush_tests::eventually("a reason", || {
+        refused = listener.take_refused();
+        refused.is_some()
+    });
+    let Some(Error::Handshake { source, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        matches!(*source, Error::OverLimit { limit: 2, .. }),
+        "{source:?}"
+    );
+    drop(first);
+    numpush_tests::eventually("a free place", || budget.connections() == 1);
+    let third = raw::connect(&address, 1, "PUSH");
+    numpush_tests::eventually("two peers again", || budget.connections() == 2);
+    drop((second, third));
+}
+
+/// A message that stopped half-way kept its room, and its peer's descriptor, for as long as its peer liked.
+#[test]
+fn a_message_that_does_not_go_on_ends_its_peer() {
+    let options = options().patience(Duration::from_millis(10));
+    let mut listener = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    let frames = raw::framed(&bytes(1 << 20, 1));
+    peer.write_all(&frames[..1000]).unwrap();
+    receiver.set_timeouts(None, Some(Duration::from_millis(1)));
+    let mut refused = None;
+    numpush_tests::eventually("a reason", || {
+        assert!(receiver.recv().unwrap_err().is_timeout());
+        refused = listener.take_refused();
+        refused.is_some()
+    });
+    let Some(Error::Handshake { source, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(matches!(*source, Error::Stalled { .. }), "{source:?}");
+    assert!(matches!(peer.read(&mut [0]), Ok(0) | Err(_)));
+}
+
+/// Who does not send to it has no topics, and all kinds of sockets kept them.
+#[test]
+fn only_a_publisher_keeps_topics() {
+    let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    // More than a publisher takes.
+    for number in 0..20_000u32 {
+        let mut command = Vec::from(b"\x04\x0e\x09SUBSCRIBE");
+        command.extend(number.to_le_bytes());
+        peer.write_all(&command).unwrap();
+    }
+    peer.write_all(&raw::framed(&bytes(100, 1))).unwrap();
+    assert_eq!(receiver.recv().unwrap().message, bytes(100, 1));
+}

@@ -10,9 +10,10 @@ use numpush_os::{self as os, Event, Events};
 use crate::deadline::Deadline;
 use crate::keeper::{self, Kept, Presence};
 use crate::origin::Origin;
-use crate::zmq::peer::{Terms, Unused};
+use crate::zmq::peer::Unused;
 use crate::zmq::refusals::Refusals;
 use crate::zmq::state::State;
+use crate::zmq::terms::Terms;
 
 /// A socket.
 pub(super) struct Core {

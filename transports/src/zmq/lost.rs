@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use numpush_zmtp::Fault;
 
+use crate::error::{Error, Operation};
+
 /// A peer has so long to say who it is.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -13,6 +15,12 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) enum Lost {
     Ended,
     Late,
+    /// Others came while it said nothing.
+    Evicted(u64),
+    /// Its message stood still for so long.
+    Stalled(Duration),
+    /// There are as many peers as may be.
+    Full(u64),
     Io(io::Error),
     Fault(Fault),
 }
@@ -24,7 +32,31 @@ impl From<Fault> for Lost {
 }
 
 impl Lost {
-    /// What an error of the kernel's says.
+    /// Why `peer` is gone, as the caller sees it.
+    pub(super) fn explain(self, peer: &str) -> Error {
+        match self {
+            Self::Evicted(limit) => Error::OverLimit {
+                what: "handshakes at once",
+                limit,
+            },
+            Self::Full(limit) => Error::OverLimit {
+                what: "peers at once",
+                limit,
+            },
+            Self::Stalled(after) => Error::Stalled {
+                peer: peer.to_owned(),
+                after,
+            },
+            lost => Error::io(Operation::Handshake, peer)(lost.into_io()),
+        }
+    }
+
+    /// True if it has done wrong, or may think so.
+    pub(super) fn is_fault(&self) -> bool {
+        !matches!(self, Self::Ended | Self::Io(_))
+    }
+
+    /// The same as [`Self::explain`], where an error of the kernel's is expected.
     pub(super) fn into_io(self) -> io::Error {
         match self {
             Self::Ended => io::ErrorKind::ConnectionReset.into(),
@@ -32,6 +64,12 @@ impl Lost {
                 io::ErrorKind::TimedOut,
                 format!("it did not say who it is within {HANDSHAKE:?}"),
             ),
+            Self::Stalled(after) => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("it began a message and did not go on within {after:?}"),
+            ),
+            // Only who has come is sent away.
+            Self::Evicted(_) | Self::Full(_) => io::ErrorKind::ConnectionRefused.into(),
             Self::Io(error) => error,
             Self::Fault(fault) => io::Error::new(io::ErrorKind::InvalidData, fault),
         }

@@ -28,6 +28,7 @@ mod refusals;
 mod socket;
 mod state;
 mod stream;
+mod terms;
 mod topics;
 
 use std::sync::Arc;
@@ -43,9 +44,10 @@ use crate::transport::{AcceptContext, Acceptor, AtOnce, Attempt, Bound, Establis
 use crate::zmq::core::Core;
 use crate::zmq::dial::Dial;
 use crate::zmq::pattern::Pattern;
-use crate::zmq::peer::{Peer, Terms};
+use crate::zmq::peer::Peer;
 use crate::zmq::socket::Socket;
 use crate::zmq::stream::{Listening, Medium};
+use crate::zmq::terms::Terms;
 
 /// The factory of this transport, over tcp or over unix sockets.
 pub(crate) struct Zmq {

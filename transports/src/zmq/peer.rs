@@ -1,17 +1,18 @@
 //! One connection of a socket.
 
 use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, DecodeError};
 use numpush_os::{self as os, Ready};
 use numpush_zmtp::{Command, Event, Fault, Frames, Inbound, Limits, Outbound, Security};
 
-use crate::budget::Budget;
+use crate::budget::Charge;
 use crate::zmq::arrival::{Arrival, Arrived};
 use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::stream::Stream;
+use crate::zmq::terms::Terms;
 use crate::zmq::topics::Topics;
 
 /// Read where it does not stay while the peers shake hands: nothing of a message behind it.
@@ -23,27 +24,17 @@ const STEP: usize = 4 << 20;
 /// For so many bytes of a frame a call waits in the kernel.
 const WAITS_FROM: u64 = 64 << 10;
 
-/// Answers that a peer may leave unread before nothing more of it is read.
-const MOST_ANSWERS: u32 = 1000;
+/// Bytes of answers that a peer may leave unread before nothing more of it is read.
+const MOST_SAID: u64 = 16 << 10;
+
+/// What a message in a queue takes beside its bytes.
+const PLACE: u64 = 512;
 
 /// Most reads of one call. A peer that never stops must not hide the deadline, nor keep the thread that keeps all sockets.
 const MOST_READS: usize = 64;
 
 /// Longest subscription that is a message.
 const LONGEST_TOPIC: usize = 4 << 10;
-
-/// What a socket and its peers agree upon.
-#[derive(Clone, Debug)]
-pub(super) struct Terms {
-    pub(super) pattern: Pattern,
-    pub(super) max_message: u64,
-    /// Bytes that may wait for a peer.
-    pub(super) window: u64,
-    /// How long a message may stand still, or wait for room.
-    pub(super) patience: Duration,
-    /// What the peers may make this side hold.
-    pub(super) budget: Budget,
-}
 
 /// One connection.
 pub(super) struct Peer {
@@ -56,6 +47,8 @@ pub(super) struct Peer {
     topic: Vec<u8>,
     /// This side has connected, and does so again.
     pub(super) is_dialled: bool,
+    /// What it has of the budget: a handshake, or a connection.
+    pub(super) charge: Option<Charge>,
     /// A call writes a message of its own: nothing else may go.
     pub(super) in_hand: bool,
     /// What the set waits for; `None` if it is not in it.
@@ -73,7 +66,8 @@ pub(super) struct Peer {
     is_deaf: bool,
     /// A message has begun, and nobody takes one now.
     is_held: bool,
-    answers: u32,
+    /// Since when nothing has come of the message that has begun.
+    pub(super) still: Option<Instant>,
     may_read: bool,
     may_write: bool,
     pattern: Pattern,
@@ -129,6 +123,7 @@ impl Peer {
             topics: Topics::default(),
             topic: Vec::new(),
             is_dialled,
+            charge: None,
             in_hand: false,
             waits_for: None,
             inbound,
@@ -139,7 +134,7 @@ impl Peer {
             has_more: false,
             is_deaf: false,
             is_held: false,
-            answers: 0,
+            still: None,
             may_read: false,
             may_write: false,
             pattern: terms.pattern,
@@ -153,7 +148,7 @@ impl Peer {
 
     /// True if a message of `len` bytes may wait here.
     pub(super) fn has_room(&self, len: u64, window: u64) -> bool {
-        let left = self.outbound.left();
+        let left = self.outbound.left() + PLACE * self.outbound.queued() as u64;
         self.is_open() && !self.in_hand && (left == 0 || left.saturating_add(len) <= window)
     }
 
@@ -163,7 +158,7 @@ impl Peer {
             return Ready::WRITE;
         }
         Ready {
-            read: !self.is_held && self.answers < MOST_ANSWERS,
+            read: !self.is_held && self.outbound.said() < MOST_SAID,
             write: !self.outbound.is_empty() || self.in_hand,
         }
     }
@@ -209,9 +204,6 @@ impl Peer {
             };
             unused.frames.extend(self.outbound.advance(written));
             self.may_write = written == wanted;
-            if self.outbound.is_empty() {
-                self.answers = 0;
-            }
             if written == STEP {
                 break;
             }
@@ -273,7 +265,7 @@ impl Peer {
                 return Ok(Found::Nothing);
             }
             reads += 1;
-            if self.is_held || self.answers >= MOST_ANSWERS {
+            if self.is_held || self.outbound.said() >= MOST_SAID {
                 return Ok(Found::Nothing);
             }
             let waits = !self.may_read
@@ -327,6 +319,9 @@ impl Peer {
             Err(error) => return Err(Lost::Io(error)),
         };
         self.may_read = count == most;
+        if count > 0 {
+            self.still = None;
+        }
         if lands {
             self.inbound.landed(count as u64);
             self.arrival.landed(count);
@@ -442,11 +437,11 @@ impl Peer {
             }
             Event::Command(Command::Ping { .. }) if self.is_deaf => {}
             Event::Command(Command::Ping { context, .. }) => {
-                self.answers += 1;
-                let pong = Command::Pong(context);
-                self.outbound.push(Frames::of_command(&pong));
+                self.outbound.say(&Command::Pong(context));
             }
-            Event::Command(Command::Subscribe(topic)) => self.topics.add(topic)?,
+            Event::Command(Command::Subscribe(topic)) if self.pattern == Pattern::Pub => {
+                self.topics.add(topic)?;
+            }
             Event::Command(Command::Cancel(topic)) => self.topics.remove(topic),
             Event::Command(_) => {}
             Event::Frame(_) if self.pattern == Pattern::Push => {
@@ -484,6 +479,11 @@ impl Peer {
         }
         // The first write of a connection needs no wait.
         self.may_write = true;
+    }
+
+    /// True if the rest of a message is awaited.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.is_open() && !self.is_held && !self.may_read && self.is_amid()
     }
 
     /// True if a message has begun to come and has not ended.

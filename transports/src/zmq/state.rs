@@ -12,14 +12,16 @@ use numpush_message::{Buffer, BufferAllocator};
 use numpush_os::{self as os, Event, Events, Ready, Timer};
 use numpush_zmtp::Frames;
 
-use crate::error::{Error, Operation};
+use crate::budget::{Budget, Charge, Item};
+use crate::error::Error;
 use crate::zmq::arrival::Arrived;
 use crate::zmq::dial::Dial;
 use crate::zmq::lost::{HANDSHAKE, Lost};
 use crate::zmq::pattern::Pattern;
-use crate::zmq::peer::{Found, Peer, Terms, Unused};
+use crate::zmq::peer::{Found, Peer, Unused};
 use crate::zmq::refusals::Refusals;
 use crate::zmq::stream::{Listening, Stream};
+use crate::zmq::terms::Terms;
 
 /// What the set names beside the peers.
 const LISTENER: u64 = 0;
@@ -27,8 +29,11 @@ const TIMER: u64 = 1;
 const LOOK_UP: u64 = 2;
 const FIRST_PEER: u64 = 16;
 
-/// Most peers that have not said yet who they are. One more ends the oldest.
-const MOST_HANDSHAKES: usize = 128;
+/// Most peers of a socket whose budget has no limit for connections.
+const MOST_PEERS: u64 = 1000;
+
+/// Most peers that are let in with one look.
+const BATCH: usize = 128;
 
 /// How long nobody is let in when descriptors are short.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -61,6 +66,8 @@ pub(super) struct State {
     timer_at: Option<Instant>,
     /// Until when a peer must have said who it is.
     greeting: BTreeMap<u64, Instant>,
+    /// Since when the message that has stood still longest does.
+    still: Option<Instant>,
     next: u64,
     /// When it was told last what is ready.
     told: Instant,
@@ -68,6 +75,18 @@ pub(super) struct State {
     taken: u64,
     given: u64,
     pub(super) refusals: Arc<Refusals>,
+}
+
+/// The place of a new one of so many peers. Fails with the limit that is reached.
+fn admit(budget: &Budget, peers: u64) -> Result<Charge, u64> {
+    let limit = match budget.status().connections.limit {
+        u64::MAX => MOST_PEERS,
+        limit => limit,
+    };
+    if peers > limit {
+        return Err(limit);
+    }
+    budget.take(Item::Connection)
 }
 
 /// Why nothing was taken from a peer.
@@ -99,6 +118,7 @@ impl State {
             timer,
             timer_at: None,
             greeting: BTreeMap::new(),
+            still: None,
             next: FIRST_PEER,
             told: Instant::now(),
             taken: 0,
@@ -177,7 +197,7 @@ impl State {
         };
         let mut came = Vec::new();
         // The others come with the next event.
-        while came.len() < MOST_HANDSHAKES {
+        while came.len() < BATCH {
             match listening.accept() {
                 Ok(stream) => came.push(stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -191,14 +211,33 @@ impl State {
             }
         }
         for stream in came {
-            self.greet(stream, false);
+            let charge = self.make_place(events);
+            self.greet(stream, false, charge);
         }
     }
 
-    fn greet(&mut self, stream: Stream, is_dialled: bool) {
+    /// Takes a handshake of the budget, if need be that of the oldest, unless that one has said meanwhile who it is. A socket may
+    /// always have one.
+    fn make_place(&mut self, events: &Events) -> Option<Charge> {
+        loop {
+            let limit = match self.terms.budget.take(Item::Handshake) {
+                Ok(charge) => return Some(charge),
+                Err(limit) => limit,
+            };
+            let has_come = |token: &&u64| self.peers.get(token).is_some_and(|it| !it.is_dialled);
+            let oldest = *self.greeting.keys().find(has_come)?;
+            self.exchange(oldest, events);
+            if self.greeting.contains_key(&oldest) {
+                self.lose(oldest, Lost::Evicted(limit), events);
+            }
+        }
+    }
+
+    fn greet(&mut self, stream: Stream, is_dialled: bool, charge: Option<Charge>) {
         let token = self.next;
         self.next += 1;
-        let peer = Peer::new(stream, &self.terms, is_dialled);
+        let mut peer = Peer::new(stream, &self.terms, is_dialled);
+        peer.charge = charge;
         self.peers.insert(token, peer);
         self.greeting.insert(token, Instant::now() + HANDSHAKE);
         self.refusals.set_handshakes(self.greeting.len());
@@ -221,25 +260,30 @@ impl State {
         peer.take_unused(&mut self.unused);
         let found = found.and_then(|_| peer.write(&mut self.unused));
         match found {
-            Ok(()) => self.welcome(token),
+            Ok(()) => self.welcome(token, events),
             Err(lost) => self.lose(token, lost, events),
         }
     }
 
     /// The peer may have become ready: it gets what others have left.
-    fn welcome(&mut self, token: u64) {
+    fn welcome(&mut self, token: u64, events: &Events) {
         if !self.peers.get(&token).is_some_and(Peer::is_open) {
             return;
         }
         let is_new = self.end_greeting(token);
+        let peers = (self.peers.len() - self.greeting.len()) as u64;
         let Some(peer) = self.peers.get_mut(&token) else {
             return;
         };
-        if is_new
-            && peer.is_dialled
-            && let Some(dial) = &mut self.dial
-        {
-            dial.succeeded();
+        if is_new && peer.is_dialled {
+            if let Some(dial) = &mut self.dial {
+                dial.succeeded();
+            }
+        } else if is_new {
+            match admit(&self.terms.budget, peers) {
+                Ok(charge) => peer.charge = Some(charge),
+                Err(limit) => return self.lose(token, Lost::Full(limit), events),
+            }
         }
         if !peer.in_hand {
             for frames in self.orphans.drain(..) {
@@ -299,6 +343,8 @@ impl State {
         self.has_changed |= peer.release();
         let found = peer.read(Some(allocator), waits);
         peer.take_unused(&mut self.unused);
+        // From now on it may stand still.
+        self.has_changed |= peer.is_waited_for() && peer.still.is_none();
         let name = || peer.stream.name.clone();
         let taken = match found {
             Ok(Found::Nothing) => Taken::Nothing,
@@ -321,7 +367,7 @@ impl State {
             }
         };
         match peer.write(&mut self.unused) {
-            Ok(()) => self.welcome(token),
+            Ok(()) => self.welcome(token, events),
             Err(lost) => self.lose(token, lost, events),
         }
         taken
@@ -365,15 +411,16 @@ impl State {
             self.asked = None;
             self.answering = None;
         }
+        // Its memory is given back when no lock is held, its place now.
+        peer.charge = None;
         let name = std::mem::take(&mut peer.stream.name);
-        let is_fault = matches!(lost, Lost::Fault(_) | Lost::Late) || was_greeting || is_cut;
-        let why = lost.into_io();
+        let is_fault = was_greeting || is_cut || lost.is_fault();
         if peer.is_dialled {
             if let Some(dial) = &mut self.dial {
-                dial.failed(why);
+                dial.failed(lost.into_io());
             }
         } else if is_fault {
-            let source = Box::new(Error::io(Operation::Handshake, &name)(why));
+            let source = Box::new(lost.explain(&name));
             self.refusals.note(Error::Handshake { peer: name, source });
         }
         self.unused.peers.push(peer);

@@ -81,6 +81,18 @@ impl<B: AsRef<[u8]>> Frames<B> {
         Self::of_bytes(bytes)
     }
 
+    /// Appends a command to others.
+    pub(crate) fn push_command(&mut self, command: &Command<'_>) {
+        let before = self.own.len();
+        command.write(&mut self.own);
+        self.len += (self.own.len() - before) as u64;
+    }
+
+    /// Bytes in all, if they are no message.
+    pub(crate) fn said(&self) -> u64 {
+        if self.is_message { 0 } else { self.len }
+    }
+
     /// Appends a frame of a message with a copy of `body`, which is short.
     pub fn push_copy(&mut self, body: &[u8], more: bool) {
         self.push_head(body.len(), more);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use crate::command::Command;
 use crate::frames::Frames;
 
 /// The direction in which this side sends: frames that wait to be written, in order.
@@ -29,13 +30,19 @@ pub struct Outbound<B> {
     queue: VecDeque<Frames<B>>,
     /// Bytes that are not written.
     left: u64,
+    /// Bytes of what is no message.
+    said: u64,
 }
+
+/// Commands that go together have so many bytes at least, if there are so many.
+const TOGETHER: u64 = 1 << 10;
 
 impl<B> Default for Outbound<B> {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
             left: 0,
+            said: 0,
         }
     }
 }
@@ -46,7 +53,23 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         let left = frames.left();
         if left > 0 {
             self.left += left;
+            self.said += frames.said();
             self.queue.push_back(frames);
+        }
+    }
+
+    /// Appends a command. Many of them take little more than their bytes.
+    pub fn say(&mut self, command: &Command<'_>) {
+        let last = self.queue.back_mut();
+        match last.filter(|last| (1..TOGETHER).contains(&last.said())) {
+            Some(last) => {
+                let before = last.said();
+                last.push_command(command);
+                let more = last.said() - before;
+                self.left += more;
+                self.said += more;
+            }
+            None => self.push(Frames::of_command(command)),
         }
     }
 
@@ -55,6 +78,7 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         let left = frames.left();
         if left > 0 {
             self.left += left;
+            self.said += frames.said();
             self.queue.push_front(frames);
         }
     }
@@ -68,6 +92,16 @@ impl<B: AsRef<[u8]>> Outbound<B> {
     pub fn begun(&self) -> u64 {
         let front = self.queue.front().filter(|front| front.is_message());
         front.map_or(0, Frames::written)
+    }
+
+    /// Messages, and pieces of what is none, that wait.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes of what waits and is no message: the handshake, and commands. Those that were said together count until all are written.
+    pub fn said(&self) -> u64 {
+        self.said
     }
 
     /// True if nothing waits.
@@ -98,14 +132,16 @@ impl<B: AsRef<[u8]>> Outbound<B> {
             if front.left() > 0 {
                 break;
             }
-            spent.extend(self.queue.pop_front().filter(Frames::is_message));
+            let whole = self.queue.pop_front();
+            self.said -= whole.as_ref().map_or(0, Frames::said);
+            spent.extend(whole.filter(Frames::is_message));
         }
         spent
     }
 
     /// Takes the messages of which a byte or more was not written, from their beginning: the peer has none of them whole.
     pub fn take_messages(&mut self) -> impl Iterator<Item = Frames<B>> + use<B> {
-        self.left = 0;
+        (self.left, self.said) = (0, 0);
         let messages = std::mem::take(&mut self.queue).into_iter();
         messages.filter(Frames::is_message).map(|mut frames| {
             frames.rewind();
@@ -117,7 +153,6 @@ impl<B: AsRef<[u8]>> Outbound<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
 
     #[test]
     fn what_is_written_in_pieces_is_the_same() {
@@ -159,5 +194,28 @@ mod tests {
         for piece in [1, 2, 3, 11, 299, 300] {
             assert_eq!(written(piece), whole, "{piece}");
         }
+    }
+
+    #[test]
+    fn commands_take_their_bytes_and_little_more() {
+        let mut outbound = Outbound::<Vec<u8>>::default();
+        for _ in 0..1000 {
+            outbound.say(&Command::Pong(b"ab"));
+        }
+        assert!(outbound.queued() < 20);
+        assert_eq!((outbound.said(), outbound.left()), (9000, 9000));
+        let mut message = Frames::new();
+        message.push(vec![1; 10], false);
+        outbound.push(message);
+        outbound.say(&Command::Pong(b"ab"));
+        assert_eq!((outbound.said(), outbound.left()), (9009, 9021));
+        // What is written in part is still appended to.
+        outbound.advance(9000);
+        assert_eq!(outbound.said(), 9);
+        assert_eq!(outbound.advance(15).len(), 1);
+        outbound.say(&Command::Pong(b"ab"));
+        assert_eq!((outbound.left(), outbound.queued()), (15, 1));
+        outbound.advance(15);
+        assert_eq!((outbound.said(), outbound.is_empty()), (0, true));
     }
 }

@@ -6,7 +6,7 @@ use numpush_os::{Events, Ready};
 
 use crate::zmq::dial::Dial;
 use crate::zmq::lost::Lost;
-use crate::zmq::state::{LISTENER, LOOK_UP, MOST_HANDSHAKES, PAUSE, State};
+use crate::zmq::state::{LISTENER, LOOK_UP, PAUSE, State};
 
 impl State {
     /// Does what it is time for.
@@ -14,13 +14,11 @@ impl State {
         let now = Instant::now();
         self.told = now;
         let late = self.greeting.iter().filter(|(_, until)| **until <= now);
-        let mut late: Vec<u64> = late.map(|(token, _)| *token).collect();
-        // The oldest makes room for the newest.
-        let over = self.greeting.len().saturating_sub(MOST_HANDSHAKES);
-        late.extend(self.greeting.keys().take(over));
+        let late: Vec<u64> = late.map(|(token, _)| *token).collect();
         for token in late {
             self.lose(token, Lost::Late, events);
         }
+        self.end_who_stands_still(now, events);
         if self.is_paused.take_if(|until| *until <= now).is_some()
             && let Some(listening) = &self.listening
             && events.add(listening, LISTENER, Ready::READ).is_err()
@@ -28,7 +26,30 @@ impl State {
             self.is_paused = Some(now + PAUSE);
         }
         if let Some(stream) = self.dial.as_mut().and_then(Dial::step) {
-            self.greet(stream, true);
+            self.greet(stream, true, None);
+        }
+    }
+
+    /// A peer whose message does not go on would keep its room for ever.
+    fn end_who_stands_still(&mut self, now: Instant, events: &Events) {
+        let patience = self.terms.patience;
+        if self
+            .still
+            .is_none_or(|since| now.duration_since(since) < patience)
+        {
+            return;
+        }
+        let mut still = Vec::new();
+        for (token, peer) in &self.peers {
+            let is_over = peer
+                .still
+                .is_some_and(|since| now.duration_since(since) >= patience);
+            if is_over && peer.is_waited_for() {
+                still.push(*token);
+            }
+        }
+        for token in still {
+            self.lose(token, Lost::Stalled(patience), events);
         }
     }
 
@@ -37,7 +58,15 @@ impl State {
         let mut is_busy = false;
         let mut broken = Vec::new();
         self.has_changed = false;
+        self.still = None;
         for (token, peer) in &mut self.peers {
+            match peer.is_waited_for() {
+                true => {
+                    let since = *peer.still.get_or_insert_with(Instant::now);
+                    self.still = Some(self.still.map_or(since, |first| first.min(since)));
+                }
+                false => peer.still = None,
+            }
             is_busy |= peer.is_busy();
             let wants = Some(peer.wants()).filter(|wants| wants.any());
             if wants == peer.waits_for {
@@ -76,7 +105,10 @@ impl State {
     fn set_timer(&mut self) {
         let dial = self.dial.as_ref().and_then(Dial::at);
         let greeting = self.greeting.values().min().copied();
-        let all = [dial, greeting, self.is_paused];
+        let still = self
+            .still
+            .and_then(|since| since.checked_add(self.terms.patience));
+        let all = [dial, greeting, self.is_paused, still];
         let at = all.into_iter().flatten().min();
         // A time that has come stays: nothing reads the timer, and it is set anew behind what it is for.
         if at != self.timer_at && self.timer.set(at).is_ok() {
