@@ -70,6 +70,20 @@ fn outlasts(begin: &[u8], flood: &[u8]) {
     });
 }
 
+/// libzmq ends a connection that does not answer its pings.
+#[test]
+fn pings_are_answered_while_no_call_is_made() {
+    let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    // What it said is in the answer.
+    peer.write_all(b"\x04\x0b\x04PING\x00\x0aback").unwrap();
+    let mut pong = [0; 11];
+    peer.read_exact(&mut pong).unwrap();
+    assert_eq!(pong, *b"\x04\x09\x04PONGback");
+    drop(receiver);
+}
+
 #[test]
 fn a_flood_of_commands_hides_no_deadline() {
     outlasts(b"", b"\x04\x05\x04PONG");
@@ -247,4 +261,22 @@ fn a_close_tells_of_what_was_lost() {
             "{error:?}"
         );
     });
+}
+
+/// Its pings lay behind a message that nobody took, and nothing told it that this side was there.
+#[test]
+fn a_peer_whose_message_waits_hears_that_this_side_is_there() {
+    let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let mut peer = raw::connect(&listener.address(), 1, "PUSH");
+    let message = raw::framed(&bytes(100_000, 1));
+    peer.write_all(&after(&message, PING)).unwrap();
+    for _ in 0..3 {
+        hears_pong(&mut peer);
+    }
+    assert_eq!(receiver.recv().unwrap().message, bytes(100_000, 1));
+    // The ping behind it, and a message for which nobody waits.
+    hears_pong(&mut peer);
+    peer.write_all(&message).unwrap();
+    hears_pong(&mut peer);
 }

@@ -163,6 +163,20 @@ impl Peer {
         }
     }
 
+    /// True if pings of it may lie behind a message that nobody takes.
+    pub(super) fn may_ping(&self) -> bool {
+        self.is_open() && self.is_held && self.minor > 0 && !self.is_deaf
+    }
+
+    /// Says that this side is there, though its pings are not seen: it asks for no more than bytes now and then.
+    pub(super) fn pulse(&mut self) {
+        // What waits says as much.
+        if self.may_ping() && self.outbound.is_empty() && !self.in_hand {
+            self.outbound.say(&Command::Pong(&[]));
+            self.may_write = true;
+        }
+    }
+
     /// True if there is something to do without a wait.
     pub(super) fn is_busy(&self) -> bool {
         self.may_write && !self.outbound.is_empty() && !self.in_hand

@@ -68,6 +68,8 @@ pub(super) struct State {
     greeting: BTreeMap<u64, Instant>,
     /// Since when the message that has stood still longest does.
     still: Option<Instant>,
+    /// When the peers hear from us whose pings are not seen.
+    pulse_at: Option<Instant>,
     next: u64,
     /// When it was told last what is ready.
     told: Instant,
@@ -119,6 +121,7 @@ impl State {
             timer_at: None,
             greeting: BTreeMap::new(),
             still: None,
+            pulse_at: None,
             next: FIRST_PEER,
             told: Instant::now(),
             taken: 0,

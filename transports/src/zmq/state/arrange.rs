@@ -1,12 +1,17 @@
 //! What a socket waits for: what its set is told, and what the clock says.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use numpush_os::{Events, Ready};
 
 use crate::zmq::dial::Dial;
 use crate::zmq::lost::Lost;
+use crate::zmq::peer::Peer;
 use crate::zmq::state::{LISTENER, LOOK_UP, PAUSE, State};
+
+/// How often a peer hears that this side is there while a message of it waits, and its pings behind that. Who pings gives up
+/// after a second or more.
+const PULSE: Duration = Duration::from_millis(300);
 
 impl State {
     /// Does what it is time for.
@@ -19,6 +24,9 @@ impl State {
             self.lose(token, Lost::Late, events);
         }
         self.end_who_stands_still(now, events);
+        if self.pulse_at.take_if(|at| *at <= now).is_some() {
+            self.peers.values_mut().for_each(Peer::pulse);
+        }
         if self.is_paused.take_if(|until| *until <= now).is_some()
             && let Some(listening) = &self.listening
             && events.add(listening, LISTENER, Ready::READ).is_err()
@@ -59,6 +67,7 @@ impl State {
         let mut broken = Vec::new();
         self.has_changed = false;
         self.still = None;
+        let mut any_may_ping = false;
         for (token, peer) in &mut self.peers {
             match peer.is_waited_for() {
                 true => {
@@ -67,6 +76,7 @@ impl State {
                 }
                 false => peer.still = None,
             }
+            any_may_ping |= peer.may_ping();
             is_busy |= peer.is_busy();
             let wants = Some(peer.wants()).filter(|wants| wants.any());
             if wants == peer.waits_for {
@@ -84,6 +94,10 @@ impl State {
         }
         for (token, error) in broken {
             self.lose(token, Lost::Io(error), events);
+        }
+        match any_may_ping {
+            true => self.pulse_at = self.pulse_at.or_else(|| Some(Instant::now() + PULSE)),
+            false => self.pulse_at = None,
         }
         self.arrange_look_up(events);
         self.set_timer();
@@ -108,7 +122,7 @@ impl State {
         let still = self
             .still
             .and_then(|since| since.checked_add(self.terms.patience));
-        let all = [dial, greeting, self.is_paused, still];
+        let all = [dial, greeting, self.is_paused, still, self.pulse_at];
         let at = all.into_iter().flatten().min();
         // A time that has come stays: nothing reads the timer, and it is set anew behind what it is for.
         if at != self.timer_at && self.timer.set(at).is_ok() {
