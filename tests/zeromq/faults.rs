@@ -280,3 +280,53 @@ fn a_peer_whose_message_waits_hears_that_this_side_is_there() {
     peer.write_all(&message).unwrap();
     hears_pong(&mut peer);
 }
+
+/// A question whose peer died before the answer was asked for was one that had never been.
+#[test]
+fn a_peer_that_dies_before_it_answers_is_told() {
+    let endpoint = "zmq+tcp://127.0.0.1:0?socket=req";
+    let mut listener = options().listen(endpoint).unwrap();
+    let mut asks = listener.accept().unwrap();
+    let mut dies = raw::connect(&listener.address(), 1, "REP");
+    asks.send(&bytes(10, 1)).unwrap();
+    dies.read_exact(&mut [0; 10]).unwrap();
+    drop(dies);
+    // The thread has seen both by then.
+    let mut answers = raw::connect(&listener.address(), 1, "REP");
+    answers.write_all(PING).unwrap();
+    hears_pong(&mut answers);
+    let error = asks.recv().unwrap_err();
+    assert!(
+        matches!(error, numpush::Error::Disconnected { .. }),
+        "{error:?}"
+    );
+    asks.send(&bytes(10, 2)).unwrap();
+    let answer = after(b"\x01\x00", &raw::framed(&bytes(100, 2)));
+    answers.write_all(&answer).unwrap();
+    assert_eq!(asks.recv().unwrap().message, bytes(100, 2));
+}
+
+/// A socket whose question had no answer could do nothing any more.
+#[test]
+fn who_has_waited_in_vain_may_ask_again() {
+    let endpoint = "zmq+tcp://127.0.0.1:0?socket=req";
+    let mut listener = options().listen(endpoint).unwrap();
+    let mut asks = listener.accept().unwrap();
+    let mut silent = raw::connect(&listener.address(), 1, "REP");
+    asks.send(&bytes(10, 1)).unwrap();
+    let error = asks.send(&bytes(10, 1)).unwrap_err();
+    assert!(
+        matches!(error, numpush::Error::Unsupported { .. }),
+        "{error:?}"
+    );
+    asks.set_timeouts(Some(PATIENCE), Some(Duration::from_millis(1)));
+    assert!(asks.recv().unwrap_err().is_timeout());
+    asks.set_timeouts(Some(PATIENCE), Some(PATIENCE));
+    let mut answers = raw::connect(&listener.address(), 1, "REP");
+    asks.send(&bytes(10, 2)).unwrap();
+    // A late answer would be taken for that to the next question.
+    let _ = silent.read_to_end(&mut Vec::new());
+    let answer = after(b"\x01\x00", &raw::framed(&bytes(100, 2)));
+    answers.write_all(&answer).unwrap();
+    assert_eq!(asks.recv().unwrap().message, bytes(100, 2));
+}

@@ -25,6 +25,7 @@ mod lost;
 mod pattern;
 mod peer;
 mod refusals;
+mod sending;
 mod socket;
 mod state;
 mod stream;

@@ -1,11 +1,13 @@
 //! One connection of a socket.
 
+mod hear;
+
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, DecodeError};
 use numpush_os::{self as os, Ready};
-use numpush_zmtp::{Command, Event, Fault, Frames, Inbound, Limits, Outbound, Security};
+use numpush_zmtp::{Command, Frames, Inbound, Limits, Outbound, Security};
 
 use crate::budget::Charge;
 use crate::zmq::arrival::{Arrival, Arrived};
@@ -32,9 +34,6 @@ const PLACE: u64 = 512;
 
 /// Most reads of one call. A peer that never stops must not hide the deadline, nor keep the thread that keeps all sockets.
 const MOST_READS: usize = 64;
-
-/// Longest subscription that is a message.
-const LONGEST_TOPIC: usize = 4 << 10;
 
 /// One connection.
 pub(super) struct Peer {
@@ -387,112 +386,11 @@ impl Peer {
         }
     }
 
-    /// A frame of a message to a REQ begins. True if the message was not asked for.
-    fn is_stray(&mut self, more: bool) -> bool {
-        if !self.has_more {
-            self.is_unasked = !self.is_asked;
-        }
-        self.has_more = more;
-        self.is_unasked
-    }
-
     /// Drops what has come without a question. An end that it finds is found again.
     pub(super) fn forget_answers(&mut self) {
         self.is_asked = false;
         self.may_read = true;
         let _ = self.read(None, None);
-    }
-
-    /// Takes in what a subscriber of version 3.0 wants, which it says in a message. False if more bytes are needed for that.
-    fn subscribe(&mut self) -> Result<bool, Lost> {
-        let mut piece = [0; 256];
-        while self.inbound.body_left() > 0 {
-            let count = self.inbound.take(&mut piece);
-            if count == 0 {
-                return Ok(false);
-            }
-            self.topic.extend(piece.iter().take(count));
-            if self.topic.len() > LONGEST_TOPIC {
-                return Err(Lost::Fault(Fault::OverLimit {
-                    what: "a topic",
-                    value: self.topic.len() as u64 + self.inbound.body_left(),
-                    limit: LONGEST_TOPIC as u64,
-                }));
-            }
-        }
-        self.in_frame = false;
-        let topic = std::mem::take(&mut self.topic);
-        match topic.split_first() {
-            Some((1, topic)) => self.topics.add(topic)?,
-            Some((0, topic)) => self.topics.remove(topic),
-            // What is neither means nothing to a publisher.
-            _ => {}
-        }
-        Ok(true)
-    }
-
-    /// Takes in what the peer says next. False if more bytes are needed for that.
-    fn hear(&mut self) -> Result<bool, Lost> {
-        let event = match self.inbound.next() {
-            Ok(Some(event)) => event,
-            Ok(None) => return Ok(false),
-            Err(fault) => return Err(fault.into()),
-        };
-        let mut is_said = false;
-        match event {
-            Event::Greeting(greeting) => {
-                self.minor = greeting.minor;
-                is_said = true;
-            }
-            Event::Handshake => is_said = true,
-            Event::Ready { .. } => {
-                self.phase = Phase::Open;
-                is_said = true;
-            }
-            Event::Command(Command::Ping { .. }) if self.is_deaf => {}
-            Event::Command(Command::Ping { context, .. }) => {
-                self.outbound.say(&Command::Pong(context));
-            }
-            Event::Command(Command::Subscribe(topic)) if self.pattern == Pattern::Pub => {
-                self.topics.add(topic)?;
-            }
-            Event::Command(Command::Cancel(topic)) => self.topics.remove(topic),
-            Event::Command(_) => {}
-            Event::Frame(_) if self.pattern == Pattern::Push => {
-                // Nobody would ever take it, nor see what comes behind it.
-                return Err(Lost::Fault(Fault::Violation(
-                    "a message came to a socket that only sends",
-                )));
-            }
-            Event::Frame(head) => {
-                self.in_frame = true;
-                if self.pattern != Pattern::Req || !self.is_stray(head.more) {
-                    self.arrival.begin(head);
-                }
-            }
-            _ => {}
-        }
-        if is_said {
-            self.say();
-        }
-        Ok(true)
-    }
-
-    /// Writes what the handshake says, and behind it what a subscriber wants.
-    fn say(&mut self) {
-        let says = self.inbound.says();
-        self.outbound.push(Frames::of_bytes(says));
-        if self.is_open() && self.pattern == Pattern::Sub {
-            self.outbound.push(if self.minor > 0 {
-                Frames::of_command(&Command::Subscribe(b""))
-            } else {
-                let mut frames = Frames::new();
-                frames.push_copy(&[1], false);
-                frames
-            });
-        }
-        // The first write of a connection needs no wait.
-        self.may_write = true;
     }
 
     /// True if the rest of a message is awaited.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::{Buffer, Encoder, Flags, Message, PREAMBLE_LEN};
+use numpush_message::{Encoder, Flags, Message, PREAMBLE_LEN};
 use numpush_zmtp::Frames;
 
 use crate::deadline::{Backoff, Deadline};
@@ -13,7 +13,8 @@ use crate::transfer::{Capabilities, PathReason, Received, Transfer, TransferPath
 use crate::transport::{Context, Transport};
 use crate::zmq::core::{Call, Core};
 use crate::zmq::pattern::Pattern;
-use crate::zmq::state::Taken;
+use crate::zmq::sending::{Sending, owned};
+use crate::zmq::state::{Asked, Taken};
 use crate::zmq::stream::TICK;
 
 /// How long a dropped connection waits for its queue to be written.
@@ -33,16 +34,6 @@ pub(super) struct Socket {
     is_closed: bool,
     /// A drop waits for what is on its way.
     lingers: bool,
-}
-
-/// A message on its way to one peer.
-struct Sending<'m> {
-    frames: Frames<&'m Buffer<'m>>,
-    transfer: Transfer,
-    /// Memory of the caller's is in it, which a queue cannot hold.
-    is_borrowed: bool,
-    /// Bytes of it that the queue counts.
-    len: u64,
 }
 
 impl Socket {
@@ -67,9 +58,9 @@ impl Socket {
     /// Frames before the message.
     fn envelope(&self, call: &mut Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
         match self.pattern {
-            Pattern::Req if call.state().asked.is_some() => Err(self.unsupported(
+            Pattern::Req if !has_no_question(call) => Err(self.unsupported(
                 Operation::Send,
-                "the answer to its last request has not come",
+                "the answer to its last request has not come: receive it, or until a call has timed out",
             )),
             Pattern::Req => Ok(vec![Vec::new()]),
             Pattern::Rep => match &call.state().answering {
@@ -130,7 +121,12 @@ impl Socket {
         let state = call.state();
         state.lost = None;
         match self.pattern {
-            Pattern::Req => state.asked = Some(token),
+            Pattern::Req => {
+                state.asked = Asked::Peer {
+                    token,
+                    in_vain: false,
+                };
+            }
             Pattern::Rep => state.answering = None,
             _ => {}
         }
@@ -240,6 +236,7 @@ impl Socket {
         };
         peer.in_hand = false;
         if !sending.frames.is_begun() {
+            peer.is_asked = false;
             return error;
         }
         let name = peer.stream.name.clone();
@@ -294,6 +291,11 @@ impl Socket {
     }
 }
 
+fn has_no_question(call: &mut Call<'_>) -> bool {
+    let (state, events) = call.parts();
+    state.forget_question(events)
+}
+
 /// How a wait for the peers has ended.
 enum Drained {
     Whole,
@@ -319,18 +321,6 @@ fn keep_rest(call: &mut Call<'_>, token: u64, mut sending: Sending<'_>) -> Trans
         }
     }
     sending.transfer
-}
-
-/// The same frames without memory of the caller's, and the bytes that were copied for it.
-fn owned(frames: Frames<&Buffer<'_>>) -> (Frames<Buffer<'static>>, u64) {
-    let mut copied = 0;
-    let frames = frames.map(|buffer| {
-        if buffer.is_borrowed() {
-            copied += buffer.len() as u64;
-        }
-        buffer.clone().into_owned_or_copy()
-    });
-    (frames, copied)
 }
 
 fn gone(cx: &Context<'_>) -> Error {
@@ -404,7 +394,7 @@ impl Transport for Socket {
         }
         let core = Arc::clone(&self.core);
         let mut call = core.enter();
-        if self.pattern == Pattern::Req && call.state().asked.is_none() {
+        if self.pattern == Pattern::Req && call.state().asked == Asked::Nobody {
             return Err(self.unsupported(Operation::Recv, "it has asked nobody"));
         }
         let mut short = None;
@@ -439,13 +429,18 @@ impl Transport for Socket {
                     }
                     return Ok(Received::new(arrived.message, arrived.transfer));
                 }
-                Taken::Nothing if self.pattern == Pattern::Req && state.asked.is_none() => {
-                    return Err(gone(cx));
+                Taken::Nothing if matches!(state.asked, Asked::Gone(_)) => {
+                    let asked = std::mem::replace(&mut state.asked, Asked::Nobody);
+                    let Asked::Gone(peer) = asked else { continue };
+                    return Err(Error::Disconnected { peer, missing: 0 });
                 }
                 Taken::Nothing => short = None,
             }
             let waited = call.wait(cx.deadline, most);
             if !waited.map_err(Error::io(Operation::Wait, cx.peer))? && short.is_none() {
+                if let Asked::Peer { in_vain, .. } = &mut call.state().asked {
+                    *in_vain = !cx.deadline.is_none();
+                }
                 return Err(cx.timeout(Operation::Recv));
             }
         }

@@ -1,5 +1,6 @@
 //! A socket and its peers.
 
+mod admit;
 mod arrange;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,15 +13,14 @@ use numpush_message::{Buffer, BufferAllocator};
 use numpush_os::{self as os, Event, Events, Ready, Timer};
 use numpush_zmtp::Frames;
 
-use crate::budget::{Budget, Charge, Item};
 use crate::error::Error;
 use crate::zmq::arrival::Arrived;
 use crate::zmq::dial::Dial;
-use crate::zmq::lost::{HANDSHAKE, Lost};
+use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::peer::{Found, Peer, Unused};
 use crate::zmq::refusals::Refusals;
-use crate::zmq::stream::{Listening, Stream};
+use crate::zmq::stream::Listening;
 use crate::zmq::terms::Terms;
 
 /// What the set names beside the peers.
@@ -28,12 +28,6 @@ const LISTENER: u64 = 0;
 const TIMER: u64 = 1;
 const LOOK_UP: u64 = 2;
 const FIRST_PEER: u64 = 16;
-
-/// Most peers of a socket whose budget has no limit for connections.
-const MOST_PEERS: u64 = 1000;
-
-/// Most peers that are let in with one look.
-const BATCH: usize = 128;
 
 /// How long nobody is let in when descriptors are short.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,8 +41,9 @@ pub(super) struct State {
     pub(super) peers: BTreeMap<u64, Peer>,
     /// Messages whose peer is gone before it had them whole.
     pub(super) orphans: VecDeque<Frames<Buffer<'static>>>,
-    /// The peer that was asked, and that is to be answered, with the way back.
-    pub(super) asked: Option<u64>,
+    /// Who was asked.
+    pub(super) asked: Asked,
+    /// The peer that is to be answered, with the way back.
     pub(super) answering: Option<(u64, Vec<Vec<u8>>)>,
     /// What is to be dropped without the lock.
     pub(super) unused: Unused,
@@ -79,16 +74,23 @@ pub(super) struct State {
     pub(super) refusals: Arc<Refusals>,
 }
 
-/// The place of a new one of so many peers. Fails with the limit that is reached.
-fn admit(budget: &Budget, peers: u64) -> Result<Charge, u64> {
-    let limit = match budget.status().connections.limit {
-        u64::MAX => MOST_PEERS,
-        limit => limit,
-    };
-    if peers > limit {
-        return Err(limit);
+/// Whose answer a REQ waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nobody,
+    /// A call may have waited for its answer in vain.
+    Peer {
+        token: u64,
+        in_vain: bool,
+    },
+    /// The connection has ended, and no call knows yet.
+    Gone(String),
+}
+
+impl Asked {
+    fn is_other(&self, than: u64) -> bool {
+        matches!(self, Self::Peer { token, .. } if *token != than)
     }
-    budget.take(Item::Connection)
 }
 
 /// Why nothing was taken from a peer.
@@ -108,7 +110,7 @@ impl State {
             terms,
             peers: BTreeMap::new(),
             orphans: VecDeque::new(),
-            asked: None,
+            asked: Asked::Nobody,
             answering: None,
             unused: Unused::default(),
             lost: None,
@@ -193,60 +195,6 @@ impl State {
         self.look_at_the_clock(events);
     }
 
-    /// Lets in who has connected.
-    fn accept(&mut self, events: &Events) {
-        let Some(listening) = &self.listening else {
-            return;
-        };
-        let mut came = Vec::new();
-        // The others come with the next event.
-        while came.len() < BATCH {
-            match listening.accept() {
-                Ok(stream) => came.push(stream),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Descriptors are short, or memory.
-                Err(_) => {
-                    let _ = events.remove(listening);
-                    self.is_paused = Some(Instant::now() + PAUSE);
-                    break;
-                }
-            }
-        }
-        for stream in came {
-            let charge = self.make_place(events);
-            self.greet(stream, false, charge);
-        }
-    }
-
-    /// Takes a handshake of the budget, if need be that of the oldest, unless that one has said meanwhile who it is. A socket may
-    /// always have one.
-    fn make_place(&mut self, events: &Events) -> Option<Charge> {
-        loop {
-            let limit = match self.terms.budget.take(Item::Handshake) {
-                Ok(charge) => return Some(charge),
-                Err(limit) => limit,
-            };
-            let has_come = |token: &&u64| self.peers.get(token).is_some_and(|it| !it.is_dialled);
-            let oldest = *self.greeting.keys().find(has_come)?;
-            self.exchange(oldest, events);
-            if self.greeting.contains_key(&oldest) {
-                self.lose(oldest, Lost::Evicted(limit), events);
-            }
-        }
-    }
-
-    fn greet(&mut self, stream: Stream, is_dialled: bool, charge: Option<Charge>) {
-        let token = self.next;
-        self.next += 1;
-        let mut peer = Peer::new(stream, &self.terms, is_dialled);
-        peer.charge = charge;
-        self.peers.insert(token, peer);
-        self.greeting.insert(token, Instant::now() + HANDSHAKE);
-        self.refusals.set_handshakes(self.greeting.len());
-        self.has_changed = true;
-    }
-
     /// Reads and writes what goes without a wait, and takes no message.
     pub(super) fn step(&mut self, events: &Events) {
         let tokens: Vec<u64> = self.peers.keys().copied().collect();
@@ -268,42 +216,6 @@ impl State {
         }
     }
 
-    /// The peer may have become ready: it gets what others have left.
-    fn welcome(&mut self, token: u64, events: &Events) {
-        if !self.peers.get(&token).is_some_and(Peer::is_open) {
-            return;
-        }
-        let is_new = self.end_greeting(token);
-        let peers = (self.peers.len() - self.greeting.len()) as u64;
-        let Some(peer) = self.peers.get_mut(&token) else {
-            return;
-        };
-        if is_new && peer.is_dialled {
-            if let Some(dial) = &mut self.dial {
-                dial.succeeded();
-            }
-        } else if is_new {
-            match admit(&self.terms.budget, peers) {
-                Ok(charge) => peer.charge = Some(charge),
-                Err(limit) => return self.lose(token, Lost::Full(limit), events),
-            }
-        }
-        if !peer.in_hand {
-            for frames in self.orphans.drain(..) {
-                peer.outbound.push(frames);
-            }
-        }
-    }
-
-    /// It is known who the peer is, or it is gone. True if it was not known before.
-    fn end_greeting(&mut self, token: u64) -> bool {
-        let was_greeting = self.greeting.remove(&token).is_some();
-        if was_greeting {
-            self.refusals.set_handshakes(self.greeting.len());
-        }
-        was_greeting
-    }
-
     /// The next message that has come, from the peers in turn. For the rest of one it may wait, if the call `waits`.
     pub(super) fn take(
         &mut self,
@@ -317,7 +229,7 @@ impl State {
         let tokens: Vec<u64> = behind.chain(before).collect();
         let mut failed = Taken::Nothing;
         for token in tokens {
-            if self.asked.is_some_and(|asked| asked != token) {
+            if self.asked.is_other(token) {
                 self.exchange(token, events);
                 continue;
             }
@@ -378,10 +290,23 @@ impl State {
 
     /// The answer has come: what else its peer says is none.
     pub(super) fn answered(&mut self) {
-        let asked = self.asked.take();
-        if let Some(peer) = asked.and_then(|token| self.peers.get_mut(&token)) {
+        if let Asked::Peer { token, .. } = std::mem::replace(&mut self.asked, Asked::Nobody)
+            && let Some(peer) = self.peers.get_mut(&token)
+        {
             peer.is_asked = false;
         }
+    }
+
+    /// Gives up the question for which a call has waited in vain, and with it the connection: a late answer would be taken for
+    /// that to the next one. False if an answer is still awaited.
+    pub(super) fn forget_question(&mut self, events: &Events) -> bool {
+        match self.asked {
+            Asked::Peer { in_vain: false, .. } => return false,
+            Asked::Peer { token, .. } => self.lose(token, Lost::Ended, events),
+            _ => {}
+        }
+        self.asked = Asked::Nobody;
+        true
     }
 
     /// The next peer that has room for a message of `len` bytes, from the peers in turn; `idle` ones, if only they will do.
@@ -409,10 +334,8 @@ impl State {
         let was_greeting = self.end_greeting(token);
         let is_cut = peer.is_amid();
         self.count_loss(&mut peer);
-        if self.asked == Some(token) {
-            // Nobody answers any more.
-            self.asked = None;
-            self.answering = None;
+        if matches!(self.asked, Asked::Peer { token: asked, .. } if asked == token) {
+            self.asked = Asked::Gone(peer.stream.name.clone());
         }
         // Its memory is given back when no lock is held, its place now.
         peer.charge = None;
