@@ -58,10 +58,11 @@ impl Presence {
     /// A call ends. What it leaves goes on at once if it is `owing`.
     pub(crate) fn leave(&self, owing: bool) {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if owing {
-            self.is_owing.store(true, Ordering::SeqCst);
-        }
-        if (owing || self.is_awaited.load(Ordering::SeqCst))
+        // Once is enough until the thread has looked.
+        let owes = owing && !self.is_owing.swap(true, Ordering::SeqCst);
+        let is_awaited =
+            self.is_awaited.load(Ordering::SeqCst) && self.is_awaited.swap(false, Ordering::SeqCst);
+        if (owes || is_awaited)
             && let Some(bell) = self.bell.get()
         {
             bell.ring();
