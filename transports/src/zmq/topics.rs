@@ -12,6 +12,8 @@ const MOST_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     counts: BTreeMap<Box<[u8]>, u32>,
+    /// How many of them have each length.
+    lens: BTreeMap<usize, usize>,
     bytes: usize,
 }
 
@@ -31,6 +33,7 @@ impl Topics {
         }
         self.bytes += topic.len();
         self.counts.insert(topic.into(), 1);
+        *self.lens.entry(topic.len()).or_default() += 1;
         Ok(())
     }
 
@@ -43,17 +46,22 @@ impl Topics {
         if *count == 0 {
             self.counts.remove(topic);
             self.bytes -= topic.len();
+            if let Some(of_len) = self.lens.get_mut(&topic.len()) {
+                *of_len -= 1;
+                if *of_len == 0 {
+                    self.lens.remove(&topic.len());
+                }
+            }
         }
     }
 
     /// True if a message is wanted that begins with `start`.
     pub(super) fn want(&self, start: &[u8]) -> bool {
-        // The topics that begin a message are sorted by their length, and each is found by a search.
-        let longest = self.counts.keys().map(|topic| topic.len()).max();
-        (0..=longest.unwrap_or(0).min(start.len())).any(|len| {
-            start
-                .get(..len)
-                .is_some_and(|start| self.counts.contains_key(start))
+        // One search for each length that there is.
+        let mut lens = self.lens.range(..=start.len());
+        lens.any(|(len, _)| {
+            let start = start.get(..*len);
+            start.is_some_and(|start| self.counts.contains_key(start))
         })
     }
 }
@@ -75,6 +83,7 @@ mod tests {
         assert!(topics.want(b"abc"));
         topics.remove(b"ab");
         assert!(!topics.want(b"abc") && topics.want(b"xyz"));
+        assert_eq!(topics.lens, BTreeMap::from([(1, 1)]));
         topics.add(b"").unwrap();
         assert!(topics.want(b""));
     }
