@@ -14,6 +14,9 @@ const FIRST: Duration = Duration::from_millis(1);
 const LONGEST_AT_FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// After a connection that lasted so long the pauses begin anew.
+const LASTS: Duration = Duration::from_secs(2);
+
 /// An endpoint that a socket connects to, as often as it takes.
 pub(super) struct Dial {
     medium: Medium,
@@ -26,6 +29,8 @@ pub(super) struct Dial {
     at: Option<Instant>,
     pause: Duration,
     longest: Duration,
+    /// Since when there is a connection.
+    ready: Option<Instant>,
     /// Why the last attempt failed.
     last: Option<io::Error>,
 }
@@ -42,6 +47,7 @@ impl Dial {
             at: Some(Instant::now()),
             pause: FIRST,
             longest: LONGEST_AT_FIRST,
+            ready: None,
             last: None,
         }
     }
@@ -62,14 +68,23 @@ impl Dial {
         self.last.take().unwrap_or_else(silent)
     }
 
-    /// The peer is ready: the next one has time from the start.
+    /// The peer is ready.
     pub(super) fn succeeded(&mut self) {
-        (self.pause, self.longest, self.last) = (FIRST, LONGEST, None);
+        (self.longest, self.last) = (LONGEST, None);
+        self.ready = Some(Instant::now());
     }
 
     /// The attempt has failed, or the connection is lost: what comes next waits a little longer each time.
     pub(super) fn failed(&mut self, why: io::Error) {
         self.last = Some(why);
+        // A peer that shakes hands and leaves at once is as good as none.
+        if self
+            .ready
+            .take()
+            .is_some_and(|since| since.elapsed() >= LASTS)
+        {
+            self.pause = FIRST;
+        }
         if self.tried < self.addresses.len() {
             self.at = Some(Instant::now());
             return;
@@ -127,5 +142,24 @@ impl Dial {
         self.at = None;
         let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
         Stream::start(address.ok_or_else(none)?).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was dialled a thousand times a second.
+    #[test]
+    fn a_peer_that_leaves_at_once_is_waited_for_longer_each_time() {
+        let mut dial = Dial::new(Medium::Ipc, "nowhere");
+        for _ in 0..12 {
+            dial.succeeded();
+            dial.failed(io::ErrorKind::ConnectionReset.into());
+        }
+        assert_eq!(dial.pause, LONGEST);
+        dial.ready = Instant::now().checked_sub(LASTS);
+        dial.failed(io::ErrorKind::ConnectionReset.into());
+        assert_eq!(dial.pause, 2 * FIRST);
     }
 }

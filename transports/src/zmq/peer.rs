@@ -201,7 +201,8 @@ impl Peer {
 
     /// Writes some of what waits. What went whole is `unused` from then on.
     pub(super) fn write(&mut self, unused: &mut Unused) -> Result<(), Lost> {
-        while self.is_busy() {
+        let mut total = 0;
+        while self.is_busy() && total < STEP {
             let mut slices = Vec::new();
             let wanted = self.outbound.gather(&mut slices, STEP);
             let written = match os::send(&self.stream, &slices, false) {
@@ -217,9 +218,7 @@ impl Peer {
             };
             unused.frames.extend(self.outbound.advance(written));
             self.may_write = written == wanted;
-            if written == STEP {
-                break;
-            }
+            total += written;
         }
         Ok(())
     }

@@ -372,10 +372,10 @@ impl State {
         }
     }
 
-    /// Gives what a peer has left to another one.
+    /// Gives what peers have left to others, in turn.
     fn hand_on(&mut self) {
-        while !self.orphans.is_empty() {
-            let Some(token) = self.next_with_room(0, false) else {
+        while let Some(len) = self.orphans.front().map(Frames::left) {
+            let Some(token) = self.next_with_room(len, false) else {
                 return;
             };
             let peer = self.peers.get_mut(&token);

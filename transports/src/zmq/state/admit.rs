@@ -34,6 +34,7 @@ impl State {
                 Err(_) => {
                     let _ = events.remove(listening);
                     self.is_paused = Some(Instant::now() + PAUSE);
+                    self.has_changed = true;
                     break;
                 }
             }
@@ -79,24 +80,17 @@ impl State {
         }
         let is_new = self.end_greeting(token);
         let peers = (self.peers.len() - self.greeting.len()) as u64;
-        let Some(peer) = self.peers.get_mut(&token) else {
-            return;
-        };
-        if is_new && peer.is_dialled {
-            if let Some(dial) = &mut self.dial {
+        if let Some(peer) = self.peers.get_mut(&token).filter(|_| is_new) {
+            if !peer.is_dialled {
+                match admit(&self.terms.budget, peers) {
+                    Ok(charge) => peer.charge = Some(charge),
+                    Err(limit) => return self.lose(token, Lost::Full(limit), events),
+                }
+            } else if let Some(dial) = &mut self.dial {
                 dial.succeeded();
             }
-        } else if is_new {
-            match admit(&self.terms.budget, peers) {
-                Ok(charge) => peer.charge = Some(charge),
-                Err(limit) => return self.lose(token, Lost::Full(limit), events),
-            }
         }
-        if !peer.in_hand {
-            for frames in self.orphans.drain(..) {
-                peer.outbound.push(frames);
-            }
-        }
+        self.hand_on();
     }
 
     /// It is known who the peer is, or it is gone. True if it was not known before.

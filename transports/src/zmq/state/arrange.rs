@@ -33,8 +33,14 @@ impl State {
         {
             self.is_paused = Some(now + PAUSE);
         }
-        if let Some(stream) = self.dial.as_mut().and_then(Dial::step) {
-            self.greet(stream, true, None);
+        if let Some(dial) = &mut self.dial {
+            let before = dial.at();
+            let stream = dial.step();
+            // The timer does not know it yet.
+            self.has_changed |= dial.at() != before;
+            if let Some(stream) = stream {
+                self.greet(stream, true, None);
+            }
         }
     }
 
