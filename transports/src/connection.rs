@@ -230,8 +230,11 @@ impl Connection {
     /// received.
     ///
     /// # Errors
-    /// As [`Self::close`].
+    /// As [`Self::close`]; [`Error::Unsupported`] for a ZeroMQ socket that sends and receives, whose directions end together.
     pub fn close_sending(&mut self) -> Result<(), Error> {
+        if self.transport.capabilities().two_way {
+            self.shared(Operation::Close)?;
+        }
         let (transport, mut cx) = self.call(self.options.send_timeout)?;
         transport.close(&mut cx)
     }

@@ -32,6 +32,7 @@ mod stream;
 mod terms;
 mod topics;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,25 +93,23 @@ impl Zmq {
         }
     }
 
-    /// Nobody proves who it is: only peers of this machine, unless the caller trusts the others.
-    fn check_trusted(&self, at: &Endpoint) -> Result<(), EndpointError> {
-        let is_local = || {
-            let addresses = lookup::addresses(at.address(), Some(LONGEST_LOOK_UP)).ok()?;
-            let mut addresses = addresses.iter();
-            let is_local = addresses.all(|address| address.ip().to_canonical().is_loopback());
-            is_local.then_some(())
-        };
-        if self.scheme == Scheme::ZmqIpc
-            || at.parameter("trusted") == Some("1")
-            || is_local().is_some()
-        {
-            return Ok(());
+    /// The addresses to listen on, if they are known. Nobody proves who it is: only peers of this machine, unless the caller trusts
+    /// the others.
+    fn trusted(&self, at: &Endpoint) -> Result<Option<Vec<SocketAddr>>, EndpointError> {
+        if self.scheme == Scheme::ZmqIpc || at.parameter("trusted") == Some("1") {
+            return Ok(None);
         }
-        Err(EndpointError::Address {
-            address: at.to_string(),
-            fault: "a ZeroMQ listener takes only loopback addresses: it does not ask who connects. Add ?trusted=1 \
-                    if every machine that can reach it is trusted",
-        })
+        let addresses = lookup::addresses(at.address(), Some(LONGEST_LOOK_UP)).ok();
+        let is_local = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+        match addresses.filter(|all| all.iter().all(is_local)) {
+            // A second look-up could have another answer.
+            Some(addresses) => Ok(Some(addresses)),
+            None => Err(EndpointError::Address {
+                address: at.to_string(),
+                fault: "a ZeroMQ listener takes only loopback addresses: it does not ask who connects. Add \
+                        ?trusted=1 if every machine that can reach it is trusted",
+            }),
+        }
     }
 }
 
@@ -177,11 +176,11 @@ impl Factory for Zmq {
 
     /// Listens. The one connection it accepts is for all peers.
     fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error> {
-        self.check_trusted(at)?;
+        let addresses = self.trusted(at)?;
         let (name, pattern) = (self.name(at), pattern(at, Pattern::Pull));
         let mut address = name.clone();
         let core = Core::new(terms(pattern, options), |state, events| {
-            let listening = Listening::bind(self.medium, at.address())?;
+            let listening = Listening::bind(self.medium, at.address(), addresses.as_deref())?;
             address = listening.address()?;
             state.listen(listening, events)
         });

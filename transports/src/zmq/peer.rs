@@ -347,16 +347,14 @@ impl Peer {
     /// Takes in what was read.
     fn take_in(&mut self, allocator: &mut Option<&mut dyn BufferAllocator>) -> Result<Found, Lost> {
         loop {
-            if self.in_frame && self.pattern == Pattern::Pub {
+            if self.in_frame && self.is_unasked {
+                if !self.pass_by() {
+                    return Ok(Found::Nothing);
+                }
+            } else if self.in_frame && self.pattern == Pattern::Pub {
                 if !self.subscribe()? {
                     return Ok(Found::Nothing);
                 }
-            } else if self.in_frame && self.is_unasked {
-                self.inbound.skip();
-                if self.inbound.body_left() > 0 {
-                    return Ok(Found::Nothing);
-                }
-                self.in_frame = false;
             } else if self.in_frame {
                 let Some(allocator) = allocator.as_deref_mut() else {
                     self.is_held = true;

@@ -458,6 +458,10 @@ impl Transport for Socket {
             return Err(cx.timeout(Operation::Close));
         }
         self.is_closed = true;
+        // Nobody is greeted, or dialled, for a socket that is closed.
+        let mut call = self.core.enter();
+        let (state, events) = call.parts();
+        state.leave(events);
         match drained {
             Drained::Lost { peer, missing } => Err(Error::Disconnected { peer, missing }),
             _ => Ok(()),

@@ -97,9 +97,17 @@ pub(super) enum Listening {
 }
 
 impl Listening {
-    pub(super) fn bind(medium: Medium, address: &str) -> io::Result<Self> {
+    /// Listens at `address`, which stands for these `addresses` if they are known.
+    pub(super) fn bind(
+        medium: Medium,
+        address: &str,
+        addresses: Option<&[SocketAddr]>,
+    ) -> io::Result<Self> {
         if medium == Medium::Tcp {
-            let listener = TcpListener::bind(address)?;
+            let listener = match addresses {
+                Some(addresses) => TcpListener::bind(addresses)?,
+                None => TcpListener::bind(address)?,
+            };
             listener.set_nonblocking(true)?;
             return Ok(Self::Tcp(listener));
         }

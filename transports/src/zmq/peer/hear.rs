@@ -19,6 +19,13 @@ impl Peer {
         self.is_unasked
     }
 
+    /// Drops what has come of the frame at hand. True if that is all of it.
+    pub(super) fn pass_by(&mut self) -> bool {
+        self.inbound.skip();
+        self.in_frame = self.inbound.body_left() > 0;
+        !self.in_frame
+    }
+
     /// Takes in what a subscriber of version 3.0 wants, which it says in a message. False if more bytes are needed for that.
     pub(super) fn subscribe(&mut self) -> Result<bool, Lost> {
         let mut piece = [0; 256];
@@ -28,6 +35,12 @@ impl Peer {
                 return Ok(false);
             }
             self.topic.extend(piece.iter().take(count));
+            // What is neither means nothing to a publisher.
+            if !matches!(self.topic.first(), Some(0 | 1)) {
+                self.topic.clear();
+                self.is_unasked = true;
+                return Ok(self.pass_by());
+            }
             if self.topic.len() > LONGEST_TOPIC {
                 return Err(Lost::Fault(Fault::OverLimit {
                     what: "a topic",
@@ -41,7 +54,6 @@ impl Peer {
         match topic.split_first() {
             Some((1, topic)) => self.topics.add(topic)?,
             Some((0, topic)) => self.topics.remove(topic),
-            // What is neither means nothing to a publisher.
             _ => {}
         }
         Ok(true)
@@ -82,8 +94,18 @@ impl Peer {
             }
             Event::Frame(head) => {
                 self.in_frame = true;
-                if self.pattern != Pattern::Req || !self.is_stray(head.more) {
-                    self.arrival.begin(head);
+                match self.pattern {
+                    // A subscription is one frame.
+                    Pattern::Pub => {
+                        self.is_unasked = self.has_more || head.more;
+                        self.has_more = head.more;
+                    }
+                    Pattern::Req => {
+                        if !self.is_stray(head.more) {
+                            self.arrival.begin(head);
+                        }
+                    }
+                    _ => self.arrival.begin(head),
                 }
             }
             _ => {}
