@@ -35,6 +35,7 @@ fn survives(attack: impl FnOnce(&str)) {
     let endpoint = victim.hears("listening");
     attack(&endpoint);
     let options = Options::new().send_timeout(PATIENCE);
+    let options = options.connect_timeout(PATIENCE);
     let mut sender = options.connect(&endpoint).unwrap();
     sender.send(&bytes(1000, 1)).unwrap();
     let grown: u64 = victim.hears("grown").parse().unwrap();

@@ -86,13 +86,13 @@ fn who_connects_finds_a_listener_again() {
     sender.send(&bytes(1000, 1)).unwrap();
     assert_eq!(receiver.recv().unwrap().message, bytes(1000, 1));
     drop((receiver, listener));
-    let mut listener = loop {
-        // The port of a connection that was just closed may be held for a moment.
-        if let Ok(listener) = options().listen(&address) {
-            break listener;
-        }
-        thread::yield_now();
-    };
+    let mut again = None;
+    // The port of a connection that was just closed may be held for a moment.
+    numpush_tests::eventually("the port", || {
+        again = options().listen(&address).ok();
+        again.is_some()
+    });
+    let mut listener = again.unwrap();
     let mut receiver = listener.accept().unwrap();
     receiver.set_timeouts(None, Some(Duration::from_millis(100)));
     numpush_tests::eventually("a message at the second listener", || {

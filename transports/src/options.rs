@@ -188,7 +188,8 @@ impl Options {
     /// side spends waiting for it. A payload may also take no longer than this and a second for each 64 KiB. Over tcp it is
     /// also how long the peer's kernel may leave unanswered what was sent, before a call that waits reports the peer as gone;
     /// and, over tcp and unix, how long a call waits if there is no room for what comes, before it reports
-    /// [`Error::NoRoom`](crate::Error::NoRoom).
+    /// [`Error::NoRoom`](crate::Error::NoRoom). Over ZeroMQ it is how long a peer may be silent in the middle of a message, and how long
+    /// `recv` waits for room that other messages have.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -215,8 +216,8 @@ impl Options {
         Self { spin: time, ..self }
     }
 
-    /// How many connections and handshakes a tcp or unix listener may have at once, and how many bytes peers may make this side
-    /// hold. Listeners and connections with clones of these options share it. Default: [`Budget::new`].
+    /// How many connections and handshakes a tcp, unix or ZeroMQ listener may have at once, and how many bytes peers may make this
+    /// side hold. Listeners and connections with clones of these options share it. Default: [`Budget::new`].
     #[must_use]
     pub fn budget(self, budget: Budget) -> Self {
         Self { budget, ..self }

@@ -58,6 +58,10 @@ pub(crate) use held::Promise;
 /// and its program may be in a call that sends to the very peer whose message waits. So one message at a time in the process
 /// that has waited a second, only for messages that are whole, comes over the limit.
 ///
+/// Over ZeroMQ there is no credit: a message that takes more than 64 KiB has its bytes as they come, of the part for messages, and
+/// the other peers of its socket go on while it waits. A peer that would be one too many is sent away
+/// ([`Error::OverLimit`](crate::Error::OverLimit)); without a number of connections a socket has 1,000.
+///
 /// What this process answers to peers that do not read is bounded by the queues of a
 /// [`Poller`](crate::Poller::set_queue_limit).
 ///

@@ -11,7 +11,7 @@
 //!
 //! A socket has many peers, and one that is gone ends nothing: who connects does so again, and who listens goes on. A call does
 //! what the socket owes; while there is none, the `keeper` does: it shakes hands, answers pings and writes what is queued. It
-//! takes no message, so that what nobody receives stays with the sender.
+//! takes no message, so that what nobody receives stays with the sender, but for its beginning.
 //!
 //! # Whom to trust
 //!
