@@ -141,7 +141,7 @@ impl Drop for Claim {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "tcp", feature = "unix")))]
 mod tests {
     use super::*;
 

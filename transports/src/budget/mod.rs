@@ -383,7 +383,7 @@ impl Accounts {
     }
 }
 
-#[cfg(all(test, any(feature = "tcp", feature = "unix", feature = "zmq")))]
+#[cfg(all(test, any(feature = "tcp", feature = "unix")))]
 mod tests {
     use super::*;
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
+#[cfg(feature = "tcp")]
 use numpush_os::{Ready, wait};
 
 use super::*;
 use crate::error::Error;
+#[cfg(feature = "tcp")]
 use crate::options::Options;
 
 /// The addresses that are answered.
@@ -35,6 +37,7 @@ fn give_answer(address: &str) {
 }
 
 /// The port of a listener's address.
+#[cfg(feature = "tcp")]
 fn port(address: &str) -> &str {
     address.rsplit_once(':').unwrap().1
 }
@@ -45,6 +48,7 @@ fn texts(error: &Error) -> String {
     format!("{error}: {}", cause.unwrap_or_default())
 }
 
+#[cfg(feature = "tcp")]
 #[test]
 fn a_name_that_nobody_answers_for_ends_connect_in_time() {
     let timeout = Duration::from_millis(200);
@@ -64,6 +68,7 @@ fn a_name_that_nobody_answers_for_ends_connect_in_time() {
     give_answer("held.slow.invalid:1");
 }
 
+#[cfg(feature = "tcp")]
 #[test]
 fn who_does_not_wait_hears_when_the_name_is_answered() {
     let mut listener = Options::new().listen("tcp://127.0.0.1:0").unwrap();
