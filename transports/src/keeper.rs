@@ -275,3 +275,63 @@ fn work(events: &Arc<Events>) {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(passed)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A socket that the program lets go of while the thread looks at it.
+    struct Leaves {
+        events: Events,
+        presence: Presence,
+        held: Mutex<Option<Arc<Self>>>,
+        is_gone: Arc<AtomicBool>,
+    }
+
+    impl Kept for Leaves {
+        fn descriptor(&self) -> BorrowedFd<'_> {
+            self.events.as_fd()
+        }
+
+        fn presence(&self) -> &Presence {
+            drop(os::lock(&self.held).take());
+            &self.presence
+        }
+
+        fn keep(&self) {}
+    }
+
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            // As memory of the program does that opens another socket.
+            drop(KEEPER.lock());
+            self.is_gone.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// It ended under the lock of the list, which the drop waited for.
+    #[test]
+    fn the_last_hold_of_a_socket_is_dropped_without_the_lock() {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let socket = Arc::new(Leaves {
+            events: Events::new().unwrap(),
+            presence: Presence::default(),
+            held: Mutex::new(None),
+            is_gone: Arc::clone(&is_gone),
+        });
+        keep(&socket).unwrap();
+        let bell = Arc::clone(socket.presence.bell.get().unwrap());
+        let held = Arc::downgrade(&socket);
+        socket.presence.is_owing.store(true, Ordering::SeqCst);
+        *os::lock(&held.upgrade().unwrap().held) = Some(socket);
+        bell.ring();
+        let until = Instant::now() + Duration::from_secs(60);
+        while !is_gone.load(Ordering::SeqCst) {
+            assert!(Instant::now() < until, "the thread waits for itself");
+            std::thread::yield_now();
+        }
+    }
+}

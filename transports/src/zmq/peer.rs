@@ -76,7 +76,7 @@ pub(super) struct Peer {
 /// Memory of the program that a socket has let go of, until its lock is free: a drop may wait for who waits for the lock.
 #[derive(Default)]
 pub(super) struct Unused {
-    frames: Vec<Frames<Buffer<'static>>>,
+    pub(super) frames: Vec<Frames<Buffer<'static>>>,
     regions: Vec<Box<dyn BufferMut>>,
     /// What they had to write, and what had come of a message.
     pub(super) peers: Vec<Peer>,

@@ -364,7 +364,10 @@ impl State {
             lost = lost.saturating_sub(peer.outbound.begun());
             self.orphans.extend(peer.outbound.take_messages());
         } else {
-            lost += peer.outbound.left();
+            // Answers to its pings are no loss.
+            let messages: Vec<_> = peer.outbound.take_messages().collect();
+            lost += messages.iter().map(Frames::left).sum::<u64>();
+            self.unused.frames.extend(messages);
         }
         if lost > 0 {
             let before = self.lost.take().map_or(0, |(_, bytes)| bytes);
