@@ -242,6 +242,8 @@ fn a_close_tells_of_what_was_lost() {
     let address = listener.address();
     let mut sender = listener.accept().unwrap();
     let dies = raw::connect(&address, 1, "PULL");
+    // It waits until the peer has a place.
+    sender.send(&bytes(16 << 10, 1)).unwrap();
     // More than two kernels take, of which the first has not all.
     for _ in 0..1000 {
         sender.try_send(&bytes(16 << 10, 1)).unwrap();
