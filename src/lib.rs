@@ -40,6 +40,12 @@ pub mod unix {
     pub use numpush_transports::unix::{SealedBufferError, SealedBufferMut};
 }
 
+/// ZeroMQ sockets of any kind, with topics, names and messages of other programs.
+#[cfg(feature = "zmq")]
+pub mod zmq {
+    pub use numpush_transports::zmq::{Content, Kind, Multipart, PeerStatus, Socket, SocketStatus};
+}
+
 /// Shared memory: arrays and dataframes that worker processes read and write in place.
 #[cfg(feature = "shm")]
 pub mod shm {

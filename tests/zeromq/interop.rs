@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::thread;
 
-use numpush::{Connection, Message, Options};
+use numpush::{Buffer, Connection, Message, Options};
 use numpush_tests::{PATIENCE, Peer, TempPath, bytes, every_dtype, python_with};
 
 /// Passes on what it gets. Its arguments: bind or connect and where, to receive and to send.
@@ -60,7 +60,10 @@ fn goes_through(mut sender: Connection, receiver: &mut Connection) {
         scope.spawn(move || {
             for message in messages() {
                 let sent = sender.send(&message).unwrap();
-                assert_eq!(sent.copied, message.copied_bytes());
+                // What is short is copied to where it waits.
+                let len: usize = message.buffers().map(Buffer::len).sum();
+                let short = if len <= 4 << 10 { len as u64 } else { 0 };
+                assert_eq!(sent.copied, message.copied_bytes() + short);
             }
             sender.close().unwrap();
         });

@@ -1,8 +1,10 @@
 //! ZeroMQ: with other programs, with peers that come and go, and with hostile ones.
 
 mod faults;
+mod foreign;
 mod hostile;
 mod interop;
+mod kinds;
 mod memory;
 mod peers;
 mod raw;

@@ -43,12 +43,18 @@ pub(crate) fn framed(message: &Message<'_>) -> Vec<u8> {
     frames
 }
 
-/// Connects to `endpoint` and says that it is a socket of the kind `kind`. Returns the connection once the other side is ready too.
-pub(crate) fn connect(endpoint: &str, minor: u8, kind: &str) -> TcpStream {
+/// Connects to `endpoint` and says that it is a socket of the kind `kind`.
+pub(crate) fn begin(endpoint: &str, minor: u8, kind: &str) -> TcpStream {
     let mut socket = TcpStream::connect(endpoint.replace("zmq+tcp://", "")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(&greeting(minor)).unwrap();
     socket.write_all(&ready(kind)).unwrap();
+    socket
+}
+
+/// As [`begin`]. Returns the connection once the other side is ready too.
+pub(crate) fn connect(endpoint: &str, minor: u8, kind: &str) -> TcpStream {
+    let mut socket = begin(endpoint, minor, kind);
     let mut theirs = [0; 64];
     socket.read_exact(&mut theirs).unwrap();
     let mut head = [0; 2];

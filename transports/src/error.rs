@@ -86,6 +86,12 @@ pub enum Error {
         /// Most bytes that may wait.
         limit: u64,
     },
+    /// Caller: a ROUTER has no peer of this name now. Nothing was sent.
+    #[error("no peer is called {name:?}")]
+    UnknownPeer {
+        /// The name, with escapes for bytes that are no ASCII.
+        name: String,
+    },
     /// Caller: no connection or listener has this key, or it has ended.
     #[error("{key} is no connection or listener of this poller, or has ended")]
     UnknownKey {
@@ -278,6 +284,8 @@ pub enum Operation {
     Send,
     /// Receiving a message.
     Recv,
+    /// Telling peers which messages are wanted.
+    Subscribe,
     /// Waiting until the peer has every message.
     Flush,
     /// Closing a connection.
@@ -311,6 +319,7 @@ impl Operation {
             Self::Handshake => "handshake",
             Self::Send => "send",
             Self::Recv => "recv",
+            Self::Subscribe => "subscribe",
             Self::Flush => "flush",
             Self::Close => "close",
             Self::Split => "split",
@@ -368,6 +377,7 @@ impl Error {
             | Self::HeaderTooLong { .. }
             | Self::NoMemory { .. }
             | Self::QueueFull { .. }
+            | Self::UnknownPeer { .. }
             | Self::Skipped { .. }
             | Self::Unsupported { .. } => true,
             Self::NoRoom { source, .. } => !source.is_permanent(),

@@ -19,6 +19,9 @@ use numpush_os::{self as os, Events, GlobalMutex, Ready};
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(16);
 
+/// What may wait for more waits so long.
+const LATE: Duration = Duration::from_millis(1);
+
 /// What has to be done when nobody calls.
 pub(crate) trait Kept: Send + Sync {
     /// Readable when there is something to do.
@@ -31,6 +34,15 @@ pub(crate) trait Kept: Send + Sync {
     fn keep(&self);
 }
 
+/// What a call leaves to the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    /// Something that the next call may do better, if one comes within a millisecond.
+    Later,
+    Now,
+}
+
 /// Whether calls are inside a socket.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
@@ -40,6 +52,8 @@ pub(crate) struct Presence {
     is_awaited: AtomicBool,
     /// A call has left something to do at once.
     is_owing: AtomicBool,
+    /// A call has left something that may wait for more.
+    is_late: AtomicBool,
     /// The set in which the thread waits.
     bell: OnceLock<Arc<Events>>,
 }
@@ -55,14 +69,21 @@ impl Presence {
         self.calls.load(Ordering::SeqCst) % 2 == 1
     }
 
-    /// A call ends. What it leaves goes on at once if it is `owing`.
-    pub(crate) fn leave(&self, owing: bool) {
+    /// A call ends, and leaves this.
+    pub(crate) fn leave(&self, left: Left) {
         self.calls.fetch_add(1, Ordering::SeqCst);
         // Once is enough until the thread has looked.
-        let owes = owing && !self.is_owing.swap(true, Ordering::SeqCst);
+        let is_new = match left {
+            Left::Nothing => false,
+            // Behind the count and the lock of the call: who has cleared it since has seen what it left.
+            Left::Later => {
+                !self.is_late.load(Ordering::SeqCst) && !self.is_late.swap(true, Ordering::SeqCst)
+            }
+            Left::Now => !self.is_owing.swap(true, Ordering::SeqCst),
+        };
         let is_awaited =
             self.is_awaited.load(Ordering::SeqCst) && self.is_awaited.swap(false, Ordering::SeqCst);
-        if (owes || is_awaited)
+        if (is_new || is_awaited)
             && let Some(bell) = self.bell.get()
         {
             bell.ring();
@@ -86,6 +107,8 @@ struct Entry {
     /// Calls that had begun and ended when it was looked at last.
     seen: u64,
     delay: Duration,
+    /// When it gets what a call has left for later.
+    late: Option<Instant>,
 }
 
 enum State {
@@ -135,6 +158,7 @@ pub(crate) fn keep(kept: &Arc<impl Kept + 'static>) -> io::Result<()> {
             state: State::Armed,
             seen,
             delay: SHORTEST,
+            late: None,
         },
     );
     Ok(())
@@ -160,7 +184,7 @@ impl Keeper {
     }
 
     /// Decides what to do with the socket `token`. Returns it, and whether it has to be kept now.
-    fn look(&mut self, events: &Events, token: u64) -> Option<(Arc<dyn Kept>, bool)> {
+    fn look(&mut self, events: &Events, token: u64, now: Instant) -> Option<(Arc<dyn Kept>, bool)> {
         let entry = self.entries.get_mut(&token)?;
         let Some(kept) = entry.kept.upgrade() else {
             // Its descriptor is closed, and so in no set.
@@ -170,7 +194,8 @@ impl Keeper {
         let presence = kept.presence();
         let calls = presence.calls.load(Ordering::SeqCst);
         let is_inside = calls % 2 == 1;
-        let owes = !is_inside && presence.is_owing.swap(false, Ordering::SeqCst);
+        let is_late = entry.take_late(presence, is_inside, now);
+        let owes = !is_inside && presence.is_owing.swap(false, Ordering::SeqCst) || is_late;
         if !owes && (is_inside || calls != entry.seen) {
             let lasts = is_inside && calls == entry.seen;
             entry.seen = calls;
@@ -211,8 +236,35 @@ impl Entry {
         self.delay = (self.delay * 2).min(LONGEST);
     }
 
+    /// True if it is time for what a call has left for later. A call that is inside does that, or leaves it again.
+    fn take_late(&mut self, presence: &Presence, is_inside: bool, now: Instant) -> bool {
+        if self.late.take_if(|at| *at <= now).is_none() {
+            return false;
+        }
+        if is_inside {
+            self.late = Some(now + LATE);
+            return false;
+        }
+        presence.is_late.swap(false, Ordering::SeqCst)
+    }
+
+    /// Notes that a call has left something for later.
+    fn note_late(&mut self, now: Instant, passed: &mut Vec<Arc<dyn Kept>>) {
+        if self.late.is_none()
+            && let Some(kept) = self.kept.upgrade()
+        {
+            if kept.presence().is_late.load(Ordering::SeqCst) {
+                self.late = Some(now + LATE);
+            }
+            passed.push(kept);
+        }
+    }
+
     /// True if it has to be looked at, by the time or because somebody has rung. What it has looked into is in `passed` then.
     fn is_due(&self, rang: bool, now: Instant, passed: &mut Vec<Arc<dyn Kept>>) -> bool {
+        if self.late.is_some_and(|at| at <= now) {
+            return true;
+        }
         match self.state {
             State::Busy(at) => at <= now || rang && self.owes(passed),
             State::Armed => rang && self.owes(passed),
@@ -244,6 +296,10 @@ fn work(events: &Arc<Events>) {
         let now = Instant::now();
         let mut tokens: Vec<u64> = ready.iter().map(|event| event.token).collect();
         let mut passed = Vec::new();
+        if rang {
+            let entries = keeper.entries.values_mut();
+            entries.for_each(|entry| entry.note_late(now, &mut passed));
+        }
         let entries = keeper.entries.iter();
         let due = entries.filter(|(_, entry)| entry.is_due(rang, now, &mut passed));
         tokens.extend(due.map(|(token, _)| *token));
@@ -251,21 +307,24 @@ fn work(events: &Arc<Events>) {
         tokens.dedup();
         let mut kept = Vec::new();
         for token in tokens {
-            match keeper.look(events, token) {
+            match keeper.look(events, token, now) {
                 Some((socket, true)) => kept.push(socket),
                 // Each may be the last that holds its socket, which must not end under the lock: the program's memory is in it.
                 Some((socket, false)) => passed.push(socket),
                 None => {}
             }
         }
-        let next = keeper
-            .entries
-            .values()
-            .filter_map(|entry| match entry.state {
+        let next = keeper.entries.values().flat_map(|entry| {
+            let busy = match entry.state {
                 State::Busy(at) => Some(at),
                 _ => None,
-            });
-        timeout = next.min().map(|at| at.saturating_duration_since(now));
+            };
+            [busy, entry.late]
+        });
+        timeout = next
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(now));
         drop(keeper);
         for kept in kept {
             // What panics is memory of the program's. The other sockets are kept all the same.

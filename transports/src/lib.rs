@@ -46,7 +46,7 @@ mod tcp;
 #[cfg(feature = "unix")]
 pub mod unix;
 #[cfg(feature = "zmq")]
-mod zmq;
+pub mod zmq;
 
 pub use batch::{Batch, BatchError};
 pub use budget::{Budget, BudgetStatus, Usage};

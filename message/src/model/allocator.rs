@@ -52,6 +52,17 @@ pub trait BufferAllocator: Send {
         self.allocate(len)
     }
 
+    /// Returns a buffer of `len` bytes that begins with a copy of `bytes`, as much as fits, with zeros behind: for what is short and
+    /// there whole. Default: a region of [`Self::allocate`], filled.
+    ///
+    /// # Errors
+    /// [`AllocError`] if there is no room.
+    fn copy_of(&mut self, bytes: &[u8], len: usize) -> Result<Buffer<'static>, AllocError> {
+        let mut region = self.allocate(len)?;
+        fill(region.as_mut_slice(), bytes);
+        Ok(region.freeze())
+    }
+
     /// Takes memory that somebody else has filled, instead of a copy: a mapped file, memory of the peer's, a frame of
     /// another library. Default: refuses, so that every payload lies in regions of this allocator.
     ///
@@ -61,6 +72,14 @@ pub trait BufferAllocator: Send {
     fn adopt(&mut self, buffer: Buffer<'static>) -> Result<Buffer<'static>, Buffer<'static>> {
         Err(buffer)
     }
+}
+
+/// Writes `bytes` to the front of `to`, as much as fits, and zeros behind.
+pub(crate) fn fill(to: &mut [u8], bytes: &[u8]) {
+    let count = bytes.len().min(to.len());
+    let (to, gap) = to.split_at_mut(count);
+    to.copy_from_slice(&bytes[..count]);
+    gap.fill(0);
 }
 
 /// Writable bytes that become a [`Buffer`] once they are filled.

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::allocator::{ALIGNMENT, AllocError, BufferAllocator, BufferMut};
+use crate::model::allocator::{ALIGNMENT, AllocError, BufferAllocator, BufferMut, fill};
 use crate::model::buffer::Buffer;
 use crate::model::small;
 
@@ -43,6 +43,15 @@ impl BufferAllocator for HeapAllocator {
             block: Some(block),
             spares: Arc::clone(&self.spares),
         }))
+    }
+
+    fn copy_of(&mut self, bytes: &[u8], len: usize) -> Result<Buffer<'static>, AllocError> {
+        if let Some(copy) = small::copy_of(bytes, len) {
+            return Ok(copy);
+        }
+        let mut region = self.allocate(len)?;
+        fill(region.as_mut_slice(), bytes);
+        Ok(region.freeze())
     }
 
     /// Takes everything: memory on the heap is no better than any other.
@@ -167,6 +176,23 @@ mod tests {
             let mut region = HeapAllocator::new().allocate(len).unwrap();
             assert_eq!(region.as_mut_slice().len(), len);
             assert_eq!(region.as_mut_slice().as_ptr().align_offset(ALIGNMENT), 0);
+        }
+    }
+
+    #[test]
+    fn a_copy_is_aligned_and_has_zeros_behind() {
+        let mut heap = HeapAllocator::new();
+        for len in [0, 1, 64, 256, 257, 944, 945, 1000, 20_000] {
+            drop(heap.allocate(len).map(|mut dirty| {
+                dirty.as_mut_slice().fill(7);
+                dirty.freeze()
+            }));
+            for count in [0, 1, len / 2, len, len + 1] {
+                let copy = heap.copy_of(&vec![9; count], len).unwrap();
+                assert_eq!(copy.as_ptr().align_offset(ALIGNMENT), 0);
+                let is_whole = |(at, byte): (usize, &u8)| *byte == if at < count { 9 } else { 0 };
+                assert!(copy.len() == len && copy.iter().enumerate().all(is_whole));
+            }
         }
     }
 

@@ -18,6 +18,17 @@ pub(crate) fn region(len: usize) -> Option<Box<dyn BufferMut>> {
     (len <= SMALL - ALIGNMENT).then(|| Box::new(Region::<SMALL>::new(len)) as _)
 }
 
+/// As [`region`], with a copy of `bytes` in front of zeros.
+pub(crate) fn copy_of(bytes: &[u8], len: usize) -> Option<Buffer<'static>> {
+    if len <= TINY - ALIGNMENT {
+        return Region::<TINY>::new(len).filled(bytes);
+    }
+    if len <= SMALL - ALIGNMENT {
+        return Region::<SMALL>::new(len).filled(bytes);
+    }
+    None
+}
+
 struct Memory<const N: usize>([u8; N]);
 
 impl<const N: usize> AsRef<[u8]> for Memory<N> {
@@ -38,6 +49,20 @@ impl<const N: usize> Region<N> {
         let memory = Arc::new(Memory([0; N]));
         let start = memory.0.as_ptr().align_offset(ALIGNMENT);
         Self { memory, start, len }
+    }
+}
+
+impl<const N: usize> Region<N> {
+    /// The buffer that begins with `bytes`. Memory that is new is zero.
+    fn filled(mut self, bytes: &[u8]) -> Option<Buffer<'static>> {
+        let all = &mut Arc::get_mut(&mut self.memory)?.0;
+        let bytes = bytes.get(..self.len).unwrap_or(bytes);
+        let end = self.start + bytes.len();
+        all.get_mut(self.start..end)?.copy_from_slice(bytes);
+        Some(Buffer::from_shared(
+            self.memory,
+            self.start..self.start + self.len,
+        ))
     }
 }
 

@@ -41,6 +41,8 @@ use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
 pub struct Landing {
     limits: Limits,
     seen: Seen,
+    /// The preamble of the last record that `seen` keeps: one with the same bytes, and the same header, is not checked anew.
+    last: Option<[u8; PREAMBLE_LEN]>,
     message: Option<AtHand>,
 }
 
@@ -62,6 +64,7 @@ impl Landing {
         Self {
             limits,
             seen: Seen::default(),
+            last: None,
             message: None,
         }
     }
@@ -76,6 +79,15 @@ impl Landing {
             missing: len.saturating_sub(head.len()) as u64,
         };
         let first = head.first_chunk().ok_or_else(|| missing(PREAMBLE_LEN))?;
+        if self.last.as_ref() == Some(first)
+            && let Some((payload_len, header)) =
+                self.seen.last(head.get(PREAMBLE_LEN..).unwrap_or(&[]))
+        {
+            let (payload_len, header) = (to_usize(payload_len), header.clone());
+            self.message = Some(AtHand::new(payload_len, header));
+            return Ok(());
+        }
+        self.last = None;
         let preamble = self.check(first)?;
         let end = PREAMBLE_LEN.saturating_add(preamble.header_len as usize);
         let bytes = head.get(PREAMBLE_LEN..end).ok_or_else(|| missing(end))?;
@@ -86,17 +98,41 @@ impl Landing {
         Preamble::check_sum(first, bytes)?;
         let header = Header::decode(&preamble, bytes, &mut self.seen)?;
         header.body.check_whole()?;
-        let mut message = AtHand {
-            payload_len: to_usize(preamble.payload_len),
-            start: header.lead,
-            header,
-            region: None,
-            index: 0,
-            filled: 0,
-        };
-        message.pass_empty();
-        self.message = Some(message);
+        let is_kept = self.seen.again(&preamble, bytes).is_some();
+        self.last = is_kept.then_some(*first);
+        self.message = Some(AtHand::new(to_usize(preamble.payload_len), header));
         Ok(())
+    }
+
+    /// A message that is there whole: its head, and its only buffer. `None`, and nothing has happened, if the head is another than
+    /// the last one, or says another length: begin it as any other.
+    ///
+    /// # Errors
+    /// [`DecodeError::Alloc`] if there is no room: nothing has happened. Any other says that its contents contradict its type.
+    pub fn again(
+        &mut self,
+        head: &[u8],
+        buffer: &[u8],
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<Option<Message<'static>>, DecodeError> {
+        let Some((first, rest)) = head.split_first_chunk() else {
+            return Ok(None);
+        };
+        let (true, None) = (self.last.as_ref() == Some(first), &self.message) else {
+            return Ok(None);
+        };
+        let Some((payload_len, header)) = self.seen.last(rest) else {
+            return Ok(None);
+        };
+        let len = to_usize(payload_len);
+        let is_it = header.lens.iter().eq([&(buffer.len() as u64)]) && buffer.len() <= len;
+        // One with a lead is of another encoder.
+        if !is_it || header.lead > 0 || len > Decoder::SMALL {
+            return Ok(None);
+        }
+        let header = header.clone();
+        let bytes = allocator.copy_of(buffer, len)?;
+        header.cut(bytes, 0).map(Some)
     }
 
     /// Looks at the preamble of a message before its header has come. Returns the bytes of both together.
@@ -221,6 +257,19 @@ impl Landing {
 }
 
 impl AtHand {
+    fn new(payload_len: usize, header: Header) -> Self {
+        let mut message = Self {
+            payload_len,
+            start: header.lead,
+            header,
+            region: None,
+            index: 0,
+            filled: 0,
+        };
+        message.pass_empty();
+        message
+    }
+
     /// Where the buffer at hand ends.
     fn end(&self) -> Option<usize> {
         let len = self.header.lens.get(self.index)?;
@@ -312,6 +361,56 @@ mod tests {
                     break;
                 }
             }
+        }
+    }
+
+    /// The last head is remembered; one that differs in a byte is another.
+    #[test]
+    fn a_head_that_comes_again_is_read_as_if_it_were_new() {
+        let mut landing = Landing::new(Limits::default());
+        let mut anew = |head: &[u8]| {
+            let again = landing.begin(head).map(|()| landing.expected());
+            let mut other = Landing::new(Limits::default());
+            let first = other.begin(head).map(|()| other.expected());
+            assert_eq!(again, first);
+            first.is_ok()
+        };
+        let head = head_of(&Message::new(Buffer::from(vec![7; 100])));
+        let longer = head_of(&Message::new(Buffer::from(vec![7; 1000])));
+        for at in 0..head.len() {
+            assert!(anew(&head) && anew(&head));
+            let mut changed = head.clone();
+            changed[at] ^= 1;
+            assert!(!anew(&changed), "byte {at}");
+            assert!(!anew(&head[..at]));
+            assert!(anew(&longer));
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_there_whole_is_the_same() {
+        let mut heap = HeapAllocator::new();
+        for len in [1, 63, 64, 1000] {
+            let sent = Message::new(Buffer::from(vec![9; len]));
+            let (head, bytes) = (head_of(&sent), vec![9; len]);
+            let mut landing = Landing::new(Limits::default());
+            assert_eq!(landing.again(&head, &bytes, &mut heap), Ok(None));
+            landing.begin(&head).unwrap();
+            assert_eq!(
+                landing.again(&head, &bytes, &mut heap),
+                Ok(None),
+                "it is at hand"
+            );
+            landing.cancel();
+            // What lies in the region before.
+            let mut dirty = heap.allocate(len.next_multiple_of(64)).unwrap();
+            dirty.as_mut_slice().fill(0xff);
+            drop(dirty.freeze());
+            assert_eq!(landing.again(&head, &bytes, &mut heap), Ok(Some(sent)));
+            assert_eq!(landing.again(&head, &bytes[1..], &mut heap), Ok(None));
+            let mut other = head.clone();
+            other[head.len() - 1] ^= 1;
+            assert_eq!(landing.again(&other, &bytes, &mut heap), Ok(None));
         }
     }
 

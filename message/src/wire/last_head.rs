@@ -7,7 +7,8 @@ use crate::model::{Body, Message};
 use crate::wire::encode::Encoder;
 use crate::wire::error::EncodeError;
 use crate::wire::kind::Flags;
-use crate::wire::preamble::Preamble;
+use crate::wire::preamble::{PREAMBLE_LEN, Preamble};
+use crate::wire::stamp::Stamp;
 
 /// Longer heads are encoded anew: a connection on which little goes holds little.
 const MOST: usize = 512;
@@ -34,6 +35,9 @@ const MOST: usize = 512;
 #[derive(Debug, Default)]
 pub struct LastHead {
     last: Option<Last>,
+    /// Preamble and header of a message that has no stamp, and whether they are those of `last`.
+    plain: Vec<u8>,
+    is_plain_known: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +73,37 @@ impl LastHead {
         Ok(encoder)
     }
 
+    /// Preamble and header of `message` without flags and without a stamp, as protocols carry them that have both themselves.
+    ///
+    /// ```
+    /// use numpush_message::{Buffer, Encoder, Flags, LastHead, Message, PREAMBLE_LEN};
+    ///
+    /// let message = Message::new(Buffer::from(vec![7; 100]));
+    /// let encoder = Encoder::new(&message, Flags::default())?;
+    /// let len = PREAMBLE_LEN + encoder.preamble().header_len as usize;
+    /// let mut last = LastHead::default();
+    /// assert_eq!(last.plain(&message)?, &encoder.head()[..len]);
+    /// # Ok::<_, numpush_message::EncodeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Encoder::new`].
+    pub fn plain(&mut self, message: &Message<'_>) -> Result<&[u8], EncodeError> {
+        let describes = |last: &Option<Last>| last.as_ref().is_some_and(|it| it.describes(message));
+        if !self.is_plain_known || !describes(&self.last) {
+            let mut encoder = self.encoder(message, Flags::default())?;
+            encoder.stamp(Stamp::default());
+            let len = PREAMBLE_LEN + encoder.preamble().header_len as usize;
+            self.plain.clear();
+            self.plain
+                .extend_from_slice(encoder.head().get(..len).unwrap_or(&[]));
+            self.is_plain_known = describes(&self.last);
+        }
+        Ok(&self.plain)
+    }
+
     fn note(&mut self, message: &Message<'_>, encoder: &Encoder<'_>) {
+        self.is_plain_known = false;
         if !message.attributes.is_empty() || encoder.head().len() > MOST {
             return;
         }
@@ -111,7 +145,6 @@ mod tests {
     use crate::model::{
         Array, Buffer, Column, ColumnData, ColumnType, Element, Field, Frame, RecordType, Scalar,
     };
-    use crate::wire::stamp::Stamp;
 
     /// Messages that differ from the one before in one thing each.
     fn messages() -> Vec<Message<'static>> {
@@ -165,6 +198,12 @@ mod tests {
                 let flags = Flags::with_checksums(checksums);
                 let plain = record(Encoder::unstamped(&message, flags).unwrap());
                 assert_eq!(record(last.encoder(&message, flags).unwrap()), plain);
+            }
+            let mut anew = Encoder::new(&message, Flags::default()).unwrap();
+            anew.stamp(Stamp::default());
+            for _ in 0..2 {
+                let plain = last.plain(&message).unwrap();
+                assert!(plain.len() > PREAMBLE_LEN && anew.head().starts_with(plain));
             }
         }
     }

@@ -1,20 +1,64 @@
 //! The message that comes from a peer.
 
+use std::ops::Range;
+
 use numpush_message::{
-    AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, Landing, Limits, MAGIC, Message,
-    PREAMBLE_LEN, Preamble,
+    AllocError, Buffer, BufferAllocator, BufferMut, DecodeError, Decoder, Landing, Limits, MAGIC,
+    Message, PREAMBLE_LEN, Preamble,
 };
 use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
 
 use crate::budget::{Budget, Claim, LEAST};
 use crate::transfer::{PathReason, Transfer, TransferPath};
+use crate::zmq::raw::RawFrames;
 
 /// A message that came whole.
 pub(super) struct Arrived {
-    pub(super) message: Message<'static>,
+    pub(super) content: Content,
     pub(super) transfer: Transfer,
     /// The frames before it: a topic, or the way back.
     pub(super) envelope: Vec<Vec<u8>>,
+}
+
+impl Arrived {
+    /// One frame, which a socket has made itself.
+    pub(super) fn of_frame(frame: Vec<u8>) -> Self {
+        Self {
+            content: Content::Frames(vec![frame.into()]),
+            transfer: Transfer::default(),
+            envelope: Vec::new(),
+        }
+    }
+
+    /// The first frame, or the start of what would be it.
+    pub(super) fn first(&self) -> &[u8] {
+        let frame = match &self.content {
+            Content::Message(_) => &MAGIC,
+            Content::Frames(frames) => frames.first().map_or(&[][..], |frame| frame),
+        };
+        self.envelope.first().map_or(frame, Vec::as_slice)
+    }
+
+    /// Takes the way back of a request: all frames up to the first that is empty, or before a message.
+    pub(super) fn take_back(&mut self) -> Vec<Vec<u8>> {
+        let mut back = std::mem::take(&mut self.envelope);
+        if let Content::Frames(frames) = &mut self.content
+            && let Some(end) = frames.iter().position(|frame| frame.is_empty())
+        {
+            back.extend(frames.drain(..=end).map(|frame| Vec::from(&*frame)));
+        }
+        back
+    }
+}
+
+/// What came.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Content {
+    /// A message of numpush.
+    Message(Message<'static>),
+    /// The frames of a message of another program, in order.
+    Frames(Vec<Buffer<'static>>),
 }
 
 /// Most frames before a message, and most bytes of one.
@@ -30,9 +74,15 @@ const LONGEST_KEPT: usize = 4 << 10;
 /// Shorter bodies are taken out of the read-ahead, many with one call.
 const LANDS_FROM: u64 = 4 << 10;
 
+/// Longest message whose beginning is remembered, and the longest beginning, in bytes.
+const SHORT: u64 = 4 << 10;
+const LONGEST_REMEMBERED: usize = 512;
+
 /// A message that comes, frame by frame: what goes before it, its head, its buffers.
 pub(super) struct Arrival {
     landing: Landing,
+    /// Frames that are no message of ours are taken as they are, up to so many bytes a message.
+    raw: Option<u64>,
     stage: Stage,
     /// Another frame follows the one at hand.
     more: bool,
@@ -46,10 +96,14 @@ pub(super) struct Arrival {
     /// nothing of its payload comes to where it does not stay.
     lead: usize,
     /// Memory of messages that will never be whole, which is not dropped here: the program's allocator made it.
-    pub(super) unused: Vec<Box<dyn BufferMut>>,
+    pub(super) unused: Vec<Leftover>,
     budget: Budget,
-    /// Room for the message at hand. A small one needs none.
+    /// Room for the message at hand, or for the raw frame. A small one needs none.
     room: Option<Room>,
+    /// Room for the raw frames before that.
+    held: Vec<Room>,
+    again: Option<Again>,
+    last_envelope: Vec<Vec<u8>>,
     /// Others had it when it was looked for last.
     is_short: bool,
 }
@@ -63,24 +117,47 @@ struct Room {
     come: u64,
 }
 
+/// Memory of a message that will never be whole.
+pub(super) enum Leftover {
+    Region { _region: Box<dyn BufferMut> },
+    Frames { _frames: RawFrames },
+}
+
+/// How the last message began, if it was short: the next one may begin so too.
+struct Again {
+    /// All bytes of it up to its only buffer, heads of frames included.
+    lead: Vec<u8>,
+    /// Its head among them.
+    head: Range<usize>,
+    /// Bytes of that buffer.
+    buffer: usize,
+}
+
 enum Stage {
     /// Frames before the message, or its head.
     Head,
     /// The buffers, which lie in memory of the allocator, once there is some.
     Buffers,
+    /// Frames of another program's, each in memory of its own.
+    Raw(RawFrames),
     /// What is no message passes by.
     Skip(DecodeError),
 }
 
 impl Arrival {
-    pub(super) fn new(max_message: u64, budget: &Budget) -> Self {
+    /// Takes messages of ours, and those of other programs too if it `takes_raw`.
+    pub(super) fn new(max_message: u64, takes_raw: bool, budget: &Budget) -> Self {
         Self {
             landing: Landing::new(Limits::default().with_payload(max_message)),
+            raw: takes_raw.then_some(max_message),
             stage: Stage::Head,
             more: false,
             envelope: Vec::new(),
             gathered: Vec::new(),
             buffers: 0,
+            held: Vec::new(),
+            again: None,
+            last_envelope: Vec::new(),
             transfer: Transfer::default(),
             lead: 2 + PREAMBLE_LEN,
             unused: Vec::new(),
@@ -90,14 +167,84 @@ impl Arrival {
         }
     }
 
+    /// The next message, if it has come whole and begins as the last one did.
+    pub(super) fn again(
+        &mut self,
+        inbound: &mut Inbound,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Option<Arrived> {
+        let Some(Again { lead, head, buffer }) = &self.again else {
+            return None;
+        };
+        let (first, rest) = inbound.waiting().split_at_checked(lead.len())?;
+        let bytes = rest.get(..*buffer)?;
+        if first != lead {
+            return None;
+        }
+        let head = lead.get(head.clone())?;
+        // What fails here is found again, and told, as of any other.
+        let message = self.landing.again(head, bytes, allocator).ok()??;
+        let count = lead.len() + bytes.len();
+        inbound.pass(count);
+        let transfer = Transfer {
+            bytes: message.payload_len(),
+            copied: *buffer as u64,
+            system_calls: std::mem::take(&mut self.transfer.system_calls),
+            path: TransferPath::Read,
+            reason: PathReason::Small,
+            ..Transfer::default()
+        };
+        Some(Arrived {
+            content: Content::Message(message),
+            transfer,
+            envelope: self.last_envelope.clone(),
+        })
+    }
+
+    /// Remembers how a short message of one buffer began, whose head has been gathered.
+    fn remember(&mut self, envelope: &[Vec<u8>]) {
+        let again = self.again.take();
+        let payload = self.transfer.bytes;
+        let (Some(len), 1) = (self.landing.len_of(0), self.landing.buffers()) else {
+            return;
+        };
+        if payload > SHORT || self.gathered.len() > LONGEST_REMEMBERED {
+            return;
+        }
+        let mut lead = again.map_or_else(Vec::new, |again| again.lead);
+        lead.clear();
+        let mut push = |frame: &[u8]| {
+            FrameHead::message(frame.len() as u64, true).write(&mut lead);
+            let start = lead.len();
+            lead.extend_from_slice(frame);
+            start..lead.len()
+        };
+        for frame in envelope {
+            push(frame);
+        }
+        let head = push(&self.gathered);
+        FrameHead::message(len, false).write(&mut lead);
+        if lead.len() <= LONGEST_REMEMBERED {
+            let buffer = usize::try_from(len).unwrap_or(usize::MAX);
+            self.again = Some(Again { lead, head, buffer });
+            self.last_envelope = Vec::from(envelope);
+        }
+    }
+
     /// A frame begins.
     pub(super) fn begin(&mut self, head: FrameHead) {
         self.more = head.more;
-        match &self.stage {
+        match &mut self.stage {
             Stage::Skip(_) => {}
+            Stage::Raw(frames) => {
+                if let Err(fault) = frames.begin(head.len) {
+                    return self.skip(fault);
+                }
+                self.claim_frame(head.len, 0);
+            }
             Stage::Head => {
                 self.gathered.clear();
-                if head.len > LONGEST_GATHERED {
+                if head.len > LONGEST_GATHERED && self.raw.is_none() {
                     self.skip(DecodeError::HeaderTooLong {
                         len: head.len,
                         max: LONGEST_GATHERED,
@@ -136,11 +283,20 @@ impl Arrival {
         Err(DecodeError::BufferCount { found, expected })
     }
 
+    fn cancel(&mut self) {
+        let region = self.landing.cancel();
+        self.unused
+            .extend(region.map(|region| Leftover::Region { _region: region }));
+    }
+
     fn skip(&mut self, fault: DecodeError) {
-        self.unused.extend(self.landing.cancel());
+        self.cancel();
         self.gathered = Vec::new();
-        self.room = None;
-        self.stage = Stage::Skip(fault);
+        self.leave_room();
+        let stage = std::mem::replace(&mut self.stage, Stage::Skip(fault));
+        if let Stage::Raw(frames) = stage {
+            self.unused.push(Leftover::Frames { _frames: frames });
+        }
     }
 
     /// Takes what has come of the body of the frame at hand. True if that is all of it.
@@ -180,6 +336,13 @@ impl Arrival {
                 usize::try_from(before - inbound.body_left()).unwrap_or(usize::MAX)
             }
             Stage::Head => self.gather(inbound, most),
+            Stage::Raw(frames) => {
+                frames.find_room(allocator, &mut self.transfer.copied)?;
+                let count = frames.take(inbound, most)?;
+                self.transfer.copied += count as u64;
+                self.came(count);
+                count
+            }
             Stage::Buffers => {
                 self.landing.find_room(allocator)?;
                 let spare = self.landing.spare()?;
@@ -227,9 +390,44 @@ impl Arrival {
         self.gathered.truncate(before + count);
         self.came(count);
         if let Err(fault) = self.look(inbound.body_left()) {
-            self.skip(fault);
+            self.refuse(fault, inbound.body_left());
         }
         count
+    }
+
+    /// What comes is no message of ours, of which `left` bytes of the frame at hand have not come.
+    fn refuse(&mut self, fault: DecodeError, left: u64) {
+        let (DecodeError::ForeignProtocol { .. }, Some(most)) = (&fault, self.raw) else {
+            return self.skip(fault);
+        };
+        let len = self.gathered.len() as u64 + left;
+        let lead = std::mem::take(&mut self.gathered);
+        self.lead = usize::MAX;
+        match RawFrames::new(most, std::mem::take(&mut self.envelope), lead, len) {
+            Ok(frames) => {
+                self.stage = Stage::Raw(frames);
+                self.claim_frame(len, len - left);
+            }
+            Err(fault) => self.skip(fault),
+        }
+    }
+
+    /// Looks for room for a raw frame of which `come` bytes have come, unless it and those before it are small.
+    fn claim_frame(&mut self, len: u64, come: u64) {
+        let Stage::Raw(frames) = &self.stage else {
+            return;
+        };
+        self.held.extend(self.room.take());
+        self.room = (frames.total() > LEAST).then(|| Room {
+            claim: self.budget.claim(len),
+            beside: 0,
+            come,
+        });
+    }
+
+    fn leave_room(&mut self) {
+        self.room = None;
+        self.held.clear();
     }
 
     /// Checks what has been gathered of a frame of which `left` bytes have not come.
@@ -289,24 +487,34 @@ impl Arrival {
         if matches!(self.stage, Stage::Head) {
             self.end_head();
         }
+        self.end_raw(allocator)?;
         if self.more {
             return Ok(None);
         }
         let stage = std::mem::replace(&mut self.stage, Stage::Head);
         let finished = match stage {
             Stage::Skip(fault) => Err(fault),
-            _ => self
-                .landing
-                .find_room(allocator)
-                .map_err(DecodeError::from)
-                .and_then(|()| self.landing.finish()),
+            Stage::Raw(frames) => {
+                self.transfer.bytes = frames.total();
+                Ok(Content::Frames(frames.finish()))
+            }
+            _ => {
+                let envelope = std::mem::take(&mut self.envelope);
+                self.remember(&envelope);
+                self.envelope = envelope;
+                let found = self.landing.find_room(allocator);
+                let finished = found.map_err(DecodeError::from);
+                finished
+                    .and_then(|()| self.landing.finish())
+                    .map(Content::Message)
+            }
         };
         match finished {
             Err(DecodeError::Alloc(refused)) if !refused.is_permanent() => {
                 self.stage = Stage::Buffers;
                 return Err(refused);
             }
-            Err(_) => self.unused.extend(self.landing.cancel()),
+            Err(_) => self.cancel(),
             Ok(_) => {}
         }
         let mut transfer = std::mem::take(&mut self.transfer);
@@ -319,12 +527,25 @@ impl Arrival {
         self.gathered.clear();
         self.gathered.shrink_to(LONGEST_KEPT);
         self.buffers = 0;
-        self.room = None;
-        Ok(Some(finished.map(|message| Arrived {
-            message,
+        self.leave_room();
+        Ok(Some(finished.map(|content| Arrived {
+            content,
             transfer,
             envelope,
         })))
+    }
+
+    /// A frame of another program's has come whole.
+    fn end_raw(&mut self, allocator: &mut dyn BufferAllocator) -> Result<(), AllocError> {
+        let Stage::Raw(frames) = &mut self.stage else {
+            return Ok(());
+        };
+        let found = frames.find_room(allocator, &mut self.transfer.copied);
+        match found.and_then(|()| frames.end()) {
+            Err(refused) if refused.is_permanent() => self.skip(DecodeError::Alloc(refused)),
+            ended => ended?,
+        }
+        Ok(())
     }
 
     /// The head of the message, or a frame before it, has come whole.
@@ -333,7 +554,7 @@ impl Arrival {
             if self.more && self.envelope.len() < MOST_BEFORE {
                 self.envelope.push(std::mem::take(&mut self.gathered));
             } else {
-                self.skip(self.foreign());
+                self.refuse(self.foreign(), 0);
             }
             return;
         }
@@ -355,10 +576,12 @@ impl Arrival {
 
     /// Where the next bytes of the frame at hand stay, if they may be read there: all that came before them was taken.
     pub(super) fn lands(&mut self, inbound: &Inbound) -> Result<Option<&mut [u8]>, AllocError> {
-        if !matches!(self.stage, Stage::Buffers)
-            || !inbound.lands()
-            || inbound.body_left() < LANDS_FROM && !self.is_large()
-        {
+        let is_large = match &self.stage {
+            Stage::Buffers => self.is_large(),
+            Stage::Raw(frames) => frames.is_large(),
+            Stage::Head | Stage::Skip(_) => return Ok(None),
+        };
+        if !inbound.lands() || inbound.body_left() < LANDS_FROM && !is_large {
             return Ok(None);
         }
         let most = match self.covered() {
@@ -366,14 +589,20 @@ impl Arrival {
             Err(refused) if refused.is_permanent() => return Ok(None),
             covered => covered?,
         };
-        let spare = self.landing.spare()?;
+        let spare = match &mut self.stage {
+            Stage::Raw(frames) => frames.spare()?,
+            _ => self.landing.spare()?,
+        };
         let most = most.min(spare.len());
-        Ok(spare.get_mut(..most))
+        Ok(spare.get_mut(..most).filter(|spare| !spare.is_empty()))
     }
 
     /// `count` bytes were read to where [`Self::lands`] said.
     pub(super) fn landed(&mut self, count: usize) {
-        self.landing.filled(count);
+        match &mut self.stage {
+            Stage::Raw(frames) => frames.filled(count),
+            _ => self.landing.filled(count),
+        }
         self.came(count);
     }
 
@@ -399,7 +628,7 @@ impl Arrival {
                 Some(len) if self.is_large() => head_len(len),
                 _ => usize::MAX,
             },
-            Stage::Buffers | Stage::Skip(_) => usize::MAX,
+            Stage::Buffers | Stage::Raw(_) | Stage::Skip(_) => usize::MAX,
         }
     }
 

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use numpush_os::{self as os, Event, Events};
 
 use crate::deadline::Deadline;
-use crate::keeper::{self, Kept, Presence};
+use crate::keeper::{self, Kept, Left, Presence};
 use crate::origin::Origin;
-use crate::zmq::peer::Unused;
 use crate::zmq::refusals::Refusals;
 use crate::zmq::state::State;
 use crate::zmq::terms::Terms;
@@ -63,9 +62,19 @@ impl Core {
             core: self,
             ready: Vec::new(),
             is_late: false,
+            is_light: false,
+            now: Instant::now(),
         };
         call.look_around();
         call
+    }
+
+    /// What it has, without a call; nothing in a forked child.
+    pub(super) fn look<T: Default>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        match self.origin.is_here() {
+            true => look(&mut os::lock(&self.state)),
+            false => T::default(),
+        }
     }
 
     /// Who was sent away. Nobody waits for the socket's lock to know that: memory of the program may ask while a call has it. A
@@ -102,7 +111,7 @@ impl Kept for Core {
         state.tell(&ready, &self.events);
         state.step(&self.events);
         state.arrange(&self.events);
-        let unused = std::mem::take(&mut state.unused);
+        let unused = state.unused.take();
         drop(state);
         drop(unused);
     }
@@ -116,6 +125,10 @@ pub(super) struct Call<'c> {
     ready: Vec<Event>,
     /// It has waited once after its deadline.
     is_late: bool,
+    /// It has changed nothing that the set must know of.
+    is_light: bool,
+    /// When it began.
+    pub(super) now: Instant,
 }
 
 impl Call<'_> {
@@ -126,6 +139,11 @@ impl Call<'_> {
         (state, &core.events)
     }
 
+    /// The call has only written, or queued what may wait for more.
+    pub(super) fn light(&mut self) {
+        self.is_light = true;
+    }
+
     pub(super) fn state(&mut self) -> &mut State {
         self.parts().0
     }
@@ -134,8 +152,9 @@ impl Call<'_> {
     /// leaves the socket to them.
     fn look_around(&mut self) {
         let core = self.core;
+        let now = self.now;
         let (state, events) = self.parts();
-        if !state.is_due() {
+        if !state.is_due(now) {
             return;
         }
         let mut ready = Vec::new();
@@ -152,6 +171,9 @@ impl Call<'_> {
         let now = Instant::now();
         let is_over = deadline.has_passed() && std::mem::replace(&mut self.is_late, true);
         let (state, events) = self.parts();
+        if state.is_lazy {
+            state.step(events);
+        }
         let is_busy = state.arrange(events);
         let left = deadline.instant();
         let left = left.map(|at| at.saturating_duration_since(now));
@@ -160,7 +182,7 @@ impl Call<'_> {
             (Some(left), Some(most)) => Some(left.min(most)),
             (left, most) => left.or(most),
         };
-        let unused = std::mem::take(&mut state.unused);
+        let unused = state.unused.take();
         self.ready.clear();
         self.state = None;
         drop(unused);
@@ -176,16 +198,24 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     /// The keeper does what is left.
     fn drop(&mut self) {
-        let mut owes = false;
-        let mut unused = Unused::default();
+        let mut left = Left::Nothing;
+        let mut unused = None;
         if let Some(mut state) = self.state.take() {
-            owes = state.owes();
-            if owes || state.has_changed {
+            let later = if state.is_lazy {
+                Left::Later
+            } else {
+                Left::Nothing
+            };
+            left = match self.is_light || !state.owes() {
+                true => later,
+                false => Left::Now,
+            };
+            if !self.is_light && (left == Left::Now || state.has_changed) {
                 state.arrange(&self.core.events);
             }
-            unused = std::mem::take(&mut state.unused);
+            unused = state.unused.take();
         }
-        self.core.presence.leave(owes);
+        self.core.presence.leave(left);
         drop(unused);
     }
 }
@@ -201,6 +231,7 @@ mod tests {
     fn the_keeper_leaves_a_socket_alone_while_a_call_is_inside() {
         let terms = Terms {
             pattern: Pattern::Pull,
+            takes_raw: false,
             max_message: 1,
             window: 1,
             patience: Duration::ZERO,
@@ -213,6 +244,6 @@ mod tests {
         let before = told();
         core.keep();
         assert_eq!(told(), before);
-        core.presence.leave(false);
+        core.presence.leave(Left::Nothing);
     }
 }

@@ -52,6 +52,11 @@ impl Dial {
         }
     }
 
+    /// The endpoint, as errors name it.
+    pub(super) fn name(&self) -> String {
+        self.medium.name(&self.address)
+    }
+
     /// When something is to be done, if that is known.
     pub(super) fn at(&self) -> Option<Instant> {
         self.at

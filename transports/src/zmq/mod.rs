@@ -18,19 +18,29 @@
 //! A peer is not asked who it is, and what is sent can be read on the way. So a listener takes only loopback addresses and ipc
 //! paths, unless `?trusted=1` declares that every machine that can reach the port is trusted.
 
+mod api;
 mod arrival;
 mod core;
 mod dial;
+mod endpoints;
+mod feed;
 mod lost;
+mod parcel;
 mod pattern;
 mod peer;
+mod raw;
 mod refusals;
-mod sending;
+mod short;
 mod socket;
 mod state;
 mod stream;
 mod terms;
 mod topics;
+
+pub use numpush_zmtp::SocketKind as Kind;
+
+pub use api::{Multipart, PeerStatus, Socket, SocketStatus};
+pub use arrival::Content;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +57,7 @@ use crate::zmq::core::Core;
 use crate::zmq::dial::Dial;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::peer::Peer;
-use crate::zmq::socket::Socket;
+use crate::zmq::socket::Socket as Calls;
 use crate::zmq::stream::{Listening, Medium};
 use crate::zmq::terms::Terms;
 
@@ -60,9 +70,9 @@ pub(crate) struct Zmq {
 
 const SOCKET: Parameter = Parameter {
     name: "socket",
-    values: "push|pull|pub|sub|req|rep",
+    values: "push|pull|pub|sub|req|rep|pair|dealer",
     meaning: "kind of socket on this side (connect: push, listen: pull)",
-    parse: |value, _| Pattern::parse(value).map(drop),
+    parse: |value, _| pattern::parse(value).map(drop),
 };
 
 const TRUSTED: Parameter = Parameter {
@@ -87,10 +97,7 @@ impl Zmq {
 
     /// The endpoint, as errors name it.
     fn name(&self, endpoint: &Endpoint) -> String {
-        match self.medium {
-            Medium::Tcp => format!("zmq+tcp://{}", endpoint.address()),
-            Medium::Ipc => format!("zmq+ipc://{}", endpoint.address()),
-        }
+        self.medium.name(endpoint.address())
     }
 
     /// The addresses to listen on, if they are known. Nobody proves who it is: only peers of this machine, unless the caller trusts
@@ -114,13 +121,14 @@ impl Zmq {
 }
 
 fn pattern(endpoint: &Endpoint, default: Pattern) -> Pattern {
-    let given = endpoint.parameter("socket").and_then(Pattern::parse);
+    let given = endpoint.parameter("socket").and_then(pattern::parse);
     given.unwrap_or(default)
 }
 
 fn terms(pattern: Pattern, options: &Options) -> Terms {
     Terms {
         pattern,
+        takes_raw: false,
         max_message: options.max_message,
         window: options.window,
         patience: options.patience,
@@ -148,6 +156,7 @@ impl Factory for Zmq {
         let (name, pattern) = (self.name(to), pattern(to, Pattern::Push));
         let dial = Dial::new(self.medium, to.address());
         let core = Core::new(terms(pattern, options), |state, _| {
+            state.subscribe_to_all();
             state.connect(dial);
             Ok(())
         });
@@ -165,7 +174,7 @@ impl Factory for Zmq {
             }
         }
         drop(call);
-        Ok(Established::new(Socket::new(core, pattern), name))
+        Ok(Established::new(Calls::new(core, pattern), name))
     }
 
     fn start(&self, to: &Endpoint, options: &Options) -> Result<Box<dyn Attempt>, Error> {
@@ -182,11 +191,12 @@ impl Factory for Zmq {
         let core = Core::new(terms(pattern, options), |state, events| {
             let listening = Listening::bind(self.medium, at.address(), addresses.as_deref())?;
             address = listening.address()?;
+            state.subscribe_to_all();
             state.listen(listening, events)
         });
         let core = core.map_err(Error::io(Operation::Listen, &name))?;
         let acceptor = ZmqAcceptor {
-            socket: Some(Socket::new(Arc::clone(&core), pattern)),
+            socket: Some(Calls::new(Arc::clone(&core), pattern)),
             core,
         };
         Ok(Bound::new(acceptor, address))
@@ -195,7 +205,7 @@ impl Factory for Zmq {
 
 struct ZmqAcceptor {
     /// The one connection, until it is accepted.
-    socket: Option<Socket>,
+    socket: Option<Calls>,
     core: Arc<Core>,
 }
 

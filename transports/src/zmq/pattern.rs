@@ -1,71 +1,41 @@
 //! What a socket does with messages.
 
-use numpush_zmtp::SocketKind;
+pub(super) use numpush_zmtp::SocketKind as Pattern;
 
-/// The kind of socket on our side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pattern {
-    /// Sends to one of the PULL peers in turn.
-    Push,
-    /// Receives from all PUSH peers.
-    Pull,
-    /// Sends to every SUB peer that wants it.
-    Pub,
-    /// Receives from all PUB peers.
-    Sub,
-    /// Sends a request, receives the reply.
-    Req,
-    /// Receives a request, sends the reply.
-    Rep,
+/// The kind that an endpoint names: those that a connection can be, which sends and receives no frames beside its messages.
+pub(super) fn parse(text: &str) -> Option<Pattern> {
+    Some(match text {
+        "push" => Pattern::Push,
+        "pull" => Pattern::Pull,
+        "pub" => Pattern::Pub,
+        "sub" => Pattern::Sub,
+        "req" => Pattern::Req,
+        "rep" => Pattern::Rep,
+        "pair" => Pattern::Pair,
+        "dealer" => Pattern::Dealer,
+        _ => return None,
+    })
 }
 
-impl Pattern {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "push" => Self::Push,
-            "pull" => Self::Pull,
-            "pub" => Self::Pub,
-            "sub" => Self::Sub,
-            "req" => Self::Req,
-            "rep" => Self::Rep,
-            _ => return None,
-        })
+/// The kind, as errors name it.
+pub(super) fn name(pattern: Pattern) -> &'static str {
+    match pattern {
+        Pattern::Push => "a ZeroMQ PUSH socket",
+        Pattern::Pull => "a ZeroMQ PULL socket",
+        Pattern::Pub => "a ZeroMQ PUB socket",
+        Pattern::Sub => "a ZeroMQ SUB socket",
+        Pattern::Req => "a ZeroMQ REQ socket",
+        Pattern::Rep => "a ZeroMQ REP socket",
+        Pattern::Pair => "a ZeroMQ PAIR socket",
+        Pattern::Dealer => "a ZeroMQ DEALER socket",
+        Pattern::Router => "a ZeroMQ ROUTER socket",
+        Pattern::XPub => "a ZeroMQ XPUB socket",
+        Pattern::XSub => "a ZeroMQ XSUB socket",
+        _ => "a ZeroMQ socket",
     }
+}
 
-    /// The pattern, as errors name it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Push => "a ZeroMQ PUSH socket",
-            Self::Pull => "a ZeroMQ PULL socket",
-            Self::Pub => "a ZeroMQ PUB socket",
-            Self::Sub => "a ZeroMQ SUB socket",
-            Self::Req => "a ZeroMQ REQ socket",
-            Self::Rep => "a ZeroMQ REP socket",
-        }
-    }
-
-    /// The pattern, as the wire names it.
-    pub(super) fn kind(self) -> SocketKind {
-        match self {
-            Self::Push => SocketKind::Push,
-            Self::Pull => SocketKind::Pull,
-            Self::Pub => SocketKind::Pub,
-            Self::Sub => SocketKind::Sub,
-            Self::Req => SocketKind::Req,
-            Self::Rep => SocketKind::Rep,
-        }
-    }
-
-    pub(super) fn sends(self) -> bool {
-        self.kind().sends()
-    }
-
-    pub(super) fn receives(self) -> bool {
-        self.kind().receives()
-    }
-
-    /// Each side both sends and receives.
-    pub(super) fn is_two_way(self) -> bool {
-        self.sends() && self.receives()
-    }
+/// True if what a peer has not got whole goes to another one, or to itself when it is back.
+pub(super) fn hands_on(pattern: Pattern) -> bool {
+    matches!(pattern, Pattern::Push | Pattern::Dealer | Pattern::Pair)
 }

@@ -5,17 +5,19 @@ mod hear;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
-use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, DecodeError};
+use numpush_message::{AllocError, Buffer, BufferAllocator, DecodeError};
 use numpush_os::{self as os, Ready};
 use numpush_zmtp::{Command, Frames, Inbound, Limits, Outbound, Security};
 
 use crate::budget::Charge;
-use crate::zmq::arrival::{Arrival, Arrived};
+use crate::zmq::arrival::{Arrival, Arrived, Leftover};
 use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::stream::Stream;
 use crate::zmq::terms::Terms;
 use crate::zmq::topics::Topics;
+
+pub(super) use hear::LONGEST_TOPIC;
 
 /// Read where it does not stay while the peers shake hands: nothing of a message behind it.
 const HANDSHAKE_STEP: usize = 64;
@@ -42,6 +44,16 @@ pub(super) struct Peer {
     pub(super) outbound: Outbound<Buffer<'static>>,
     /// What it subscribes to.
     pub(super) topics: Topics,
+    /// What it wants since the socket looked, and what it does not want any more, for an XPUB.
+    pub(super) changes: Vec<(bool, Vec<u8>)>,
+    /// What it is called: its own name for itself until it is open, then the one that a ROUTER has for it.
+    pub(super) identity: Vec<u8>,
+    /// Messages that it did not get, since its queue was full.
+    pub(super) dropped: u64,
+    /// When short messages were written last.
+    pub(super) written: Instant,
+    /// The endpoint at which it connected, or that was connected to.
+    pub(super) endpoint: u64,
     /// What has come of a subscription that is a message.
     topic: Vec<u8>,
     /// This side has connected, and does so again.
@@ -77,7 +89,9 @@ pub(super) struct Peer {
 #[derive(Default)]
 pub(super) struct Unused {
     pub(super) frames: Vec<Frames<Buffer<'static>>>,
-    regions: Vec<Box<dyn BufferMut>>,
+    messages: Vec<Leftover>,
+    /// What came with a fault behind it.
+    pub(super) found: Vec<Found>,
     /// What they had to write, and what had come of a message.
     pub(super) peers: Vec<Peer>,
 }
@@ -95,7 +109,7 @@ pub(super) enum Phase {
 
 /// What a read has found.
 pub(super) enum Found {
-    Message(Box<Arrived>),
+    Message(Arrived),
     /// What has come is no message. The ones after it may be.
     Refused(DecodeError),
     NoRoom(AllocError),
@@ -104,15 +118,29 @@ pub(super) enum Found {
     Nothing,
 }
 
+impl Unused {
+    /// Takes all of it, if there is any.
+    pub(super) fn take(&mut self) -> Option<Self> {
+        let is_empty = self.frames.is_empty()
+            && self.messages.is_empty()
+            && self.found.is_empty()
+            && self.peers.is_empty();
+        (!is_empty).then(|| std::mem::take(self))
+    }
+}
+
 impl Peer {
-    pub(super) fn new(stream: Stream, terms: &Terms, is_dialled: bool) -> Self {
+    /// A peer that is told that this side is called `identity`.
+    pub(super) fn new(stream: Stream, terms: &Terms, identity: &[u8]) -> Self {
         // The frames of a message are checked against its header; what has none passes by without memory.
         let limits = Limits {
             message: i64::MAX as u64,
             frames: u32::MAX,
+            command: LONGEST_TOPIC as u64 + 16,
             ..Limits::default()
         };
-        let mut inbound = Inbound::new(terms.pattern.kind(), &Security::Null, limits);
+        let mut inbound = Inbound::new(terms.pattern, &Security::Null, limits);
+        inbound.set_identity(identity);
         let mut outbound = Outbound::default();
         outbound.push(Frames::of_bytes(inbound.says()));
         Self {
@@ -120,13 +148,18 @@ impl Peer {
             phase: Phase::Connecting,
             outbound,
             topics: Topics::default(),
+            changes: Vec::new(),
+            identity: Vec::new(),
+            dropped: 0,
+            written: Instant::now(),
+            endpoint: 0,
             topic: Vec::new(),
-            is_dialled,
+            is_dialled: false,
             charge: None,
             in_hand: false,
             waits_for: None,
             inbound,
-            arrival: Arrival::new(terms.max_message, &terms.budget),
+            arrival: Arrival::new(terms.max_message, terms.takes_raw, &terms.budget),
             in_frame: false,
             is_asked: false,
             is_unasked: false,
@@ -173,6 +206,23 @@ impl Peer {
         if self.may_ping() && self.outbound.is_empty() && !self.in_hand {
             self.outbound.say(&Command::Pong(&[]));
             self.may_write = true;
+        }
+    }
+
+    /// True if the set knows what to wait for, as far as writing goes.
+    pub(super) fn is_arranged(&self) -> bool {
+        let knows = self.waits_for.is_some_and(|known| known.write);
+        knows || self.may_write || self.outbound.is_empty()
+    }
+
+    /// The next message, if it has come whole already.
+    pub(super) fn take_ready(
+        &mut self,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<Found, Lost> {
+        match self.take_in(&mut Some(allocator))? {
+            Found::NoRoom(refused) => Ok(self.no_room(refused)),
+            found => Ok(found),
         }
     }
 
@@ -225,7 +275,7 @@ impl Peer {
 
     /// Lets go of memory of messages that will never be whole.
     pub(super) fn take_unused(&mut self, unused: &mut Unused) {
-        unused.regions.append(&mut self.arrival.unused);
+        unused.messages.append(&mut self.arrival.unused);
     }
 
     /// True if the socket may take more.
@@ -347,11 +397,18 @@ impl Peer {
     /// Takes in what was read.
     fn take_in(&mut self, allocator: &mut Option<&mut dyn BufferAllocator>) -> Result<Found, Lost> {
         loop {
+            if !self.in_frame
+                && self.pattern != Pattern::Req
+                && let Some(allocator) = allocator.as_deref_mut()
+                && let Some(arrived) = self.arrival.again(&mut self.inbound, allocator)
+            {
+                return Ok(Found::Message(arrived));
+            }
             if self.in_frame && self.is_unasked {
                 if !self.pass_by() {
                     return Ok(Found::Nothing);
                 }
-            } else if self.in_frame && self.pattern == Pattern::Pub {
+            } else if self.in_frame && self.pattern.publishes() {
                 if !self.subscribe()? {
                     return Ok(Found::Nothing);
                 }
@@ -371,7 +428,7 @@ impl Peer {
                     Ok(Some(arrived)) => {
                         self.in_frame = false;
                         return Ok(match arrived {
-                            Ok(arrived) => Found::Message(Box::new(arrived)),
+                            Ok(arrived) => Found::Message(arrived),
                             Err(fault) => Found::Refused(fault),
                         });
                     }

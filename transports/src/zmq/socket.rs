@@ -3,22 +3,27 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::{Encoder, Flags, Message, PREAMBLE_LEN};
-use numpush_zmtp::Frames;
+use numpush_message::Message;
 
 use crate::deadline::{Backoff, Deadline};
 use crate::error::{Error, Operation};
 use crate::origin::Origin;
-use crate::transfer::{Capabilities, PathReason, Received, Transfer, TransferPath};
+use crate::transfer::{Capabilities, Received, Transfer};
 use crate::transport::{Context, Transport};
+use crate::zmq::arrival::{Arrived, Content};
 use crate::zmq::core::{Call, Core};
-use crate::zmq::pattern::Pattern;
-use crate::zmq::sending::{Sending, owned};
-use crate::zmq::state::{Asked, Taken};
+use crate::zmq::parcel::{Parcel, Sending, check_room, owned};
+use crate::zmq::pattern::{Pattern, hands_on, name};
+use crate::zmq::peer::{Found, LONGEST_TOPIC};
+use crate::zmq::short::{SHORT, Short};
+use crate::zmq::state::{Asked, Inbox, State, Taken};
 use crate::zmq::stream::TICK;
 
 /// How long a dropped connection waits for its queue to be written.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// So many messages that nobody wants may come before a call looks at the time.
+const UNWANTED: u32 = 64;
 
 /// How long a call that could leave the rest of a message to the keeper waits for the peer to read.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -34,6 +39,7 @@ pub(super) struct Socket {
     is_closed: bool,
     /// A drop waits for what is on its way.
     lingers: bool,
+    inbox: Inbox,
 }
 
 impl Socket {
@@ -44,19 +50,196 @@ impl Socket {
             origin: Origin::here(),
             is_closed: false,
             lingers: true,
+            inbox: Inbox::new(),
         }
     }
 
-    fn unsupported(&self, operation: Operation, reason: &'static str) -> Error {
+    pub(super) fn pattern(&self) -> Pattern {
+        self.pattern
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(super) fn core(&self) -> Arc<Core> {
+        Arc::clone(&self.core)
+    }
+
+    /// Wants messages that begin with `topic`, or wants them once less.
+    pub(super) fn subscribe(&self, topic: &[u8], is_wanted: bool) -> Result<(), Error> {
+        if !self.pattern.subscribes() {
+            return Err(self.unsupported(Operation::Subscribe, "it has no topics"));
+        }
+        if topic.len() > LONGEST_TOPIC {
+            return Err(self.unsupported(Operation::Subscribe, "a topic has 4 KiB at most"));
+        }
+        let mut call = self.core.enter();
+        let (state, events) = call.parts();
+        let has_changed = match is_wanted {
+            true => state.wanted.add(topic).map_err(|_| {
+                let reason = "a socket has 10,000 topics at most, and 1 MiB of them";
+                self.unsupported(Operation::Subscribe, reason)
+            })?,
+            false => state.wanted.remove(topic),
+        };
+        if has_changed {
+            let peers = state.peers.values_mut().filter(|peer| peer.is_open());
+            peers.for_each(|peer| peer.subscribe_to(topic, is_wanted));
+            state.step(events);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unsupported(&self, operation: Operation, reason: &'static str) -> Error {
         Error::Unsupported {
-            transport: self.pattern.name(),
+            transport: name(self.pattern),
             operation,
             reason,
         }
     }
 
-    /// Frames before the message.
-    fn envelope(&self, call: &mut Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
+    /// Sends the frames `envelope`, and what they stand before. On a ROUTER the first frame of all names the peer.
+    pub(super) fn send_parcel(
+        &mut self,
+        envelope: &[&[u8]],
+        parcel: Parcel<'_>,
+        cx: &Context<'_>,
+    ) -> Result<Transfer, Error> {
+        if !self.pattern.sends() {
+            return Err(self.unsupported(Operation::Send, "it only receives"));
+        }
+        if self.is_closed {
+            return Err(cx.failed());
+        }
+        if self.pattern == Pattern::XSub {
+            return self.send_subscription(envelope, parcel);
+        }
+        let (mut to, mut envelope, mut parcel) = (None, envelope, parcel);
+        if self.pattern == Pattern::Router {
+            let reason = "no frame before the message names the peer that gets it";
+            let named = parcel.split_name(envelope);
+            let named = named.ok_or_else(|| self.unsupported(Operation::Send, reason))?;
+            (to, envelope, parcel) = (Some(named.name), named.rest, named.parcel);
+        }
+        let mut call = self.core.enter();
+        let lead = self.lead(&mut call)?;
+        let frames = Short::new(&lead, envelope, parcel);
+        if frames.is_short() {
+            return self.send_short(&mut call, to, &frames, cx);
+        }
+        let mut sending = parcel.frames(&lead, envelope)?;
+        if sending.len == 0 {
+            return Err(self.unsupported(Operation::Send, "a message has at least one frame"));
+        }
+        sending.is_borrowed &= !cx.deadline.is_none();
+        match self.pattern {
+            Pattern::Pub | Pattern::XPub => Ok(self.publish(&mut call, sending)),
+            _ => self.give(&mut call, to, sending, cx),
+        }
+    }
+
+    /// What an XSUB sends: a frame that says what it wants.
+    fn send_subscription(&self, envelope: &[&[u8]], parcel: Parcel<'_>) -> Result<Transfer, Error> {
+        if let ([], Parcel::Frames([frame])) = (envelope, parcel)
+            && let Some((is_wanted @ (0 | 1), topic)) = frame.split_first()
+        {
+            self.subscribe(topic, *is_wanted == 1)?;
+            return Ok(Transfer::default());
+        }
+        let reason = "it sends one frame: a 1 or a 0, and a topic";
+        Err(self.unsupported(Operation::Send, reason))
+    }
+
+    /// Receives the next message, and what stands before it.
+    pub(super) fn recv_parcel(&mut self, cx: &mut Context<'_>) -> Result<Arrived, Error> {
+        if !self.pattern.receives() {
+            return Err(self.unsupported(Operation::Recv, "it only sends"));
+        }
+        if self.is_closed {
+            return Err(cx.failed());
+        }
+        if let Some(next) = self.inbox.pop_front() {
+            return next;
+        }
+        let mut call = self.core.enter();
+        if call.state().is_lazy {
+            let (state, events) = call.parts();
+            state.step(events);
+        }
+        if self.pattern == Pattern::Req && call.state().asked == Asked::Nobody {
+            return Err(self.unsupported(Operation::Recv, "it has asked nobody"));
+        }
+        let mut unwanted = 0_u32;
+        let mut short = None;
+        loop {
+            let (state, events) = call.parts();
+            let waits = cx
+                .deadline
+                .instant()
+                .is_none_or(|at| at > Instant::now() + 2 * TICK);
+            let mut most = None;
+            match state.take(&mut *cx.allocator, events, waits) {
+                Taken::Short(error) => {
+                    let since = *short.get_or_insert_with(Instant::now);
+                    let patience = state.terms.patience;
+                    if cx.deadline.has_passed() || since.elapsed() >= patience {
+                        return Err(error);
+                    }
+                    most = Some(LOOKS_FOR_ROOM);
+                }
+                Taken::Failed(error) => {
+                    // What came was the answer, and there is no other.
+                    if self.pattern == Pattern::Req && matches!(error, Error::Skipped { .. }) {
+                        state.answered();
+                    }
+                    return Err(error);
+                }
+                Taken::Message(_, arrived) if !state.is_wanted(&arrived) => {
+                    let is_short = arrived.transfer.bytes <= SHORT as u64;
+                    state.unused.found.push(Found::Message(arrived));
+                    unwanted += 1;
+                    if is_short && !unwanted.is_multiple_of(UNWANTED) {
+                        continue;
+                    }
+                    // They must not hide the deadline, nor hold memory while they come.
+                    most = Some(Duration::ZERO);
+                }
+                Taken::Message(token, mut arrived) => {
+                    match self.pattern {
+                        Pattern::Req => {
+                            state.answered();
+                            arrived.take_back();
+                        }
+                        Pattern::Rep => state.answering = Some((token, arrived.take_back())),
+                        _ => state.take_more(token, &mut *cx.allocator, events, &mut self.inbox),
+                    }
+                    return Ok(arrived);
+                }
+                Taken::Nothing if matches!(state.asked, Asked::Gone(_)) => {
+                    let asked = std::mem::replace(&mut state.asked, Asked::Nobody);
+                    let Asked::Gone(peer) = asked else { continue };
+                    return Err(Error::Disconnected { peer, missing: 0 });
+                }
+                Taken::Nothing => {
+                    short = None;
+                    if let Some(said) = state.next_subscription() {
+                        return Ok(Arrived::of_frame(said));
+                    }
+                }
+            }
+            let waited = call.wait(cx.deadline, most);
+            if !waited.map_err(Error::io(Operation::Wait, cx.peer))? && short.is_none() {
+                if let Asked::Peer { in_vain, .. } = &mut call.state().asked {
+                    *in_vain = !cx.deadline.is_none();
+                }
+                return Err(cx.timeout(Operation::Recv));
+            }
+        }
+    }
+
+    /// Frames that go before those of the caller's.
+    pub(super) fn lead(&self, call: &mut Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
         match self.pattern {
             Pattern::Req if !has_no_question(call) => Err(self.unsupported(
                 Operation::Send,
@@ -72,7 +255,7 @@ impl Socket {
     }
 
     /// Sends a message to a subscriber of its first bytes, to all of them. One whose queue is full does not get it.
-    fn publish(&self, call: &mut Call<'_>, mut sending: Sending<'_>, head: &[u8]) -> Transfer {
+    fn publish(&self, call: &mut Call<'_>, mut sending: Sending<'_>) -> Transfer {
         let (frames, copied) = owned(sending.frames);
         sending.transfer.copied += copied;
         let (state, events) = call.parts();
@@ -81,8 +264,14 @@ impl Socket {
         let window = state.terms.window;
         state.lost = None;
         for peer in state.peers.values_mut() {
-            if peer.has_room(sending.len, window) && peer.topics.want(head) {
+            if !peer.is_open() || !peer.topics.want(&sending.first) {
+                continue;
+            }
+            if peer.has_room(sending.len, window) {
                 peer.outbound.push(frames.clone());
+            } else {
+                peer.dropped += 1;
+                state.dropped += 1;
             }
         }
         state.step(events);
@@ -93,11 +282,16 @@ impl Socket {
     fn give(
         &self,
         call: &mut Call<'_>,
+        to: Option<&[u8]>,
         mut sending: Sending<'_>,
         cx: &Context<'_>,
     ) -> Result<Transfer, Error> {
         loop {
-            let Some(token) = self.choose(call, &sending, cx)? else {
+            let token = match to {
+                Some(to) => Some(self.find(call, to, sending.len)?),
+                None => self.choose(call, sending.len, sending.is_borrowed, cx)?,
+            };
+            let Some(token) = token else {
                 if !self.wait(call, cx, None)? {
                     return Err(cx.timeout(Operation::Send));
                 }
@@ -105,10 +299,10 @@ impl Socket {
             };
             match self.write(call, token, &mut sending, cx) {
                 // The peer is gone, and has nothing whole: another one gets it.
-                Ok(false) if self.pattern == Pattern::Push => sending.frames.rewind(),
+                Ok(false) if hands_on(self.pattern) => sending.frames.rewind(),
                 Ok(false) => return Err(gone(cx)),
                 Ok(true) => {
-                    self.gave(call, token);
+                    self.gave(call.state(), token);
                     return Ok(keep_rest(call, token, sending));
                 }
                 Err(error) => return Err(self.give_up(call, token, sending, error)),
@@ -117,8 +311,7 @@ impl Socket {
     }
 
     /// The peer gets the message: whose turn it is now.
-    fn gave(&self, call: &mut Call<'_>, token: u64) {
-        let state = call.state();
+    pub(super) fn gave(&self, state: &mut State, token: u64) {
         state.lost = None;
         match self.pattern {
             Pattern::Req => {
@@ -132,16 +325,29 @@ impl Socket {
         }
     }
 
+    /// The peer that has this name.
+    pub(super) fn find(&self, call: &mut Call<'_>, name: &[u8], len: u64) -> Result<u64, Error> {
+        let state = call.state();
+        let peer = state.find(name).ok_or_else(|| Error::UnknownPeer {
+            name: name.escape_ascii().to_string(),
+        });
+        let (token, peer) = peer?;
+        // One that does not read must not stop those that do.
+        check_room(peer, len, state.terms.window)?;
+        Ok(token)
+    }
+
     /// The peer that gets the message, if one has room for it.
-    fn choose(
+    pub(super) fn choose(
         &self,
         call: &mut Call<'_>,
-        sending: &Sending<'_>,
+        len: u64,
+        idle: bool,
         cx: &Context<'_>,
     ) -> Result<Option<u64>, Error> {
         let state = call.state();
         if self.pattern != Pattern::Rep {
-            let token = state.next_with_room(sending.len, sending.is_borrowed);
+            let token = state.next_with_room(len, idle);
             if self.pattern == Pattern::Req
                 && let Some(peer) = token.and_then(|token| state.peers.get_mut(&token))
             {
@@ -157,17 +363,11 @@ impl Socket {
             return Err(gone(cx));
         };
         // A client that does not read its answers has no room for one more. It must not stop those that do.
-        if !peer.has_room(sending.len, state.terms.window) {
-            let name = peer.stream.name.clone();
-            let (queued, limit) = (peer.outbound.left(), state.terms.window);
+        let checked = check_room(peer, len, state.terms.window);
+        if checked.is_err() {
             state.answering = None;
-            return Err(Error::QueueFull {
-                peer: name,
-                queued,
-                limit,
-            });
         }
-        Ok(Some(token))
+        checked.map(|()| Some(token))
     }
 
     /// Writes the message, as much as goes. True if that is all that is to be done now, false if the peer is gone.
@@ -242,7 +442,7 @@ impl Socket {
         let name = peer.stream.name.clone();
         let (frames, copied) = owned(sending.frames);
         peer.outbound.push_rest(frames);
-        self.gave(call, token);
+        self.gave(call.state(), token);
         Error::Unfinished {
             peer: name,
             id: 0,
@@ -252,7 +452,7 @@ impl Socket {
     }
 
     /// Waits until something has happened, for `most` at the longest. False if the time of the call is over.
-    fn wait(
+    pub(super) fn wait(
         &self,
         call: &mut Call<'_>,
         cx: &Context<'_>,
@@ -323,7 +523,7 @@ fn keep_rest(call: &mut Call<'_>, token: u64, mut sending: Sending<'_>) -> Trans
     sending.transfer
 }
 
-fn gone(cx: &Context<'_>) -> Error {
+pub(super) fn gone(cx: &Context<'_>) -> Error {
     Error::Disconnected {
         peer: cx.peer.to_owned(),
         missing: 0,
@@ -333,7 +533,7 @@ fn gone(cx: &Context<'_>) -> Error {
 impl Transport for Socket {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            two_way: self.pattern.is_two_way(),
+            two_way: self.pattern.sends() && self.pattern.receives(),
             acknowledges: false,
             notices_death: false,
             limits_size: true,
@@ -343,106 +543,15 @@ impl Transport for Socket {
     }
 
     fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
-        if !self.pattern.sends() {
-            return Err(self.unsupported(Operation::Send, "it only receives"));
-        }
-        if self.is_closed {
-            return Err(cx.failed());
-        }
-        let encoder = Encoder::new(message, Flags::default()).map_err(Error::Message)?;
-        let len = PREAMBLE_LEN + encoder.preamble().header_len as usize;
-        let head = encoder.head().get(..len).unwrap_or(&[]);
-        let core = Arc::clone(&self.core);
-        let mut call = core.enter();
-        let mut frames = Frames::new();
-        for before in self.envelope(&mut call)? {
-            frames.push_copy(&before, true);
-        }
-        let mut left = encoder.buffers().len();
-        frames.push_copy(head, left > 0);
-        let mut is_borrowed = false;
-        for buffer in message.buffers() {
-            left -= 1;
-            is_borrowed |= buffer.is_borrowed();
-            frames.push(buffer, left > 0);
-        }
-        let sending = Sending {
-            len: frames.left(),
-            frames,
-            is_borrowed: is_borrowed && !cx.deadline.is_none(),
-            transfer: Transfer {
-                id: 0,
-                bytes: message.payload_len(),
-                copied: message.copied_bytes(),
-                system_calls: 0,
-                path: TransferPath::Write,
-                reason: PathReason::OnlyWay,
-            },
-        };
-        match self.pattern {
-            Pattern::Pub => Ok(self.publish(&mut call, sending, head)),
-            _ => self.give(&mut call, sending, cx),
-        }
+        self.send_parcel(&[], Parcel::Message(message), cx)
     }
 
     fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        if !self.pattern.receives() {
-            return Err(self.unsupported(Operation::Recv, "it only sends"));
-        }
-        if self.is_closed {
-            return Err(cx.failed());
-        }
-        let core = Arc::clone(&self.core);
-        let mut call = core.enter();
-        if self.pattern == Pattern::Req && call.state().asked == Asked::Nobody {
-            return Err(self.unsupported(Operation::Recv, "it has asked nobody"));
-        }
-        let mut short = None;
-        loop {
-            let mut most = None;
-            let (state, events) = call.parts();
-            let waits = cx
-                .deadline
-                .instant()
-                .is_none_or(|at| at > Instant::now() + 2 * TICK);
-            match state.take(&mut *cx.allocator, events, waits) {
-                Taken::Short(error) => {
-                    let since = *short.get_or_insert_with(Instant::now);
-                    let patience = state.terms.patience;
-                    if cx.deadline.has_passed() || since.elapsed() >= patience {
-                        return Err(error);
-                    }
-                    most = Some(LOOKS_FOR_ROOM);
-                }
-                Taken::Failed(error) => {
-                    // What came was the answer, and there is no other.
-                    if self.pattern == Pattern::Req && matches!(error, Error::Skipped { .. }) {
-                        state.answered();
-                    }
-                    return Err(error);
-                }
-                Taken::Message(token, arrived) => {
-                    match self.pattern {
-                        Pattern::Req => state.answered(),
-                        Pattern::Rep => state.answering = Some((token, arrived.envelope)),
-                        _ => {}
-                    }
-                    return Ok(Received::new(arrived.message, arrived.transfer));
-                }
-                Taken::Nothing if matches!(state.asked, Asked::Gone(_)) => {
-                    let asked = std::mem::replace(&mut state.asked, Asked::Nobody);
-                    let Asked::Gone(peer) = asked else { continue };
-                    return Err(Error::Disconnected { peer, missing: 0 });
-                }
-                Taken::Nothing => short = None,
-            }
-            let waited = call.wait(cx.deadline, most);
-            if !waited.map_err(Error::io(Operation::Wait, cx.peer))? && short.is_none() {
-                if let Asked::Peer { in_vain, .. } = &mut call.state().asked {
-                    *in_vain = !cx.deadline.is_none();
-                }
-                return Err(cx.timeout(Operation::Recv));
-            }
+        let arrived = self.recv_parcel(cx)?;
+        match arrived.content {
+            Content::Message(message) => Ok(Received::new(message, arrived.transfer)),
+            // It takes none.
+            Content::Frames(_) => Err(cx.failed()),
         }
     }
 

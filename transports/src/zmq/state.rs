@@ -9,28 +9,30 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use numpush_message::{Buffer, BufferAllocator};
+use numpush_message::{Buffer, BufferAllocator, LastHead};
 use numpush_os::{self as os, Event, Events, Ready, Timer};
 use numpush_zmtp::Frames;
 
 use crate::error::Error;
 use crate::zmq::arrival::Arrived;
 use crate::zmq::dial::Dial;
+use crate::zmq::endpoints::Endpoints;
+use crate::zmq::feed::Feed;
 use crate::zmq::lost::Lost;
-use crate::zmq::pattern::Pattern;
+use crate::zmq::pattern::{Pattern, hands_on};
 use crate::zmq::peer::{Found, Peer, Unused};
 use crate::zmq::refusals::Refusals;
 use crate::zmq::stream::Listening;
 use crate::zmq::terms::Terms;
+use crate::zmq::topics::Topics;
 
-/// What the set names beside the peers.
-const LISTENER: u64 = 0;
-const TIMER: u64 = 1;
-const LOOK_UP: u64 = 2;
-const FIRST_PEER: u64 = 16;
+/// What the set names beside peers and endpoints.
+const TIMER: u64 = 0;
+const FIRST: u64 = 1;
 
-/// How long nobody is let in when descriptors are short.
-const PAUSE: Duration = Duration::from_millis(100);
+/// So many short messages are taken with one look at the most, and a longer one is the last.
+const MOST_READY: usize = 64;
+const SHORTEST_LARGE: u64 = 4 << 10;
 
 /// Calls that never wait look so often at what happens besides.
 const LOOKS_EVERY: Duration = Duration::from_millis(5);
@@ -52,11 +54,20 @@ pub(super) struct State {
     pub(super) lost: Option<(String, u64)>,
     /// The set, or the timer, does not know yet what to wait for.
     pub(super) has_changed: bool,
-    listening: Option<Listening>,
-    /// When the listener is asked again.
-    is_paused: Option<Instant>,
-    dial: Option<Dial>,
-    is_looking_up: bool,
+    /// Short messages wait for more, to be written together.
+    pub(super) is_lazy: bool,
+    pub(super) last_head: LastHead,
+    endpoints: Endpoints,
+    /// What peers are told that this side is called.
+    pub(super) identity: Vec<u8>,
+    /// Peers by the names that a ROUTER has for them.
+    identities: BTreeMap<Vec<u8>, u64>,
+    /// Topics that this side wants, each as often as it was asked for.
+    pub(super) wanted: Topics,
+    /// What subscribers want, for an XPUB.
+    feed: Feed,
+    /// Messages that were dropped for want of room in a queue.
+    pub(super) dropped: u64,
     timer: Timer,
     timer_at: Option<Instant>,
     /// Until when a peer must have said who it is.
@@ -93,9 +104,12 @@ impl Asked {
     }
 }
 
+/// Messages that were taken together with one that was returned.
+pub(super) type Inbox = VecDeque<Result<Arrived, Error>>;
+
 /// Why nothing was taken from a peer.
 pub(super) enum Taken {
-    Message(u64, Box<Arrived>),
+    Message(u64, Arrived),
     Failed(Error),
     /// Messages wait for room that others have.
     Short(Error),
@@ -115,16 +129,20 @@ impl State {
             unused: Unused::default(),
             lost: None,
             has_changed: false,
-            listening: None,
-            is_paused: None,
-            dial: None,
-            is_looking_up: false,
+            is_lazy: false,
+            last_head: LastHead::default(),
+            endpoints: Endpoints::default(),
+            identity: Vec::new(),
+            identities: BTreeMap::new(),
+            wanted: Topics::default(),
+            feed: Feed::default(),
+            dropped: 0,
             timer,
             timer_at: None,
             greeting: BTreeMap::new(),
             still: None,
             pulse_at: None,
-            next: FIRST_PEER,
+            next: FIRST,
             told: Instant::now(),
             taken: 0,
             given: 0,
@@ -133,28 +151,52 @@ impl State {
     }
 
     pub(super) fn listen(&mut self, listening: Listening, events: &Events) -> io::Result<()> {
-        events.add(&listening, LISTENER, Ready::READ)?;
-        self.listening = Some(listening);
-        Ok(())
+        let token = self.token();
+        self.endpoints.listen(token, listening, events)
     }
 
     pub(super) fn connect(&mut self, dial: Dial) {
-        self.dial = Some(dial);
+        let token = self.token();
+        self.endpoints.connect(token, dial);
+        // The timer does not know of it yet.
+        self.has_changed = true;
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Every message is wanted, on a socket that subscribes.
+    pub(super) fn subscribe_to_all(&mut self) {
+        if self.terms.pattern.subscribes() {
+            // The first one is within every limit.
+            let _ = self.wanted.add(b"");
+        }
     }
 
     /// Why there is no connection.
     pub(super) fn why(&mut self) -> io::Error {
-        let dial = self.dial.as_mut();
-        dial.map_or_else(|| io::ErrorKind::TimedOut.into(), Dial::take_last)
+        self.endpoints.why()
     }
 
     /// Ends listening and connecting: no peer comes any more.
     pub(super) fn leave(&mut self, events: &Events) {
-        if let Some(listening) = self.listening.take() {
-            // A forked child may have it too, so that it would stay in the set.
-            let _ = events.remove(&listening);
+        self.endpoints.leave(events);
+    }
+
+    /// Ends the endpoint of that name, and the connections that it made. False if there is none.
+    pub(super) fn forget(&mut self, name: &str, events: &Events) -> bool {
+        let Some(endpoint) = self.endpoints.remove(name, events) else {
+            return false;
+        };
+        let peers = self.peers.iter();
+        let peers = peers.filter(|(_, peer)| peer.endpoint == endpoint && peer.is_dialled);
+        let tokens: Vec<u64> = peers.map(|(token, _)| *token).collect();
+        for token in tokens {
+            self.lose(token, Lost::Ended, events);
         }
-        self.dial = None;
+        true
     }
 
     /// True if messages wait for a peer, or for the kernel.
@@ -163,8 +205,8 @@ impl State {
     }
 
     /// True if it was not told for a while what is ready.
-    pub(super) fn is_due(&self) -> bool {
-        self.told.elapsed() >= LOOKS_EVERY
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.told) >= LOOKS_EVERY
     }
 
     /// When it was told last.
@@ -177,14 +219,11 @@ impl State {
     pub(super) fn tell(&mut self, ready: &[Event], events: &Events) {
         for event in ready {
             match event.token {
-                LISTENER => self.accept(events),
                 TIMER => {}
-                LOOK_UP => {
-                    let descriptor = self.dial.as_ref().and_then(Dial::descriptor);
-                    descriptor.map(|descriptor| events.remove(descriptor));
-                    self.is_looking_up = false;
-                }
                 token => {
+                    if self.attend(token, events) {
+                        continue;
+                    }
                     let told = self.peers.get_mut(&token).map(|it| it.ready(event.ready));
                     if let Some(Err(lost)) = told {
                         self.lose(token, lost, events);
@@ -197,6 +236,7 @@ impl State {
 
     /// Reads and writes what goes without a wait, and takes no message.
     pub(super) fn step(&mut self, events: &Events) {
+        self.is_lazy = false;
         let tokens: Vec<u64> = self.peers.keys().copied().collect();
         for token in tokens {
             self.exchange(token, events);
@@ -209,11 +249,41 @@ impl State {
         };
         let found = peer.read(None, None);
         peer.take_unused(&mut self.unused);
-        let found = found.and_then(|_| peer.write(&mut self.unused));
         match found {
-            Ok(()) => self.welcome(token, events),
+            Ok(_) => self.serve(token, events),
             Err(lost) => self.lose(token, lost, events),
         }
+    }
+
+    /// Something has come from the peer: it gets what it is owed.
+    fn serve(&mut self, token: u64, events: &Events) {
+        let served = self.welcome(token);
+        self.heed(token);
+        let written = match (served, self.peers.get_mut(&token)) {
+            (Ok(()), Some(peer)) => peer.write(&mut self.unused),
+            (served, _) => served,
+        };
+        if let Err(lost) = written {
+            self.lose(token, lost, events);
+        }
+    }
+
+    /// Notes what a subscriber wants from now on.
+    fn heed(&mut self, token: u64) {
+        let Some(peer) = self.peers.get_mut(&token) else {
+            return;
+        };
+        for (is_wanted, topic) in peer.changes.drain(..) {
+            match is_wanted {
+                true => self.feed.add(&topic),
+                false => self.feed.remove(&topic),
+            }
+        }
+    }
+
+    /// What the program of an XPUB is to be told next.
+    pub(super) fn next_subscription(&mut self) -> Option<Vec<u8>> {
+        self.feed.next()
     }
 
     /// The next message that has come, from the peers in turn. For the rest of one it may wait, if the call `waits`.
@@ -258,12 +328,28 @@ impl State {
         self.has_changed |= peer.release();
         let found = peer.read(Some(allocator), waits);
         peer.take_unused(&mut self.unused);
+        // It may say who it is and send with one write.
+        let found = found.and_then(|found| match self.welcome(token) {
+            Ok(()) => Ok(found),
+            Err(lost) => {
+                self.unused.found.push(found);
+                Err(lost)
+            }
+        });
+        let Some(peer) = self.peers.get_mut(&token) else {
+            return Taken::Nothing;
+        };
         // From now on it may stand still.
         self.has_changed |= peer.is_waited_for() && peer.still.is_none();
         let name = || peer.stream.name.clone();
         let taken = match found {
             Ok(Found::Nothing) => Taken::Nothing,
-            Ok(Found::Message(arrived)) => Taken::Message(token, arrived),
+            Ok(Found::Message(mut arrived)) => {
+                if self.terms.pattern == Pattern::Router {
+                    arrived.envelope.insert(0, peer.identity.clone());
+                }
+                Taken::Message(token, arrived)
+            }
             Ok(Found::Refused(source)) => Taken::Failed(Error::Skipped {
                 peer: name(),
                 source,
@@ -281,11 +367,51 @@ impl State {
                 return Taken::Nothing;
             }
         };
-        match peer.write(&mut self.unused) {
-            Ok(()) => self.welcome(token, events),
-            Err(lost) => self.lose(token, lost, events),
-        }
+        self.serve(token, events);
         taken
+    }
+
+    /// False for what a SUB has not subscribed to.
+    pub(super) fn is_wanted(&self, arrived: &Arrived) -> bool {
+        self.terms.pattern != Pattern::Sub || self.wanted.want(arrived.first())
+    }
+
+    /// Takes the messages that have come whole behind one of the same peer, as long as they are short.
+    pub(super) fn take_more(
+        &mut self,
+        token: u64,
+        allocator: &mut dyn BufferAllocator,
+        events: &Events,
+        inbox: &mut Inbox,
+    ) {
+        while inbox.len() < MOST_READY {
+            let Some(peer) = self.peers.get_mut(&token) else {
+                return;
+            };
+            let found = peer.take_ready(allocator);
+            peer.take_unused(&mut self.unused);
+            match found {
+                Ok(Found::Message(mut arrived)) => {
+                    if self.terms.pattern == Pattern::Router {
+                        arrived.envelope.insert(0, peer.identity.clone());
+                    }
+                    let is_short = arrived.transfer.bytes <= SHORTEST_LARGE;
+                    match self.is_wanted(&arrived) {
+                        true => inbox.push_back(Ok(arrived)),
+                        false => self.unused.found.push(Found::Message(arrived)),
+                    }
+                    if !is_short {
+                        return;
+                    }
+                }
+                Ok(Found::Refused(source)) => {
+                    let peer = peer.stream.name.clone();
+                    return inbox.push_back(Err(Error::Skipped { peer, source }));
+                }
+                Ok(_) => return,
+                Err(lost) => return self.lose(token, lost, events),
+            }
+        }
     }
 
     /// The answer has come: what else its peer says is none.
@@ -322,8 +448,15 @@ impl State {
         Some(token)
     }
 
+    /// The peer that a ROUTER knows by this name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<(u64, &Peer)> {
+        let token = self.identities.get(name)?;
+        Some((*token, self.peers.get(token)?))
+    }
+
     /// The connection has ended.
     pub(super) fn lose(&mut self, token: u64, lost: Lost, events: &Events) {
+        self.heed(token);
         let Some(mut peer) = self.peers.remove(&token) else {
             return;
         };
@@ -333,6 +466,13 @@ impl State {
         }
         let was_greeting = self.end_greeting(token);
         let is_cut = peer.is_amid();
+        if self.identities.get(&peer.identity) == Some(&token) {
+            self.identities.remove(&peer.identity);
+        }
+        if self.terms.pattern == Pattern::XPub {
+            let topics = peer.topics.iter();
+            topics.for_each(|topic| self.feed.remove(topic));
+        }
         self.count_loss(&mut peer);
         if matches!(self.asked, Asked::Peer { token: asked, .. } if asked == token) {
             self.asked = Asked::Gone(peer.stream.name.clone());
@@ -342,9 +482,7 @@ impl State {
         let name = std::mem::take(&mut peer.stream.name);
         let is_fault = was_greeting || is_cut || lost.is_fault();
         if peer.is_dialled {
-            if let Some(dial) = &mut self.dial {
-                dial.failed(lost.into_io());
-            }
+            self.endpoints.failed(peer.endpoint, lost.into_io());
         } else if is_fault {
             let source = Box::new(lost.explain(&name));
             self.refusals.note(Error::Handshake { peer: name, source });
@@ -359,7 +497,7 @@ impl State {
             return;
         }
         let mut lost = peer.stream.unacknowledged() as u64;
-        if self.terms.pattern == Pattern::Push {
+        if hands_on(self.terms.pattern) {
             // What was written of the first goes anew.
             lost = lost.saturating_sub(peer.outbound.begun());
             self.orphans.extend(peer.outbound.take_messages());

@@ -19,6 +19,16 @@ pub(super) enum Medium {
     Ipc,
 }
 
+impl Medium {
+    /// An endpoint, as errors name it.
+    pub(super) fn name(self, address: &str) -> String {
+        match self {
+            Self::Tcp => format!("zmq+tcp://{address}"),
+            Self::Ipc => format!("zmq+ipc://{address}"),
+        }
+    }
+}
+
 /// A connected socket, or one that is being connected.
 #[derive(Debug)]
 pub(super) struct Stream {

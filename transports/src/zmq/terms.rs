@@ -9,6 +9,8 @@ use crate::zmq::pattern::Pattern;
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) pattern: Pattern,
+    /// Messages of other programs are taken as they are.
+    pub(super) takes_raw: bool,
     pub(super) max_message: u64,
     /// Bytes that may wait for a peer.
     pub(super) window: u64,

@@ -18,11 +18,11 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// Messages are wanted that begin so.
-    pub(super) fn add(&mut self, topic: &[u8]) -> Result<(), Fault> {
+    /// Messages are wanted that begin so. Returns true if they were not before.
+    pub(super) fn add(&mut self, topic: &[u8]) -> Result<bool, Fault> {
         if let Some(count) = self.counts.get_mut(topic) {
             *count = count.saturating_add(1);
-            return Ok(());
+            return Ok(false);
         }
         if self.counts.len() == MOST || self.bytes + topic.len() > MOST_BYTES {
             return Err(Fault::OverLimit {
@@ -34,16 +34,17 @@ impl Topics {
         self.bytes += topic.len();
         self.counts.insert(topic.into(), 1);
         *self.lens.entry(topic.len()).or_default() += 1;
-        Ok(())
+        Ok(true)
     }
 
-    /// They are wanted once less.
-    pub(super) fn remove(&mut self, topic: &[u8]) {
+    /// They are wanted once less. Returns true if they are not wanted any more.
+    pub(super) fn remove(&mut self, topic: &[u8]) -> bool {
         let Some(count) = self.counts.get_mut(topic) else {
-            return;
+            return false;
         };
         *count -= 1;
-        if *count == 0 {
+        let is_last = *count == 0;
+        if is_last {
             self.counts.remove(topic);
             self.bytes -= topic.len();
             if let Some(of_len) = self.lens.get_mut(&topic.len()) {
@@ -53,6 +54,17 @@ impl Topics {
                 }
             }
         }
+        is_last
+    }
+
+    /// All that are wanted.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.counts.keys().map(|topic| &**topic)
+    }
+
+    /// True if nothing is wanted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
     }
 
     /// True if a message is wanted that begins with `start`.

@@ -6,7 +6,7 @@ use crate::command::Command;
 use crate::frame::FrameHead;
 
 /// writev(2) takes no more slices at once (`IOV_MAX` of Linux).
-const MOST_SLICES: usize = 1024;
+pub(crate) const MOST_SLICES: usize = 1024;
 
 /// Frames that go together: a message, or commands. The heads are ours, and the bodies lie where they are.
 ///
@@ -71,6 +71,14 @@ impl<B: AsRef<[u8]>> Frames<B> {
             len: bytes.len() as u64,
             own: bytes,
             ..Self::default()
+        }
+    }
+
+    /// The bytes of a message, heads included.
+    pub(crate) fn of_message(bytes: Vec<u8>) -> Self {
+        Self {
+            is_message: true,
+            ..Self::of_bytes(bytes)
         }
     }
 

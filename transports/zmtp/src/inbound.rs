@@ -106,7 +106,7 @@ impl Inbound {
         Self {
             ahead: Ahead::default(),
             ours,
-            properties: properties_of(ours),
+            properties: properties_of(ours, b""),
             mechanism: security.mechanism(),
             handshake: security.handshake(),
             says: Vec::from(security.greeting().to_bytes()),
@@ -120,6 +120,12 @@ impl Inbound {
             message: 0,
             frames: 0,
         }
+    }
+
+    /// Tells the peer what this side is called, before its greeting has come: 1 to 255 bytes, of which the first is no zero. Only
+    /// a ROUTER asks, and only REQ, DEALER and ROUTER say so.
+    pub fn set_identity(&mut self, identity: &[u8]) {
+        self.properties = properties_of(self.ours, identity);
     }
 
     /// What this side has to write of the handshake: its greeting first, and more after an event or an error. Empty if there is
@@ -152,6 +158,18 @@ impl Inbound {
     /// True if what comes next may be read to where it stays, up to [`Self::body_left`] bytes.
     pub fn lands(&self) -> bool {
         self.body > 0 && self.ahead.is_empty()
+    }
+
+    /// What has come of the messages behind the last one, while none is at hand: a reader that knows the bytes of a whole message takes them
+    /// with [`Self::pass`].
+    pub fn waiting(&self) -> &[u8] {
+        let is_between = matches!(self.state, State::Open) && self.frames == 0 && self.body == 0;
+        if is_between { self.ahead.bytes() } else { &[] }
+    }
+
+    /// Takes `count` bytes of [`Self::waiting`], which are a message from its first frame's head to its end.
+    pub fn pass(&mut self, count: usize) {
+        self.ahead.take(count);
     }
 
     /// True between messages, when nothing of the next one has come.
@@ -309,8 +327,9 @@ fn refusal(body: &[u8]) -> Option<Fault> {
     }
 }
 
-/// The properties of a socket of this kind, as they travel. Only who is answered by name has one, which is empty: the peer gives it one.
-fn properties_of(kind: SocketKind) -> Vec<u8> {
+/// The properties of a socket of this kind, as they travel. Only who is answered by name has one; to one that is empty the peer
+/// gives a name.
+fn properties_of(kind: SocketKind, identity: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut write = |name, value| {
         // Neither is too long, and both have a name.
@@ -321,7 +340,7 @@ fn properties_of(kind: SocketKind) -> Vec<u8> {
         kind,
         SocketKind::Req | SocketKind::Dealer | SocketKind::Router
     ) {
-        write("Identity", b"");
+        write("Identity", identity);
     }
     bytes
 }

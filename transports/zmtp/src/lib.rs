@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod batch;
 mod command;
 mod fault;
 mod frame;

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use crate::batch::Batch;
 use crate::command::Command;
-use crate::frames::Frames;
+use crate::frames::{Frames, MOST_SLICES};
 
 /// The direction in which this side sends: frames that wait to be written, in order.
 ///
@@ -27,11 +28,17 @@ use crate::frames::Frames;
 /// ```
 #[derive(Debug)]
 pub struct Outbound<B> {
-    queue: VecDeque<Frames<B>>,
+    queue: VecDeque<Item<B>>,
     /// Bytes that are not written.
     left: u64,
     /// Bytes of what is no message.
     said: u64,
+}
+
+#[derive(Debug)]
+enum Item<B> {
+    Frames(Frames<B>),
+    Batch(Batch),
 }
 
 /// Commands that go together have so many bytes at least, if there are so many.
@@ -54,23 +61,48 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         if left > 0 {
             self.left += left;
             self.said += frames.said();
-            self.queue.push_back(frames);
+            self.queue.push_back(Item::Frames(frames));
         }
     }
 
     /// Appends a command. Many of them take little more than their bytes.
     pub fn say(&mut self, command: &Command<'_>) {
-        let last = self.queue.back_mut();
-        match last.filter(|last| (1..TOGETHER).contains(&last.said())) {
-            Some(last) => {
+        match self.queue.back_mut() {
+            Some(Item::Frames(last)) if (1..TOGETHER).contains(&last.said()) => {
                 let before = last.said();
                 last.push_command(command);
                 let more = last.said() - before;
                 self.left += more;
                 self.said += more;
             }
-            None => self.push(Frames::of_command(command)),
+            _ => self.push(Frames::of_command(command)),
         }
+    }
+
+    /// Appends a message with copies of these frames, which are short.
+    ///
+    /// ```
+    /// use numpush_zmtp::Outbound;
+    ///
+    /// let mut outbound = Outbound::<Vec<u8>>::default();
+    /// for number in 0..1000_u32 {
+    ///     outbound.push_copies([&b"topic"[..], &number.to_be_bytes()].into_iter());
+    /// }
+    /// let mut slices = Vec::new();
+    /// assert_eq!(outbound.gather(&mut slices, usize::MAX), 13_000);
+    /// assert_eq!(slices.len(), 1);
+    /// ```
+    pub fn push_copies<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) {
+        let count = match self.queue.back_mut() {
+            Some(Item::Batch(batch)) if batch.has_room() => batch.push(frames),
+            _ => {
+                let mut batch = Batch::default();
+                let count = batch.push(frames);
+                self.queue.push_back(Item::Batch(batch));
+                count
+            }
+        };
+        self.left += count as u64;
     }
 
     /// Puts frames before all others: somebody else has written a part of them.
@@ -79,7 +111,7 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         if left > 0 {
             self.left += left;
             self.said += frames.said();
-            self.queue.push_front(frames);
+            self.queue.push_front(Item::Frames(frames));
         }
     }
 
@@ -90,11 +122,14 @@ impl<B: AsRef<[u8]>> Outbound<B> {
 
     /// Bytes that were written of the message at the front.
     pub fn begun(&self) -> u64 {
-        let front = self.queue.front().filter(|front| front.is_message());
-        front.map_or(0, Frames::written)
+        match self.queue.front() {
+            Some(Item::Frames(frames)) if frames.is_message() => frames.written(),
+            Some(Item::Batch(batch)) => batch.begun() as u64,
+            _ => 0,
+        }
     }
 
-    /// Messages, and pieces of what is none, that wait.
+    /// Pieces of memory that wait: long messages, short ones together, and what is no message.
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
@@ -112,10 +147,21 @@ impl<B: AsRef<[u8]>> Outbound<B> {
     /// Appends what comes next to `slices`, at most `limit` bytes. Returns the number of bytes.
     pub fn gather<'o>(&'o self, slices: &mut Vec<IoSlice<'o>>, limit: usize) -> usize {
         let mut total = 0;
-        for frames in &self.queue {
-            let count = frames.gather(slices, limit - total);
+        for item in &self.queue {
+            let (count, left) = match item {
+                Item::Frames(frames) => (frames.gather(slices, limit - total), frames.left()),
+                Item::Batch(_) if slices.len() == MOST_SLICES => break,
+                Item::Batch(batch) => {
+                    let rest = batch.rest();
+                    let bytes = rest.get(..limit - total).unwrap_or(rest);
+                    if !bytes.is_empty() {
+                        slices.push(IoSlice::new(bytes));
+                    }
+                    (bytes.len(), rest.len() as u64)
+                }
+            };
             total += count;
-            if count < usize::try_from(frames.left()).unwrap_or(usize::MAX) {
+            if (count as u64) < left {
                 break;
             }
         }
@@ -128,13 +174,23 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         self.left = self.left.saturating_sub(count as u64);
         let mut spent = Vec::new();
         while let Some(front) = self.queue.front_mut() {
-            count = front.advance(count);
-            if front.left() > 0 {
+            let is_whole = match front {
+                Item::Frames(frames) => {
+                    count = frames.advance(count);
+                    frames.left() == 0
+                }
+                Item::Batch(batch) => {
+                    count = batch.advance(count);
+                    batch.rest().is_empty()
+                }
+            };
+            if !is_whole {
                 break;
             }
-            let whole = self.queue.pop_front();
-            self.said -= whole.as_ref().map_or(0, Frames::said);
-            spent.extend(whole.filter(Frames::is_message));
+            if let Some(Item::Frames(frames)) = self.queue.pop_front() {
+                self.said -= frames.said();
+                spent.extend(Some(frames).filter(Frames::is_message));
+            }
         }
         spent
     }
@@ -142,11 +198,18 @@ impl<B: AsRef<[u8]>> Outbound<B> {
     /// Takes the messages of which a byte or more was not written, from their beginning: the peer has none of them whole.
     pub fn take_messages(&mut self) -> impl Iterator<Item = Frames<B>> + use<B> {
         (self.left, self.said) = (0, 0);
-        let messages = std::mem::take(&mut self.queue).into_iter();
-        messages.filter(Frames::is_message).map(|mut frames| {
-            frames.rewind();
-            frames
-        })
+        let mut messages = Vec::new();
+        for item in std::mem::take(&mut self.queue) {
+            match item {
+                Item::Frames(mut frames) if frames.is_message() => {
+                    frames.rewind();
+                    messages.push(frames);
+                }
+                Item::Frames(_) => {}
+                Item::Batch(batch) => messages.extend(batch.into_messages()),
+            }
+        }
+        messages.into_iter()
     }
 }
 
@@ -166,6 +229,10 @@ mod tests {
             message.push(vec![2; 5], true);
             message.push_copy(b"end", false);
             outbound.push(message);
+            outbound.push_copies([&b"one"[..], b""].into_iter());
+            outbound.push_copies([&b"two"[..]].into_iter());
+            outbound.say(&Command::Pong(b"y"));
+            outbound.push_copies([&[3; 256][..]].into_iter());
             outbound
         };
         let written = |piece: usize| {

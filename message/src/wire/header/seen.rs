@@ -82,7 +82,7 @@ impl Seen {
     }
 
     /// What the header of the last record says, if it had these bytes, and if the preamble says the same of it.
-    pub(super) fn again(&self, preamble: &Preamble, bytes: &[u8]) -> Option<&Header> {
+    pub(crate) fn again(&self, preamble: &Preamble, bytes: &[u8]) -> Option<&Header> {
         let last = self.last.as_ref()?;
         let is_same = last.bytes == bytes
             && last.kind == preamble.kind
@@ -91,6 +91,12 @@ impl Seen {
             // What is compressed was not read to its end.
             && !preamble.flags.compressed;
         is_same.then_some(&last.header)
+    }
+
+    /// The header of the last record that is kept, and its payload's length, if it had these bytes.
+    pub(crate) fn last(&self, bytes: &[u8]) -> Option<(u64, &Header)> {
+        let last = self.last.as_ref().filter(|last| last.bytes == bytes)?;
+        Some((last.payload_len, &last.header))
     }
 
     /// Keeps a header that was read, unless it is too long.

@@ -7,7 +7,7 @@ use crate::zmq::pattern::Pattern;
 use crate::zmq::peer::{Peer, Phase};
 
 /// Longest subscription that is a message.
-const LONGEST_TOPIC: usize = 4 << 10;
+pub(in crate::zmq) const LONGEST_TOPIC: usize = 4 << 10;
 
 impl Peer {
     /// A frame of a message to a REQ begins. True if the message was not asked for.
@@ -52,11 +52,24 @@ impl Peer {
         self.in_frame = false;
         let topic = std::mem::take(&mut self.topic);
         match topic.split_first() {
-            Some((1, topic)) => self.topics.add(topic)?,
-            Some((0, topic)) => self.topics.remove(topic),
+            Some((1, topic)) => self.want(topic)?,
+            Some((0, topic)) => self.want_no_more(topic),
             _ => {}
         }
         Ok(true)
+    }
+
+    fn want(&mut self, topic: &[u8]) -> Result<(), Fault> {
+        if self.topics.add(topic)? && self.pattern == Pattern::XPub {
+            self.changes.push((true, topic.into()));
+        }
+        Ok(())
+    }
+
+    fn want_no_more(&mut self, topic: &[u8]) {
+        if self.topics.remove(topic) && self.pattern == Pattern::XPub {
+            self.changes.push((false, topic.into()));
+        }
     }
 
     /// Takes in what the peer says next. False if more bytes are needed for that.
@@ -73,7 +86,8 @@ impl Peer {
                 is_said = true;
             }
             Event::Handshake => is_said = true,
-            Event::Ready { .. } => {
+            Event::Ready { properties, .. } => {
+                self.identity = properties.get("Identity").map_or_else(Vec::new, Vec::from);
                 self.phase = Phase::Open;
                 is_said = true;
             }
@@ -81,10 +95,14 @@ impl Peer {
             Event::Command(Command::Ping { context, .. }) => {
                 self.outbound.say(&Command::Pong(context));
             }
-            Event::Command(Command::Subscribe(topic)) if self.pattern == Pattern::Pub => {
-                self.topics.add(topic)?;
+            Event::Command(Command::Subscribe(topic)) if self.pattern.publishes() => {
+                let topic = Vec::from(topic);
+                self.want(&topic)?;
             }
-            Event::Command(Command::Cancel(topic)) => self.topics.remove(topic),
+            Event::Command(Command::Cancel(topic)) => {
+                let topic = Vec::from(topic);
+                self.want_no_more(&topic);
+            }
             Event::Command(_) => {}
             Event::Frame(_) if self.pattern == Pattern::Push => {
                 // Nobody would ever take it, nor see what comes behind it.
@@ -96,7 +114,7 @@ impl Peer {
                 self.in_frame = true;
                 match self.pattern {
                     // A subscription is one frame.
-                    Pattern::Pub => {
+                    Pattern::Pub | Pattern::XPub => {
                         self.is_unasked = self.has_more || head.more;
                         self.has_more = head.more;
                     }
@@ -116,20 +134,27 @@ impl Peer {
         Ok(true)
     }
 
-    /// Writes what the handshake says, and behind it what a subscriber wants.
+    /// Writes what the handshake says.
     pub(super) fn say(&mut self) {
         let says = self.inbound.says();
         self.outbound.push(Frames::of_bytes(says));
-        if self.is_open() && self.pattern == Pattern::Sub {
-            self.outbound.push(if self.minor > 0 {
-                Frames::of_command(&Command::Subscribe(b""))
-            } else {
-                let mut frames = Frames::new();
-                frames.push_copy(&[1], false);
-                frames
-            });
-        }
         // The first write of a connection needs no wait.
         self.may_write = true;
+    }
+
+    /// Tells the peer that messages are wanted which begin with `topic`, or that they are not any more.
+    pub(in crate::zmq) fn subscribe_to(&mut self, topic: &[u8], is_wanted: bool) {
+        self.outbound.push(match (self.minor, is_wanted) {
+            // In version 3.0 it is a message.
+            (0, _) => {
+                let mut frames = Frames::new();
+                let mut said = vec![u8::from(is_wanted)];
+                said.extend(topic);
+                frames.push_copy(&said, false);
+                frames
+            }
+            (_, true) => Frames::of_command(&Command::Subscribe(topic)),
+            (_, false) => Frames::of_command(&Command::Cancel(topic)),
+        });
     }
 }

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use numpush_os::{Events, Ready};
+use numpush_os::Events;
 
-use crate::zmq::dial::Dial;
 use crate::zmq::lost::Lost;
 use crate::zmq::peer::Peer;
-use crate::zmq::state::{LISTENER, LOOK_UP, PAUSE, State};
+use crate::zmq::state::State;
 
 /// How often a peer hears that this side is there while a message of it waits, and its pings behind that. Who pings gives up
 /// after a second or more.
@@ -27,20 +26,12 @@ impl State {
         if self.pulse_at.take_if(|at| *at <= now).is_some() {
             self.peers.values_mut().for_each(Peer::pulse);
         }
-        if self.is_paused.take_if(|until| *until <= now).is_some()
-            && let Some(listening) = &self.listening
-            && events.add(listening, LISTENER, Ready::READ).is_err()
-        {
-            self.is_paused = Some(now + PAUSE);
-        }
-        if let Some(dial) = &mut self.dial {
-            let before = dial.at();
-            let stream = dial.step();
-            // The timer does not know it yet.
-            self.has_changed |= dial.at() != before;
-            if let Some(stream) = stream {
-                self.greet(stream, true, None);
-            }
+        let before = self.endpoints.at();
+        let begun = self.endpoints.step(now, events);
+        // The timer does not know it yet.
+        self.has_changed |= self.endpoints.at() != before;
+        for (endpoint, stream) in begun {
+            self.greet(stream, endpoint, true, None);
         }
     }
 
@@ -105,30 +96,17 @@ impl State {
             true => self.pulse_at = self.pulse_at.or_else(|| Some(Instant::now() + PULSE)),
             false => self.pulse_at = None,
         }
-        self.arrange_look_up(events);
+        self.endpoints.arrange(events);
         self.set_timer();
         is_busy
     }
 
-    fn arrange_look_up(&mut self, events: &Events) {
-        let descriptor = self.dial.as_ref().and_then(Dial::descriptor);
-        match descriptor {
-            // One that is gone is closed, and so in no set.
-            None => self.is_looking_up = false,
-            Some(descriptor) if !self.is_looking_up => {
-                self.is_looking_up = events.add(descriptor, LOOK_UP, Ready::READ).is_ok();
-            }
-            Some(_) => {}
-        }
-    }
-
     fn set_timer(&mut self) {
-        let dial = self.dial.as_ref().and_then(Dial::at);
         let greeting = self.greeting.values().min().copied();
         let still = self
             .still
             .and_then(|since| since.checked_add(self.terms.patience));
-        let all = [dial, greeting, self.is_paused, still, self.pulse_at];
+        let all = [self.endpoints.at(), greeting, still, self.pulse_at];
         let at = all.into_iter().flatten().min();
         // A time that has come stays: nothing reads the timer, and it is set anew behind what it is for.
         if at != self.timer_at && self.timer.set(at).is_ok() {
