@@ -43,7 +43,7 @@ pub(crate) fn message(received: Multipart) -> Message<'static> {
 
 pub(crate) fn frames(received: Multipart) -> Vec<Vec<u8>> {
     match received.content {
-        Content::Frames(frames) => frames.iter().map(|frame| frame.to_vec()).collect(),
+        Content::Frames(frames) => frames.iter().map(|frame| Vec::from(&**frame)).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -63,7 +63,7 @@ fn a_router_answers_each_of_its_peers_by_name() {
     named.set_identity(b"one").unwrap();
     named.connect(&address).unwrap();
     let mut nameless = connected(Kind::Dealer, &address);
-    for (number, dealer) in [&mut named, &mut nameless].into_iter().enumerate() {
+    for (number, dealer) in (0..).zip([&mut named, &mut nameless]) {
         dealer.send(&bytes(number, 1)).unwrap();
     }
     let mut names = Vec::new();
@@ -77,17 +77,17 @@ fn a_router_answers_each_of_its_peers_by_name() {
             name[0] == 0
         });
         router
-            .send_with(&[&name, b"route"], &bytes(10, number as u8))
+            .send_with(&[&name, b"route"], &bytes(10, u8::from(number > 0)))
             .unwrap();
         router
             .send_frames(&[Buffer::from(name.clone()), Buffer::borrowed(b"raw")])
             .unwrap();
         names.push(name);
     }
-    for (number, dealer) in [&mut named, &mut nameless].into_iter().enumerate() {
+    for (number, dealer) in (0..).zip([&mut named, &mut nameless]) {
         let received = dealer.recv().unwrap();
         assert_eq!(received.envelope, [b"route"]);
-        assert_eq!(message(received), bytes(10, number as u8));
+        assert_eq!(message(received), bytes(10, number));
         assert_eq!(frames(dealer.recv().unwrap()), [b"raw"]);
     }
     let error = router.send_with(&[b"two"], &bytes(1, 1)).unwrap_err();

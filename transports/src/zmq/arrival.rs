@@ -1,65 +1,23 @@
 //! The message that comes from a peer.
 
-use std::ops::Range;
+mod again;
+mod arrived;
+mod room;
 
 use numpush_message::{
-    AllocError, Buffer, BufferAllocator, BufferMut, DecodeError, Decoder, Landing, Limits, MAGIC,
-    Message, PREAMBLE_LEN, Preamble,
+    AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, Landing, Limits, MAGIC,
+    PREAMBLE_LEN,
 };
 use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
 
-use crate::budget::{Budget, Claim, LEAST};
+use crate::budget::Budget;
 use crate::transfer::{PathReason, Transfer, TransferPath};
+use crate::zmq::arrival::again::Again;
+use crate::zmq::arrival::room::Room;
 use crate::zmq::raw::RawFrames;
 
-/// A message that came whole.
-pub(super) struct Arrived {
-    pub(super) content: Content,
-    pub(super) transfer: Transfer,
-    /// The frames before it: a topic, or the way back.
-    pub(super) envelope: Vec<Vec<u8>>,
-}
-
-impl Arrived {
-    /// One frame, which a socket has made itself.
-    pub(super) fn of_frame(frame: Vec<u8>) -> Self {
-        Self {
-            content: Content::Frames(vec![frame.into()]),
-            transfer: Transfer::default(),
-            envelope: Vec::new(),
-        }
-    }
-
-    /// The first frame, or the start of what would be it.
-    pub(super) fn first(&self) -> &[u8] {
-        let frame = match &self.content {
-            Content::Message(_) => &MAGIC,
-            Content::Frames(frames) => frames.first().map_or(&[][..], |frame| frame),
-        };
-        self.envelope.first().map_or(frame, Vec::as_slice)
-    }
-
-    /// Takes the way back of a request: all frames up to the first that is empty, or before a message.
-    pub(super) fn take_back(&mut self) -> Vec<Vec<u8>> {
-        let mut back = std::mem::take(&mut self.envelope);
-        if let Content::Frames(frames) = &mut self.content
-            && let Some(end) = frames.iter().position(|frame| frame.is_empty())
-        {
-            back.extend(frames.drain(..=end).map(|frame| Vec::from(&*frame)));
-        }
-        back
-    }
-}
-
-/// What came.
-#[non_exhaustive]
-#[derive(Debug)]
-pub enum Content {
-    /// A message of numpush.
-    Message(Message<'static>),
-    /// The frames of a message of another program, in order.
-    Frames(Vec<Buffer<'static>>),
-}
+pub(super) use arrived::Arrived;
+pub use arrived::Content;
 
 /// Most frames before a message, and most bytes of one.
 const MOST_BEFORE: usize = 16;
@@ -73,10 +31,6 @@ const LONGEST_KEPT: usize = 4 << 10;
 
 /// Shorter bodies are taken out of the read-ahead, many with one call.
 const LANDS_FROM: u64 = 4 << 10;
-
-/// Longest message whose beginning is remembered, and the longest beginning, in bytes.
-const SHORT: u64 = 4 << 10;
-const LONGEST_REMEMBERED: usize = 512;
 
 /// A message that comes, frame by frame: what goes before it, its head, its buffers.
 pub(super) struct Arrival {
@@ -108,29 +62,10 @@ pub(super) struct Arrival {
     is_short: bool,
 }
 
-/// What a message has of the budget.
-struct Room {
-    claim: Claim,
-    /// What its header becomes, which is there as soon as the header is.
-    beside: u64,
-    /// Bytes of it that have come.
-    come: u64,
-}
-
 /// Memory of a message that will never be whole.
 pub(super) enum Leftover {
     Region { _region: Box<dyn BufferMut> },
     Frames { _frames: RawFrames },
-}
-
-/// How the last message began, if it was short: the next one may begin so too.
-struct Again {
-    /// All bytes of it up to its only buffer, heads of frames included.
-    lead: Vec<u8>,
-    /// Its head among them.
-    head: Range<usize>,
-    /// Bytes of that buffer.
-    buffer: usize,
 }
 
 enum Stage {
@@ -164,70 +99,6 @@ impl Arrival {
             budget: budget.clone(),
             room: None,
             is_short: false,
-        }
-    }
-
-    /// The next message, if it has come whole and begins as the last one did.
-    pub(super) fn again(
-        &mut self,
-        inbound: &mut Inbound,
-        allocator: &mut dyn BufferAllocator,
-    ) -> Option<Arrived> {
-        let Some(Again { lead, head, buffer }) = &self.again else {
-            return None;
-        };
-        let (first, rest) = inbound.waiting().split_at_checked(lead.len())?;
-        let bytes = rest.get(..*buffer)?;
-        if first != lead {
-            return None;
-        }
-        let head = lead.get(head.clone())?;
-        // What fails here is found again, and told, as of any other.
-        let message = self.landing.again(head, bytes, allocator).ok()??;
-        let count = lead.len() + bytes.len();
-        inbound.pass(count);
-        let transfer = Transfer {
-            bytes: message.payload_len(),
-            copied: *buffer as u64,
-            system_calls: std::mem::take(&mut self.transfer.system_calls),
-            path: TransferPath::Read,
-            reason: PathReason::Small,
-            ..Transfer::default()
-        };
-        Some(Arrived {
-            content: Content::Message(message),
-            transfer,
-            envelope: self.last_envelope.clone(),
-        })
-    }
-
-    /// Remembers how a short message of one buffer began, whose head has been gathered.
-    fn remember(&mut self, envelope: &[Vec<u8>]) {
-        let again = self.again.take();
-        let payload = self.transfer.bytes;
-        let (Some(len), 1) = (self.landing.len_of(0), self.landing.buffers()) else {
-            return;
-        };
-        if payload > SHORT || self.gathered.len() > LONGEST_REMEMBERED {
-            return;
-        }
-        let mut lead = again.map_or_else(Vec::new, |again| again.lead);
-        lead.clear();
-        let mut push = |frame: &[u8]| {
-            FrameHead::message(frame.len() as u64, true).write(&mut lead);
-            let start = lead.len();
-            lead.extend_from_slice(frame);
-            start..lead.len()
-        };
-        for frame in envelope {
-            push(frame);
-        }
-        let head = push(&self.gathered);
-        FrameHead::message(len, false).write(&mut lead);
-        if lead.len() <= LONGEST_REMEMBERED {
-            let buffer = usize::try_from(len).unwrap_or(usize::MAX);
-            self.again = Some(Again { lead, head, buffer });
-            self.last_envelope = Vec::from(envelope);
         }
     }
 
@@ -357,29 +228,6 @@ impl Arrival {
         Ok(count)
     }
 
-    /// Bytes of the message for which there is room in the budget, one at least.
-    fn covered(&mut self) -> Result<usize, AllocError> {
-        self.is_short = false;
-        let Some(room) = &mut self.room else {
-            return Ok(usize::MAX);
-        };
-        let has = room.beside + room.come;
-        let covered = room.claim.cover(has + 1);
-        self.is_short = covered.as_ref().is_err_and(|error| !error.is_permanent());
-        Ok(usize::try_from(covered?.saturating_sub(has)).unwrap_or(usize::MAX))
-    }
-
-    fn came(&mut self, count: usize) {
-        if let Some(room) = &mut self.room {
-            room.come += count as u64;
-        }
-    }
-
-    /// True if the last look found no room because other messages have it.
-    pub(super) fn is_short(&self) -> bool {
-        self.is_short
-    }
-
     /// Takes a piece of a frame before the message, or of its head. What a peer claims takes no memory before it comes.
     fn gather(&mut self, inbound: &mut Inbound, most: usize) -> usize {
         let before = self.gathered.len();
@@ -412,24 +260,6 @@ impl Arrival {
         }
     }
 
-    /// Looks for room for a raw frame of which `come` bytes have come, unless it and those before it are small.
-    fn claim_frame(&mut self, len: u64, come: u64) {
-        let Stage::Raw(frames) = &self.stage else {
-            return;
-        };
-        self.held.extend(self.room.take());
-        self.room = (frames.total() > LEAST).then(|| Room {
-            claim: self.budget.claim(len),
-            beside: 0,
-            come,
-        });
-    }
-
-    fn leave_room(&mut self) {
-        self.room = None;
-        self.held.clear();
-    }
-
     /// Checks what has been gathered of a frame of which `left` bytes have not come.
     fn look(&mut self, left: u64) -> Result<(), DecodeError> {
         let known = self.gathered.len().min(MAGIC.len());
@@ -454,19 +284,6 @@ impl Arrival {
             }
         }
         Ok(())
-    }
-
-    /// Looks for room for a message that is not small, once its preamble says how large it is.
-    fn claim(&mut self, first: &[u8; PREAMBLE_LEN]) {
-        let charge = Preamble::decode(first).map(|it| (it.charge(), it.record_len()));
-        let (total, record) = charge.unwrap_or_default();
-        if total > LEAST && self.room.is_none() {
-            self.room = Some(Room {
-                claim: self.budget.claim(total),
-                beside: total.saturating_sub(record),
-                come: self.gathered.len() as u64,
-            });
-        }
     }
 
     fn foreign(&self) -> DecodeError {

@@ -18,8 +18,8 @@
 //! A peer is not asked who it is, and what is sent can be read on the way. So a listener takes only loopback addresses and ipc
 //! paths, unless `?trusted=1` declares that every machine that can reach the port is trusted.
 
-mod api;
 mod arrival;
+mod calls;
 mod core;
 mod dial;
 mod endpoints;
@@ -39,8 +39,8 @@ mod topics;
 
 pub use numpush_zmtp::SocketKind as Kind;
 
-pub use api::{Multipart, PeerStatus, Socket, SocketStatus};
 pub use arrival::Content;
+pub use socket::{Multipart, PeerStatus, Socket, SocketStatus};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,11 +53,11 @@ use crate::lookup;
 use crate::options::{Options, Parameter};
 use crate::status::ListenerStatus;
 use crate::transport::{AcceptContext, Acceptor, AtOnce, Attempt, Bound, Established, Factory};
+use crate::zmq::calls::Calls;
 use crate::zmq::core::Core;
 use crate::zmq::dial::Dial;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::peer::Peer;
-use crate::zmq::socket::Socket as Calls;
 use crate::zmq::stream::{Listening, Medium};
 use crate::zmq::terms::Terms;
 

@@ -10,11 +10,11 @@ use numpush_os::Events;
 use crate::error::{Error, Operation};
 use crate::transfer::Transfer;
 use crate::transport::Context;
+use crate::zmq::calls::{Calls, gone};
 use crate::zmq::core::Call;
 use crate::zmq::parcel::Parcel;
 use crate::zmq::pattern::{Pattern, hands_on};
 use crate::zmq::peer::Peer;
-use crate::zmq::socket::{Socket, gone};
 use crate::zmq::state::State;
 
 /// Longest message that is copied: bytes of its frames, but for the head.
@@ -29,7 +29,7 @@ const LONE: Duration = Duration::from_micros(50);
 /// What a frame has beside its body, and what a head is expected to have.
 const BESIDE: u64 = 128;
 
-impl Socket {
+impl Calls {
     pub(super) fn send_short(
         &self,
         call: &mut Call<'_>,

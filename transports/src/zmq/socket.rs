@@ -1,593 +1,446 @@
-//! The calls of a connection, which is one socket with all its peers.
+//! A socket of any kind, for programs that speak ZeroMQ itself.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::time::Duration;
 
-use numpush_message::Message;
+use numpush_message::{Buffer, BufferAllocator, Message};
+use numpush_session::Tag;
 
-use crate::deadline::{Backoff, Deadline};
+use crate::deadline::Deadline;
+use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
-use crate::origin::Origin;
-use crate::transfer::{Capabilities, Received, Transfer};
-use crate::transport::{Context, Transport};
+use crate::options::Options;
+use crate::transfer::Transfer;
+use crate::transport::{Context, Transport as _};
 use crate::zmq::arrival::{Arrived, Content};
-use crate::zmq::core::{Call, Core};
-use crate::zmq::parcel::{Parcel, Sending, check_room, owned};
-use crate::zmq::pattern::{Pattern, hands_on, name};
-use crate::zmq::peer::{Found, LONGEST_TOPIC};
-use crate::zmq::short::{SHORT, Short};
-use crate::zmq::state::{Asked, Inbox, State, Taken};
-use crate::zmq::stream::TICK;
+use crate::zmq::calls::Calls;
+use crate::zmq::core::Core;
+use crate::zmq::dial::Dial;
+use crate::zmq::parcel::Parcel;
+use crate::zmq::pattern::{Pattern, name};
+use crate::zmq::refusals::Refusals;
+use crate::zmq::stream::Listening;
+use crate::zmq::terms::Terms;
+use crate::zmq::{Zmq, peer::Peer, terms};
 
-/// How long a dropped connection waits for its queue to be written.
-const LINGER: Duration = Duration::from_secs(2);
+/// A ZeroMQ socket of any kind, with any number of endpoints and peers. The other side may be any program that speaks ZMTP 3.
+///
+/// A [`Connection`](crate::Connection) over `zmq+tcp:` is one such socket with one endpoint. This type has what a connection has
+/// not: several endpoints, topics, names of peers, and messages of other programs.
+///
+/// A message of numpush is a frame with its header and a frame for each buffer. Frames before it, the *envelope*, are the program's: a
+/// topic that subscribers of it match, the name of a ROUTER's peer, the way back of a request.
+///
+/// ```
+/// # mod numpush { pub use numpush_message::*; pub use numpush_transports::*; }
+/// use numpush::{Buffer, Message, Options};
+/// use numpush::zmq::{Content, Kind, Socket};
+///
+/// let mut publisher = Socket::new(Kind::Pub, &Options::new())?;
+/// let address = publisher.bind("zmq+tcp://127.0.0.1:0")?;
+///
+/// let mut subscriber = Socket::new(Kind::Sub, &Options::new())?;
+/// subscriber.subscribe(b"weather")?;
+/// subscriber.connect(&address)?;
+///
+/// // What is published before a subscriber has come is not for it.
+/// publisher.wait_for_peers(1)?;
+/// publisher.send_with(&[b"traffic"], &Message::new(Buffer::copy_of(b"jam")))?;
+/// publisher.send_with(&[b"weather"], &Message::new(Buffer::copy_of(b"rain")))?;
+///
+/// let received = subscriber.recv()?;
+/// assert_eq!(received.envelope, [b"weather"]);
+/// let Content::Message(message) = received.content else { panic!() };
+/// assert_eq!(message.as_bytes().unwrap()[..], *b"rain");
+/// # Ok::<(), numpush::Error>(())
+/// ```
+///
+/// # What each kind does
+///
+/// | kind | send | recv |
+/// | --- | --- | --- |
+/// | PUSH | to the peers in turn, those with room | |
+/// | PULL | | from the peers in turn |
+/// | PUB | to those that subscribe to the beginning of the first frame | |
+/// | SUB | | what it [subscribes](Self::subscribe) to |
+/// | XPUB | as PUB | a frame that begins with 1 and a topic when the first peer subscribes to that, with 0 when nobody does any more |
+/// | XSUB | such a frame: it subscribes | all that comes |
+/// | REQ | a request, to the peers in turn | its answer, before the next request |
+/// | REP | the answer to the last request | requests from the peers in turn |
+/// | DEALER | as PUSH | as PULL |
+/// | ROUTER | to the peer that the first frame names | as PULL, with the name of the peer before it |
+/// | PAIR | to the one peer | from the one peer |
+///
+/// What waits for a peer is bounded by [`Options::window`]. PUB and XPUB drop a message for a peer whose queue is full and
+/// [count](Self::status) that; ROUTER and REP return [`Error::QueueFull`]; the others wait.
+pub struct Socket {
+    calls: Calls,
+    options: Options,
+    allocator: Box<dyn BufferAllocator>,
+    name: &'static str,
+}
 
-/// So many messages that nobody wants may come before a call looks at the time.
-const UNWANTED: u32 = 64;
+/// A message, with what stands before it.
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct Multipart {
+    /// The frames before the message: a topic, or the way back to who sent it. On a ROUTER the first is the name of the peer.
+    pub envelope: Vec<Vec<u8>>,
+    /// What came.
+    pub content: Content,
+    /// What it cost.
+    pub transfer: Transfer,
+}
 
-/// How long a call that could leave the rest of a message to the keeper waits for the peer to read.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// What goes on at a socket, made by [`Socket::status`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketStatus {
+    /// Peers that are ready.
+    pub peers: usize,
+    /// Peers that have connected and have not said yet who they are.
+    pub handshakes: usize,
+    /// Bytes that wait to be written, to all peers together.
+    pub queued: u64,
+    /// Messages that a peer did not get, since its queue was full.
+    pub dropped: u64,
+    /// Peers that got no connection. [`Socket::take_refused`] says why.
+    pub refused: u64,
+}
 
-/// How often a call looks for room that other messages have.
-const LOOKS_FOR_ROOM: Duration = Duration::from_millis(20);
-
-/// A socket, as a connection has it.
-pub(super) struct Socket {
-    core: Arc<Core>,
-    pattern: Pattern,
-    origin: Origin,
-    is_closed: bool,
-    /// A drop waits for what is on its way.
-    lingers: bool,
-    inbox: Inbox,
+/// A peer of a socket, made by [`Socket::peers`].
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Where it is.
+    pub address: String,
+    /// What it is called: its own name, or the one that a ROUTER has given it. Empty if it has none.
+    pub identity: Vec<u8>,
+    /// Topics that it subscribes to.
+    pub topics: usize,
+    /// Bytes that wait to be written.
+    pub queued: u64,
+    /// Messages that it did not get, since its queue was full.
+    pub dropped: u64,
 }
 
 impl Socket {
-    pub(super) fn new(core: Arc<Core>, pattern: Pattern) -> Self {
-        Self {
-            core,
-            pattern,
-            origin: Origin::here(),
-            is_closed: false,
-            lingers: true,
-            inbox: Inbox::new(),
-        }
-    }
-
-    pub(super) fn pattern(&self) -> Pattern {
-        self.pattern
-    }
-
-    pub(super) fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    pub(super) fn core(&self) -> Arc<Core> {
-        Arc::clone(&self.core)
-    }
-
-    /// Wants messages that begin with `topic`, or wants them once less.
-    pub(super) fn subscribe(&self, topic: &[u8], is_wanted: bool) -> Result<(), Error> {
-        if !self.pattern.subscribes() {
-            return Err(self.unsupported(Operation::Subscribe, "it has no topics"));
-        }
-        if topic.len() > LONGEST_TOPIC {
-            return Err(self.unsupported(Operation::Subscribe, "a topic has 4 KiB at most"));
-        }
-        let mut call = self.core.enter();
-        let (state, events) = call.parts();
-        let has_changed = match is_wanted {
-            true => state.wanted.add(topic).map_err(|_| {
-                let reason = "a socket has 10,000 topics at most, and 1 MiB of them";
-                self.unsupported(Operation::Subscribe, reason)
-            })?,
-            false => state.wanted.remove(topic),
+    /// A socket of this kind that has no endpoint yet. Of the options, the limits, timeouts, the window and the allocator count.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system has no descriptor for it, or no thread for the first one of the process.
+    pub fn new(kind: Pattern, options: &Options) -> Result<Self, Error> {
+        let terms = Terms {
+            takes_raw: true,
+            ..terms(kind, options)
         };
-        if has_changed {
-            let peers = state.peers.values_mut().filter(|peer| peer.is_open());
-            peers.for_each(|peer| peer.subscribe_to(topic, is_wanted));
-            state.step(events);
+        let core = Core::new(terms, |_, _| Ok(()));
+        let core = core.map_err(Error::io(Operation::SetUp, name(kind)))?;
+        Ok(Self {
+            calls: Calls::new(core, kind),
+            allocator: options.make_allocator(),
+            options: options.clone(),
+            name: name(kind),
+        })
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Pattern {
+        self.calls.pattern()
+    }
+
+    /// Tells a ROUTER on the other side what this socket is called: 1 to 255 bytes, of which the first is no zero. Peers of
+    /// later endpoints hear it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another name, or on a socket that is no REQ, DEALER or ROUTER.
+    pub fn set_identity(&mut self, identity: &[u8]) -> Result<(), Error> {
+        self.check_origin()?;
+        let is_asked = matches!(
+            self.calls.pattern(),
+            Pattern::Req | Pattern::Dealer | Pattern::Router
+        );
+        if !is_asked {
+            return Err(self.unsupported(Operation::SetUp, "nobody asks it for a name"));
+        }
+        if identity.len() > 255 || identity.first().is_none_or(|first| *first == 0) {
+            let reason = "a name has 1 to 255 bytes, and the first is no zero";
+            return Err(self.unsupported(Operation::SetUp, reason));
+        }
+        let core = self.calls.core();
+        core.look(|state| state.identity = identity.into());
+        Ok(())
+    }
+
+    /// Listens at an endpoint: `zmq+tcp://HOST:PORT`, where port 0 takes a free one, `zmq+ipc://PATH`, or `zmq+ipc://@NAME`. Returns
+    /// the endpoint at which others connect.
+    ///
+    /// A peer is not asked who it is: an address that other machines can reach needs `?trusted=1`.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`] for one of another scheme or with other parameters; [`Error::Io`] if it is taken.
+    pub fn bind(&mut self, endpoint: &str) -> Result<String, Error> {
+        self.check_origin()?;
+        let (factory, at) = resolve(endpoint)?;
+        let addresses = factory.trusted(&at)?;
+        let failed = |source| Error::io(Operation::Listen, endpoint)(source);
+        let listening = Listening::bind(factory.medium, at.address(), addresses.as_deref());
+        let listening = listening.map_err(failed)?;
+        let address = listening.address().map_err(failed)?;
+        let core = self.calls.core();
+        let mut call = core.enter();
+        let (state, events) = call.parts();
+        state.listen(listening, events).map_err(failed)?;
+        Ok(address)
+    }
+
+    /// Connects to an endpoint, now and whenever the connection is lost, until [`Self::unbind`] or the end of the socket. Returns at
+    /// once; [`Self::wait_for_peers`] waits for the other side.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`] for one of another scheme or with parameters.
+    pub fn connect(&mut self, endpoint: &str) -> Result<(), Error> {
+        self.check_origin()?;
+        let (factory, to) = resolve(endpoint)?;
+        let core = self.calls.core();
+        let mut call = core.enter();
+        let (state, events) = call.parts();
+        state.connect(Dial::new(factory.medium, to.address()));
+        // It begins in this call.
+        state.tell(&[], events);
+        Ok(())
+    }
+
+    /// Ends what [`Self::bind`] or [`Self::connect`] began, by its name: nobody comes there any more, and a connection that was
+    /// made is ended at once. Those who have come to a listener stay.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the socket has no such endpoint.
+    pub fn unbind(&mut self, endpoint: &str) -> Result<(), Error> {
+        self.check_origin()?;
+        let core = self.calls.core();
+        let mut call = core.enter();
+        let (state, events) = call.parts();
+        if !state.forget(endpoint, events) {
+            return Err(self.unsupported(Operation::Close, "it has no endpoint of that name"));
         }
         Ok(())
     }
 
-    pub(super) fn unsupported(&self, operation: Operation, reason: &'static str) -> Error {
+    /// Receives messages that begin with `topic`; all of them if that is empty. Until it has subscribed, a SUB receives nothing. What is
+    /// subscribed to twice has to be unsubscribed twice.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on a socket that is no SUB or XSUB, for a topic over 4 KiB, and for more topics than a peer takes: 10,000,
+    /// or 1 MiB together.
+    pub fn subscribe(&mut self, topic: &[u8]) -> Result<(), Error> {
+        self.check_origin()?;
+        self.calls.subscribe(topic, true)
+    }
+
+    /// Undoes one [`Self::subscribe`].
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on a socket that is no SUB or XSUB.
+    pub fn unsubscribe(&mut self, topic: &[u8]) -> Result<(), Error> {
+        self.check_origin()?;
+        self.calls.subscribe(topic, false)
+    }
+
+    /// Sends a message without an envelope.
+    ///
+    /// # Errors
+    /// As [`Self::send_with`].
+    pub fn send(&mut self, message: &Message<'_>) -> Result<Transfer, Error> {
+        self.send_with(&[], message)
+    }
+
+    /// Sends a message behind these frames.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if no peer has room within the send timeout; [`Error::QueueFull`] and [`Error::UnknownPeer`] of a ROUTER;
+    /// [`Error::Disconnected`] if a REP's peer is gone; [`Error::Unfinished`] if a message of borrowed memory was begun and the time
+    /// was over, which then goes on; [`Error::Unsupported`] where the kind does not allow it now.
+    pub fn send_with(
+        &mut self,
+        envelope: &[&[u8]],
+        message: &Message<'_>,
+    ) -> Result<Transfer, Error> {
+        Context::check_size(message.payload_len(), self.options.max_message, "this side")?;
+        self.send_parcel(envelope, Parcel::Message(message))
+    }
+
+    /// Sends frames as they are, as any program of ZeroMQ does: at least one. On a ROUTER the first names the peer.
+    ///
+    /// # Errors
+    /// As [`Self::send_with`].
+    pub fn send_frames(&mut self, frames: &[Buffer<'_>]) -> Result<Transfer, Error> {
+        let len = frames.iter().map(|frame| frame.len() as u64).sum();
+        Context::check_size(len, self.options.max_message, "this side")?;
+        self.send_parcel(&[], Parcel::Frames(frames))
+    }
+
+    fn send_parcel(&mut self, envelope: &[&[u8]], parcel: Parcel<'_>) -> Result<Transfer, Error> {
+        self.check_origin()?;
+        let cx = Context {
+            options: &self.options,
+            allocator: &mut *self.allocator,
+            peer: self.name,
+            tag: Tag::default(),
+            deadline: Deadline::after(self.options.send_timeout),
+        };
+        self.calls.send_parcel(envelope, parcel, &cx)
+    }
+
+    /// Receives the next message. What another program has sent comes as the frames that it is; each lies in the allocator.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if none comes within the receive timeout; [`Error::Skipped`] for one over the limit, and for one that
+    /// claims to be of numpush and is not; [`Error::NoRoom`] if the allocator has none now;
+    /// [`Error::Disconnected`] if the peer that a REQ has asked is gone: ask again.
+    pub fn recv(&mut self) -> Result<Multipart, Error> {
+        self.check_origin()?;
+        let mut cx = Context {
+            options: &self.options,
+            allocator: &mut *self.allocator,
+            peer: self.name,
+            tag: Tag::default(),
+            deadline: Deadline::after(self.options.recv_timeout),
+        };
+        let Arrived {
+            content,
+            transfer,
+            envelope,
+        } = self.calls.recv_parcel(&mut cx)?;
+        Ok(Multipart {
+            envelope,
+            content,
+            transfer,
+        })
+    }
+
+    /// How long a send and a receive wait from now on; zero for not at all, `None` for ever.
+    pub fn set_timeouts(&mut self, send: Option<Duration>, recv: Option<Duration>) {
+        (self.options.send_timeout, self.options.recv_timeout) = (send, recv);
+    }
+
+    /// Waits until the socket has so many peers; on a PUB or XPUB, that subscribe to something.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if they do not come within the connect timeout.
+    pub fn wait_for_peers(&mut self, count: usize) -> Result<(), Error> {
+        self.check_origin()?;
+        let publishes = self.calls.pattern().publishes();
+        let counts = |peer: &&Peer| peer.is_open() && !(publishes && peer.topics.is_empty());
+        let deadline = Deadline::after(self.options.connect_timeout);
+        let core = self.calls.core();
+        let mut call = core.enter();
+        while call.state().peers.values().filter(counts).count() < count {
+            let waited = call.wait(deadline, None);
+            let waited = waited.map_err(Error::io(Operation::Wait, self.name))?;
+            let (state, events) = call.parts();
+            state.step(events);
+            if !waited && state.peers.values().filter(counts).count() < count {
+                return Err(deadline.error(Operation::Connect, self.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// What goes on.
+    pub fn status(&self) -> SocketStatus {
+        self.calls.core().look(|state| {
+            let peers = state.peers.values();
+            SocketStatus {
+                peers: peers.clone().filter(|peer| peer.is_open()).count(),
+                handshakes: state.refusals.handshakes(),
+                queued: peers.map(|peer| peer.outbound.left()).sum(),
+                dropped: state.dropped,
+                refused: state.refusals.count(),
+            }
+        })
+    }
+
+    /// The peers that are ready.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.calls.core().look(|state| {
+            let peers = state.peers.values().filter(|peer| peer.is_open());
+            let status = |peer: &Peer| PeerStatus {
+                address: peer.stream.name.clone(),
+                identity: peer.identity.clone(),
+                topics: peer.topics.iter().count(),
+                queued: peer.outbound.left(),
+                dropped: peer.dropped,
+            };
+            peers.map(status).collect()
+        })
+    }
+
+    /// Why a peer got no connection, the oldest of the last 16 first; `None` once all are told.
+    pub fn take_refused(&mut self) -> Option<Error> {
+        self.calls.core().refusals().and_then(Refusals::take)
+    }
+
+    /// Waits until the kernels of the peers have all that was sent, and ends. A drop without it waits for two seconds at most.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if that takes longer than the send timeout: what has not gone is lost with the drop.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.check_origin()?;
+        let mut cx = Context {
+            options: &self.options,
+            allocator: &mut *self.allocator,
+            peer: self.name,
+            tag: Tag::default(),
+            deadline: Deadline::after(self.options.send_timeout),
+        };
+        self.calls.close(&mut cx)
+    }
+
+    fn check_origin(&self) -> Result<(), Error> {
+        self.calls.origin().check(self.name)
+    }
+
+    fn unsupported(&self, operation: Operation, reason: &'static str) -> Error {
         Error::Unsupported {
-            transport: name(self.pattern),
+            transport: self.name,
             operation,
             reason,
         }
     }
+}
 
-    /// Sends the frames `envelope`, and what they stand before. On a ROUTER the first frame of all names the peer.
-    pub(super) fn send_parcel(
-        &mut self,
-        envelope: &[&[u8]],
-        parcel: Parcel<'_>,
-        cx: &Context<'_>,
-    ) -> Result<Transfer, Error> {
-        if !self.pattern.sends() {
-            return Err(self.unsupported(Operation::Send, "it only receives"));
-        }
-        if self.is_closed {
-            return Err(cx.failed());
-        }
-        if self.pattern == Pattern::XSub {
-            return self.send_subscription(envelope, parcel);
-        }
-        let (mut to, mut envelope, mut parcel) = (None, envelope, parcel);
-        if self.pattern == Pattern::Router {
-            let reason = "no frame before the message names the peer that gets it";
-            let named = parcel.split_name(envelope);
-            let named = named.ok_or_else(|| self.unsupported(Operation::Send, reason))?;
-            (to, envelope, parcel) = (Some(named.name), named.rest, named.parcel);
-        }
-        let mut call = self.core.enter();
-        let lead = self.lead(&mut call)?;
-        let frames = Short::new(&lead, envelope, parcel);
-        if frames.is_short() {
-            return self.send_short(&mut call, to, &frames, cx);
-        }
-        let mut sending = parcel.frames(&lead, envelope)?;
-        if sending.len == 0 {
-            return Err(self.unsupported(Operation::Send, "a message has at least one frame"));
-        }
-        sending.is_borrowed &= !cx.deadline.is_none();
-        match self.pattern {
-            Pattern::Pub | Pattern::XPub => Ok(self.publish(&mut call, sending)),
-            _ => self.give(&mut call, to, sending, cx),
-        }
-    }
-
-    /// What an XSUB sends: a frame that says what it wants.
-    fn send_subscription(&self, envelope: &[&[u8]], parcel: Parcel<'_>) -> Result<Transfer, Error> {
-        if let ([], Parcel::Frames([frame])) = (envelope, parcel)
-            && let Some((is_wanted @ (0 | 1), topic)) = frame.split_first()
-        {
-            self.subscribe(topic, *is_wanted == 1)?;
-            return Ok(Transfer::default());
-        }
-        let reason = "it sends one frame: a 1 or a 0, and a topic";
-        Err(self.unsupported(Operation::Send, reason))
-    }
-
-    /// Receives the next message, and what stands before it.
-    pub(super) fn recv_parcel(&mut self, cx: &mut Context<'_>) -> Result<Arrived, Error> {
-        if !self.pattern.receives() {
-            return Err(self.unsupported(Operation::Recv, "it only sends"));
-        }
-        if self.is_closed {
-            return Err(cx.failed());
-        }
-        if let Some(next) = self.inbox.pop_front() {
-            return next;
-        }
-        let mut call = self.core.enter();
-        if call.state().is_lazy {
-            let (state, events) = call.parts();
-            state.step(events);
-        }
-        if self.pattern == Pattern::Req && call.state().asked == Asked::Nobody {
-            return Err(self.unsupported(Operation::Recv, "it has asked nobody"));
-        }
-        let mut unwanted = 0_u32;
-        let mut short = None;
-        loop {
-            let (state, events) = call.parts();
-            let waits = cx
-                .deadline
-                .instant()
-                .is_none_or(|at| at > Instant::now() + 2 * TICK);
-            let mut most = None;
-            match state.take(&mut *cx.allocator, events, waits) {
-                Taken::Short(error) => {
-                    let since = *short.get_or_insert_with(Instant::now);
-                    let patience = state.terms.patience;
-                    if cx.deadline.has_passed() || since.elapsed() >= patience {
-                        return Err(error);
-                    }
-                    most = Some(LOOKS_FOR_ROOM);
-                }
-                Taken::Failed(error) => {
-                    // What came was the answer, and there is no other.
-                    if self.pattern == Pattern::Req && matches!(error, Error::Skipped { .. }) {
-                        state.answered();
-                    }
-                    return Err(error);
-                }
-                Taken::Message(_, arrived) if !state.is_wanted(&arrived) => {
-                    let is_short = arrived.transfer.bytes <= SHORT as u64;
-                    state.unused.found.push(Found::Message(arrived));
-                    unwanted += 1;
-                    if is_short && !unwanted.is_multiple_of(UNWANTED) {
-                        continue;
-                    }
-                    // They must not hide the deadline, nor hold memory while they come.
-                    most = Some(Duration::ZERO);
-                }
-                Taken::Message(token, mut arrived) => {
-                    match self.pattern {
-                        Pattern::Req => {
-                            state.answered();
-                            arrived.take_back();
-                        }
-                        Pattern::Rep => state.answering = Some((token, arrived.take_back())),
-                        _ => state.take_more(token, &mut *cx.allocator, events, &mut self.inbox),
-                    }
-                    return Ok(arrived);
-                }
-                Taken::Nothing if matches!(state.asked, Asked::Gone(_)) => {
-                    let asked = std::mem::replace(&mut state.asked, Asked::Nobody);
-                    let Asked::Gone(peer) = asked else { continue };
-                    return Err(Error::Disconnected { peer, missing: 0 });
-                }
-                Taken::Nothing => {
-                    short = None;
-                    if let Some(said) = state.next_subscription() {
-                        return Ok(Arrived::of_frame(said));
-                    }
-                }
-            }
-            let waited = call.wait(cx.deadline, most);
-            if !waited.map_err(Error::io(Operation::Wait, cx.peer))? && short.is_none() {
-                if let Asked::Peer { in_vain, .. } = &mut call.state().asked {
-                    *in_vain = !cx.deadline.is_none();
-                }
-                return Err(cx.timeout(Operation::Recv));
-            }
-        }
-    }
-
-    /// Frames that go before those of the caller's.
-    pub(super) fn lead(&self, call: &mut Call<'_>) -> Result<Vec<Vec<u8>>, Error> {
-        match self.pattern {
-            Pattern::Req if !has_no_question(call) => Err(self.unsupported(
-                Operation::Send,
-                "the answer to its last request has not come: receive it, or until a call has timed out",
-            )),
-            Pattern::Req => Ok(vec![Vec::new()]),
-            Pattern::Rep => match &call.state().answering {
-                Some((_, back)) => Ok(back.clone()),
-                None => Err(self.unsupported(Operation::Send, "nobody has asked it")),
-            },
-            _ => Ok(Vec::new()),
-        }
-    }
-
-    /// Sends a message to a subscriber of its first bytes, to all of them. One whose queue is full does not get it.
-    fn publish(&self, call: &mut Call<'_>, mut sending: Sending<'_>) -> Transfer {
-        let (frames, copied) = owned(sending.frames);
-        sending.transfer.copied += copied;
-        let (state, events) = call.parts();
-        // Subscriptions that have come count from now on.
-        state.step(events);
-        let window = state.terms.window;
-        state.lost = None;
-        for peer in state.peers.values_mut() {
-            if !peer.is_open() || !peer.topics.want(&sending.first) {
-                continue;
-            }
-            if peer.has_room(sending.len, window) {
-                peer.outbound.push(frames.clone());
-            } else {
-                peer.dropped += 1;
-                state.dropped += 1;
-            }
-        }
-        state.step(events);
-        sending.transfer
-    }
-
-    /// Sends a message to one peer: the next one that has room, or the one that has asked.
-    fn give(
-        &self,
-        call: &mut Call<'_>,
-        to: Option<&[u8]>,
-        mut sending: Sending<'_>,
-        cx: &Context<'_>,
-    ) -> Result<Transfer, Error> {
-        loop {
-            let token = match to {
-                Some(to) => Some(self.find(call, to, sending.len)?),
-                None => self.choose(call, sending.len, sending.is_borrowed, cx)?,
-            };
-            let Some(token) = token else {
-                if !self.wait(call, cx, None)? {
-                    return Err(cx.timeout(Operation::Send));
-                }
-                continue;
-            };
-            match self.write(call, token, &mut sending, cx) {
-                // The peer is gone, and has nothing whole: another one gets it.
-                Ok(false) if hands_on(self.pattern) => sending.frames.rewind(),
-                Ok(false) => return Err(gone(cx)),
-                Ok(true) => {
-                    self.gave(call.state(), token);
-                    return Ok(keep_rest(call, token, sending));
-                }
-                Err(error) => return Err(self.give_up(call, token, sending, error)),
-            }
-        }
-    }
-
-    /// The peer gets the message: whose turn it is now.
-    pub(super) fn gave(&self, state: &mut State, token: u64) {
-        state.lost = None;
-        match self.pattern {
-            Pattern::Req => {
-                state.asked = Asked::Peer {
-                    token,
-                    in_vain: false,
-                };
-            }
-            Pattern::Rep => state.answering = None,
-            _ => {}
-        }
-    }
-
-    /// The peer that has this name.
-    pub(super) fn find(&self, call: &mut Call<'_>, name: &[u8], len: u64) -> Result<u64, Error> {
-        let state = call.state();
-        let peer = state.find(name).ok_or_else(|| Error::UnknownPeer {
-            name: name.escape_ascii().to_string(),
-        });
-        let (token, peer) = peer?;
-        // One that does not read must not stop those that do.
-        check_room(peer, len, state.terms.window)?;
-        Ok(token)
-    }
-
-    /// The peer that gets the message, if one has room for it.
-    pub(super) fn choose(
-        &self,
-        call: &mut Call<'_>,
-        len: u64,
-        idle: bool,
-        cx: &Context<'_>,
-    ) -> Result<Option<u64>, Error> {
-        let state = call.state();
-        if self.pattern != Pattern::Rep {
-            let token = state.next_with_room(len, idle);
-            if self.pattern == Pattern::Req
-                && let Some(peer) = token.and_then(|token| state.peers.get_mut(&token))
-            {
-                peer.forget_answers();
-                peer.is_asked = true;
-            }
-            return Ok(token);
-        }
-        let answering = state.answering.as_ref().map(|(token, _)| *token);
-        let peer = answering.and_then(|token| Some((token, state.peers.get(&token)?)));
-        let Some((token, peer)) = peer else {
-            state.answering = None;
-            return Err(gone(cx));
-        };
-        // A client that does not read its answers has no room for one more. It must not stop those that do.
-        let checked = check_room(peer, len, state.terms.window);
-        if checked.is_err() {
-            state.answering = None;
-        }
-        checked.map(|()| Some(token))
-    }
-
-    /// Writes the message, as much as goes. True if that is all that is to be done now, false if the peer is gone.
-    fn write(
-        &self,
-        call: &mut Call<'_>,
-        token: u64,
-        sending: &mut Sending<'_>,
-        cx: &Context<'_>,
-    ) -> Result<bool, Error> {
-        loop {
-            let (state, events) = call.parts();
-            let is_alone = state.peers.len() == 1;
-            let Some(peer) = state.peers.get_mut(&token) else {
-                return Ok(false);
-            };
-            // A peer that does not read is waited for only if there is no other: what is borrowed is copied and queued then.
-            let is_borrowed = sending.is_borrowed && is_alone;
-            let is_patient = sending.is_borrowed || is_alone && !cx.deadline.is_none();
-            // What waits goes first, and this behind it.
-            let waits = !sending.frames.is_begun() && !peer.outbound.is_empty();
-            let written = if waits {
-                Ok(false)
-            } else {
-                sending.transfer.system_calls += 1;
-                peer.write_in_hand(&mut sending.frames)
-            };
-            match written {
-                Ok(is_whole) if is_whole || !is_patient => {
-                    peer.in_hand = false;
-                    return Ok(true);
-                }
-                Ok(_) => peer.in_hand = !waits,
-                Err(lost) => {
-                    state.lose(token, lost, events);
-                    return Ok(false);
-                }
-            }
-            if is_borrowed {
-                if !self.wait(call, cx, None)? {
-                    return Err(cx.timeout(Operation::Send));
-                }
-                continue;
-            }
-            // As long as the peer reads, the call writes. It does not wait for one that does not.
-            let waited = self.wait(call, cx, Some(PATIENCE))?;
-            if let Some(peer) = call.state().peers.get_mut(&token)
-                && (!waited || !peer.may_write())
-            {
-                peer.in_hand = false;
-                return Ok(true);
-            }
-        }
-    }
-
-    /// The call ends in the middle of a message: what is left of it is kept.
-    fn give_up(
-        &self,
-        call: &mut Call<'_>,
-        token: u64,
-        sending: Sending<'_>,
-        error: Error,
-    ) -> Error {
-        let Some(peer) = call.state().peers.get_mut(&token) else {
-            return error;
-        };
-        peer.in_hand = false;
-        if !sending.frames.is_begun() {
-            peer.is_asked = false;
-            return error;
-        }
-        let name = peer.stream.name.clone();
-        let (frames, copied) = owned(sending.frames);
-        peer.outbound.push_rest(frames);
-        self.gave(call.state(), token);
-        Error::Unfinished {
-            peer: name,
-            id: 0,
-            copied: copied + sending.transfer.copied,
-            source: Box::new(error),
-        }
-    }
-
-    /// Waits until something has happened, for `most` at the longest. False if the time of the call is over.
-    pub(super) fn wait(
-        &self,
-        call: &mut Call<'_>,
-        cx: &Context<'_>,
-        most: Option<Duration>,
-    ) -> Result<bool, Error> {
-        let waited = call.wait(cx.deadline, most);
-        let waited = waited.map_err(Error::io(Operation::Wait, cx.peer))?;
-        let (state, events) = call.parts();
-        state.step(events);
-        Ok(waited)
-    }
-
-    /// Waits until all that was sent is with the kernels of the peers, or lost with its connection.
-    fn drain(&self, deadline: Deadline) -> Drained {
-        let mut call = self.core.enter();
-        let mut backoff = Backoff::new();
-        while self.pattern.sends() {
-            let (state, events) = call.parts();
-            state.step(events);
-            let owes = state.owes();
-            if !owes && state.unacknowledged() == 0 {
-                break;
-            }
-            // The kernel does not say when something is acknowledged.
-            let most = if owes { None } else { Some(backoff.advance()) };
-            if deadline.has_passed() || call.wait(deadline, most).is_err() {
-                return Drained::Late;
-            }
-        }
-        let state = call.state();
-        state.end_writing();
-        match state.lost.take() {
-            Some((peer, missing)) => Drained::Lost { peer, missing },
-            None => Drained::Whole,
-        }
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("kind", &self.calls.pattern())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
-fn has_no_question(call: &mut Call<'_>) -> bool {
-    let (state, events) = call.parts();
-    state.forget_question(events)
-}
-
-/// How a wait for the peers has ended.
-enum Drained {
-    Whole,
-    Late,
-    /// A connection has ended on which bytes were on their way. Nobody knows which of them its peer has.
-    Lost {
-        peer: String,
-        missing: u64,
-    },
-}
-
-/// The rest of a message that needs no memory of the caller's goes by itself.
-fn keep_rest(call: &mut Call<'_>, token: u64, mut sending: Sending<'_>) -> Transfer {
-    if sending.frames.left() > 0
-        && let Some(peer) = call.state().peers.get_mut(&token)
-    {
-        let is_begun = sending.frames.is_begun();
-        let (frames, copied) = owned(sending.frames);
-        sending.transfer.copied += copied;
-        match is_begun {
-            true => peer.outbound.push_rest(frames),
-            false => peer.outbound.push(frames),
+/// The transport and the parts of an endpoint of ZeroMQ.
+fn resolve(endpoint: &str) -> Result<(&'static Zmq, Endpoint), Error> {
+    let at: Endpoint = endpoint.parse()?;
+    let fault = |fault| {
+        Error::Endpoint(EndpointError::Address {
+            address: endpoint.to_owned(),
+            fault,
+        })
+    };
+    let factory = match at.scheme() {
+        Scheme::ZmqTcp => &Zmq::TCP,
+        Scheme::ZmqIpc => &Zmq::IPC,
+        _ => {
+            return Err(fault(
+                "a ZeroMQ socket has endpoints of zmq+tcp: and zmq+ipc:",
+            ));
         }
+    };
+    if at.parameters().any(|(name, _)| name != "trusted") {
+        return Err(fault(
+            "a socket takes its kind and its limits when it is made",
+        ));
     }
-    sending.transfer
-}
-
-pub(super) fn gone(cx: &Context<'_>) -> Error {
-    Error::Disconnected {
-        peer: cx.peer.to_owned(),
-        missing: 0,
-    }
-}
-
-impl Transport for Socket {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            two_way: self.pattern.sends() && self.pattern.receives(),
-            acknowledges: false,
-            notices_death: false,
-            limits_size: true,
-            passes_descriptors: false,
-            fills_allocator: true,
-        }
-    }
-
-    fn send(&mut self, message: &Message<'_>, cx: &mut Context<'_>) -> Result<Transfer, Error> {
-        self.send_parcel(&[], Parcel::Message(message), cx)
-    }
-
-    fn recv(&mut self, cx: &mut Context<'_>) -> Result<Received, Error> {
-        let arrived = self.recv_parcel(cx)?;
-        match arrived.content {
-            Content::Message(message) => Ok(Received::new(message, arrived.transfer)),
-            // It takes none.
-            Content::Frames(_) => Err(cx.failed()),
-        }
-    }
-
-    fn flush(&mut self, _: &mut Context<'_>) -> Result<(), Error> {
-        Err(self.unsupported(Operation::Flush, "nothing is acknowledged"))
-    }
-
-    fn close(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        // The caller has waited as long as it would: the drop does not.
-        self.lingers = false;
-        let drained = self.drain(cx.deadline);
-        if matches!(drained, Drained::Late) {
-            return Err(cx.timeout(Operation::Close));
-        }
-        self.is_closed = true;
-        // Nobody is greeted, or dialled, for a socket that is closed.
-        let mut call = self.core.enter();
-        let (state, events) = call.parts();
-        state.leave(events);
-        match drained {
-            Drained::Lost { peer, missing } => Err(Error::Disconnected { peer, missing }),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Socket {
-    /// Writes out what waits. What a forked child drops is its parent's.
-    fn drop(&mut self) {
-        if self.origin.is_here() {
-            if self.lingers {
-                self.drain(Deadline::after(LINGER));
-            }
-            let mut call = self.core.enter();
-            let (state, events) = call.parts();
-            state.leave(events);
-        }
-    }
+    Ok((factory, at))
 }
