@@ -13,7 +13,7 @@ use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
 use crate::budget::Budget;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 use crate::zmq::arrival::again::Again;
-use crate::zmq::arrival::room::Room;
+use crate::zmq::arrival::room::Rooms;
 use crate::zmq::raw::RawFrames;
 
 pub(super) use arrived::Arrived;
@@ -51,15 +51,8 @@ pub(super) struct Arrival {
     lead: usize,
     /// Memory of messages that will never be whole, which is not dropped here: the program's allocator made it.
     pub(super) unused: Vec<Leftover>,
-    budget: Budget,
-    /// Room for the message at hand, or for the raw frame. A small one needs none.
-    room: Option<Room>,
-    /// Room for the raw frames before that.
-    held: Vec<Room>,
+    rooms: Rooms,
     again: Option<Again>,
-    last_envelope: Vec<Vec<u8>>,
-    /// Others had it when it was looked for last.
-    is_short: bool,
 }
 
 /// Memory of a message that will never be whole.
@@ -90,16 +83,43 @@ impl Arrival {
             envelope: Vec::new(),
             gathered: Vec::new(),
             buffers: 0,
-            held: Vec::new(),
             again: None,
-            last_envelope: Vec::new(),
             transfer: Transfer::default(),
             lead: 2 + PREAMBLE_LEN,
             unused: Vec::new(),
-            budget: budget.clone(),
-            room: None,
-            is_short: false,
+            rooms: Rooms::new(budget),
         }
+    }
+
+    /// The next message, if it has come whole and begins as the last one did.
+    pub(super) fn again(
+        &mut self,
+        inbound: &mut Inbound,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Option<Arrived> {
+        let again = self.again.as_ref()?;
+        let (head, buffer, count) = again.find(inbound.waiting())?;
+        // What fails here is found again, and told, as of any other.
+        let message = self.landing.again(head, buffer, allocator).ok()??;
+        let transfer = Transfer {
+            bytes: message.payload_len(),
+            copied: buffer.len() as u64,
+            system_calls: std::mem::take(&mut self.transfer.system_calls),
+            path: TransferPath::Read,
+            reason: PathReason::Small,
+            ..Transfer::default()
+        };
+        inbound.pass(count);
+        Some(Arrived {
+            content: Content::Message(message),
+            transfer,
+            envelope: again.envelope.clone(),
+        })
+    }
+
+    /// True if the last look found no room because other messages have it.
+    pub(super) fn is_short(&self) -> bool {
+        self.rooms.is_short()
     }
 
     /// A frame begins.
@@ -111,7 +131,7 @@ impl Arrival {
                 if let Err(fault) = frames.begin(head.len) {
                     return self.skip(fault);
                 }
-                self.claim_frame(head.len, 0);
+                self.rooms.claim_frame(frames.total(), head.len, 0);
             }
             Stage::Head => {
                 self.gathered.clear();
@@ -163,7 +183,7 @@ impl Arrival {
     fn skip(&mut self, fault: DecodeError) {
         self.cancel();
         self.gathered = Vec::new();
-        self.leave_room();
+        self.rooms.leave();
         let stage = std::mem::replace(&mut self.stage, Stage::Skip(fault));
         if let Stage::Raw(frames) = stage {
             self.unused.push(Leftover::Frames { _frames: frames });
@@ -199,7 +219,7 @@ impl Arrival {
         inbound: &mut Inbound,
         allocator: &mut dyn BufferAllocator,
     ) -> Result<usize, AllocError> {
-        let most = self.covered()?;
+        let most = self.rooms.covered()?;
         let count = match &mut self.stage {
             Stage::Skip(_) => {
                 let before = inbound.body_left();
@@ -211,7 +231,7 @@ impl Arrival {
                 frames.find_room(allocator, &mut self.transfer.copied)?;
                 let count = frames.take(inbound, most)?;
                 self.transfer.copied += count as u64;
-                self.came(count);
+                self.rooms.came(count);
                 count
             }
             Stage::Buffers => {
@@ -221,7 +241,7 @@ impl Arrival {
                 let count = inbound.take(spare.get_mut(..most).unwrap_or(&mut []));
                 self.landing.filled(count);
                 self.transfer.copied += count as u64;
-                self.came(count);
+                self.rooms.came(count);
                 count
             }
         };
@@ -236,7 +256,7 @@ impl Arrival {
         self.gathered.resize(before + step, 0);
         let count = inbound.take(self.gathered.get_mut(before..).unwrap_or(&mut []));
         self.gathered.truncate(before + count);
-        self.came(count);
+        self.rooms.came(count);
         if let Err(fault) = self.look(inbound.body_left()) {
             self.refuse(fault, inbound.body_left());
         }
@@ -253,8 +273,8 @@ impl Arrival {
         self.lead = usize::MAX;
         match RawFrames::new(most, std::mem::take(&mut self.envelope), lead, len) {
             Ok(frames) => {
+                self.rooms.claim_frame(frames.total(), len, len - left);
                 self.stage = Stage::Raw(frames);
-                self.claim_frame(len, len - left);
             }
             Err(fault) => self.skip(fault),
         }
@@ -273,7 +293,7 @@ impl Arrival {
         }
         if let Some(&first) = self.gathered.first_chunk() {
             let len = self.landing.head_len(&first)? as u64;
-            self.claim(&first);
+            self.rooms.claim(&first, self.gathered.len());
             let found = self.gathered.len() as u64 + left;
             if len != found {
                 let (missing, count) = (len.saturating_sub(found), found.saturating_sub(len));
@@ -316,9 +336,10 @@ impl Arrival {
                 Ok(Content::Frames(frames.finish()))
             }
             _ => {
-                let envelope = std::mem::take(&mut self.envelope);
-                self.remember(&envelope);
-                self.envelope = envelope;
+                self.again = match (self.landing.buffers(), self.landing.len_of(0)) {
+                    (1, Some(len)) => Again::of(&self.envelope, &self.gathered, len),
+                    _ => None,
+                };
                 let found = self.landing.find_room(allocator);
                 let finished = found.map_err(DecodeError::from);
                 finished
@@ -344,7 +365,7 @@ impl Arrival {
         self.gathered.clear();
         self.gathered.shrink_to(LONGEST_KEPT);
         self.buffers = 0;
-        self.leave_room();
+        self.rooms.leave();
         Ok(Some(finished.map(|content| Arrived {
             content,
             transfer,
@@ -401,7 +422,7 @@ impl Arrival {
         if !inbound.lands() || inbound.body_left() < LANDS_FROM && !is_large {
             return Ok(None);
         }
-        let most = match self.covered() {
+        let most = match self.rooms.covered() {
             // There will never be room: [`Self::take`] finds that too, and goes on without.
             Err(refused) if refused.is_permanent() => return Ok(None),
             covered => covered?,
@@ -420,7 +441,7 @@ impl Arrival {
             Stage::Raw(frames) => frames.filled(count),
             _ => self.landing.filled(count),
         }
-        self.came(count);
+        self.rooms.came(count);
     }
 
     /// A system call has read some of it.

@@ -16,12 +16,13 @@ use crate::zmq::arrival::{Arrived, Content};
 use crate::zmq::calls::Calls;
 use crate::zmq::core::Core;
 use crate::zmq::dial::Dial;
+use crate::zmq::factory::{Zmq, terms};
 use crate::zmq::parcel::Parcel;
 use crate::zmq::pattern::{Pattern, name};
+use crate::zmq::peer::Peer;
 use crate::zmq::refusals::Refusals;
 use crate::zmq::stream::Listening;
 use crate::zmq::terms::Terms;
-use crate::zmq::{Zmq, peer::Peer, terms};
 
 /// A ZeroMQ socket of any kind, with any number of endpoints and peers. The other side may be any program that speaks ZMTP 3.
 ///

@@ -1,18 +1,14 @@
-//! A short message that begins as the last one did.
+//! How the last message began, if it was short: the next one may begin so too.
 
 use std::ops::Range;
 
-use numpush_message::BufferAllocator;
-use numpush_zmtp::{FrameHead, Inbound};
-
-use crate::transfer::{PathReason, Transfer, TransferPath};
-use crate::zmq::arrival::{Arrival, Arrived, Content};
+use numpush_zmtp::FrameHead;
 
 /// Longest message whose beginning is remembered, and the longest beginning, in bytes.
 const SHORT: u64 = 4 << 10;
-const LONGEST_REMEMBERED: usize = 512;
+const LONGEST: usize = 512;
 
-/// How the last message began, if it was short: the next one may begin so too.
+/// The beginning of a short message of one buffer.
 pub(super) struct Again {
     /// All bytes of it up to its only buffer, heads of frames included.
     lead: Vec<u8>,
@@ -20,55 +16,16 @@ pub(super) struct Again {
     head: Range<usize>,
     /// Bytes of that buffer.
     buffer: usize,
+    pub(super) envelope: Vec<Vec<u8>>,
 }
 
-impl Arrival {
-    /// The next message, if it has come whole and begins as the last one did.
-    pub(in crate::zmq) fn again(
-        &mut self,
-        inbound: &mut Inbound,
-        allocator: &mut dyn BufferAllocator,
-    ) -> Option<Arrived> {
-        let Some(Again { lead, head, buffer }) = &self.again else {
-            return None;
-        };
-        let (first, rest) = inbound.waiting().split_at_checked(lead.len())?;
-        let bytes = rest.get(..*buffer)?;
-        if first != lead {
+impl Again {
+    /// The beginning of a message with this head and one buffer, if both are short.
+    pub(super) fn of(envelope: &[Vec<u8>], head: &[u8], buffer: u64) -> Option<Self> {
+        if buffer > SHORT || head.len() > LONGEST {
             return None;
         }
-        let head = lead.get(head.clone())?;
-        // What fails here is found again, and told, as of any other.
-        let message = self.landing.again(head, bytes, allocator).ok()??;
-        let count = lead.len() + bytes.len();
-        inbound.pass(count);
-        let transfer = Transfer {
-            bytes: message.payload_len(),
-            copied: *buffer as u64,
-            system_calls: std::mem::take(&mut self.transfer.system_calls),
-            path: TransferPath::Read,
-            reason: PathReason::Small,
-            ..Transfer::default()
-        };
-        Some(Arrived {
-            content: Content::Message(message),
-            transfer,
-            envelope: self.last_envelope.clone(),
-        })
-    }
-
-    /// Remembers how a short message of one buffer began, whose head has been gathered.
-    pub(super) fn remember(&mut self, envelope: &[Vec<u8>]) {
-        let again = self.again.take();
-        let payload = self.transfer.bytes;
-        let (Some(len), 1) = (self.landing.len_of(0), self.landing.buffers()) else {
-            return;
-        };
-        if payload > SHORT || self.gathered.len() > LONGEST_REMEMBERED {
-            return;
-        }
-        let mut lead = again.map_or_else(Vec::new, |again| again.lead);
-        lead.clear();
+        let mut lead = Vec::new();
         let mut push = |frame: &[u8]| {
             FrameHead::message(frame.len() as u64, true).write(&mut lead);
             let start = lead.len();
@@ -78,12 +35,44 @@ impl Arrival {
         for frame in envelope {
             push(frame);
         }
-        let head = push(&self.gathered);
-        FrameHead::message(len, false).write(&mut lead);
-        if lead.len() <= LONGEST_REMEMBERED {
-            let buffer = usize::try_from(len).unwrap_or(usize::MAX);
-            self.again = Some(Again { lead, head, buffer });
-            self.last_envelope = Vec::from(envelope);
+        let head = push(head);
+        FrameHead::message(buffer, false).write(&mut lead);
+        (lead.len() <= LONGEST).then(|| Self {
+            lead,
+            head,
+            buffer: usize::try_from(buffer).unwrap_or(usize::MAX),
+            envelope: Vec::from(envelope),
+        })
+    }
+
+    /// Head and buffer of the message at the front of `waiting`, if it is there whole and begins so, and its length.
+    pub(super) fn find<'a>(&'a self, waiting: &'a [u8]) -> Option<(&'a [u8], &'a [u8], usize)> {
+        let (first, rest) = waiting.split_at_checked(self.lead.len())?;
+        let buffer = rest.get(..self.buffer)?;
+        let head = self.lead.get(self.head.clone())?;
+        (first == self.lead).then(|| (head, buffer, first.len() + buffer.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_there_whole_and_begins_so_is_found() {
+        let again = Again::of(&[b"topic".into()], b"head", 3).unwrap();
+        let whole = b"\x01\x05topic\x01\x04head\x00\x03abc";
+        assert_eq!(
+            again.find(whole),
+            Some((&b"head"[..], &b"abc"[..], whole.len()))
+        );
+        for at in 0..whole.len() {
+            assert_eq!(again.find(&whole[..at]), None);
+            let mut other = *whole;
+            other[at] ^= 1;
+            assert_eq!(again.find(&other).is_some(), at >= whole.len() - 3);
         }
+        assert!(Again::of(&[], &[0; LONGEST], 3).is_none());
+        assert!(Again::of(&[], b"head", SHORT + 1).is_none());
     }
 }
