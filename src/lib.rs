@@ -54,6 +54,12 @@ pub mod shm {
 }
 
 /// Runs the programs of docs/getting-started.md as tests.
-#[cfg(all(doctest, feature = "tcp", feature = "arrow", feature = "ndarray"))]
+#[cfg(all(
+    doctest,
+    feature = "tcp",
+    feature = "zmq",
+    feature = "arrow",
+    feature = "ndarray"
+))]
 #[doc = include_str!("../docs/getting-started.md")]
 mod getting_started {}

@@ -43,10 +43,6 @@ const CASES: &[Case] = &[
     ("tcp-send-all", |count| batches("tcp://127.0.0.1:0", count)),
     ("unix-send", |count| stream(&unix_name(), count)),
     ("unix-send-all", |count| batches(&unix_name(), count)),
-    ("zmq-send", |count| stream("zmq+tcp://127.0.0.1:0", count)),
-    ("zmq-send-all", |count| {
-        batches("zmq+tcp://127.0.0.1:0", count)
-    }),
 ];
 
 /// A 4 by 3 array in Fortran's order.
