@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use numpush::{Connection, Error, Message, Options};
+use numpush::{Buffer, Connection, Error, Message, Options};
 use numpush_tests::{PATIENCE, bytes};
 
 use crate::raw;
@@ -236,6 +236,33 @@ fn a_subscriber_that_does_not_read_stops_nobody() {
 }
 
 /// C5: a close that returned had lost the message.
+/// Short messages that waited for more were written by the wait of the call behind them, which then waited for an event.
+#[test]
+fn a_long_message_waits_for_the_short_ones_before_it_and_for_nothing_else() {
+    let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
+    let mut sender = options().connect(&listener.address()).unwrap();
+    let mut receiver = listener.accept().unwrap();
+    let memory = vec![7; 100_000];
+    let receiving = thread::spawn(move || {
+        for _ in 0..200 {
+            for len in [1, 2, memory.len()] {
+                let message = receiver.recv().unwrap().message;
+                assert_eq!(message.as_bytes().unwrap().len(), len);
+            }
+        }
+    });
+    let memory = vec![7; 100_000];
+    for _ in 0..200 {
+        for len in [1, 2, memory.len()] {
+            sender
+                .send(&Message::new(Buffer::borrowed(&memory[..len])))
+                .unwrap();
+        }
+    }
+    sender.close().unwrap();
+    receiving.join().unwrap();
+}
+
 #[test]
 fn what_is_sent_before_a_close_or_a_drop_arrives() {
     let mut listener = options().listen("zmq+tcp://127.0.0.1:0").unwrap();
@@ -299,7 +326,7 @@ fn large_payloads_land_in_an_arena_without_a_copy() {
         scope.spawn(|| {
             let mut sender = connect(&address);
             for len in [100_000, 8 << 20, 8 << 20] {
-                let message = Message::new(numpush::Buffer::borrowed(&borrowed[..len]));
+                let message = Message::new(Buffer::borrowed(&borrowed[..len]));
                 assert_eq!(sender.send(&message).unwrap().copied, 0);
             }
             sender.close().unwrap();

@@ -171,10 +171,12 @@ impl Call<'_> {
         let now = Instant::now();
         let is_over = deadline.has_passed() && std::mem::replace(&mut self.is_late, true);
         let (state, events) = self.parts();
-        if state.is_lazy {
+        // What is written now may be what the caller waits for, and no event tells of it.
+        let was_lazy = state.is_lazy;
+        if was_lazy {
             state.step(events);
         }
-        let is_busy = state.arrange(events);
+        let is_busy = state.arrange(events) || was_lazy;
         let left = deadline.instant();
         let left = left.map(|at| at.saturating_duration_since(now));
         let timeout = match (left, most) {
@@ -210,7 +212,7 @@ impl Drop for Call<'_> {
                 true => later,
                 false => Left::Now,
             };
-            if !self.is_light && (left == Left::Now || state.has_changed) {
+            if state.has_changed || left == Left::Now {
                 state.arrange(&self.core.events);
             }
             unused = state.unused.take();
