@@ -13,15 +13,12 @@ use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
 use crate::budget::Budget;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 use crate::zmq::arrival::again::Again;
+use crate::zmq::arrival::arrived::{LONGEST_BEFORE, MOST_BEFORE};
 use crate::zmq::arrival::room::Rooms;
 use crate::zmq::raw::RawFrames;
 
 pub(super) use arrived::Arrived;
 pub use arrived::Content;
-
-/// Most frames before a message, and most bytes of one.
-const MOST_BEFORE: usize = 16;
-const LONGEST_BEFORE: usize = 4 << 10;
 
 /// Longest frame that is gathered: a preamble and the longest header.
 const LONGEST_GATHERED: u64 = (PREAMBLE_LEN + Limits::HEADER) as u64;

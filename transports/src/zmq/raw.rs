@@ -115,6 +115,10 @@ impl RawFrames {
                 count
             });
             let count = *placed.as_ref().unwrap_or(&0);
+            if count == 0 && placed.is_ok() {
+                // The region is shorter than it was to be.
+                break;
+            }
             self.filled += count;
             *copied += count as u64;
             self.lead = lead.get(count..).map_or_else(Vec::new, Vec::from);

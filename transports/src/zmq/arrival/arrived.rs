@@ -12,6 +12,10 @@ pub(in crate::zmq) struct Arrived {
     pub(in crate::zmq) envelope: Vec<Vec<u8>>,
 }
 
+/// Most frames before a message, and most bytes of one.
+pub(super) const MOST_BEFORE: usize = 16;
+pub(super) const LONGEST_BEFORE: usize = 4 << 10;
+
 impl Arrived {
     /// One frame, which a socket has made itself.
     pub(in crate::zmq) fn of_frame(frame: Vec<u8>) -> Self {
@@ -31,15 +35,30 @@ impl Arrived {
         self.envelope.first().map_or(frame, Vec::as_slice)
     }
 
-    /// Takes the way back of a request: all frames up to the first that is empty, or before a message.
-    pub(in crate::zmq) fn take_back(&mut self) -> Vec<Vec<u8>> {
+    /// Takes the way back of a request: all frames up to the first that is empty, or before a message. What they lay in is
+    /// left, to be dropped without a lock.
+    pub(in crate::zmq) fn take_back(&mut self) -> (Vec<Vec<u8>>, Option<Self>) {
         let mut back = std::mem::take(&mut self.envelope);
-        if let Content::Frames(frames) = &mut self.content
-            && let Some(end) = frames.iter().position(|frame| frame.is_empty())
-        {
-            back.extend(frames.drain(..=end).map(|frame| Vec::from(&*frame)));
+        let Content::Frames(frames) = &mut self.content else {
+            return (back, None);
+        };
+        let mut before = frames.iter().take(MOST_BEFORE + 1);
+        let Some(end) = before.position(|frame| frame.is_empty()) else {
+            return (back, None);
+        };
+        // A peer that makes the way so long is not answered by it.
+        let is_long = |frame: &Buffer<'_>| frame.len() > LONGEST_BEFORE;
+        if frames.iter().take(end).any(is_long) {
+            return (back, None);
         }
-        back
+        let taken: Vec<_> = frames.drain(..=end).collect();
+        back.extend(taken.iter().map(|frame| Vec::from(&**frame)));
+        let left = Self {
+            content: Content::Frames(taken),
+            transfer: Transfer::default(),
+            envelope: Vec::new(),
+        };
+        (back, Some(left))
     }
 }
 

@@ -77,9 +77,16 @@ impl Calls {
                     match self.pattern {
                         Pattern::Req => {
                             state.answered();
-                            arrived.take_back();
+                            if arrived.first().is_empty() {
+                                let (_, left) = arrived.take_back();
+                                state.unused.found.extend(left.map(Found::Message));
+                            }
                         }
-                        Pattern::Rep => state.answering = Some((token, arrived.take_back())),
+                        Pattern::Rep => {
+                            let (back, left) = arrived.take_back();
+                            state.answering = Some((token, back));
+                            state.unused.found.extend(left.map(Found::Message));
+                        }
                         _ => state.take_more(token, &mut *cx.allocator, events, &mut self.inbox),
                     }
                     return Ok(arrived);
