@@ -47,6 +47,11 @@ impl Calls {
             publish(call, frames, len)?;
             return Ok(transfer);
         }
+        // Whoever is asked must get the question.
+        if let Parcel::Message(message) = frames.parcel {
+            let checked = call.state().last_head.plain(message);
+            checked.map_err(Error::Message)?;
+        }
         let token = loop {
             let token = match to {
                 Some(to) => Some(self.find(call, to, len)?),
