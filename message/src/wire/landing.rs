@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::model::{AllocError, BufferAllocator, BufferMut, Message};
 use crate::wire::decode::Decoder;
@@ -43,12 +44,16 @@ pub struct Landing {
     seen: Seen,
     /// The preamble of the last record that `seen` keeps: one with the same bytes, and the same header, is not checked anew.
     last: Option<[u8; PREAMBLE_LEN]>,
+    /// Bytes of a region before its first buffer.
+    before: usize,
     message: Option<AtHand>,
 }
 
 /// The message that comes.
 struct AtHand {
     payload_len: usize,
+    /// Bytes of the region before that.
+    before: usize,
     header: Header,
     /// `None` until there is room.
     region: Option<Box<dyn BufferMut>>,
@@ -56,6 +61,8 @@ struct AtHand {
     index: usize,
     start: usize,
     filled: usize,
+    /// The last buffer that came whole and was not empty.
+    last: Range<usize>,
 }
 
 impl Landing {
@@ -65,8 +72,17 @@ impl Landing {
             limits,
             seen: Seen::default(),
             last: None,
+            before: 0,
             message: None,
         }
+    }
+
+    /// Keeps a byte before each buffer where one can be written for a moment, also before the first: see [`Self::last_mut`]. That costs
+    /// 64 bytes of the region, so that buffers stay aligned.
+    #[must_use]
+    pub fn with_byte_before(mut self) -> Self {
+        self.before = 64;
+        self
     }
 
     /// Begins a message with its preamble and its header, and nothing behind it. What came of another one is dropped.
@@ -84,7 +100,7 @@ impl Landing {
                 self.seen.last(head.get(PREAMBLE_LEN..).unwrap_or(&[]))
         {
             let (payload_len, header) = (to_usize(payload_len), header.clone());
-            self.message = Some(AtHand::new(payload_len, header));
+            self.message = Some(AtHand::new(payload_len, self.before, header));
             return Ok(());
         }
         self.last = None;
@@ -100,7 +116,8 @@ impl Landing {
         header.body.check_whole()?;
         let is_kept = self.seen.again(&preamble, bytes).is_some();
         self.last = is_kept.then_some(*first);
-        self.message = Some(AtHand::new(to_usize(preamble.payload_len), header));
+        let payload_len = to_usize(preamble.payload_len);
+        self.message = Some(AtHand::new(payload_len, self.before, header));
         Ok(())
     }
 
@@ -171,7 +188,7 @@ impl Landing {
         if let Some(message) = &mut self.message
             && message.region.is_none()
         {
-            let len = message.payload_len;
+            let len = message.region_len();
             message.region = Some(if len <= Decoder::SMALL {
                 allocator.allocate(len)?
             } else {
@@ -209,12 +226,13 @@ impl Landing {
         let Some(end) = message.end() else {
             return Ok(&mut []);
         };
+        let len = message.region_len();
         let Some(region) = &mut message.region else {
             return Ok(&mut []);
         };
         let at = message.start.saturating_add(message.filled);
         if region.as_mut_slice().len() <= at {
-            region.ensure(at.saturating_add(1).min(message.payload_len))?;
+            region.ensure(at.saturating_add(1).min(len))?;
         }
         let writable = region.as_mut_slice();
         let end = end.min(writable.len());
@@ -229,6 +247,33 @@ impl Landing {
         }
     }
 
+    /// The last buffer that came whole, and the byte before it, which belongs to another one or to nobody: whoever writes it puts back
+    /// what was there. Only [with a byte before](Self::with_byte_before) each buffer. For bytes that are opened where they lie.
+    ///
+    /// ```
+    /// use numpush_message::{Buffer, Encoder, Flags, HeapAllocator, Landing, Limits, Message, PREAMBLE_LEN};
+    ///
+    /// let sent = Message::new(Buffer::from(vec![7; 100]));
+    /// let encoder = Encoder::new(&sent, Flags::default())?;
+    /// let head = &encoder.head()[..PREAMBLE_LEN + encoder.preamble().header_len as usize];
+    /// let mut landing = Landing::new(Limits::default()).with_byte_before();
+    /// landing.begin(head)?;
+    /// landing.find_room(&mut HeapAllocator::new())?;
+    /// landing.spare()?.fill(6);
+    /// landing.filled(100);
+    /// for byte in &mut landing.last_mut().unwrap_or_default()[1..] {
+    ///     *byte += 1;
+    /// }
+    /// assert_eq!(landing.finish()?, sent);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn last_mut(&mut self) -> Option<&mut [u8]> {
+        let message = self.message.as_mut()?;
+        let from = message.last.start.checked_sub(1)?;
+        let end = message.last.end;
+        message.region.as_mut()?.as_mut_slice().get_mut(from..end)
+    }
+
     /// The message, once all of it has come.
     ///
     /// # Errors
@@ -238,15 +283,16 @@ impl Landing {
         let missing = DecodeError::Truncated { missing: 0 };
         let message = self.message.as_mut().ok_or_else(|| missing.clone())?;
         let is_whole = message.header.lens.get(message.index).is_none();
+        let (len, before) = (message.region_len(), message.before);
         let region = message.region.as_mut().filter(|_| is_whole);
         let region = region.ok_or_else(|| missing.clone())?;
-        region.ensure(message.payload_len)?;
+        region.ensure(len)?;
         message.clear_gaps();
         let message = self.message.take();
         let Some((header, region)) = message.and_then(|it| Some((it.header, it.region?))) else {
             return Err(missing);
         };
-        header.cut(region.freeze(), 0)
+        header.cut(region.freeze(), before)
     }
 
     /// Ends the message at hand, of which nothing is to come any more. Returns the region that it had, for a caller that has to
@@ -257,17 +303,24 @@ impl Landing {
 }
 
 impl AtHand {
-    fn new(payload_len: usize, header: Header) -> Self {
+    fn new(payload_len: usize, before: usize, header: Header) -> Self {
         let mut message = Self {
             payload_len,
-            start: header.lead,
+            before,
+            start: before.saturating_add(header.lead),
             header,
             region: None,
             index: 0,
             filled: 0,
+            last: 0..0,
         };
         message.pass_empty();
         message
+    }
+
+    /// Bytes of the whole region.
+    fn region_len(&self) -> usize {
+        self.before.saturating_add(self.payload_len)
     }
 
     /// Where the buffer at hand ends.
@@ -282,6 +335,9 @@ impl AtHand {
             let len = end.saturating_sub(self.start);
             if self.filled < len {
                 return;
+            }
+            if len > 0 {
+                self.last = self.start..end;
             }
             self.start = end.saturating_add(self.header.align.gap(len));
             self.index = self.index.saturating_add(1);
@@ -300,8 +356,8 @@ impl AtHand {
                 gap.fill(0);
             }
         };
-        clear(0, self.header.lead);
-        let mut at = self.header.lead;
+        let mut at = self.before.saturating_add(self.header.lead);
+        clear(0, at);
         for len in self.header.lens.iter().map(|len| to_usize(*len)) {
             let end = at.saturating_add(len);
             at = end.saturating_add(self.header.align.gap(len));
@@ -327,7 +383,7 @@ impl fmt::Debug for AtHand {
 )]
 mod tests {
     use super::*;
-    use crate::model::{Buffer, HeapAllocator};
+    use crate::model::{Buffer, Column, ColumnData, ColumnType, Frame, HeapAllocator};
     use crate::wire::encode::Encoder;
 
     fn head_of(message: &Message<'_>) -> Vec<u8> {
@@ -412,6 +468,46 @@ mod tests {
             other[head.len() - 1] ^= 1;
             assert_eq!(landing.again(&other, &bytes, &mut heap), Ok(None));
         }
+    }
+
+    /// A buffer whose length is a multiple of 64 ends where the next one begins.
+    #[test]
+    fn a_byte_before_each_buffer_can_be_borrowed() {
+        let columns = [("a", 16), ("b", 8), ("c", 1000)].map(|(name, rows)| {
+            let buffers = vec![Buffer::default(), vec![9; rows * 8].into()];
+            let data = ColumnData::new(ColumnType::Float64, rows, buffers).unwrap();
+            Frame::new(vec![Column::new(name, data).unwrap()]).unwrap()
+        });
+        for sent in columns
+            .map(Message::from)
+            .into_iter()
+            .chain([two_columns()])
+        {
+            let mut landing = Landing::new(Limits::default()).with_byte_before();
+            landing.begin(&head_of(&sent)).unwrap();
+            landing.find_room(&mut HeapAllocator::new()).unwrap();
+            assert!(landing.last_mut().is_none());
+            while let Some(len) = landing.expected() {
+                let len = to_usize(len);
+                landing.spare().unwrap()[..len].fill(8);
+                landing.filled(len);
+                let last = landing.last_mut().unwrap();
+                assert_eq!(last.len(), len + 1);
+                let kept = std::mem::replace(&mut last[0], 77);
+                last[1..].fill(9);
+                last[0] = kept;
+            }
+            assert_eq!(landing.finish().unwrap(), sent);
+        }
+    }
+
+    fn two_columns() -> Message<'static> {
+        let columns = ["a", "b"].map(|name| {
+            let buffers = vec![Buffer::default(), vec![9; 128].into()];
+            let data = ColumnData::new(ColumnType::Float64, 16, buffers).unwrap();
+            Column::new(name, data).unwrap()
+        });
+        Message::from(Frame::new(columns.into()).unwrap())
     }
 
     #[test]
