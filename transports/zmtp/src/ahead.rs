@@ -1,5 +1,7 @@
 //! Bytes that came and are not taken yet.
 
+use std::fmt;
+
 /// The most that is read ahead: dozens of small messages, or a long command whole.
 pub(crate) const AHEAD: usize = 16 << 10;
 
@@ -7,7 +9,7 @@ pub(crate) const AHEAD: usize = 16 << 10;
 const LEAST: usize = 1 << 10;
 
 /// Bytes that came and are not taken yet.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Ahead {
     /// Empty until the first read: an idle connection holds no buffer.
     bytes: Vec<u8>,
@@ -57,10 +59,25 @@ impl Ahead {
         self.bytes.get(from..self.at).unwrap_or(&[])
     }
 
+    /// `len` of the bytes that wait, behind the first `at` of them, to be changed where they are.
+    pub(crate) fn part_mut(&mut self, at: usize, len: usize) -> &mut [u8] {
+        let waiting = self.bytes.get_mut(self.at..self.end).unwrap_or(&mut []);
+        let behind = waiting.get_mut(at..).unwrap_or(&mut []);
+        let len = len.min(behind.len());
+        behind.split_at_mut(len).0
+    }
+
     /// Nothing comes at the moment: what was taken for a burst is given back.
     pub(crate) fn shrink(&mut self) {
         if self.is_empty() {
             *self = Self::default();
         }
+    }
+}
+
+/// Lengths only: a handshake may have a password, and what was sealed is opened here.
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.end - self.at)
     }
 }

@@ -15,6 +15,10 @@ const AS_SERVER: usize = 32;
 pub enum Mechanism {
     /// Not at all.
     Null,
+    /// By a name and a password.
+    Plain,
+    /// By keys, and all that is said is sealed.
+    Curve,
 }
 
 impl Mechanism {
@@ -22,6 +26,8 @@ impl Mechanism {
     pub fn name(self) -> &'static str {
         match self {
             Self::Null => "NULL",
+            Self::Plain => "PLAIN",
+            Self::Curve => "CURVE",
         }
     }
 }

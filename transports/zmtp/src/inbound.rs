@@ -1,36 +1,20 @@
 //! What comes from the peer.
 
+use std::fmt;
+
 use crate::ahead::{AHEAD, Ahead};
 use crate::command::Command;
-use crate::fault::Fault;
+use crate::event::Event;
+use crate::fault::{Fault, over, within};
 use crate::frame::{FrameHead, LONGEST_HEAD};
-use crate::greeting::{GREETING_LEN, Greeting, Mechanism};
+use crate::greeting::{GREETING_LEN, Greeting};
 use crate::handshake::Handshake;
 use crate::kind::SocketKind;
 use crate::limits::Limits;
 use crate::mechanism::Security;
-use crate::properties::{Properties, Property};
-
-/// What the peer has said.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// Its first bytes. [`Inbound::says`] has what answers them.
-    Greeting(Greeting),
-    /// A command of the handshake, which goes on: [`Inbound::says`] has what answers it.
-    Handshake,
-    /// It is ready: its kind of socket fits, and messages may go both ways.
-    Ready {
-        /// Its kind of socket.
-        kind: SocketKind,
-        /// What else it says, its identity for one.
-        properties: Properties<'a>,
-    },
-    /// A command after the handshake.
-    Command(Command<'a>),
-    /// A frame of a message begins. Its body is to be taken, by [`Inbound::take`] or [`Inbound::landed`], before the next event comes.
-    Frame(FrameHead),
-}
+use crate::properties::Properties;
+use crate::ready::{check_ready, properties_of};
+use crate::seal::{Opening, SEALED_LEAD, WayOut};
 
 /// The direction in which a peer sends.
 ///
@@ -62,18 +46,25 @@ pub enum Event<'a> {
 /// assert_eq!(inbound.next()?, None);
 /// # Ok::<(), numpush_zmtp::Fault>(())
 /// ```
-#[derive(Debug)]
 pub struct Inbound {
     ahead: Ahead,
     ours: SocketKind,
     /// Our properties, as they travel.
     properties: Vec<u8>,
-    mechanism: Mechanism,
+    greeting: Greeting,
     handshake: Box<dyn Handshake>,
     /// What the handshake says, and is not written yet.
     says: Vec<u8>,
     limits: Limits,
     state: State,
+    /// The mechanism seals: nothing comes, or goes, that is not.
+    seals: bool,
+    /// [`Self::way_out`] was asked for.
+    is_out: bool,
+    /// What opens the frames.
+    opening: Option<Opening>,
+    /// The body at hand is to be opened.
+    is_sealed: bool,
     /// Bytes of the body at hand that were not taken.
     body: u64,
     /// Bytes and frames of the message at hand.
@@ -85,14 +76,19 @@ pub struct Inbound {
 enum State {
     Greeting,
     Handshake,
+    /// The handshake is done.
+    Ready,
     Open,
     Failed(Fault),
 }
+
+const NOT_SEALED: &str = "a frame came that is not sealed";
 
 /// The next thing in the bytes that wait.
 enum Found {
     Greeting(Greeting),
     Frame(FrameHead),
+    Sealed(u64),
     /// A whole command of so many bytes, whose head is taken.
     Command(usize),
 }
@@ -102,13 +98,34 @@ impl Inbound {
     ///
     /// Commands of more than 16,375 bytes are refused whatever `limits` says: they are read whole.
     pub fn new(ours: SocketKind, security: &Security, limits: Limits) -> Self {
+        Self::with(ours, security, limits, security.handshake())
+    }
+
+    /// The same, for a test that is to run twice alike: the random bytes of the connection are those of `seed`. Whoever knows them
+    /// reads what is said.
+    #[cfg(feature = "seed")]
+    pub fn seeded(
+        ours: SocketKind,
+        security: &Security,
+        limits: Limits,
+        seed: crate::keys::Seed,
+    ) -> Self {
+        Self::with(ours, security, limits, security.seeded(seed))
+    }
+
+    fn with(
+        ours: SocketKind,
+        security: &Security,
+        limits: Limits,
+        handshake: Box<dyn Handshake>,
+    ) -> Self {
         let longest = (AHEAD - LONGEST_HEAD) as u64;
         Self {
             ahead: Ahead::default(),
             ours,
             properties: properties_of(ours, b""),
-            mechanism: security.mechanism(),
-            handshake: security.handshake(),
+            greeting: security.greeting(),
+            handshake,
             says: Vec::from(security.greeting().to_bytes()),
             limits: Limits {
                 handshake: limits.handshake.min(longest),
@@ -116,6 +133,10 @@ impl Inbound {
                 ..limits
             },
             state: State::Greeting,
+            seals: security.seals(),
+            is_out: false,
+            opening: None,
+            is_sealed: false,
             body: 0,
             message: 0,
             frames: 0,
@@ -132,6 +153,24 @@ impl Inbound {
     /// nothing new.
     pub fn says(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.says)
+    }
+
+    /// How the frames of this side leave, for [`Outbound::open`](crate::Outbound::open), once: `None` before [`Event::Ready`], after
+    /// a fault, and when it was taken. Until there is one nothing may go but [`Self::says`].
+    pub fn way_out(&mut self) -> Option<WayOut> {
+        if !matches!(self.state, State::Ready | State::Open) || self.is_out {
+            return None;
+        }
+        self.is_out = true;
+        match self.seals {
+            true => self.handshake.sealing().map(WayOut::Sealed),
+            false => Some(WayOut::Bare),
+        }
+    }
+
+    /// Who the peer has proved to be: its name, or its key as Z85. `None` before that, and for a mechanism that does not ask.
+    pub fn peer(&self) -> Option<String> {
+        self.handshake.peer()
     }
 
     /// Where the next bytes of the peer belong, if they are not read to where a body stays. Never empty after [`Self::next`]
@@ -161,10 +200,14 @@ impl Inbound {
     }
 
     /// What has come of the messages behind the last one, while none is at hand: a reader that knows the bytes of a whole message takes them
-    /// with [`Self::pass`].
+    /// with [`Self::pass`]. Nothing of what is sealed.
     pub fn waiting(&self) -> &[u8] {
         let is_between = matches!(self.state, State::Open) && self.frames == 0 && self.body == 0;
-        if is_between { self.ahead.bytes() } else { &[] }
+        if is_between && !self.seals {
+            self.ahead.bytes()
+        } else {
+            &[]
+        }
     }
 
     /// Takes `count` bytes of [`Self::waiting`], which are a message from its first frame's head to its end.
@@ -174,7 +217,7 @@ impl Inbound {
 
     /// True between messages, when nothing of the next one has come.
     pub fn is_idle(&self) -> bool {
-        self.frames == 0 && self.body == 0 && self.ahead.is_empty()
+        self.frames == 0 && self.body == 0 && !self.is_sealed && self.ahead.is_empty()
     }
 
     /// Copies what has come of the body at hand to the front of `to`, and returns the number of bytes.
@@ -189,8 +232,9 @@ impl Inbound {
         count
     }
 
-    /// Drops what has come of the body at hand.
+    /// Drops what has come of the body at hand, which must not be that of [`Event::Sealed`]: what comes next would not be known.
     pub fn skip(&mut self) {
+        debug_assert!(!self.is_sealed, "a sealed frame is opened, not skipped");
         let wanted = usize::try_from(self.body).unwrap_or(usize::MAX);
         self.body -= self.ahead.take(wanted).len() as u64;
     }
@@ -205,6 +249,62 @@ impl Inbound {
         self.body = self.body.saturating_sub(count);
     }
 
+    /// Opens the `body` of a sealed frame that was taken whole, where it is. Its data are behind the first [`SEALED_LEAD`] bytes. Returns
+    /// what they are.
+    ///
+    /// # Errors
+    /// For a frame that was changed, was sealed by somebody else or comes again, and for a command. [`Self::next`] returns the
+    /// fault too.
+    pub fn open(&mut self, body: &mut [u8]) -> Result<FrameHead, Fault> {
+        match body.split_first_chunk_mut() {
+            Some((lead, sealed)) => self.open_parts(lead, sealed),
+            None => Err(fail(&mut self.state, Fault::Violation(NOT_SEALED))),
+        }
+    }
+
+    /// As [`Self::open`], for a body whose first 32 bytes, `lead`, lie elsewhere: the data are behind the first byte of `sealed`. They
+    /// may have been read to where they stay, with a byte of somebody else before them, which the caller keeps meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_parts(&mut self, lead: &[u8; 32], sealed: &mut [u8]) -> Result<FrameHead, Fault> {
+        let opened = match &mut self.opening {
+            Some(opening) if self.is_sealed && self.body == 0 => opening.open(lead, sealed),
+            _ => Err(Fault::Violation("there is no sealed frame to be opened")),
+        };
+        let limit = self.limits.command;
+        match opened.and_then(|head| match head.command {
+            true => Err(over("a command", head.len, limit)),
+            false => Ok(head),
+        }) {
+            Ok(head) => {
+                self.is_sealed = false;
+                if !head.more {
+                    (self.frames, self.message) = (0, 0);
+                }
+                Ok(head)
+            }
+            Err(fault) => Err(fail(&mut self.state, fault)),
+        }
+    }
+
+    /// Bytes that are missing until [`Self::next`] has something to say: of a command, or of a sealed frame that is read ahead. 0 if
+    /// that is not known.
+    pub fn wanted(&self) -> usize {
+        let is_open = matches!(self.state, State::Ready | State::Open);
+        if self.body > 0 || self.is_sealed || !is_open {
+            return 0;
+        }
+        let bytes = self.ahead.bytes();
+        let Ok(Some((head, taken))) = FrameHead::read(bytes) else {
+            return 0;
+        };
+        let len = usize::try_from(head.len).unwrap_or(usize::MAX);
+        let is_whole = head.command || self.seals;
+        let missing = len.saturating_add(taken).saturating_sub(bytes.len());
+        if is_whole { missing.min(AHEAD) } else { 0 }
+    }
+
     /// What the peer has said next; `None` if more bytes are needed, or the body at hand was not taken.
     ///
     /// # Errors
@@ -215,6 +315,7 @@ impl Inbound {
             Ok(None) => return Ok(None),
             Ok(Some(Found::Greeting(greeting))) => return self.greeted(greeting).map(Some),
             Ok(Some(Found::Frame(head))) => return Ok(Some(Event::Frame(head))),
+            Ok(Some(Found::Sealed(len))) => return Ok(Some(Event::Sealed(len))),
             Ok(Some(Found::Command(len))) => len,
             Err(fault) => return Err(fail(&mut self.state, fault)),
         };
@@ -224,11 +325,22 @@ impl Inbound {
             (None, State::Open) => Command::read(body).map(|command| Some(Event::Command(command))),
             (None, _) => Properties::read(&self.properties)
                 .and_then(|ours| self.handshake.hear(body, ours, &mut self.says))
-                .and_then(|theirs| theirs.map(|theirs| ready(theirs, self.ours)).transpose()),
+                .and_then(|theirs| {
+                    theirs
+                        .map(|properties| {
+                            Ok(Event::Ready {
+                                kind: check_ready(properties, self.ours)?,
+                                properties,
+                            })
+                        })
+                        .transpose()
+                }),
         };
         match event {
             Ok(Some(event)) => {
-                self.state = State::Open;
+                if !matches!(self.state, State::Open) {
+                    self.state = State::Ready;
+                }
                 Ok(Some(event))
             }
             Ok(None) => Ok(Some(Event::Handshake)),
@@ -237,6 +349,10 @@ impl Inbound {
     }
 
     fn greeted(&mut self, greeting: Greeting) -> Result<Event<'_>, Fault> {
+        if greeting.as_server && self.greeting.as_server {
+            let fault = Fault::Violation("both sides want to be the server");
+            return Err(fail(&mut self.state, fault));
+        }
         let ours = Properties::read(&self.properties);
         let begun = ours.and_then(|ours| self.handshake.begin(ours, &mut self.says));
         match begun {
@@ -249,21 +365,32 @@ impl Inbound {
         match &self.state {
             State::Failed(fault) => return Err(fault.clone()),
             State::Greeting => {
-                let Some(greeting) = Greeting::read(self.ahead.bytes(), self.mechanism)? else {
+                let Some(greeting) = Greeting::read(self.ahead.bytes(), self.greeting.mechanism)?
+                else {
                     return Ok(None);
                 };
                 self.ahead.take(GREETING_LEN);
                 self.state = State::Handshake;
                 return Ok(Some(Found::Greeting(greeting)));
             }
+            State::Ready => {
+                self.opening = self.handshake.opening();
+                if self.seals && self.opening.is_none() {
+                    return Err(Fault::Violation("there is no key to open its frames"));
+                }
+                self.state = State::Open;
+            }
             State::Handshake | State::Open => {}
         }
-        if self.body > 0 {
+        if self.body > 0 || self.is_sealed {
             return Ok(None);
         }
         let Some((head, taken)) = FrameHead::read(self.ahead.bytes())? else {
             return Ok(None);
         };
+        if self.seals && matches!(self.state, State::Open) {
+            return self.find_sealed(head.len, taken);
+        }
         if !head.command {
             self.admit(head)?;
             self.ahead.take(taken);
@@ -281,6 +408,36 @@ impl Inbound {
         }
         self.ahead.take(taken);
         Ok(Some(Found::Command(len)))
+    }
+
+    /// Finds a frame that was sealed, with a body of `len` bytes behind a head of `taken`: what the head says of it means nothing.
+    fn find_sealed(&mut self, len: u64, taken: usize) -> Result<Option<Found>, Fault> {
+        let data = len.checked_sub(SEALED_LEAD as u64);
+        let data = data.ok_or(Fault::Violation(NOT_SEALED))?;
+        if len > (AHEAD - LONGEST_HEAD) as u64 {
+            // Too long for a command: another frame of the message at hand.
+            self.admit(FrameHead::message(data, true))?;
+            self.ahead.take(taken);
+            (self.body, self.is_sealed) = (len, true);
+            return Ok(Some(Found::Sealed(len)));
+        }
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let body = self.ahead.part_mut(taken, len);
+        let (true, Some(opening)) = (body.len() == len, &mut self.opening) else {
+            return Ok(None);
+        };
+        let Some((lead, sealed)) = body.split_first_chunk_mut() else {
+            return Err(Fault::Violation(NOT_SEALED));
+        };
+        let head = opening.open(lead, sealed)?;
+        self.ahead.take(taken + SEALED_LEAD);
+        if head.command {
+            within("a command", data, self.limits.command)?;
+            return Ok(Some(Found::Command(len - SEALED_LEAD)));
+        }
+        self.admit(head)?;
+        self.body = data;
+        Ok(Some(Found::Frame(head)))
     }
 
     /// Checks the head of a frame of a message.
@@ -305,11 +462,18 @@ impl Inbound {
     }
 }
 
-fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Fault> {
-    if value > limit {
-        return Err(Fault::OverLimit { what, value, limit });
+/// Lengths only: what is said, and what has come, may have a password.
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("ours", &self.ours)
+            .field("handshake", &self.handshake)
+            .field("state", &self.state)
+            .field("ahead", &self.ahead)
+            .field("says", &self.says.len())
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
-    Ok(())
 }
 
 fn fail(state: &mut State, fault: Fault) -> Fault {
@@ -327,45 +491,5 @@ fn refusal(body: &[u8]) -> Option<Fault> {
     }
 }
 
-/// The properties of a socket of this kind, as they travel. Only who is answered by name has one; to one that is empty the peer
-/// gives a name.
-fn properties_of(kind: SocketKind, identity: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut write = |name, value| {
-        // Neither is too long, and both have a name.
-        let _ = Properties::write(&mut bytes, Property { name, value });
-    };
-    write("Socket-Type", kind.name().as_bytes());
-    if matches!(
-        kind,
-        SocketKind::Req | SocketKind::Dealer | SocketKind::Router
-    ) {
-        write("Identity", identity);
-    }
-    bytes
-}
-
-/// Checks the READY of a peer of a socket of the kind `ours`.
-fn ready(properties: Properties<'_>, ours: SocketKind) -> Result<Event<'_>, Fault> {
-    let Some(name) = properties.get("Socket-Type") else {
-        return Err(Fault::Violation(
-            "it does not say which kind of socket it is",
-        ));
-    };
-    let kind: SocketKind = String::from_utf8_lossy(name).parse()?;
-    if !ours.fits(kind) {
-        return Err(Fault::Kind {
-            theirs: kind.name(),
-            ours: ours.name(),
-        });
-    }
-    if properties
-        .get("Identity")
-        .is_some_and(|identity| identity.len() > 255)
-    {
-        return Err(Fault::Violation(
-            "it has an identity of more than 255 bytes",
-        ));
-    }
-    Ok(Event::Ready { kind, properties })
-}
+#[cfg(all(test, feature = "curve"))]
+mod tests;

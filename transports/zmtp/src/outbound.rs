@@ -6,11 +6,18 @@ use std::io::IoSlice;
 use crate::batch::Batch;
 use crate::command::Command;
 use crate::frames::{Frames, MOST_SLICES};
+use crate::seal::{SealError, WayOut};
+
+/// So many bytes are sealed at once, and a longer frame whole: a write takes many small messages.
+const SEALS: usize = 64 << 10;
 
 /// The direction in which this side sends: frames that wait to be written, in order.
 ///
+/// Until it is [opened](Self::open) nothing goes but what the handshake says. Behind that a connection that seals writes nothing
+/// that is not sealed. Frames are sealed when they are written, so that another peer can have those of one that is gone.
+///
 /// ```
-/// use numpush_zmtp::{Command, Frames, Outbound};
+/// use numpush_zmtp::{Command, Frames, Outbound, WayOut};
 ///
 /// let mut outbound = Outbound::<Vec<u8>>::default();
 /// outbound.push(Frames::of_command(&Command::Pong(b"")));
@@ -19,12 +26,17 @@ use crate::frames::{Frames, MOST_SLICES};
 /// outbound.push(message);
 ///
 /// let mut slices = Vec::new();
-/// let count = outbound.gather(&mut slices, usize::MAX);
+/// assert_eq!(outbound.gather(&mut slices, usize::MAX)?, 0);
+/// // The handshake is done; WayOut comes from the other direction.
+/// outbound.open(WayOut::Bare);
+/// let mut slices = Vec::new();
+/// let count = outbound.gather(&mut slices, usize::MAX)?;
 /// // A socket takes some of it.
 /// assert!(outbound.advance(count - 30).is_empty());
 /// assert_eq!(outbound.left(), 30);
 /// // Its peer is gone: the message can go to another one.
 /// assert_eq!(outbound.take_messages().count(), 1);
+/// # Ok::<(), numpush_zmtp::SealError>(())
 /// ```
 #[derive(Debug)]
 pub struct Outbound<B> {
@@ -33,6 +45,8 @@ pub struct Outbound<B> {
     left: u64,
     /// Bytes of what is no message.
     said: u64,
+    /// `None` until messages may go.
+    way_out: Option<WayOut>,
 }
 
 #[derive(Debug)]
@@ -50,13 +64,28 @@ impl<B> Default for Outbound<B> {
             queue: VecDeque::new(),
             left: 0,
             said: 0,
+            way_out: None,
         }
     }
 }
 
 impl<B: AsRef<[u8]>> Outbound<B> {
-    /// Appends frames, of which some may be written.
-    pub fn push(&mut self, frames: Frames<B>) {
+    /// Lets commands and messages go, as [`Inbound::way_out`](crate::Inbound::way_out) says.
+    pub fn open(&mut self, way_out: WayOut) {
+        self.way_out = Some(way_out);
+    }
+
+    /// True if what goes is sealed.
+    pub fn seals(&self) -> bool {
+        matches!(self.way_out, Some(WayOut::Sealed(_)))
+    }
+
+    /// Appends frames.
+    pub fn push(&mut self, mut frames: Frames<B>) {
+        if frames.is_sealed() && !frames.is_begun() {
+            // What goes before it is sealed after it: it would be an old one to the peer.
+            frames.rewind();
+        }
         let left = frames.left();
         if left > 0 {
             self.left += left;
@@ -68,7 +97,9 @@ impl<B: AsRef<[u8]>> Outbound<B> {
     /// Appends a command. Many of them take little more than their bytes.
     pub fn say(&mut self, command: &Command<'_>) {
         match self.queue.back_mut() {
-            Some(Item::Frames(last)) if (1..TOGETHER).contains(&last.said()) => {
+            Some(Item::Frames(last))
+                if !last.is_handshake() && (1..TOGETHER).contains(&last.said()) =>
+            {
                 let before = last.said();
                 last.push_command(command);
                 let more = last.said() - before;
@@ -82,15 +113,17 @@ impl<B: AsRef<[u8]>> Outbound<B> {
     /// Appends a message with copies of these frames, which are short.
     ///
     /// ```
-    /// use numpush_zmtp::Outbound;
+    /// use numpush_zmtp::{Outbound, WayOut};
     ///
     /// let mut outbound = Outbound::<Vec<u8>>::default();
+    /// outbound.open(WayOut::Bare);
     /// for number in 0..1000_u32 {
     ///     outbound.push_copies([&b"topic"[..], &number.to_be_bytes()].into_iter());
     /// }
     /// let mut slices = Vec::new();
-    /// assert_eq!(outbound.gather(&mut slices, usize::MAX), 13_000);
+    /// assert_eq!(outbound.gather(&mut slices, usize::MAX)?, 13_000);
     /// assert_eq!(slices.len(), 1);
+    /// # Ok::<(), numpush_zmtp::SealError>(())
     /// ```
     pub fn push_copies<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) {
         let count = match self.queue.back_mut() {
@@ -107,6 +140,11 @@ impl<B: AsRef<[u8]>> Outbound<B> {
 
     /// Puts frames before all others: somebody else has written a part of them.
     pub fn push_rest(&mut self, frames: Frames<B>) {
+        let front = self.queue.front();
+        debug_assert!(
+            !front.is_some_and(Item::is_sealed),
+            "what is sealed first is written first"
+        );
         let left = frames.left();
         if left > 0 {
             self.left += left;
@@ -144,28 +182,71 @@ impl<B: AsRef<[u8]>> Outbound<B> {
         self.queue.is_empty()
     }
 
-    /// Appends what comes next to `slices`, at most `limit` bytes. Returns the number of bytes.
-    pub fn gather<'o>(&'o self, slices: &mut Vec<IoSlice<'o>>, limit: usize) -> usize {
+    /// Appends what comes next to `slices`, sealed if it must be, at most `limit` bytes. Returns the number of bytes.
+    ///
+    /// # Errors
+    /// If frames cannot be sealed. Without memory the same call may do later; what is sealed already is written all the same.
+    pub fn gather<'o>(
+        &'o mut self,
+        slices: &mut Vec<IoSlice<'o>>,
+        limit: usize,
+    ) -> Result<usize, SealError> {
+        self.seal(limit)?;
         let mut total = 0;
         for item in &self.queue {
-            let (count, left) = match item {
-                Item::Frames(frames) => (frames.gather(slices, limit - total), frames.left()),
-                Item::Batch(_) if slices.len() == MOST_SLICES => break,
-                Item::Batch(batch) => {
-                    let rest = batch.rest();
-                    let bytes = rest.get(..limit - total).unwrap_or(rest);
-                    if !bytes.is_empty() {
-                        slices.push(IoSlice::new(bytes));
-                    }
-                    (bytes.len(), rest.len() as u64)
-                }
-            };
+            let count = gather(self.way_out.as_ref(), item, slices, limit - total);
             total += count;
-            if (count as u64) < left {
+            if (count as u64) < item.left() {
                 break;
             }
         }
-        total
+        Ok(total)
+    }
+
+    /// As [`Self::gather`], for `frames` that somebody writes before they are in the queue, which is empty.
+    ///
+    /// # Errors
+    /// As [`Self::gather`].
+    pub fn gather_of<'f, C: AsRef<[u8]>>(
+        &mut self,
+        frames: &'f mut Frames<C>,
+        slices: &mut Vec<IoSlice<'f>>,
+        limit: usize,
+    ) -> Result<usize, SealError> {
+        if let Some(WayOut::Sealed(sealing)) = &mut self.way_out {
+            match frames.seal(sealing, limit.min(SEALS)) {
+                // What is sealed is written first.
+                Err(_) if frames.is_sealed() => {}
+                sealed => sealed?,
+            }
+        }
+        Ok(gather_frames(self.way_out.as_ref(), frames, slices, limit))
+    }
+
+    /// Seals what is written next.
+    fn seal(&mut self, limit: usize) -> Result<(), SealError> {
+        let Some(WayOut::Sealed(sealing)) = &mut self.way_out else {
+            return Ok(());
+        };
+        let (mut ready, most) = (0, limit.min(SEALS));
+        for item in &mut self.queue {
+            let before = item.left();
+            let sealed = match item {
+                Item::Frames(frames) => frames.seal(sealing, most - ready),
+                Item::Batch(batch) => batch.seal(sealing, most - ready),
+            };
+            self.left = (self.left - before).saturating_add(item.left());
+            match sealed {
+                // What is sealed is written first.
+                Err(_) if ready > 0 || item.is_sealed() => return Ok(()),
+                sealed => sealed?,
+            }
+            ready = ready.saturating_add(usize::try_from(item.left()).unwrap_or(usize::MAX));
+            if ready >= most || !item.is_sealed_whole() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reports that the next `count` bytes are written. Returns the messages that went whole: their memory may be the program's,
@@ -181,7 +262,7 @@ impl<B: AsRef<[u8]>> Outbound<B> {
                 }
                 Item::Batch(batch) => {
                     count = batch.advance(count);
-                    batch.rest().is_empty()
+                    batch.left() == 0
                 }
             };
             if !is_whole {
@@ -198,6 +279,7 @@ impl<B: AsRef<[u8]>> Outbound<B> {
     /// Takes the messages of which a byte or more was not written, from their beginning: the peer has none of them whole.
     pub fn take_messages(&mut self) -> impl Iterator<Item = Frames<B>> + use<B> {
         (self.left, self.said) = (0, 0);
+        self.way_out = None;
         let mut messages = Vec::new();
         for item in std::mem::take(&mut self.queue) {
             match item {
@@ -213,6 +295,75 @@ impl<B: AsRef<[u8]>> Outbound<B> {
     }
 }
 
+impl<B: AsRef<[u8]>> Item<B> {
+    /// Bytes that are not written.
+    fn left(&self) -> u64 {
+        match self {
+            Self::Frames(frames) => frames.left(),
+            Self::Batch(batch) => batch.left(),
+        }
+    }
+
+    /// True if sealed bytes wait to be written.
+    fn is_sealed(&self) -> bool {
+        match self {
+            Self::Frames(frames) => frames.is_sealed(),
+            Self::Batch(batch) => batch.is_sealed(),
+        }
+    }
+
+    /// True if nothing of it is left that is to be sealed.
+    fn is_sealed_whole(&self) -> bool {
+        match self {
+            Self::Frames(frames) => frames.is_sealed_whole() || frames.is_handshake(),
+            Self::Batch(batch) => batch.is_sealed_whole(),
+        }
+    }
+}
+
+/// Appends what may be written of `item` to `slices`.
+fn gather<'f, B: AsRef<[u8]>>(
+    way_out: Option<&WayOut>,
+    item: &'f Item<B>,
+    slices: &mut Vec<IoSlice<'f>>,
+    limit: usize,
+) -> usize {
+    match item {
+        Item::Frames(frames) => gather_frames(way_out, frames, slices, limit),
+        Item::Batch(batch) => {
+            let bytes = match way_out {
+                None => &[],
+                Some(WayOut::Bare) => batch.bare(),
+                Some(WayOut::Sealed(_)) => batch.sealed(),
+            };
+            gather_bytes(bytes, slices, limit)
+        }
+    }
+}
+
+fn gather_frames<'f, B: AsRef<[u8]>>(
+    way_out: Option<&WayOut>,
+    frames: &'f Frames<B>,
+    slices: &mut Vec<IoSlice<'f>>,
+    limit: usize,
+) -> usize {
+    match way_out {
+        _ if frames.is_handshake() => frames.gather(slices, limit),
+        None => 0,
+        Some(WayOut::Bare) => frames.gather(slices, limit),
+        Some(WayOut::Sealed(_)) => gather_bytes(frames.sealed(), slices, limit),
+    }
+}
+
+fn gather_bytes<'f>(bytes: &'f [u8], slices: &mut Vec<IoSlice<'f>>, limit: usize) -> usize {
+    let bytes = bytes.get(..limit).unwrap_or(bytes);
+    if bytes.is_empty() || slices.len() == MOST_SLICES {
+        return 0;
+    }
+    slices.push(IoSlice::new(bytes));
+    bytes.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +372,7 @@ mod tests {
     fn what_is_written_in_pieces_is_the_same() {
         let filled = || {
             let mut outbound = Outbound::<Vec<u8>>::default();
+            outbound.open(WayOut::Bare);
             outbound.push(Frames::of_command(&Command::Pong(b"x")));
             let mut message = Frames::new();
             message.push_copy(b"", true);
@@ -238,9 +390,10 @@ mod tests {
         let written = |piece: usize| {
             let (mut outbound, mut bytes) = (filled(), Vec::new());
             while !outbound.is_empty() {
+                let left = outbound.left();
                 let mut slices = Vec::new();
-                let count = outbound.gather(&mut slices, piece);
-                assert!(count > 0 && count as u64 <= outbound.left());
+                let count = outbound.gather(&mut slices, piece).unwrap();
+                assert!(count > 0 && count as u64 <= left);
                 for slice in slices {
                     bytes.extend_from_slice(&slice);
                 }
@@ -249,12 +402,12 @@ mod tests {
             assert_eq!(outbound.left(), 0);
             bytes
         };
-        let mut begun = Frames::of_bytes(vec![9; 10]);
+        let mut begun = Frames::of_handshake(vec![9; 10]);
         begun.advance(4);
         let mut behind = filled();
         behind.push_rest(begun);
         let mut slices = Vec::new();
-        behind.gather(&mut slices, 7);
+        behind.gather(&mut slices, 7).unwrap();
         assert_eq!((slices[0].len(), slices[1].len()), (6, 1));
         let whole = written(usize::MAX);
         assert_eq!(whole.len() as u64, filled().left());
