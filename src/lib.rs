@@ -34,6 +34,9 @@ pub mod file {
     pub use numpush_transports::file::{OutputFile, map, read, snapshot, write};
 }
 
+#[cfg(feature = "zmq")]
+pub use numpush_transports::keys;
+
 /// Memory that is passed to other processes without a copy.
 #[cfg(feature = "unix")]
 pub mod unix {

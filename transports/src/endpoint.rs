@@ -18,6 +18,10 @@ use std::fmt;
 /// | `users=UID,UID` | `unix` | users that may connect besides our own |
 /// | `socket=KIND` | `zmq+tcp`, `zmq+ipc` | `push`, `pull`, `pub`, `sub`, `req` or `rep` (connect: `push`, listen: `pull`) |
 /// | `trusted=1` | `zmq+tcp` | listen on an address other machines can reach |
+/// | `key=PATH` | `zmq+tcp`, `zmq+ipc` | CURVE: the file with our secret key, which `numpush keygen` makes |
+/// | `server=PATH` | `zmq+tcp`, `zmq+ipc` | CURVE: the file with the public key of the other side |
+/// | `allow=PATH` | `zmq+tcp`, `zmq+ipc` | CURVE: the file with the public keys of who may come in, one a line; `anybody` lets all in |
+/// | `login=PATH` | `zmq+tcp`, `zmq+ipc` | PLAIN: the file with a name, a blank and a password, which who listens has one a line |
 ///
 /// ```
 /// # use numpush_transports as numpush;

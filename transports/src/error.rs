@@ -9,6 +9,8 @@ use numpush_message::{AllocError, DecodeError, EncodeError};
 use numpush_session::Refusal;
 
 use crate::endpoint::{EndpointError, Scheme};
+#[cfg(feature = "zmq")]
+use crate::keys::KeyFileError;
 
 /// Why a call failed.
 ///
@@ -26,6 +28,10 @@ pub enum Error {
         /// The scheme.
         scheme: Scheme,
     },
+    /// Caller: a file with keys cannot be used.
+    #[cfg(feature = "zmq")]
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
     /// Caller: the message breaks a limit of the format. Nothing was sent.
     #[error("this message cannot be sent")]
     Message(#[source] EncodeError),

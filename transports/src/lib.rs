@@ -37,6 +37,10 @@ pub mod aio;
 #[cfg(feature = "file")]
 pub mod file;
 mod inproc;
+#[cfg(feature = "zmq")]
+pub mod keys;
+#[cfg(feature = "zmq")]
+mod security;
 #[cfg(any(feature = "tcp", feature = "unix"))]
 mod socket;
 #[cfg(any(feature = "unix", feature = "zmq"))]

@@ -10,6 +10,8 @@ use numpush_message::{BufferAllocator, HeapAllocator};
 use numpush_session::Acknowledge;
 
 use crate::budget::Budget;
+#[cfg(feature = "zmq")]
+use crate::security::{Curve, Plain, Secured};
 
 /// How connections and listeners behave. The defaults suit most.
 ///
@@ -46,6 +48,8 @@ pub struct Options {
     pub(crate) patience: Duration,
     pub(crate) spin: Duration,
     pub(crate) budget: Budget,
+    #[cfg(feature = "zmq")]
+    pub(crate) secured: Secured,
     allocator: Option<MakeAllocator>,
 }
 
@@ -70,6 +74,8 @@ impl Options {
             patience: Duration::from_secs(30),
             spin: Duration::ZERO,
             budget: Budget::new(),
+            #[cfg(feature = "zmq")]
+            secured: Secured::default(),
             allocator: None,
         }
     }
@@ -232,6 +238,26 @@ impl Options {
     {
         Self {
             allocator: Some(Arc::new(move || Box::new(allocator.clone()))),
+            ..self
+        }
+    }
+
+    /// Keys that secure connections over ZeroMQ. Default: none, and no peer is asked who it is. See [`Curve`].
+    #[cfg(feature = "zmq")]
+    #[must_use]
+    pub fn curve(self, curve: Curve) -> Self {
+        Self {
+            secured: curve.into(),
+            ..self
+        }
+    }
+
+    /// Names and passwords that connections over ZeroMQ show. They do not take the place of trust: see [`Plain`].
+    #[cfg(feature = "zmq")]
+    #[must_use]
+    pub fn plain(self, plain: Plain) -> Self {
+        Self {
+            secured: plain.into(),
             ..self
         }
     }

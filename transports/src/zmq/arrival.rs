@@ -2,20 +2,22 @@
 
 mod again;
 mod arrived;
+mod place;
 mod room;
+mod unseal;
 
 use numpush_message::{
     AllocError, BufferAllocator, BufferMut, DecodeError, Decoder, Landing, Limits, MAGIC,
     PREAMBLE_LEN,
 };
-use numpush_zmtp::{FrameHead, Inbound, LONGEST_HEAD};
+use numpush_zmtp::{Fault, FrameHead, Inbound, LONGEST_HEAD, SEALED_LEAD};
 
-use crate::budget::Budget;
 use crate::transfer::{PathReason, Transfer, TransferPath};
 use crate::zmq::arrival::again::Again;
-use crate::zmq::arrival::arrived::{LONGEST_BEFORE, MOST_BEFORE};
 use crate::zmq::arrival::room::Rooms;
 use crate::zmq::raw::RawFrames;
+use crate::zmq::sealed::Sealed;
+use crate::zmq::terms::{LONGEST_BEFORE, MOST_BEFORE, Terms};
 
 pub(super) use arrived::Arrived;
 pub use arrived::Content;
@@ -25,9 +27,6 @@ const LONGEST_GATHERED: u64 = (PREAMBLE_LEN + Limits::HEADER) as u64;
 
 /// Longest room for a head that stays when its message has come.
 const LONGEST_KEPT: usize = 4 << 10;
-
-/// Shorter bodies are taken out of the read-ahead, many with one call.
-const LANDS_FROM: u64 = 4 << 10;
 
 /// A message that comes, frame by frame: what goes before it, its head, its buffers.
 pub(super) struct Arrival {
@@ -46,6 +45,10 @@ pub(super) struct Arrival {
     /// Bytes up to the first buffer of the last message, if it was large: the next one may be like it, and if no more is read
     /// nothing of its payload comes to where it does not stay.
     lead: usize,
+    /// The frame at hand is sealed, and long. What it is is known when all of it has come.
+    sealed: Option<Sealed>,
+    /// Frames are sealed.
+    seals: bool,
     /// Memory of messages that will never be whole, which is not dropped here: the program's allocator made it.
     pub(super) unused: Vec<Leftover>,
     rooms: Rooms,
@@ -69,12 +72,35 @@ enum Stage {
     Skip(DecodeError),
 }
 
+/// Why nothing more is taken.
+pub(super) enum Stop {
+    NoRoom(AllocError),
+    Fault(Fault),
+}
+
+impl From<AllocError> for Stop {
+    fn from(refused: AllocError) -> Self {
+        Self::NoRoom(refused)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 impl Arrival {
-    /// Takes messages of ours, and those of other programs too if it `takes_raw`.
-    pub(super) fn new(max_message: u64, takes_raw: bool, budget: &Budget) -> Self {
+    pub(super) fn new(terms: &Terms) -> Self {
+        let (max_message, seals) = (terms.max_message, terms.security.seals());
+        let landing = Landing::new(Limits::default().with_payload(max_message));
         Self {
-            landing: Landing::new(Limits::default().with_payload(max_message)),
-            raw: takes_raw.then_some(max_message),
+            landing: match seals {
+                // A frame is opened where it lies, and its box begins with one byte more.
+                true => landing.with_byte_before(),
+                false => landing,
+            },
+            raw: terms.takes_raw.then_some(max_message),
             stage: Stage::Head,
             more: false,
             envelope: Vec::new(),
@@ -83,8 +109,10 @@ impl Arrival {
             again: None,
             transfer: Transfer::default(),
             lead: 2 + PREAMBLE_LEN,
+            sealed: None,
+            seals,
             unused: Vec::new(),
-            rooms: Rooms::new(budget),
+            rooms: Rooms::new(&terms.budget),
         }
     }
 
@@ -194,7 +222,10 @@ impl Arrival {
         &mut self,
         inbound: &mut Inbound,
         allocator: &mut dyn BufferAllocator,
-    ) -> Result<bool, AllocError> {
+    ) -> Result<bool, Stop> {
+        if self.sealed.is_some() {
+            return self.take_sealed(inbound, allocator);
+        }
         while inbound.body_left() > 0 {
             // There may never be room, for its payload or for all of it.
             let count = match self.take_some(inbound, allocator) {
@@ -267,8 +298,9 @@ impl Arrival {
         };
         let len = self.gathered.len() as u64 + left;
         let lead = std::mem::take(&mut self.gathered);
+        let envelope = std::mem::take(&mut self.envelope);
         self.lead = usize::MAX;
-        match RawFrames::new(most, std::mem::take(&mut self.envelope), lead, len) {
+        match RawFrames::new(most, self.seals, envelope, lead, len) {
             Ok(frames) => {
                 self.rooms.claim_frame(frames.total(), len, len - left);
                 self.stage = Stage::Raw(frames);
@@ -334,7 +366,7 @@ impl Arrival {
             }
             _ => {
                 self.again = match (self.landing.buffers(), self.landing.len_of(0)) {
-                    (1, Some(len)) => Again::of(&self.envelope, &self.gathered, len),
+                    (1, Some(len)) if !self.seals => Again::of(&self.envelope, &self.gathered, len),
                     _ => None,
                 };
                 let found = self.landing.find_room(allocator);
@@ -399,72 +431,25 @@ impl Arrival {
             return self.skip(fault);
         }
         self.transfer.bytes = self.landing.payload_len() as u64;
+        let len = self.gathered.len() + self.overhead();
         self.lead = match self.is_large() {
-            true => head_len(self.gathered.len() as u64) + self.gathered.len() + LONGEST_HEAD,
+            true => head_len(len as u64) + len + LONGEST_HEAD + self.overhead(),
             false => usize::MAX,
         };
+    }
+
+    /// Bytes that go before the data of a frame.
+    fn overhead(&self) -> usize {
+        if self.seals { SEALED_LEAD } else { 0 }
     }
 
     fn is_large(&self) -> bool {
         self.landing.payload_len() > Decoder::SMALL
     }
 
-    /// Where the next bytes of the frame at hand stay, if they may be read there: all that came before them was taken.
-    pub(super) fn lands(&mut self, inbound: &Inbound) -> Result<Option<&mut [u8]>, AllocError> {
-        let is_large = match &self.stage {
-            Stage::Buffers => self.is_large(),
-            Stage::Raw(frames) => frames.is_large(),
-            Stage::Head | Stage::Skip(_) => return Ok(None),
-        };
-        if !inbound.lands() || inbound.body_left() < LANDS_FROM && !is_large {
-            return Ok(None);
-        }
-        let most = match self.rooms.covered() {
-            // There will never be room: [`Self::take`] finds that too, and goes on without.
-            Err(refused) if refused.is_permanent() => return Ok(None),
-            covered => covered?,
-        };
-        let spare = match &mut self.stage {
-            Stage::Raw(frames) => frames.spare()?,
-            _ => self.landing.spare()?,
-        };
-        let most = most.min(spare.len());
-        Ok(spare.get_mut(..most).filter(|spare| !spare.is_empty()))
-    }
-
-    /// `count` bytes were read to where [`Self::lands`] said.
-    pub(super) fn landed(&mut self, count: usize) {
-        match &mut self.stage {
-            Stage::Raw(frames) => frames.filled(count),
-            _ => self.landing.filled(count),
-        }
-        self.rooms.came(count);
-    }
-
     /// A system call has read some of it.
     pub(super) fn called(&mut self) {
         self.transfer.system_calls = self.transfer.system_calls.saturating_add(1);
-    }
-
-    /// Bytes that may be read where they do not stay, if `left` bytes of the frame at hand have not come.
-    pub(super) fn ahead(&self, left: u64) -> usize {
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
-        match &self.stage {
-            Stage::Head if left == 0 => self.lead,
-            Stage::Head => match self.gathered.get(16..24).and_then(<[u8]>::first_chunk) {
-                // The rest of the preamble says how large the payload is.
-                Some(len) if u64::from_le_bytes(*len) > Decoder::SMALL as u64 => {
-                    left.saturating_add(LONGEST_HEAD)
-                }
-                Some(_) => usize::MAX,
-                None => left.min(PREAMBLE_LEN),
-            },
-            Stage::Buffers if left == 0 => match self.landing.len_of(self.buffers) {
-                Some(len) if self.is_large() => head_len(len),
-                _ => usize::MAX,
-            },
-            Stage::Buffers | Stage::Raw(_) | Stage::Skip(_) => usize::MAX,
-        }
     }
 
     /// True if nothing of a message has come.

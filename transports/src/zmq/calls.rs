@@ -17,8 +17,8 @@ use crate::zmq::arrival::Content;
 use crate::zmq::core::{Call, Core};
 use crate::zmq::parcel::Parcel;
 use crate::zmq::pattern::{Pattern, name};
-use crate::zmq::peer::LONGEST_TOPIC;
 use crate::zmq::state::Inbox;
+use crate::zmq::terms::LONGEST_TOPIC;
 
 /// How long a dropped connection waits for its queue to be written.
 const LINGER: Duration = Duration::from_secs(2);

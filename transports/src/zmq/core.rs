@@ -233,6 +233,7 @@ mod tests {
     fn the_keeper_leaves_a_socket_alone_while_a_call_is_inside() {
         let terms = Terms {
             pattern: Pattern::Pull,
+            security: Arc::new(numpush_zmtp::Security::Null),
             takes_raw: false,
             max_message: 1,
             window: 1,

@@ -33,6 +33,8 @@ pub(super) struct Dial {
     ready: Option<Instant>,
     /// Why the last attempt failed.
     last: Option<io::Error>,
+    /// It was the other side that does not let us in, or is another one.
+    is_refused: bool,
 }
 
 impl Dial {
@@ -49,6 +51,7 @@ impl Dial {
             longest: LONGEST_AT_FIRST,
             ready: None,
             last: None,
+            is_refused: false,
         }
     }
 
@@ -73,14 +76,21 @@ impl Dial {
         self.last.take().unwrap_or_else(silent)
     }
 
+    /// True if the last attempt has found a side that does not let us in, or is another one.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
     /// The peer is ready.
     pub(super) fn succeeded(&mut self) {
-        (self.longest, self.last) = (LONGEST, None);
+        (self.longest, self.last, self.is_refused) = (LONGEST, None, false);
         self.ready = Some(Instant::now());
     }
 
     /// The attempt has failed, or the connection is lost: what comes next waits a little longer each time.
-    pub(super) fn failed(&mut self, why: io::Error) {
+    ///
+    /// After a refusal that is the longest pause at once: each attempt costs the other side what agreeing on keys does.
+    pub(super) fn failed(&mut self, why: io::Error, is_refused: bool) {
         self.last = Some(why);
         // A peer that shakes hands and leaves at once is as good as none.
         if self
@@ -89,6 +99,11 @@ impl Dial {
             .is_some_and(|since| since.elapsed() >= LASTS)
         {
             self.pause = FIRST;
+        }
+        // Another address may be another side.
+        self.is_refused = is_refused && self.tried >= self.addresses.len();
+        if self.is_refused {
+            self.pause = LONGEST;
         }
         if self.tried < self.addresses.len() {
             self.at = Some(Instant::now());
@@ -114,7 +129,7 @@ impl Dial {
             Ok(stream) => stream,
             Err(error) => {
                 self.look_up = None;
-                self.failed(error);
+                self.failed(error, false);
                 None
             }
         }
@@ -160,11 +175,11 @@ mod tests {
         let mut dial = Dial::new(Medium::Ipc, "nowhere");
         for _ in 0..12 {
             dial.succeeded();
-            dial.failed(io::ErrorKind::ConnectionReset.into());
+            dial.failed(io::ErrorKind::ConnectionReset.into(), false);
         }
         assert_eq!(dial.pause, LONGEST);
         dial.ready = Instant::now().checked_sub(LASTS);
-        dial.failed(io::ErrorKind::ConnectionReset.into());
+        dial.failed(io::ErrorKind::ConnectionReset.into(), false);
         assert_eq!(dial.pause, 2 * FIRST);
     }
 }

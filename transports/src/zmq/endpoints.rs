@@ -63,6 +63,11 @@ impl Endpoints {
         )
     }
 
+    /// True if the last attempt of each to connect has shown that the next one would end as it did.
+    pub(super) fn are_refused(&self) -> bool {
+        !self.dials.is_empty() && self.dials.values().all(|it| it.dial.is_refused())
+    }
+
     /// Ends listening and connecting: no peer comes any more.
     pub(super) fn leave(&mut self, events: &Events) {
         for listener in std::mem::take(&mut self.listeners).into_values() {
@@ -147,9 +152,9 @@ impl Endpoints {
     }
 
     /// The connection of an endpoint, or the attempt to make one, has ended.
-    pub(super) fn failed(&mut self, token: u64, why: io::Error) {
+    pub(super) fn failed(&mut self, token: u64, why: io::Error, is_refused: bool) {
         if let Some(dialled) = self.dials.get_mut(&token) {
-            dialled.dial.failed(why);
+            dialled.dial.failed(why, is_refused);
         }
     }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use numpush_zmtp::Security;
+
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::error::{Error, Operation};
@@ -16,6 +18,7 @@ use crate::zmq::core::Core;
 use crate::zmq::dial::Dial;
 use crate::zmq::pattern::{self, Pattern};
 use crate::zmq::peer::Peer;
+use crate::zmq::secure;
 use crate::zmq::stream::{Listening, Medium};
 use crate::zmq::terms::Terms;
 
@@ -44,13 +47,28 @@ impl Zmq {
     pub(crate) const TCP: Self = Self {
         scheme: Scheme::ZmqTcp,
         medium: Medium::Tcp,
-        parameters: &[Parameter::MAX, SOCKET, TRUSTED],
+        parameters: &[
+            Parameter::MAX,
+            SOCKET,
+            TRUSTED,
+            secure::KEY,
+            secure::SERVER,
+            secure::ALLOW,
+            secure::LOGIN,
+        ],
     };
 
     pub(crate) const IPC: Self = Self {
         scheme: Scheme::ZmqIpc,
         medium: Medium::Ipc,
-        parameters: &[Parameter::MAX, SOCKET],
+        parameters: &[
+            Parameter::MAX,
+            SOCKET,
+            secure::KEY,
+            secure::SERVER,
+            secure::ALLOW,
+            secure::LOGIN,
+        ],
     };
 
     /// The endpoint, as errors name it.
@@ -58,10 +76,17 @@ impl Zmq {
         self.medium.name(endpoint.address())
     }
 
-    /// The addresses to listen on, if they are known. Nobody proves who it is: only peers of this machine, unless the caller trusts
-    /// the others.
-    pub(super) fn trusted(&self, at: &Endpoint) -> Result<Option<Vec<SocketAddr>>, EndpointError> {
-        if self.scheme == Scheme::ZmqIpc || at.parameter("trusted") == Some("1") {
+    /// The addresses to listen on, if they are known. Unless each peer proves a key that is known here: only peers of this machine, or
+    /// the caller trusts the others.
+    pub(super) fn trusted(
+        &self,
+        at: &Endpoint,
+        security: &Security,
+    ) -> Result<Option<Vec<SocketAddr>>, EndpointError> {
+        if self.scheme == Scheme::ZmqIpc
+            || security.knows_its_peers()
+            || at.parameter("trusted") == Some("1")
+        {
             return Ok(None);
         }
         let addresses = lookup::addresses(at.address(), Some(LONGEST_LOOK_UP)).ok();
@@ -71,8 +96,8 @@ impl Zmq {
             Some(addresses) => Ok(Some(addresses)),
             None => Err(EndpointError::Address {
                 address: at.to_string(),
-                fault: "a ZeroMQ listener takes only loopback addresses: it does not ask who connects. Add \
-                        ?trusted=1 if every machine that can reach it is trusted",
+                fault: "a ZeroMQ listener takes only loopback addresses unless each peer proves a key that it knows: \
+                        add ?key=PATH&allow=PATH (CURVE), or ?trusted=1 if every machine that can reach it is trusted",
             }),
         }
     }
@@ -83,9 +108,10 @@ fn pattern(endpoint: &Endpoint, default: Pattern) -> Pattern {
     given.unwrap_or(default)
 }
 
-pub(super) fn terms(pattern: Pattern, options: &Options) -> Terms {
+pub(super) fn terms(pattern: Pattern, security: Arc<Security>, options: &Options) -> Terms {
     Terms {
         pattern,
+        security,
         takes_raw: false,
         max_message: options.max_message,
         window: options.window,
@@ -112,8 +138,9 @@ impl Factory for Zmq {
     /// Connects as often as it takes for the other side to appear and to say that it is ready.
     fn connect(&self, to: &Endpoint, options: &Options) -> Result<Established, Error> {
         let (name, pattern) = (self.name(to), pattern(to, Pattern::Push));
+        let security = secure::security(to, options, false)?;
         let dial = Dial::new(self.medium, to.address());
-        let core = Core::new(terms(pattern, options), |state, _| {
+        let core = Core::new(terms(pattern, security, options), |state, _| {
             state.subscribe_to_all();
             state.connect(dial);
             Ok(())
@@ -126,9 +153,17 @@ impl Factory for Zmq {
             let waited = waited.map_err(Error::io(Operation::Connect, &name))?;
             let (state, events) = call.parts();
             state.step(events);
-            if !waited && !state.peers.values().any(Peer::is_open) {
+            let is_refused = state.is_refused();
+            if (!waited || is_refused) && !state.peers.values().any(Peer::is_open) {
+                let source = Error::io(Operation::Connect, &name)(state.why());
                 state.leave(events);
-                return Err(Error::io(Operation::Connect, &name)(state.why()));
+                return Err(match is_refused {
+                    true => Error::Handshake {
+                        peer: name,
+                        source: Box::new(source),
+                    },
+                    false => source,
+                });
             }
         }
         drop(call);
@@ -143,10 +178,11 @@ impl Factory for Zmq {
 
     /// Listens. The one connection it accepts is for all peers.
     fn listen(&self, at: &Endpoint, options: &Options) -> Result<Bound, Error> {
-        let addresses = self.trusted(at)?;
+        let security = secure::security(at, options, true)?;
+        let addresses = self.trusted(at, &security)?;
         let (name, pattern) = (self.name(at), pattern(at, Pattern::Pull));
         let mut address = name.clone();
-        let core = Core::new(terms(pattern, options), |state, events| {
+        let core = Core::new(terms(pattern, security, options), |state, events| {
             let listening = Listening::bind(self.medium, at.address(), addresses.as_deref())?;
             address = listening.address()?;
             state.subscribe_to_all();

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use numpush_zmtp::Fault;
+use numpush_zmtp::{Fault, SealError};
 
 use crate::error::{Error, Operation};
 
@@ -23,6 +23,8 @@ pub(super) enum Lost {
     Full(u64),
     Io(io::Error),
     Fault(Fault),
+    /// What goes to it cannot be sealed.
+    Seal(SealError),
 }
 
 impl From<Fault> for Lost {
@@ -31,7 +33,28 @@ impl From<Fault> for Lost {
     }
 }
 
+impl From<SealError> for Lost {
+    fn from(error: SealError) -> Self {
+        Self::Seal(error)
+    }
+}
+
 impl Lost {
+    /// True if the two sides do not fit, so that they would not do so a moment later either: keys, passwords, mechanisms.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Fault(
+                Fault::Refused(_)
+                    | Fault::Mechanism { .. }
+                    | Fault::Sealed(_)
+                    | Fault::WeakKey(_)
+                    | Fault::Login(_)
+                    | Fault::NotAllowed(_)
+            )
+        )
+    }
+
     /// Why `peer` is gone, as the caller sees it.
     pub(super) fn explain(self, peer: &str) -> Error {
         match self {
@@ -71,6 +94,7 @@ impl Lost {
             // Only who has come is sent away.
             Self::Evicted(_) | Self::Full(_) => io::ErrorKind::ConnectionRefused.into(),
             Self::Io(error) => error,
+            Self::Seal(error) => io::Error::new(io::ErrorKind::OutOfMemory, error),
             Self::Fault(fault) => io::Error::new(io::ErrorKind::InvalidData, fault),
         }
     }

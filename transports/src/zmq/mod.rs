@@ -15,8 +15,12 @@
 //!
 //! # Whom to trust
 //!
-//! A peer is not asked who it is, and what is sent can be read on the way. So a listener takes only loopback addresses and ipc
-//! paths, unless `?trusted=1` declares that every machine that can reach the port is trusted.
+//! Without keys a peer is not asked who it is, and what is sent can be read on the way. So a listener takes only loopback addresses and
+//! ipc paths, unless `?trusted=1` declares that every machine that can reach the port is trusted; or unless each peer proves a key
+//! that is known here, by CURVE: `key=` and `allow=`, or `Options::curve`. PLAIN does not count: everybody on the way reads the password.
+//!
+//! A sealed message costs one copy more to send. It is sealed when it is written, so that another peer can have it if this one
+//! dies; a buffer is opened where it lands.
 
 mod arrival;
 mod calls;
@@ -31,6 +35,8 @@ mod pattern;
 mod peer;
 mod raw;
 mod refusals;
+mod sealed;
+mod secure;
 mod short;
 mod socket;
 mod state;

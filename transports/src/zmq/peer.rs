@@ -7,17 +7,15 @@ use std::time::Instant;
 
 use numpush_message::{AllocError, Buffer, BufferAllocator, DecodeError};
 use numpush_os::{self as os, Ready};
-use numpush_zmtp::{Command, Frames, Inbound, Limits, Outbound, Security};
+use numpush_zmtp::{Command, Frames, Inbound, Outbound};
 
 use crate::budget::Charge;
-use crate::zmq::arrival::{Arrival, Arrived, Leftover};
+use crate::zmq::arrival::{Arrival, Arrived, Leftover, Stop};
 use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::stream::Stream;
 use crate::zmq::terms::Terms;
 use crate::zmq::topics::Topics;
-
-pub(super) use hear::LONGEST_TOPIC;
 
 /// Read where it does not stay while the peers shake hands: nothing of a message behind it.
 const HANDSHAKE_STEP: usize = 64;
@@ -48,6 +46,8 @@ pub(super) struct Peer {
     pub(super) changes: Vec<(bool, Vec<u8>)>,
     /// What it is called: its own name for itself until it is open, then the one that a ROUTER has for it.
     pub(super) identity: Vec<u8>,
+    /// Who it has proved to be.
+    pub(super) user: Option<String>,
     /// Messages that it did not get, since its queue was full.
     pub(super) dropped: u64,
     /// When short messages were written last.
@@ -75,6 +75,8 @@ pub(super) struct Peer {
     has_more: bool,
     /// Nothing can be written any more. What has come is there all the same.
     is_deaf: bool,
+    /// The frame at hand is sealed, and long.
+    is_sealed: bool,
     /// A message has begun, and nobody takes one now.
     is_held: bool,
     /// Since when nothing has come of the message that has begun.
@@ -132,17 +134,10 @@ impl Unused {
 impl Peer {
     /// A peer that is told that this side is called `identity`.
     pub(super) fn new(stream: Stream, terms: &Terms, identity: &[u8]) -> Self {
-        // The frames of a message are checked against its header; what has none passes by without memory.
-        let limits = Limits {
-            message: i64::MAX as u64,
-            frames: u32::MAX,
-            command: LONGEST_TOPIC as u64 + 16,
-            ..Limits::default()
-        };
-        let mut inbound = Inbound::new(terms.pattern, &Security::Null, limits);
+        let mut inbound = Inbound::new(terms.pattern, &terms.security, terms.limits());
         inbound.set_identity(identity);
         let mut outbound = Outbound::default();
-        outbound.push(Frames::of_bytes(inbound.says()));
+        outbound.push(Frames::of_handshake(inbound.says()));
         Self {
             stream,
             phase: Phase::Connecting,
@@ -150,6 +145,7 @@ impl Peer {
             topics: Topics::default(),
             changes: Vec::new(),
             identity: Vec::new(),
+            user: None,
             dropped: 0,
             written: Instant::now(),
             endpoint: 0,
@@ -159,12 +155,13 @@ impl Peer {
             in_hand: false,
             waits_for: None,
             inbound,
-            arrival: Arrival::new(terms.max_message, terms.takes_raw, &terms.budget),
+            arrival: Arrival::new(terms),
             in_frame: false,
             is_asked: false,
             is_unasked: false,
             has_more: false,
             is_deaf: false,
+            is_sealed: false,
             is_held: false,
             still: None,
             may_read: false,
@@ -254,7 +251,11 @@ impl Peer {
         let mut total = 0;
         while self.is_busy() && total < STEP {
             let mut slices = Vec::new();
-            let wanted = self.outbound.gather(&mut slices, STEP);
+            let wanted = self.outbound.gather(&mut slices, STEP)?;
+            if wanted == 0 {
+                // What waits may not go before the handshake is done.
+                break;
+            }
             let written = match os::send(&self.stream, &slices, false) {
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -289,12 +290,19 @@ impl Peer {
         frames: &mut Frames<B>,
     ) -> Result<bool, Lost> {
         while frames.left() > 0 {
+            if self.outbound.seals() && !self.may_write {
+                return Ok(false);
+            }
             let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(4);
-            frames.gather(&mut slices, STEP);
+            self.outbound.gather_of(frames, &mut slices, STEP)?;
             match os::send(&self.stream, &slices, false) {
                 Ok(written) => drop(frames.advance(written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.may_write = false;
+                    if !frames.is_begun() {
+                        // What goes before it meanwhile is sealed before it.
+                        frames.rewind();
+                    }
                     return Ok(false);
                 }
                 Err(error) => return Err(Lost::Io(error)),
@@ -357,7 +365,7 @@ impl Peer {
     fn receive(&mut self, takes: bool, waits: bool) -> Result<Result<(), AllocError>, Lost> {
         let left = self.inbound.body_left();
         let ahead = match self.phase {
-            Phase::Open => self.arrival.ahead(left),
+            Phase::Open => self.arrival.ahead(left).max(self.inbound.wanted()),
             _ => HANDSHAKE_STEP,
         };
         let landing = match self.arrival.lands(&self.inbound) {
@@ -404,7 +412,13 @@ impl Peer {
             {
                 return Ok(Found::Message(arrived));
             }
-            if self.in_frame && self.is_unasked {
+            if self.in_frame && self.is_unasked && self.is_sealed {
+                // To be passed by it is opened, and so held.
+                let Some(more) = self.arrival.pass_sealed(&mut self.inbound)? else {
+                    return Ok(Found::Nothing);
+                };
+                (self.in_frame, self.is_sealed, self.has_more) = (false, false, more);
+            } else if self.in_frame && self.is_unasked {
                 if !self.pass_by() {
                     return Ok(Found::Nothing);
                 }
@@ -419,8 +433,9 @@ impl Peer {
                 };
                 let taken = match self.arrival.take(&mut self.inbound, allocator) {
                     Ok(false) => return Ok(Found::Nothing),
-                    Ok(true) => self.arrival.end(allocator),
-                    Err(refused) => return Ok(Found::NoRoom(refused)),
+                    Ok(true) => self.end_frame(allocator),
+                    Err(Stop::NoRoom(refused)) => return Ok(Found::NoRoom(refused)),
+                    Err(Stop::Fault(fault)) => return Err(fault.into()),
                 };
                 match taken {
                     Err(refused) => return Ok(Found::NoRoom(refused)),
@@ -438,6 +453,17 @@ impl Peer {
                 return Ok(Found::Nothing);
             }
         }
+    }
+
+    /// The frame at hand has come whole.
+    fn end_frame(
+        &mut self,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<Option<Result<Arrived, DecodeError>>, AllocError> {
+        if std::mem::take(&mut self.is_sealed) {
+            self.has_more = self.arrival.has_more();
+        }
+        self.arrival.end(allocator)
     }
 
     /// Drops what has come without a question. An end that it finds is found again.

@@ -9,6 +9,9 @@ use numpush_zmtp::Inbound;
 /// Most frames of one message.
 const MOST: u32 = 1024;
 
+/// Bytes before a frame that is opened where it lies, so that it stays aligned.
+const BEFORE: usize = 64;
+
 /// Frames that come one by one, each into memory of its own.
 pub(super) struct RawFrames {
     whole: Vec<Buffer<'static>>,
@@ -22,14 +25,18 @@ pub(super) struct RawFrames {
     count: u32,
     /// Bytes of the frame at hand, its memory once there is some, and how many bytes of it have come.
     len: usize,
+    /// Bytes of that memory before it.
+    before: usize,
     region: Option<Box<dyn BufferMut>>,
     filled: usize,
 }
 
 impl RawFrames {
-    /// A message of at most `most` bytes that begins with the frames `early`. Of the one at hand, of `len` bytes, `lead` has come.
+    /// A message of at most `most` bytes that begins with the frames `early`. Of the one at hand, of `len` bytes, `lead` has come. Each frame
+    /// has room for a byte before it if it is to be `unsealed` where it lies.
     pub(super) fn new(
         most: u64,
+        unsealed: bool,
         early: Vec<Vec<u8>>,
         lead: Vec<u8>,
         len: u64,
@@ -41,6 +48,7 @@ impl RawFrames {
             total: 0,
             most,
             count: 0,
+            before: if unsealed { BEFORE } else { 0 },
             len: 0,
             region: None,
             filled: 0,
@@ -99,9 +107,10 @@ impl RawFrames {
             self.early.pop_front();
         }
         if self.region.is_none() {
+            let len = self.region_len();
             self.region = Some(match self.is_large() {
-                true => allocator.claim(self.len)?,
-                false => allocator.allocate(self.len)?,
+                true => allocator.claim(len)?,
+                false => allocator.allocate(len)?,
             });
         }
         while !self.lead.is_empty() {
@@ -127,17 +136,29 @@ impl RawFrames {
         Ok(())
     }
 
+    /// Bytes of the memory of the frame at hand.
+    fn region_len(&self) -> usize {
+        self.before.saturating_add(self.len)
+    }
+
     /// Where the next bytes of the frame at hand belong, once it has memory.
     pub(super) fn spare(&mut self) -> Result<&mut [u8], AllocError> {
+        let (at, end) = (self.before + self.filled, self.region_len());
         let Some(region) = &mut self.region else {
             return Ok(&mut []);
         };
-        if region.as_mut_slice().len() <= self.filled {
-            region.ensure(self.filled.saturating_add(1).min(self.len))?;
+        if region.as_mut_slice().len() <= at {
+            region.ensure(at.saturating_add(1).min(end))?;
         }
         let writable = region.as_mut_slice();
-        let end = self.len.min(writable.len());
-        Ok(writable.get_mut(self.filled..end).unwrap_or(&mut []))
+        let end = end.min(writable.len());
+        Ok(writable.get_mut(at..end).unwrap_or(&mut []))
+    }
+
+    /// The frame at hand, which has come whole, and a byte before it that is nobody's.
+    pub(super) fn sealed_mut(&mut self) -> Option<&mut [u8]> {
+        let (from, end) = (self.before.checked_sub(1)?, self.region_len());
+        self.region.as_mut()?.as_mut_slice().get_mut(from..end)
     }
 
     /// Reports that `count` bytes were written to the front of [`Self::spare`].
@@ -156,11 +177,17 @@ impl RawFrames {
 
     /// The frame at hand has come whole, and has memory.
     pub(super) fn end(&mut self) -> Result<(), AllocError> {
+        let (before, end) = (self.before, self.region_len());
         if let Some(region) = &mut self.region {
-            region.ensure(self.len)?;
+            region.ensure(end)?;
         }
-        let region = self.region.take();
-        self.whole.extend(region.map(BufferMut::freeze));
+        if let Some(region) = self.region.take() {
+            let bytes = region.freeze();
+            self.whole.push(match before {
+                0 => bytes,
+                before => bytes.slice(before..end),
+            });
+        }
         self.filled = 0;
         Ok(())
     }

@@ -38,13 +38,13 @@ impl Calls {
         cx: &Context<'_>,
     ) -> Result<Transfer, Error> {
         let mut transfer = frames.parcel.transfer();
-        transfer.copied += frames.len as u64;
+        let copied = frames.len as u64 + call.state().sealed(frames.len);
         if frames.is_empty() {
             return Err(self.unsupported(Operation::Send, "a message has at least one frame"));
         }
         let len = frames.len as u64 + BESIDE;
         if self.pattern().publishes() {
-            publish(call, frames, len)?;
+            transfer.copied += copied * publish(call, frames, len)?;
             return Ok(transfer);
         }
         // Whoever is asked must get the question.
@@ -68,6 +68,7 @@ impl Calls {
         let now = call.now;
         let (state, events) = call.parts();
         frames.push(state, token)?;
+        transfer.copied += copied;
         self.gave(state, token);
         transfer.system_calls = state.write_short(token, waits.then_some(now), events);
         match state.peers.get(&token) {
@@ -80,8 +81,8 @@ impl Calls {
     }
 }
 
-/// Sends a message to each peer that wants it. One whose queue is full does not get it.
-fn publish(call: &mut Call<'_>, frames: &Short<'_>, len: u64) -> Result<(), Error> {
+/// Sends a message to each peer that wants it. One whose queue is full does not get it. Returns how many do.
+fn publish(call: &mut Call<'_>, frames: &Short<'_>, len: u64) -> Result<u64, Error> {
     let now = call.now;
     let (state, events) = call.parts();
     // Subscriptions that have come count from now on.
@@ -104,6 +105,7 @@ fn publish(call: &mut Call<'_>, frames: &Short<'_>, len: u64) -> Result<(), Erro
         }
     }
     let mut is_light = true;
+    let count = tokens.len() as u64;
     for token in tokens {
         frames.push(state, token)?;
         state.write_short(token, Some(now), events);
@@ -112,7 +114,7 @@ fn publish(call: &mut Call<'_>, frames: &Short<'_>, len: u64) -> Result<(), Erro
     if is_light {
         call.light();
     }
-    Ok(())
+    Ok(count)
 }
 
 /// The frames of a short message.

@@ -1,10 +1,12 @@
 //! A socket of any kind, for programs that speak ZeroMQ itself.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use numpush_message::{Buffer, BufferAllocator, Message};
 use numpush_session::Tag;
+use numpush_zmtp::Security;
 
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
@@ -78,6 +80,7 @@ pub struct Socket {
     calls: Calls,
     options: Options,
     allocator: Box<dyn BufferAllocator>,
+    security: Arc<Security>,
     name: &'static str,
 }
 
@@ -113,10 +116,12 @@ pub struct SocketStatus {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// Where it is.
+    /// Where it is, as errors name it.
     pub address: String,
     /// What it is called: its own name, or the one that a ROUTER has given it. Empty if it has none.
     pub identity: Vec<u8>,
+    /// Who it has proved to be: its key as Z85 (CURVE), or its name (PLAIN). `None` if nobody asks.
+    pub user: Option<String>,
     /// Topics that it subscribes to.
     pub topics: usize,
     /// Bytes that wait to be written.
@@ -126,19 +131,23 @@ pub struct PeerStatus {
 }
 
 impl Socket {
-    /// A socket of this kind that has no endpoint yet. Of the options, the limits, timeouts, the window and the allocator count.
+    /// A socket of this kind that has no endpoint yet. Of the options, the limits, timeouts, the window, the allocator and
+    /// what secures connections ([`Options::curve`], [`Options::plain`]) count.
     ///
     /// # Errors
     /// [`Error::Io`] if the system has no descriptor for it, or no thread for the first one of the process.
     pub fn new(kind: Pattern, options: &Options) -> Result<Self, Error> {
+        let security = options.secured.0.clone();
+        let security = security.unwrap_or_else(|| Arc::new(Security::Null));
         let terms = Terms {
             takes_raw: true,
-            ..terms(kind, options)
+            ..terms(kind, Arc::clone(&security), options)
         };
         let core = Core::new(terms, |_, _| Ok(()));
         let core = core.map_err(Error::io(Operation::SetUp, name(kind)))?;
         Ok(Self {
             calls: Calls::new(core, kind),
+            security,
             allocator: options.make_allocator(),
             options: options.clone(),
             name: name(kind),
@@ -176,14 +185,15 @@ impl Socket {
     /// Listens at an endpoint: `zmq+tcp://HOST:PORT`, where port 0 takes a free one, `zmq+ipc://PATH`, or `zmq+ipc://@NAME`. Returns
     /// the endpoint at which others connect.
     ///
-    /// A peer is not asked who it is: an address that other machines can reach needs `?trusted=1`.
+    /// An address that other machines can reach needs [`Options::curve`], so that each peer proves a key that is known here, or
+    /// `?trusted=1`.
     ///
     /// # Errors
     /// [`Error::Endpoint`] for one of another scheme or with other parameters; [`Error::Io`] if it is taken.
     pub fn bind(&mut self, endpoint: &str) -> Result<String, Error> {
         self.check_origin()?;
         let (factory, at) = resolve(endpoint)?;
-        let addresses = factory.trusted(&at)?;
+        let addresses = factory.trusted(&at, &self.security)?;
         let failed = |source| Error::io(Operation::Listen, endpoint)(source);
         let listening = Listening::bind(factory.medium, at.address(), addresses.as_deref());
         let listening = listening.map_err(failed)?;
@@ -369,6 +379,7 @@ impl Socket {
             let status = |peer: &Peer| PeerStatus {
                 address: peer.stream.name.clone(),
                 identity: peer.identity.clone(),
+                user: peer.user.clone(),
                 topics: peer.topics.iter().count(),
                 queued: peer.outbound.left(),
                 dropped: peer.dropped,
@@ -440,7 +451,7 @@ fn resolve(endpoint: &str) -> Result<(&'static Zmq, Endpoint), Error> {
     };
     if at.parameters().any(|(name, _)| name != "trusted") {
         return Err(fault(
-            "a socket takes its kind and its limits when it is made",
+            "a socket takes its kind, its limits and its keys when it is made, from its options",
         ));
     }
     Ok((factory, at))

@@ -177,6 +177,11 @@ impl State {
         self.endpoints.why()
     }
 
+    /// True if the last attempt to connect has shown that the next one would end as it did.
+    pub(super) fn is_refused(&self) -> bool {
+        self.endpoints.are_refused()
+    }
+
     /// Ends listening and connecting: no peer comes any more.
     pub(super) fn leave(&mut self, events: &Events) {
         self.endpoints.leave(events);
@@ -194,6 +199,15 @@ impl State {
             self.lose(token, Lost::Ended, events);
         }
         true
+    }
+
+    /// Bytes that are copied to seal a message with a payload of `len` bytes for a peer.
+    pub(super) fn sealed(&self, len: usize) -> u64 {
+        if self.terms.security.seals() {
+            len as u64
+        } else {
+            0
+        }
     }
 
     /// True if messages wait for a peer, or for the kernel.
@@ -325,12 +339,17 @@ impl State {
         if matches!(self.asked, Asked::Peer { token: asked, .. } if asked == token) {
             self.asked = Asked::Gone(peer.stream.name.clone());
         }
+        if matches!(lost, Lost::Fault(_)) {
+            peer.say_farewell();
+        }
         // Its memory is given back when no lock is held, its place now.
         peer.charge = None;
         let name = std::mem::take(&mut peer.stream.name);
         let is_fault = was_greeting || is_cut || lost.is_fault();
         if peer.is_dialled {
-            self.endpoints.failed(peer.endpoint, lost.into_io());
+            let is_refused = was_greeting && lost.is_refusal();
+            self.endpoints
+                .failed(peer.endpoint, lost.into_io(), is_refused);
         } else if is_fault {
             let source = Box::new(lost.explain(&name));
             self.refusals.note(Error::Handshake { peer: name, source });

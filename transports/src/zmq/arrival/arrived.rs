@@ -3,6 +3,7 @@
 use numpush_message::{Buffer, MAGIC, Message};
 
 use crate::transfer::Transfer;
+use crate::zmq::terms::{LONGEST_BEFORE, MOST_BEFORE};
 
 /// A message that came whole.
 pub(in crate::zmq) struct Arrived {
@@ -11,10 +12,6 @@ pub(in crate::zmq) struct Arrived {
     /// The frames before it: a topic, or the way back.
     pub(in crate::zmq) envelope: Vec<Vec<u8>>,
 }
-
-/// Most frames before a message, and most bytes of one.
-pub(super) const MOST_BEFORE: usize = 16;
-pub(super) const LONGEST_BEFORE: usize = 4 << 10;
 
 impl Arrived {
     /// One frame, which a socket has made itself.

@@ -50,9 +50,13 @@ impl Calls {
             return Err(self.unsupported(Operation::Send, "a message has at least one frame"));
         }
         sending.is_borrowed &= !cx.deadline.is_none();
+        let sealed = call.state().sealed(parcel.len());
         match self.pattern {
-            Pattern::Pub | Pattern::XPub => Ok(self.publish(&mut call, sending)),
-            _ => self.give(&mut call, to, sending, cx),
+            Pattern::Pub | Pattern::XPub => Ok(self.publish(&mut call, sending, sealed)),
+            _ => {
+                sending.transfer.copied += sealed;
+                self.give(&mut call, to, sending, cx)
+            }
         }
     }
 
@@ -84,8 +88,9 @@ impl Calls {
         }
     }
 
-    /// Sends a message to a subscriber of its first bytes, to all of them. One whose queue is full does not get it.
-    fn publish(&self, call: &mut Call<'_>, mut sending: Sending<'_>) -> Transfer {
+    /// Sends a message to a subscriber of its first bytes, to all of them. One whose queue is full does not get it. For each `sealed`
+    /// bytes are copied.
+    fn publish(&self, call: &mut Call<'_>, mut sending: Sending<'_>, sealed: u64) -> Transfer {
         let (frames, copied) = owned(sending.frames);
         sending.transfer.copied += copied;
         let (state, events) = call.parts();
@@ -99,6 +104,7 @@ impl Calls {
             }
             if peer.has_room(sending.len, window) {
                 peer.outbound.push(frames.clone());
+                sending.transfer.copied += sealed;
             } else {
                 peer.dropped += 1;
                 state.dropped += 1;

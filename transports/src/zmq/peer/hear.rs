@@ -1,13 +1,12 @@
 //! What a peer says, but for the messages themselves.
 
+use numpush_os as os;
 use numpush_zmtp::{Command, Event, Fault, Frames};
 
 use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
-use crate::zmq::peer::{Peer, Phase};
-
-/// Longest subscription that is a message.
-pub(in crate::zmq) const LONGEST_TOPIC: usize = 4 << 10;
+use crate::zmq::peer::{Peer, Phase, STEP};
+use crate::zmq::terms::LONGEST_TOPIC;
 
 impl Peer {
     /// A frame of a message to a REQ begins. True if the message was not asked for.
@@ -104,11 +103,24 @@ impl Peer {
                 self.want_no_more(&topic);
             }
             Event::Command(_) => {}
-            Event::Frame(_) if self.pattern == Pattern::Push => {
+            Event::Frame(_) | Event::Sealed(_) if self.pattern == Pattern::Push => {
                 // Nobody would ever take it, nor see what comes behind it.
                 return Err(Lost::Fault(Fault::Violation(
                     "a message came to a socket that only sends",
                 )));
+            }
+            Event::Sealed(len) if self.pattern.publishes() => {
+                return Err(Lost::Fault(Fault::OverLimit {
+                    what: "a topic",
+                    value: len,
+                    limit: LONGEST_TOPIC as u64,
+                }));
+            }
+            Event::Sealed(len) => {
+                (self.in_frame, self.is_sealed) = (true, true);
+                // Whether more follows is known at its end.
+                let is_stray = self.pattern == Pattern::Req && self.is_stray(true);
+                self.arrival.begin_sealed(len, is_stray)?;
             }
             Event::Frame(head) => {
                 self.in_frame = true;
@@ -137,7 +149,15 @@ impl Peer {
     /// Writes what the handshake says.
     pub(super) fn say(&mut self) {
         let says = self.inbound.says();
-        self.outbound.push(Frames::of_bytes(says));
+        self.outbound.push(Frames::of_handshake(says));
+        if let Some(way_out) = self.inbound.way_out() {
+            self.outbound.open(way_out);
+            // Errors name who it is.
+            self.user = self.inbound.peer();
+            if let Some(user) = &self.user {
+                self.stream.name += &format!(" ({user})");
+            }
+        }
         // The first write of a connection needs no wait.
         self.may_write = true;
     }
@@ -156,5 +176,18 @@ impl Peer {
             (_, true) => Frames::of_command(&Command::Subscribe(topic)),
             (_, false) => Frames::of_command(&Command::Cancel(topic)),
         });
+    }
+
+    /// Tells a peer that may not come in why, if the handshake has a word for that and the socket takes it now.
+    pub(in crate::zmq) fn say_farewell(&mut self) {
+        if self.is_open() {
+            return;
+        }
+        let says = self.inbound.says();
+        self.outbound.push(Frames::of_handshake(says));
+        let mut slices = Vec::new();
+        if matches!(self.outbound.gather(&mut slices, STEP), Ok(1..)) {
+            let _ = os::send(&self.stream, &slices, false);
+        }
     }
 }
