@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Top(Top),
     /// Shows which limits of this machine concern sharing, and how to lift them
     Doctor(Doctor),
+    /// Makes a pair of keys for CURVE of ZeroMQ, and prints the public one
+    Keygen(Keygen),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -205,6 +207,15 @@ pub(crate) struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Keygen {
+    /// A new file for the secret key, which stays here; the public key, for the other side, goes to PATH.pub
+    pub(crate) path: PathBuf,
+    /// Make nothing: print the public key that belongs to the secret key in PATH
+    #[arg(long)]
+    pub(crate) show: bool,
 }
 
 #[derive(clap::Args)]

@@ -46,6 +46,8 @@ pub(crate) enum Failure {
     Numpush(#[from] numpush::Error),
     #[error(transparent)]
     Shared(#[from] numpush::shm::Error),
+    #[error(transparent)]
+    Keys(#[from] numpush::keys::KeyFileError),
     /// The timeout that the user gave has passed.
     #[error("{what} for {} s", after.as_secs_f64())]
     Timeout { what: &'static str, after: Duration },
@@ -124,9 +126,11 @@ impl Failure {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Shared(numpush::shm::Error::Handle { .. }) | Self::Usage(_) => Code::Usage,
-            Self::File { .. } | Self::Data { .. } | Self::Shared(_) | Self::Partial(_) => {
-                Code::Data
-            }
+            Self::File { .. }
+            | Self::Data { .. }
+            | Self::Shared(_)
+            | Self::Keys(_)
+            | Self::Partial(_) => Code::Data,
             Self::Numpush(error) => code_of(error),
             Self::Closed => Code::Data,
             Self::Timeout { .. } => Code::Timeout,

@@ -9,6 +9,7 @@ mod failure;
 mod format;
 mod inspect;
 mod interrupt;
+mod keygen;
 mod output;
 mod progress;
 mod recv;
@@ -42,6 +43,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Shm(shm) => shm::run(&shm),
         Command::Top(top) => top::run(&top),
         Command::Doctor(doctor) => doctor::run(&doctor),
+        Command::Keygen(keygen) => keygen::run(&keygen),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "numpush", &mut script);
