@@ -22,6 +22,10 @@ for step in steps:
         socket.setsockopt(zmq.IDENTITY, value.encode())
     if name == "subscribe":
         socket.setsockopt(zmq.SUBSCRIBE, value.encode())
+    if name == "curve":
+        secret, server = value.encode().split(b",")
+        socket.curve_secretkey, socket.curve_publickey = secret, zmq.curve_public(secret)
+        socket.curve_serverkey = server
 getattr(socket, how)(where)
 print("at:", socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
 for step in steps:
@@ -39,7 +43,7 @@ print("done: yes", flush=True)
 sys.stdin.readline()
 "#;
 
-fn puppet(python: &str, kind: &str, how: &str, at: &str, steps: &[&str]) -> Peer {
+pub(crate) fn puppet(python: &str, kind: &str, how: &str, at: &str, steps: &[&str]) -> Peer {
     let at = at.replace("zmq+", "");
     Peer::start(
         Command::new(python)

@@ -8,6 +8,8 @@ mod kinds;
 mod memory;
 mod peers;
 mod raw;
+mod sealed;
+mod secured;
 
 /// Does nothing unless a test of `hostile` started it.
 #[test]
