@@ -50,6 +50,10 @@ pub struct Options {
     pub(crate) budget: Budget,
     #[cfg(feature = "zmq")]
     pub(crate) secured: Secured,
+    #[cfg(feature = "zmq")]
+    pub(crate) heartbeat: Option<Duration>,
+    #[cfg(feature = "zmq")]
+    pub(crate) linger: Option<Duration>,
     allocator: Option<MakeAllocator>,
 }
 
@@ -76,6 +80,10 @@ impl Options {
             budget: Budget::new(),
             #[cfg(feature = "zmq")]
             secured: Secured::default(),
+            #[cfg(feature = "zmq")]
+            heartbeat: None,
+            #[cfg(feature = "zmq")]
+            linger: Some(Duration::from_secs(2)),
             allocator: None,
         }
     }
@@ -258,6 +266,31 @@ impl Options {
     pub fn plain(self, plain: Plain) -> Self {
         Self {
             secured: plain.into(),
+            ..self
+        }
+    }
+
+    /// How long a peer over ZeroMQ may say nothing before it is asked whether it is there. If it says nothing for as long again its
+    /// connection ends, and whoever connected does so again; the peer does the same to this side. Default: `None`, nobody is
+    /// asked, and a peer that stands still or has lost its network is found by tcp alone. A peer of ZMTP 3.0 cannot be asked.
+    /// It has to be longer than what a receiver may do between two messages: one that takes none leaves a question unread. Both ends of
+    /// numpush say that they are there meanwhile.
+    #[cfg(feature = "zmq")]
+    #[must_use]
+    pub fn heartbeat(self, time: impl Into<Option<Duration>>) -> Self {
+        Self {
+            heartbeat: time.into(),
+            ..self
+        }
+    }
+
+    /// How long the drop of a connection over ZeroMQ waits until what was sent is with the peers. Default: 2 s. Zero does not wait, and
+    /// `None` waits forever. `close` waits for the send timeout instead, and says what was lost.
+    #[cfg(feature = "zmq")]
+    #[must_use]
+    pub fn linger(self, time: impl Into<Option<Duration>>) -> Self {
+        Self {
+            linger: time.into(),
             ..self
         }
     }

@@ -20,9 +20,6 @@ use crate::zmq::pattern::{Pattern, name};
 use crate::zmq::state::Inbox;
 use crate::zmq::terms::LONGEST_TOPIC;
 
-/// How long a dropped connection waits for its queue to be written.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// A socket with all its peers, as a connection has it, or a `Socket`.
 pub(super) struct Calls {
     core: Arc<Core>,
@@ -202,7 +199,8 @@ impl Drop for Calls {
     fn drop(&mut self) {
         if self.origin.is_here() {
             if self.lingers {
-                self.drain(Deadline::after(LINGER));
+                let linger = self.core.look(|state| state.terms.linger);
+                self.drain(Deadline::after(linger));
             }
             let mut call = self.core.enter();
             let (state, events) = call.parts();

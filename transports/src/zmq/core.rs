@@ -238,6 +238,8 @@ mod tests {
             max_message: 1,
             window: 1,
             patience: Duration::ZERO,
+            heartbeat: None,
+            linger: None,
             budget: Budget::new(),
         };
         let core = Core::new(terms, |_, _| Ok(())).unwrap();

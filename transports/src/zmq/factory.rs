@@ -116,6 +116,8 @@ pub(super) fn terms(pattern: Pattern, security: Arc<Security>, options: &Options
         max_message: options.max_message,
         window: options.window,
         patience: options.patience,
+        heartbeat: options.heartbeat,
+        linger: options.linger,
         budget: options.budget.clone(),
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Lost {
     Evicted(u64),
     /// Its message stood still for so long.
     Stalled(Duration),
+    /// It has said nothing for so long.
+    Silent(Duration),
     /// There are as many peers as may be.
     Full(u64),
     Io(io::Error),
@@ -29,7 +31,11 @@ pub(super) enum Lost {
 
 impl From<Fault> for Lost {
     fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+        match fault {
+            // It is not the peer's.
+            Fault::NoRandom => Self::Io(io::Error::other(fault)),
+            fault => Self::Fault(fault),
+        }
     }
 }
 
@@ -90,6 +96,10 @@ impl Lost {
             Self::Stalled(after) => io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("it began a message and did not go on within {after:?}"),
+            ),
+            Self::Silent(after) => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("it said nothing for {after:?}, nor when it was asked"),
             ),
             // Only who has come is sent away.
             Self::Evicted(_) | Self::Full(_) => io::ErrorKind::ConnectionRefused.into(),

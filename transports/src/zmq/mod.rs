@@ -29,6 +29,7 @@ mod dial;
 mod endpoints;
 mod factory;
 mod feed;
+mod heartbeat;
 mod lost;
 mod parcel;
 mod pattern;

@@ -1,16 +1,18 @@
 //! One connection of a socket.
 
 mod hear;
+mod life;
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use numpush_message::{AllocError, Buffer, BufferAllocator, DecodeError};
 use numpush_os::{self as os, Ready};
-use numpush_zmtp::{Command, Frames, Inbound, Outbound};
+use numpush_zmtp::{Frames, Inbound, Outbound};
 
 use crate::budget::Charge;
 use crate::zmq::arrival::{Arrival, Arrived, Leftover, Stop};
+use crate::zmq::heartbeat::Heartbeat;
 use crate::zmq::lost::Lost;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::stream::Stream;
@@ -81,6 +83,7 @@ pub(super) struct Peer {
     is_held: bool,
     /// Since when nothing has come of the message that has begun.
     pub(super) still: Option<Instant>,
+    pub(super) heartbeat: Heartbeat,
     may_read: bool,
     may_write: bool,
     pattern: Pattern,
@@ -164,6 +167,7 @@ impl Peer {
             is_sealed: false,
             is_held: false,
             still: None,
+            heartbeat: Heartbeat::default(),
             may_read: false,
             may_write: false,
             pattern: terms.pattern,
@@ -189,20 +193,6 @@ impl Peer {
         Ready {
             read: !self.is_held && self.outbound.said() < MOST_SAID,
             write: !self.outbound.is_empty() || self.in_hand,
-        }
-    }
-
-    /// True if pings of it may lie behind a message that nobody takes.
-    pub(super) fn may_ping(&self) -> bool {
-        self.is_open() && self.is_held && self.minor > 0 && !self.is_deaf
-    }
-
-    /// Says that this side is there, though its pings are not seen: it asks for no more than bytes now and then.
-    pub(super) fn pulse(&mut self) {
-        // What waits says as much.
-        if self.may_ping() && self.outbound.is_empty() && !self.in_hand {
-            self.outbound.say(&Command::Pong(&[]));
-            self.may_write = true;
         }
     }
 
@@ -391,6 +381,7 @@ impl Peer {
         self.may_read = count == most;
         if count > 0 {
             self.still = None;
+            self.heartbeat.hear();
         }
         if lands {
             self.inbound.landed(count as u64);

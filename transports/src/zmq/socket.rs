@@ -75,12 +75,14 @@ use crate::zmq::terms::Terms;
 /// | PAIR | to the one peer | from the one peer |
 ///
 /// What waits for a peer is bounded by [`Options::window`]. PUB and XPUB drop a message for a peer whose queue is full and
-/// [count](Self::status) that; ROUTER and REP return [`Error::QueueFull`]; the others wait.
+/// [count](Self::status) that; ROUTER and REP return [`Error::QueueFull`], unless a ROUTER is [not to](Self::set_mandatory); the others wait.
 pub struct Socket {
     calls: Calls,
     options: Options,
     allocator: Box<dyn BufferAllocator>,
     security: Arc<Security>,
+    /// A ROUTER fails where it cannot deliver a message, and does not drop it.
+    is_mandatory: bool,
     name: &'static str,
 }
 
@@ -148,6 +150,7 @@ impl Socket {
         Ok(Self {
             calls: Calls::new(core, kind),
             security,
+            is_mandatory: true,
             allocator: options.make_allocator(),
             options: options.clone(),
             name: name(kind),
@@ -180,6 +183,12 @@ impl Socket {
         let core = self.calls.core();
         core.look(|state| state.identity = identity.into());
         Ok(())
+    }
+
+    /// Whether a ROUTER returns an error where it cannot deliver a message, since it has no peer of that name or its queue is full. If
+    /// not, it drops the message and [counts](Self::status) that. Default: yes.
+    pub fn set_mandatory(&mut self, is_mandatory: bool) {
+        self.is_mandatory = is_mandatory;
     }
 
     /// Listens at an endpoint: `zmq+tcp://HOST:PORT`, where port 0 takes a free one, `zmq+ipc://PATH`, or `zmq+ipc://@NAME`. Returns
@@ -300,7 +309,16 @@ impl Socket {
             tag: Tag::default(),
             deadline: Deadline::after(self.options.send_timeout),
         };
-        self.calls.send_parcel(envelope, parcel, &cx)
+        let sent = self.calls.send_parcel(envelope, parcel, &cx);
+        match sent {
+            Err(Error::UnknownPeer { .. } | Error::QueueFull { .. })
+                if !self.is_mandatory && self.calls.pattern() == Pattern::Router =>
+            {
+                self.calls.core().look(|state| state.dropped += 1);
+                Ok(Transfer::default())
+            }
+            sent => sent,
+        }
     }
 
     /// Receives the next message. What another program has sent comes as the frames that it is; each lies in the allocator.
@@ -393,7 +411,7 @@ impl Socket {
         self.calls.core().refusals().and_then(Refusals::take)
     }
 
-    /// Waits until the kernels of the peers have all that was sent, and ends. A drop without it waits for two seconds at most.
+    /// Waits until the kernels of the peers have all that was sent, and ends. A drop without it waits for [`Options::linger`].
     ///
     /// # Errors
     /// [`Error::Timeout`] if that takes longer than the send timeout: what has not gone is lost with the drop.

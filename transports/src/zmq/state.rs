@@ -73,6 +73,8 @@ pub(super) struct State {
     still: Option<Instant>,
     /// When the peers hear from us whose pings are not seen.
     pulse_at: Option<Instant>,
+    /// When a peer is to be looked at that may be gone.
+    beat_at: Option<Instant>,
     next: u64,
     /// When it was told last what is ready.
     told: Instant,
@@ -139,6 +141,7 @@ impl State {
             greeting: BTreeMap::new(),
             still: None,
             pulse_at: None,
+            beat_at: None,
             next: FIRST,
             told: Instant::now(),
             taken: 0,

@@ -28,6 +28,10 @@ pub(super) struct Terms {
     pub(super) window: u64,
     /// How long a message may stand still, or wait for room.
     pub(super) patience: Duration,
+    /// A peer is asked after so long a silence whether it is there.
+    pub(super) heartbeat: Option<Duration>,
+    /// How long a drop waits for what is to be written.
+    pub(super) linger: Option<Duration>,
     /// What the peers may make this side hold.
     pub(super) budget: Budget,
 }

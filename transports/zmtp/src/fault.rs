@@ -11,7 +11,7 @@ pub enum Fault {
     #[error("it speaks version {0} of ZMTP, and 3 is the lowest that is spoken here")]
     Version(u8),
     /// The mechanism of the two sides differs.
-    #[error("it wants the mechanism {theirs}, and this side {ours}")]
+    #[error("it wants the mechanism {theirs:?}, and this side {ours}")]
     Mechanism {
         /// Its mechanism.
         theirs: String,

@@ -1,5 +1,7 @@
 //! What a peer says, but for the messages themselves.
 
+use std::time::{Duration, Instant};
+
 use numpush_os as os;
 use numpush_zmtp::{Command, Event, Fault, Frames};
 
@@ -91,8 +93,10 @@ impl Peer {
                 is_said = true;
             }
             Event::Command(Command::Ping { .. }) if self.is_deaf => {}
-            Event::Command(Command::Ping { context, .. }) => {
+            Event::Command(Command::Ping { ttl, context }) => {
                 self.outbound.say(&Command::Pong(context));
+                let ttl = Duration::from_millis(100) * u32::from(ttl);
+                self.heartbeat.promise(ttl, Instant::now());
             }
             Event::Command(Command::Subscribe(topic)) if self.pattern.publishes() => {
                 let topic = Vec::from(topic);

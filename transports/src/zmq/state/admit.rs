@@ -95,6 +95,8 @@ impl State {
         if is_second {
             return Err(Fault::Violation("a PAIR has its one peer already").into());
         }
+        peer.begin_heartbeat(self.terms.heartbeat);
+        self.has_changed = true;
         if pattern.subscribes() {
             let wanted = self.wanted.iter();
             wanted.for_each(|topic| peer.subscribe_to(topic, true));

@@ -23,6 +23,9 @@ impl State {
             self.lose(token, Lost::Late, events);
         }
         self.end_who_stands_still(now, events);
+        if self.beat_at.take_if(|at| *at <= now).is_some() {
+            self.look_for_life(now, events);
+        }
         if self.pulse_at.take_if(|at| *at <= now).is_some() {
             self.peers.values_mut().for_each(Peer::pulse);
         }
@@ -32,6 +35,20 @@ impl State {
         self.has_changed |= self.endpoints.at() != before;
         for (endpoint, stream) in begun {
             self.greet(stream, endpoint, true, None);
+        }
+    }
+
+    /// Asks peers that say nothing whether they are there, and ends those that were asked in vain.
+    fn look_for_life(&mut self, now: Instant, events: &Events) {
+        self.has_changed = true;
+        let mut silent = Vec::new();
+        for (token, peer) in &mut self.peers {
+            if let Err(lost) = peer.look_for_life(now) {
+                silent.push((*token, lost));
+            }
+        }
+        for (token, lost) in silent {
+            self.lose(token, lost, events);
         }
     }
 
@@ -64,6 +81,7 @@ impl State {
         let mut broken = Vec::new();
         self.has_changed = false;
         self.still = None;
+        self.beat_at = None;
         let mut any_may_ping = false;
         for (token, peer) in &mut self.peers {
             match peer.is_waited_for() {
@@ -73,6 +91,7 @@ impl State {
                 }
                 false => peer.still = None,
             }
+            self.beat_at = self.beat_at.into_iter().chain(peer.heartbeat.at()).min();
             any_may_ping |= peer.may_ping();
             is_busy |= peer.is_busy();
             let wants = Some(peer.wants()).filter(|wants| wants.any());
@@ -106,7 +125,13 @@ impl State {
         let still = self
             .still
             .and_then(|since| since.checked_add(self.terms.patience));
-        let all = [self.endpoints.at(), greeting, still, self.pulse_at];
+        let all = [
+            self.endpoints.at(),
+            greeting,
+            still,
+            self.pulse_at,
+            self.beat_at,
+        ];
         let at = all.into_iter().flatten().min();
         // A time that has come stays: nothing reads the timer, and it is set anew behind what it is for.
         if at != self.timer_at && self.timer.set(at).is_ok() {
