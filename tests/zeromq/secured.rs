@@ -437,3 +437,17 @@ fn nothing_shows_a_secret() {
     );
     assert!(!shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
 }
+
+/// Who asks for keys does not get a connection without.
+#[test]
+fn keys_are_not_ignored_over_tcp() {
+    let listener = options().listen("tcp://127.0.0.1:0").unwrap();
+    for options in pair().into_iter().chain(plain_pair()) {
+        for refused in [
+            options.connect(&listener.address()).map(drop),
+            options.listen("tcp://127.0.0.1:0").map(drop),
+        ] {
+            assert!(matches!(refused, Err(Error::Endpoint(_))), "{refused:?}");
+        }
+    }
+}

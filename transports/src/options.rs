@@ -250,7 +250,8 @@ impl Options {
         }
     }
 
-    /// Keys that secure connections over ZeroMQ. Default: none, and no peer is asked who it is. See [`Curve`].
+    /// Keys that secure connections over ZeroMQ. Default: none, and no peer is asked who it is. See [`Curve`]. With these options there is no
+    /// connection over tcp, which they would not secure.
     #[cfg(feature = "zmq")]
     #[must_use]
     pub fn curve(self, curve: Curve) -> Self {

@@ -138,6 +138,8 @@ impl Options {
         let factory = transport(scheme).ok_or(Error::Disabled { scheme })?;
         let mut options = self.clone();
         apply(&endpoint, factory.parameters(), &mut options)?;
+        #[cfg(feature = "zmq")]
+        options.secured.check(&endpoint)?;
         Ok((factory, endpoint, options))
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 pub use numpush_zmtp::Allowed;
 use numpush_zmtp::{CurveClient, CurveServer, Login, PublicKey, SecretKey, Security};
 
+use crate::endpoint::{Endpoint, EndpointError, Scheme};
+
 /// ZeroMQ's CURVE: each side proves its key, and what is sent is sealed, so that nobody on the way reads or changes it.
 ///
 /// Which side is the server has nothing to do with which one listens.
@@ -70,6 +72,19 @@ impl Plain {
 /// What a side brings, if anything.
 #[derive(Clone, Default)]
 pub(crate) struct Secured(pub(crate) Option<Arc<Security>>);
+
+impl Secured {
+    /// Refuses an endpoint at which nothing would be secured, though other machines can read it.
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), EndpointError> {
+        if self.0.is_none() || endpoint.scheme() != Scheme::Tcp {
+            return Ok(());
+        }
+        Err(EndpointError::Address {
+            address: endpoint.to_string(),
+            fault: "keys and passwords are ZeroMQ's: over tcp nothing would be secured by them. Use zmq+tcp:",
+        })
+    }
+}
 
 impl From<Curve> for Secured {
     fn from(curve: Curve) -> Self {
