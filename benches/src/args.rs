@@ -9,7 +9,7 @@ Measures every transport on this machine, beside what the machine does without n
 
 Usage: numpush-benches [OPTIONS]
   --full         More sizes and rounds: some minutes instead of half a minute
-  --only TEXT    Only cases whose name contains TEXT
+  --only TEXT    Only cases whose name contains TEXT; given again, also those that contain another text
   --rounds N     Rounds to take the median of: 3, or 5 with --full
   --json FILE    Write all figures to FILE
   --help         Print this
@@ -19,7 +19,7 @@ Usage: numpush-benches [OPTIONS]
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Args {
     pub(crate) full: bool,
-    pub(crate) only: Option<String>,
+    pub(crate) only: Vec<String>,
     pub(crate) rounds: Option<usize>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) help: bool,
@@ -36,7 +36,7 @@ impl Args {
             };
             match word.as_str() {
                 "--full" => args.full = true,
-                "--only" => args.only = Some(value()?),
+                "--only" => args.only.push(value()?),
                 "--rounds" => args.rounds = Some(number(&value()?)?),
                 "--json" => args.json = Some(value()?.into()),
                 "--help" | "-h" => args.help = true,
@@ -48,6 +48,11 @@ impl Args {
             }
         }
         Ok(args)
+    }
+
+    /// True if the case of that name is to be measured.
+    pub(crate) fn takes(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| name.contains(text))
     }
 
     pub(crate) fn rounds(&self) -> usize {
@@ -72,7 +77,8 @@ mod tests {
     fn options_are_read_in_any_order() {
         let args = parse("--only tcp --full --rounds 3 --json x.json").unwrap();
         assert_eq!((args.full, args.rounds()), (true, 3));
-        assert_eq!(args.only.as_deref(), Some("tcp"));
+        assert_eq!(args.only, ["tcp"]);
+        assert_eq!(parse("--only a --only b").unwrap().only, ["a", "b"]);
         assert_eq!(args.json, Some(PathBuf::from("x.json")));
         assert_eq!(parse("").unwrap().rounds(), 3);
         assert_eq!(parse("--full").unwrap().rounds(), 5);

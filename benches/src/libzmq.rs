@@ -1,7 +1,7 @@
 //! What libzmq does, from C and from Python.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -46,8 +46,17 @@ pub(crate) fn in_python(case: &Case) -> Result<Sample, BenchError> {
     })
 }
 
+/// The Python that `NUMPUSH_PYTHON` names, or else the one that `tests/run` has set up.
 fn python() -> String {
-    std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| "python3".into())
+    std::env::var("NUMPUSH_PYTHON").unwrap_or_else(|_| {
+        let set_up = "target/python/bin/python3";
+        let found = if Path::new(set_up).exists() {
+            set_up
+        } else {
+            "python3"
+        };
+        found.into()
+    })
 }
 
 /// The library of the Python that [`python`] names.
@@ -62,7 +71,7 @@ fn library() -> Result<PathBuf, BenchError> {
             Ok(String::from_utf8_lossy(&output.stdout).trim().into())
         }
         _ => Err(BenchError::Case(format!(
-            "{python} has no pyzmq from a wheel: name one with NUMPUSH_PYTHON"
+            "{python} has no pyzmq from a wheel: name one with NUMPUSH_PYTHON, or run tests/run, which sets one up"
         ))),
     }
 }

@@ -50,7 +50,6 @@ fn run(args: &Args) -> Result<(), BenchError> {
         print!("{HELP}");
         return Ok(());
     }
-    let only = args.only.as_deref().unwrap_or_default();
     let cases = if args.full {
         case::full()
     } else {
@@ -58,7 +57,7 @@ fn run(args: &Args) -> Result<(), BenchError> {
     };
     let cases: Vec<Case> = cases
         .into_iter()
-        .filter(|case| case.name().contains(only))
+        .filter(|case| args.takes(&case.name()))
         .collect();
     let mut rows: Vec<Row> = cases.iter().map(Row::new).collect();
     let began = Instant::now();

@@ -76,17 +76,26 @@ impl Report {
         Self { rows }
     }
 
-    /// Our figure over the baseline's: for rates more is better, for round trips less.
-    fn ratio(&self, row: &Row) -> Option<(f64, &'static str)> {
-        let base = self
-            .rows
-            .iter()
-            .find(|other| other.case.is_baseline_of(&row.case))?;
-        let ratio = match row.case.kind {
-            Kind::Throughput | Kind::Batches | Kind::BothWays => row.rate()? / base.rate()?,
-            Kind::RoundTrip => row.trip(50)? / base.trip(50)?,
-        };
-        Some((ratio, base.case.route.name()))
+    /// Our figure over that of each baseline in the run: for rates more is better, for round trips less.
+    fn ratios(&self, row: &Row) -> Vec<(f64, &'static str)> {
+        let mut found = Vec::new();
+        for baseline in row.case.route.baselines(row.case.kind, row.case.payload) {
+            let is_it = |other: &&Row| {
+                other.case.route == *baseline && other.case.is_baseline_of(&row.case)
+            };
+            let ratio = self
+                .rows
+                .iter()
+                .find(is_it)
+                .and_then(|base| match row.case.kind {
+                    Kind::Throughput | Kind::Batches | Kind::BothWays => {
+                        Some(row.rate()? / base.rate()?)
+                    }
+                    Kind::RoundTrip => Some(row.trip(50)? / base.trip(50)?),
+                });
+            found.extend(ratio.map(|ratio| (ratio, baseline.name())));
+        }
+        found
     }
 
     pub(crate) fn table(&self) -> String {
@@ -131,9 +140,9 @@ impl Report {
         let copies = row
             .copies()
             .map_or(String::new(), |(s, r)| format!("{s:.1}/{r:.1}"));
-        let ratio = self.ratio(row).map_or(String::new(), |(ratio, baseline)| {
-            format!("{ratio:.2} of {baseline}")
-        });
+        let ratios = self.ratios(row).into_iter();
+        let ratios = ratios.map(|(ratio, baseline)| format!("{ratio:.2} of {baseline}"));
+        let ratio = ratios.collect::<Vec<_>>().join("; ");
         format!(
             "{name:<32}{:>9}{:>10}{:>10}{copies:>12}{:>9}{:>10}  {ratio}",
             number(rate, digits),
@@ -152,7 +161,8 @@ impl Report {
             };
             let sample = row.samples.last();
             let sent = sample.and_then(|sample| sample.sent);
-            let ratio = self.ratio(row);
+            let ratios = self.ratios(row);
+            let ratio = ratios.first();
             json!({
                 "case": row.case.name(),
                 "route": row.case.route.name(),
@@ -182,6 +192,7 @@ impl Report {
                 "receiver_peak_over_payload_bytes": row.peak(),
                 "baseline": ratio.map(|(_, baseline)| baseline),
                 "ratio_to_baseline": ratio.map(|(ratio, _)| ratio),
+                "ratios": ratios.iter().map(|(ratio, of)| json!({ "of": of, "ratio": ratio })).collect::<Vec<_>>(),
                 "not_measured": row.missing,
             })
         };

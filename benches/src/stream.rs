@@ -31,10 +31,16 @@ fn address_of(started: &mut Started) -> Result<String, BenchError> {
 }
 
 pub(crate) fn linked(case: &Case, message: &Message<'static>) -> Result<Sample, BenchError> {
-    let place = Place::new(case.route);
+    let mut place = Place::new(case.route);
+    // The kinds of sockets that answer, as the program over libzmq has them.
+    let asks = case.kind == Kind::RoundTrip && case.route == Route::ZmqTcp;
+    if asks {
+        place.endpoint += "?socket=rep";
+    }
     let mut started = start(case, &place.endpoint, case.payload.len())?;
     let listening = address_of(&mut started)?;
     let endpoint = match case.route {
+        _ if asks => format!("{listening}?socket=req"),
         Route::TcpChecksums => format!("{listening}?checksums=on"),
         Route::TcpSendfile => format!("{listening}?sendfile=on"),
         Route::TcpSpin => format!("{listening}?{SPIN}"),
