@@ -9,6 +9,7 @@ mod life;
 mod memory;
 mod peers;
 mod raw;
+mod rust;
 mod sealed;
 mod secured;
 
