@@ -275,17 +275,22 @@ impl Peer {
     }
 
     /// Writes some of a message that a call has in hand. False if the socket takes no more now.
+    ///
+    /// A call that has nobody else to look after `waits` in the kernel for room, until that time: see [`Self::read`].
     pub(super) fn write_in_hand<B: AsRef<[u8]>>(
         &mut self,
         frames: &mut Frames<B>,
+        waits: Option<Instant>,
     ) -> Result<bool, Lost> {
         while frames.left() > 0 {
             if self.outbound.seals() && !self.may_write {
                 return Ok(false);
             }
+            let left = frames.left();
             let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(4);
             self.outbound.gather_of(frames, &mut slices, STEP)?;
-            match os::send(&self.stream, &slices, false) {
+            let waits = waits.filter(|until| left >= WAITS_FROM && Instant::now() < *until);
+            match os::send(&self.stream, &slices, waits.is_some()) {
                 Ok(written) => drop(frames.advance(written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.may_write = false;

@@ -32,7 +32,7 @@ const TIMER: u64 = 0;
 const FIRST: u64 = 1;
 
 /// Calls that never wait look so often at what happens besides.
-const LOOKS_EVERY: Duration = Duration::from_millis(5);
+pub(super) const LOOKS_EVERY: Duration = Duration::from_millis(5);
 
 /// All that a socket has.
 pub(super) struct State {

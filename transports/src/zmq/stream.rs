@@ -74,6 +74,7 @@ impl Stream {
             os::keep_alive(&socket, seconds(15), seconds(5), 3)?;
         }
         os::set_receive_tick(&self.socket, TICK)?;
+        os::set_send_tick(&self.socket, TICK)?;
         os::set_nonblocking(&self.socket, false)
     }
 
@@ -92,7 +93,7 @@ impl AsFd for Stream {
     }
 }
 
-/// Longest wait in the kernel, for more of a message that has begun.
+/// Longest wait in the kernel, for more of a message that has begun or for room for it.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// Where others connect.

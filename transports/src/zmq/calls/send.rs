@@ -1,6 +1,6 @@
 //! Sending.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::transfer::Transfer;
@@ -10,7 +10,7 @@ use crate::zmq::core::Call;
 use crate::zmq::parcel::{Parcel, Sending, check_room, owned};
 use crate::zmq::pattern::{Pattern, hands_on};
 use crate::zmq::short::Short;
-use crate::zmq::state::{Asked, State};
+use crate::zmq::state::{Asked, LOOKS_EVERY, State};
 
 /// How long a call that could leave the rest of a message to the keeper waits for the peer to read.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -234,7 +234,8 @@ impl Calls {
                 Ok(false)
             } else {
                 sending.transfer.system_calls += 1;
-                peer.write_in_hand(&mut sending.frames)
+                let waits = (is_alone && is_patient).then(|| Instant::now() + LOOKS_EVERY);
+                peer.write_in_hand(&mut sending.frames, waits)
             };
             match written {
                 Ok(is_whole) if is_whole || !is_patient => {
