@@ -21,6 +21,9 @@ pub(crate) fn advice(error: &Error) -> Option<&'static str> {
             "raise the limit on both sides: --max BYTES, or ?max=BYTES in the endpoint"
         }
         Error::Timeout { .. } => WAIT_LONGER,
+        Error::Handshake { peer, .. } if peer.starts_with("zmq+") => {
+            "check the keys, or the password, of both sides, and that a ZeroMQ socket listens there"
+        }
         Error::Handshake { .. } => {
             "check that a numpush of the same version listens at that endpoint"
         }
@@ -52,6 +55,9 @@ fn operation_failed(operation: Operation, kind: ErrorKind) -> Option<&'static st
         ErrorKind::PermissionDenied => "take a folder you may write to, or a port from 1024 on",
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => {
             "check the host, and that no firewall is between"
+        }
+        ErrorKind::ConnectionReset if connects => {
+            "check the host's name and the port, and with ZeroMQ the keys: whose key is wrong is not told why"
         }
         _ if connects => "check the host's name and the port",
         _ => return None,
