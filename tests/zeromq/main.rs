@@ -5,6 +5,7 @@ mod foreign;
 mod hostile;
 mod interop;
 mod kinds;
+mod left;
 mod life;
 mod memory;
 mod peers;

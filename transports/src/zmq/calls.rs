@@ -80,6 +80,18 @@ impl Calls {
         Ok(())
     }
 
+    /// Drops what was taken before its topic was given up.
+    pub(super) fn drop_unwanted(&mut self) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let wanted: Vec<bool> = self.core.look(|state| {
+            let wants = |next: &Result<_, _>| next.as_ref().map_or(true, |it| state.is_wanted(it));
+            inbox.iter().map(wants).collect()
+        });
+        let mut wanted = wanted.into_iter();
+        inbox.retain(|_| wanted.next().unwrap_or(true));
+        self.inbox = inbox;
+    }
+
     pub(super) fn unsupported(&self, operation: Operation, reason: &'static str) -> Error {
         Error::Unsupported {
             transport: name(self.pattern),

@@ -99,7 +99,9 @@ impl Kept for Core {
             Ok(state) => state,
             // Memory of the program's has panicked in a call, which ends no duty.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) if self.presence.is_inside() => return,
+            // Somebody looks at its status, and does nothing for it.
+            Err(TryLockError::WouldBlock) => os::lock(&self.state),
         };
         // One that sleeps already would not see what is taken from here on. One that comes waits for the lock, and does.
         if self.presence.is_inside() {

@@ -76,7 +76,9 @@ pub(super) struct Peer {
     is_unasked: bool,
     has_more: bool,
     /// Nothing can be written any more. What has come is there all the same.
-    is_deaf: bool,
+    pub(super) is_deaf: bool,
+    /// What it has not got of our messages is counted, or with others.
+    pub(super) is_settled: bool,
     /// The frame at hand is sealed, and long.
     is_sealed: bool,
     /// A message has begun, and nobody takes one now.
@@ -164,6 +166,7 @@ impl Peer {
             is_unasked: false,
             has_more: false,
             is_deaf: false,
+            is_settled: false,
             is_sealed: false,
             is_held: false,
             still: None,
@@ -182,7 +185,10 @@ impl Peer {
     /// True if a message of `len` bytes may wait here.
     pub(super) fn has_room(&self, len: u64, window: u64) -> bool {
         let left = self.outbound.left() + PLACE * self.outbound.queued() as u64;
-        self.is_open() && !self.in_hand && (left == 0 || left.saturating_add(len) <= window)
+        self.is_open()
+            && !self.is_deaf
+            && !self.in_hand
+            && (left == 0 || left.saturating_add(len) <= window)
     }
 
     /// What to wait for.
@@ -192,14 +198,14 @@ impl Peer {
         }
         Ready {
             read: !self.is_held && self.outbound.said() < MOST_SAID,
-            write: !self.outbound.is_empty() || self.in_hand,
+            write: !self.is_deaf && (!self.outbound.is_empty() || self.in_hand),
         }
     }
 
     /// True if the set knows what to wait for, as far as writing goes.
     pub(super) fn is_arranged(&self) -> bool {
         let knows = self.waits_for.is_some_and(|known| known.write);
-        knows || self.may_write || self.outbound.is_empty()
+        knows || self.may_write || self.is_deaf || self.outbound.is_empty()
     }
 
     /// The next message, if it has come whole already.
@@ -215,7 +221,7 @@ impl Peer {
 
     /// True if there is something to do without a wait.
     pub(super) fn is_busy(&self) -> bool {
-        self.may_write && !self.outbound.is_empty() && !self.in_hand
+        self.may_write && !self.is_deaf && !self.outbound.is_empty() && !self.in_hand
     }
 
     /// The set says what the socket is ready for.
@@ -249,18 +255,21 @@ impl Peer {
             let written = match os::send(&self.stream, &slices, false) {
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                // A peer that has sent and is gone has sent all the same: the end comes behind its messages.
-                Err(_) if self.is_open() && !self.pattern.sends() => {
-                    self.is_deaf = true;
-                    self.outbound = Outbound::default();
-                    return Ok(());
-                }
-                Err(error) => return Err(Lost::Io(error)),
+                Err(error) => return self.deafen(error),
             };
             unused.frames.extend(self.outbound.advance(written));
             self.may_write = written == wanted;
             total += written;
         }
+        Ok(())
+    }
+
+    /// Nothing can be written to it any more. One that has sent and is gone has sent all the same: the end comes behind its messages.
+    fn deafen(&mut self, error: io::Error) -> Result<(), Lost> {
+        if !self.is_open() || !self.pattern.receives() {
+            return Err(Lost::Io(error));
+        }
+        self.is_deaf = true;
         Ok(())
     }
 
@@ -300,7 +309,11 @@ impl Peer {
                     }
                     return Ok(false);
                 }
-                Err(error) => return Err(Lost::Io(error)),
+                Err(error) => {
+                    self.in_hand = false;
+                    self.deafen(error)?;
+                    return Ok(false);
+                }
             }
         }
         Ok(true)

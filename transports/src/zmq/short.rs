@@ -139,7 +139,12 @@ impl<'m> Short<'m> {
     /// True if it really is.
     pub(super) fn is_short(&self) -> bool {
         let before: usize = self.envelope.iter().map(|frame| frame.len()).sum();
-        before.saturating_add(self.len) <= SHORT
+        // Each frame has a head of its own.
+        let frames = match self.parcel {
+            Parcel::Message(_) => 0,
+            Parcel::Frames(frames) => 9 * frames.len(),
+        };
+        before.saturating_add(self.len).saturating_add(frames) <= SHORT
     }
 
     fn is_empty(&self) -> bool {
@@ -198,8 +203,9 @@ impl State {
         if let Some(now) = now {
             peer.written = now;
         }
-        if let Err(lost) = peer.write(&mut self.unused) {
-            self.lose(token, lost, events);
+        match peer.write(&mut self.unused) {
+            Err(lost) => self.lose(token, lost, events),
+            Ok(()) => self.forsake(token),
         }
         1
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use numpush_message::{Buffer, BufferAllocator, Message};
 use numpush_session::Tag;
-use numpush_zmtp::Security;
+use numpush_zmtp::{Frames, Security};
 
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointError, Scheme};
@@ -106,7 +106,7 @@ pub struct SocketStatus {
     pub peers: usize,
     /// Peers that have connected and have not said yet who they are.
     pub handshakes: usize,
-    /// Bytes that wait to be written, to all peers together.
+    /// Bytes that wait to be written, to all peers together, and to the next one that comes.
     pub queued: u64,
     /// Messages that a peer did not get, since its queue was full.
     pub dropped: u64,
@@ -264,7 +264,9 @@ impl Socket {
     /// [`Error::Unsupported`] on a socket that is no SUB or XSUB.
     pub fn unsubscribe(&mut self, topic: &[u8]) -> Result<(), Error> {
         self.check_origin()?;
-        self.calls.subscribe(topic, false)
+        self.calls.subscribe(topic, false)?;
+        self.calls.drop_unwanted();
+        Ok(())
     }
 
     /// Sends a message without an envelope.
@@ -383,7 +385,8 @@ impl Socket {
             SocketStatus {
                 peers: peers.clone().filter(|peer| peer.is_open()).count(),
                 handshakes: state.refusals.handshakes(),
-                queued: peers.map(|peer| peer.outbound.left()).sum(),
+                queued: peers.map(|peer| peer.outbound.left()).sum::<u64>()
+                    + state.orphans.iter().map(Frames::left).sum::<u64>(),
                 dropped: state.dropped,
                 refused: state.refusals.count(),
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use numpush_message::{Buffer, LastHead};
 use numpush_os::{self as os, Event, Events, Ready, Timer};
-use numpush_zmtp::Frames;
+use numpush_zmtp::{Frames, Outbound};
 
 use crate::error::Error;
 use crate::zmq::arrival::Arrived;
@@ -280,6 +280,22 @@ impl State {
         if let Err(lost) = written {
             self.lose(token, lost, events);
         }
+        self.forsake(token);
+        // What it had in its queue may have left room.
+        self.hand_on();
+    }
+
+    /// A peer that takes nothing any more is still read to its end; what waits for it goes to others, or is lost.
+    pub(super) fn forsake(&mut self, token: u64) {
+        if !self.peers.get(&token).is_some_and(|peer| peer.is_deaf) {
+            return;
+        }
+        if let Some(mut peer) = self.peers.remove(&token) {
+            self.settle(&mut peer);
+            peer.outbound = Outbound::default();
+            self.peers.insert(token, peer);
+            self.has_changed = true;
+        }
     }
 
     /// Notes what a subscriber wants from now on.
@@ -316,7 +332,8 @@ impl State {
     /// The peer that a ROUTER knows by this name.
     pub(super) fn find(&self, name: &[u8]) -> Option<(u64, &Peer)> {
         let token = self.identities.get(name)?;
-        Some((*token, self.peers.get(token)?))
+        let peer = self.peers.get(token).filter(|peer| !peer.is_deaf)?;
+        Some((*token, peer))
     }
 
     /// The connection has ended.
@@ -338,7 +355,7 @@ impl State {
             let topics = peer.topics.iter();
             topics.for_each(|topic| self.feed.remove(topic));
         }
-        self.count_loss(&mut peer);
+        self.settle(&mut peer);
         if matches!(self.asked, Asked::Peer { token: asked, .. } if asked == token) {
             self.asked = Asked::Gone(peer.stream.name.clone());
         }
@@ -362,8 +379,11 @@ impl State {
     }
 
     /// Keeps the messages of a peer that is gone for others, if they may have them. The rest of what it has not is lost.
-    fn count_loss(&mut self, peer: &mut Peer) {
+    fn settle(&mut self, peer: &mut Peer) {
         if !peer.is_open() || !self.terms.pattern.sends() {
+            return;
+        }
+        if std::mem::replace(&mut peer.is_settled, true) {
             return;
         }
         let mut lost = peer.stream.unacknowledged() as u64;
@@ -384,8 +404,9 @@ impl State {
     }
 
     /// Gives what peers have left to others, in turn.
-    fn hand_on(&mut self) {
+    pub(super) fn hand_on(&mut self) {
         while let Some(len) = self.orphans.front().map(Frames::left) {
+            self.has_changed = true;
             let Some(token) = self.next_with_room(len, false) else {
                 return;
             };

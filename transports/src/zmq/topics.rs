@@ -24,13 +24,12 @@ impl Topics {
             *count = count.saturating_add(1);
             return Ok(false);
         }
-        if self.counts.len() == MOST || self.bytes + topic.len() > MOST_BYTES {
-            return Err(Fault::OverLimit {
-                what: "the bytes of its topics, or ten thousand of them,",
-                value: (self.bytes + topic.len()) as u64,
-                limit: MOST_BYTES as u64,
-            });
-        }
+        over("topics of one peer", self.counts.len() + 1, MOST)?;
+        over(
+            "the bytes of its topics",
+            self.bytes + topic.len(),
+            MOST_BYTES,
+        )?;
         self.bytes += topic.len();
         self.counts.insert(topic.into(), 1);
         *self.lens.entry(topic.len()).or_default() += 1;
@@ -76,6 +75,17 @@ impl Topics {
             start.is_some_and(|start| self.counts.contains_key(start))
         })
     }
+}
+
+fn over(what: &'static str, value: usize, limit: usize) -> Result<(), Fault> {
+    if value <= limit {
+        return Ok(());
+    }
+    Err(Fault::OverLimit {
+        what,
+        value: value as u64,
+        limit: limit as u64,
+    })
 }
 
 #[cfg(test)]

@@ -224,11 +224,11 @@ fn two_of_one_role_and_two_mechanisms_are_refused() {
     let [there, here] = talk(&mut one, &mut other, usize::MAX).map(Result::unwrap_err);
     assert_eq!(
         here.to_string(),
-        "it wants the mechanism NULL, and this side CURVE"
+        "it wants the mechanism \"NULL\", and this side CURVE"
     );
     assert_eq!(
         there.to_string(),
-        "it wants the mechanism CURVE, and this side NULL"
+        "it wants the mechanism \"CURVE\", and this side NULL"
     );
 }
 

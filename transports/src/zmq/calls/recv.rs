@@ -9,7 +9,7 @@ use crate::zmq::calls::Calls;
 use crate::zmq::pattern::Pattern;
 use crate::zmq::peer::Found;
 use crate::zmq::short::SHORT;
-use crate::zmq::state::{Asked, Taken};
+use crate::zmq::state::{Asked, State, Taken};
 use crate::zmq::stream::TICK;
 
 /// So many messages that nobody wants may come before a call looks at the time.
@@ -63,7 +63,7 @@ impl Calls {
                     }
                     return Err(error);
                 }
-                Taken::Message(_, arrived) if !state.is_wanted(&arrived) => {
+                Taken::Message(_, arrived) if !self.is_for_us(state, &arrived) => {
                     let is_short = arrived.transfer.bytes <= SHORT as u64;
                     state.unused.found.push(Found::Message(arrived));
                     unwanted += 1;
@@ -77,10 +77,8 @@ impl Calls {
                     match self.pattern {
                         Pattern::Req => {
                             state.answered();
-                            if arrived.first().is_empty() {
-                                let (_, left) = arrived.take_back();
-                                state.unused.found.extend(left.map(Found::Message));
-                            }
+                            let (_, left) = arrived.take_back();
+                            state.unused.found.extend(left.map(Found::Message));
                         }
                         Pattern::Rep => {
                             let (back, left) = arrived.take_back();
@@ -110,6 +108,14 @@ impl Calls {
                 }
                 return Err(cx.timeout(Operation::Recv));
             }
+        }
+    }
+
+    /// False for what a SUB has not subscribed to, and for what is no answer: one begins with an empty frame.
+    fn is_for_us(&self, state: &State, arrived: &Arrived) -> bool {
+        match self.pattern {
+            Pattern::Req => arrived.first().is_empty(),
+            _ => state.is_wanted(arrived),
         }
     }
 }

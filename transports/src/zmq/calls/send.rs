@@ -11,6 +11,7 @@ use crate::zmq::parcel::{Parcel, Sending, check_room, owned};
 use crate::zmq::pattern::{Pattern, hands_on};
 use crate::zmq::short::Short;
 use crate::zmq::state::{Asked, LOOKS_EVERY, State};
+use crate::zmq::terms::{LONGEST_BEFORE, MOST_BEFORE};
 
 /// How long a call that could leave the rest of a message to the keeper waits for the peer to read.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -38,6 +39,13 @@ impl Calls {
             let named = parcel.split_name(envelope);
             let named = named.ok_or_else(|| self.unsupported(Operation::Send, reason))?;
             (to, envelope, parcel) = (Some(named.name), named.rest, named.parcel);
+        }
+        let is_long = |frame: &&[u8]| frame.len() > LONGEST_BEFORE;
+        if let Parcel::Message(_) = parcel
+            && (envelope.len() > MOST_BEFORE || envelope.iter().any(is_long))
+        {
+            let reason = "a message has at most 16 frames before it, each of 4 KiB at most";
+            return Err(self.unsupported(Operation::Send, reason));
         }
         let mut call = self.core.enter();
         let lead = self.lead(&mut call)?;
@@ -187,6 +195,11 @@ impl Calls {
         cx: &Context<'_>,
     ) -> Result<Option<u64>, Error> {
         let state = call.state();
+        // What others have left goes first.
+        state.hand_on();
+        if !state.orphans.is_empty() {
+            return Ok(None);
+        }
         if self.pattern != Pattern::Rep {
             let token = state.next_with_room(len, idle);
             if self.pattern == Pattern::Req
@@ -199,6 +212,7 @@ impl Calls {
         }
         let answering = state.answering.as_ref().map(|(token, _)| *token);
         let peer = answering.and_then(|token| Some((token, state.peers.get(&token)?)));
+        let peer = peer.filter(|(_, peer)| !peer.is_deaf);
         let Some((token, peer)) = peer else {
             state.answering = None;
             return Err(gone(cx));
@@ -237,6 +251,10 @@ impl Calls {
                 let waits = (is_alone && is_patient).then(|| Instant::now() + LOOKS_EVERY);
                 peer.write_in_hand(&mut sending.frames, waits)
             };
+            if peer.is_deaf {
+                state.forsake(token);
+                return Ok(false);
+            }
             match written {
                 Ok(is_whole) if is_whole || !is_patient => {
                     peer.in_hand = false;

@@ -108,8 +108,12 @@ impl State {
                 Err(error) => broken.push((*token, error)),
             }
         }
-        for (token, error) in broken {
-            self.lose(token, Lost::Io(error), events);
+        if !broken.is_empty() {
+            for (token, error) in broken {
+                self.lose(token, Lost::Io(error), events);
+            }
+            // What they had may be with others now.
+            return self.arrange(events);
         }
         match any_may_ping {
             true => self.pulse_at = self.pulse_at.or_else(|| Some(Instant::now() + PULSE)),
