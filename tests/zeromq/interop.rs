@@ -3,8 +3,10 @@
 use std::process::Command;
 use std::thread;
 
-use numpush::{Buffer, Connection, Message, Options};
-use numpush_tests::{PATIENCE, Peer, TempPath, bytes, every_dtype, python_with};
+use numpush::{Buffer, Connection, Message, Transfer};
+use numpush_tests::{Peer, TempPath, bytes, every_dtype, python_with};
+
+use crate::kinds::options;
 
 /// Passes on what it gets. Its arguments: bind or connect and where, to receive and to send.
 const RELAY: &str = r#"
@@ -20,13 +22,6 @@ while True:
 
 fn relay(python: &str, arguments: [&str; 4]) -> Peer {
     Peer::start(Command::new(python).args(["-c", RELAY]).args(arguments))
-}
-
-fn options() -> Options {
-    Options::new()
-        .send_timeout(PATIENCE)
-        .recv_timeout(PATIENCE)
-        .connect_timeout(PATIENCE)
 }
 
 /// Sizes around those where a frame's head, the read-ahead and the landing change.
@@ -55,25 +50,43 @@ fn messages() -> Vec<Message<'static>> {
     messages
 }
 
-fn goes_through(mut sender: Connection, receiver: &mut Connection) {
+/// Sends `messages` and receives them. What each send has cost is `judged`.
+pub(crate) fn goes_through(
+    mut sender: Connection,
+    receiver: &mut Connection,
+    messages: &[Message<'_>],
+    judged: impl Fn(&Message<'_>, Transfer) + Send,
+) {
     thread::scope(|scope| {
         scope.spawn(move || {
-            for message in messages() {
-                let sent = sender.send(&message).unwrap();
-                // What is short is copied to where it waits.
-                let len: usize = message.buffers().map(Buffer::len).sum();
-                let short = if len <= 4 << 10 { len as u64 } else { 0 };
-                assert_eq!(sent.copied, message.copied_bytes() + short);
+            for message in messages {
+                judged(message, sender.send(message).unwrap());
             }
             sender.close().unwrap();
         });
-        for expected in messages() {
+        for expected in messages {
             let received = receiver.recv().unwrap();
-            assert!(received.message == expected, "{expected:?}");
+            assert!(received.message == *expected, "{expected:?}");
             let transfer = received.transfer;
             assert!(transfer.bytes < 1 << 20 || transfer.copied < 64 << 10);
         }
     });
+}
+
+fn costs_no_copy_but_of_what_is_short(message: &Message<'_>, sent: Transfer) {
+    // What is short is copied to where it waits.
+    let len: usize = message.buffers().map(Buffer::len).sum();
+    let short = if len <= 4 << 10 { len as u64 } else { 0 };
+    assert_eq!(sent.copied, message.copied_bytes() + short);
+}
+
+fn all_go_through(sender: Connection, receiver: &mut Connection) {
+    goes_through(
+        sender,
+        receiver,
+        &messages(),
+        costs_no_copy_but_of_what_is_short,
+    );
 }
 
 #[test]
@@ -88,7 +101,7 @@ fn libzmq_takes_and_sends_when_it_listens() {
     let (pull, push) = (relay.hears("pull"), relay.hears("push"));
     let sender = options().connect(&format!("zmq+{pull}")).unwrap();
     let endpoint = format!("zmq+{push}?socket=pull");
-    goes_through(sender, &mut options().connect(&endpoint).unwrap());
+    all_go_through(sender, &mut options().connect(&endpoint).unwrap());
 }
 
 #[test]
@@ -107,7 +120,7 @@ fn libzmq_takes_and_sends_when_it_connects() {
         let to = to.trim_start_matches("zmq+");
         let _relay = relay(&python, ["connect", from, "connect", to]);
         let sender = taker.accept().unwrap();
-        goes_through(sender, &mut giver.accept().unwrap());
+        all_go_through(sender, &mut giver.accept().unwrap());
     }
 }
 

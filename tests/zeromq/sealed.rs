@@ -1,12 +1,11 @@
 //! Sockets of every kind under CURVE: what is sealed comes out as it went in, or not at all.
 
-use std::collections::HashSet;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use numpush::keys::{Allowed, Curve, SecretKey};
+use numpush::keys::{Curve, SecretKey};
 use numpush::shm::Arena;
 use numpush::zmq::{Kind, Socket};
 use numpush::{Buffer, Error, Options};
@@ -14,6 +13,7 @@ use numpush_tests::{bytes, eventually, python_with};
 
 use crate::foreign::puppet;
 use crate::kinds::{frames, message, options};
+use crate::secured::{key, only};
 
 /// Options of two sides that know each other, a client and a server, and the keys.
 struct Two {
@@ -23,9 +23,9 @@ struct Two {
 }
 
 fn two() -> Two {
-    let keys = [(); 2].map(|()| SecretKey::generate().unwrap());
+    let keys = [(); 2].map(|()| key());
     let [there, here] = keys.clone();
-    let allowed = Allowed::Keys(HashSet::from([there.public()]).into());
+    let allowed = only(&there);
     Two {
         client: options().curve(Curve::client(there, here.public())),
         server: options().curve(Curve::server(here, allowed)),
@@ -119,8 +119,7 @@ fn libzmq_exchanges_frames_of_all_lengths() {
     };
     let [there, here] = two().keys;
     let keys = format!("curve={},{}", there.to_z85().as_str(), here.public());
-    let allowed = Allowed::Keys(HashSet::from([there.public()]).into());
-    let options = options().curve(Curve::server(here, allowed));
+    let options = options().curve(Curve::server(here, only(&there)));
     let mut ours = Socket::new(Kind::Rep, &options).unwrap();
     let address = ours.bind("zmq+tcp://127.0.0.1:0").unwrap();
     let steps = [

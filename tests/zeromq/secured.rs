@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use numpush::keys::{self, Allowed, Curve, Plain, SecretKey};
 use numpush::{Connection, Error, Message, Options};
-use numpush_tests::{PATIENCE, Peer, TempPath, bytes, every_dtype, python_with};
+use numpush_tests::{Peer, TempPath, bytes, every_dtype, python_with};
+
+use crate::interop::goes_through;
+use crate::kinds::options;
 
 /// Passes on what it gets. Its arguments: bind or connect and where, to receive and to send; and what secures both sockets.
 const RELAY: &str = r#"
@@ -47,18 +49,11 @@ fn relay(python: &str, sockets: [&str; 4], secured: &[String; 4]) -> Peer {
     Peer::start(command.args(["-c", RELAY]).args(sockets).args(secured))
 }
 
-fn options() -> Options {
-    Options::new()
-        .send_timeout(PATIENCE)
-        .recv_timeout(PATIENCE)
-        .connect_timeout(PATIENCE)
-}
-
-fn key() -> SecretKey {
+pub(crate) fn key() -> SecretKey {
     SecretKey::generate().unwrap()
 }
 
-fn only(client: &SecretKey) -> Allowed {
+pub(crate) fn only(client: &SecretKey) -> Allowed {
     Allowed::Keys(HashSet::from([client.public()]).into())
 }
 
@@ -146,21 +141,8 @@ fn columns() -> Message<'static> {
     Message::from(Frame::new(columns.collect()).unwrap())
 }
 
-fn goes_through(mut sender: Connection, receiver: &mut Connection) {
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            for message in messages() {
-                sender.send(&message).unwrap();
-            }
-            sender.close().unwrap();
-        });
-        for expected in messages() {
-            let received = receiver.recv().unwrap();
-            assert!(received.message == expected, "{expected:?}");
-            let transfer = received.transfer;
-            assert!(transfer.bytes < 1 << 20 || transfer.copied < 64 << 10);
-        }
-    });
+fn all_go_through(sender: Connection, receiver: &mut Connection) {
+    goes_through(sender, receiver, &messages(), |_, _| {});
 }
 
 #[test]
@@ -174,7 +156,7 @@ fn libzmq_takes_and_sends_what_is_secured() {
         let (pull, push) = (bound.hears("pull"), bound.hears("push"));
         let sender = options.connect(&format!("zmq+{pull}")).unwrap();
         let endpoint = format!("zmq+{push}?socket=pull");
-        goes_through(sender, &mut options.connect(&endpoint).unwrap());
+        all_go_through(sender, &mut options.connect(&endpoint).unwrap());
 
         let mut taker = options.listen("zmq+tcp://127.0.0.1:0?socket=push").unwrap();
         let mut giver = options.listen("zmq+tcp://127.0.0.1:0").unwrap();
@@ -182,7 +164,7 @@ fn libzmq_takes_and_sends_what_is_secured() {
         let [from, to] = [&from, &to].map(|address| address.trim_start_matches("zmq+"));
         let _relay = relay(&python, ["connect", from, "connect", to], &secured);
         let sender = taker.accept().unwrap();
-        goes_through(sender, &mut giver.accept().unwrap());
+        all_go_through(sender, &mut giver.accept().unwrap());
     }
 }
 
@@ -229,7 +211,7 @@ fn what_is_secured_goes_among_ourselves() {
         for [client, server] in [[&one, &other], [&other, &one]] {
             let mut listener = server.listen("zmq+tcp://127.0.0.1:0").unwrap();
             let sender = client.connect(&listener.address()).unwrap();
-            goes_through(sender, &mut listener.accept().unwrap());
+            all_go_through(sender, &mut listener.accept().unwrap());
         }
         let mut listener = other.listen("zmq+tcp://127.0.0.1:0?socket=rep").unwrap();
         let endpoint = format!("{}?socket=req", listener.address());

@@ -248,28 +248,18 @@ impl Arrival {
         allocator: &mut dyn BufferAllocator,
     ) -> Result<usize, AllocError> {
         let most = self.rooms.covered()?;
-        let count = match &mut self.stage {
+        let count = match &self.stage {
             Stage::Skip(_) => {
                 let before = inbound.body_left();
                 inbound.skip();
                 usize::try_from(before - inbound.body_left()).unwrap_or(usize::MAX)
             }
             Stage::Head => self.gather(inbound, most),
-            Stage::Raw(frames) => {
-                frames.find_room(allocator, &mut self.transfer.copied)?;
-                let count = frames.take(inbound, most)?;
+            Stage::Raw(_) | Stage::Buffers => {
+                self.find_room(allocator)?;
+                let count = inbound.take(self.spare(most)?);
                 self.transfer.copied += count as u64;
-                self.rooms.came(count);
-                count
-            }
-            Stage::Buffers => {
-                self.landing.find_room(allocator)?;
-                let spare = self.landing.spare()?;
-                let most = most.min(spare.len());
-                let count = inbound.take(spare.get_mut(..most).unwrap_or(&mut []));
-                self.landing.filled(count);
-                self.transfer.copied += count as u64;
-                self.rooms.came(count);
+                self.landed(count);
                 count
             }
         };

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use numpush_message::{AllocError, Buffer, BufferAllocator, BufferMut, DecodeError, Decoder};
-use numpush_zmtp::Inbound;
 
 /// Most frames of one message.
 const MOST: u32 = 1024;
@@ -164,15 +163,6 @@ impl RawFrames {
     /// Reports that `count` bytes were written to the front of [`Self::spare`].
     pub(super) fn filled(&mut self, count: usize) {
         self.filled += count;
-    }
-
-    /// Copies what has come of the frame at hand, at most `most` bytes. Returns the number of bytes.
-    pub(super) fn take(&mut self, inbound: &mut Inbound, most: usize) -> Result<usize, AllocError> {
-        let spare = self.spare()?;
-        let most = most.min(spare.len());
-        let count = inbound.take(spare.get_mut(..most).unwrap_or(&mut []));
-        self.filled(count);
-        Ok(count)
     }
 
     /// The frame at hand has come whole, and has memory.

@@ -54,13 +54,12 @@ impl Sealed {
         self.filled == SEALED_LEAD
     }
 
-    /// Takes what has come of the data to `to`, where they stay, at most `most` bytes, and returns their number.
-    pub(super) fn land(&mut self, inbound: &mut Inbound, to: &mut [u8], most: usize) -> usize {
+    /// Takes what has come of the data to `to`, where they stay, and returns the number of bytes.
+    pub(super) fn land(&mut self, inbound: &mut Inbound, to: &mut [u8]) -> usize {
         if !self.take_lead(inbound) {
             return 0;
         }
-        let most = most.min(to.len());
-        inbound.take(to.get_mut(..most).unwrap_or(&mut []))
+        inbound.take(to)
     }
 
     /// True if data of it were taken.

@@ -287,7 +287,8 @@ impl State {
 
     /// A peer that takes nothing any more is still read to its end; what waits for it goes to others, or is lost.
     pub(super) fn forsake(&mut self, token: u64) {
-        if !self.peers.get(&token).is_some_and(|peer| peer.is_deaf) {
+        let is_new = |peer: &Peer| peer.is_deaf && !peer.is_settled;
+        if !self.peers.get(&token).is_some_and(is_new) {
             return;
         }
         if let Some(mut peer) = self.peers.remove(&token) {
@@ -380,10 +381,8 @@ impl State {
 
     /// Keeps the messages of a peer that is gone for others, if they may have them. The rest of what it has not is lost.
     fn settle(&mut self, peer: &mut Peer) {
-        if !peer.is_open() || !self.terms.pattern.sends() {
-            return;
-        }
-        if std::mem::replace(&mut peer.is_settled, true) {
+        let was_settled = std::mem::replace(&mut peer.is_settled, true);
+        if was_settled || !peer.is_open() || !self.terms.pattern.sends() {
             return;
         }
         let mut lost = peer.stream.unacknowledged() as u64;
@@ -406,7 +405,6 @@ impl State {
     /// Gives what peers have left to others, in turn.
     pub(super) fn hand_on(&mut self) {
         while let Some(len) = self.orphans.front().map(Frames::left) {
-            self.has_changed = true;
             let Some(token) = self.next_with_room(len, false) else {
                 return;
             };
@@ -415,6 +413,7 @@ impl State {
                 return;
             };
             peer.outbound.push(frames);
+            self.has_changed = true;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where the next bytes of a peer are read to.
 
-use numpush_message::{AllocError, Decoder, PREAMBLE_LEN};
+use numpush_message::{AllocError, BufferAllocator, Decoder, PREAMBLE_LEN};
 use numpush_zmtp::{Inbound, LONGEST_HEAD};
 
 use crate::zmq::arrival::{Arrival, Stage, head_len};
@@ -34,15 +34,31 @@ impl Arrival {
             Err(refused) if refused.is_permanent() => return Ok(None),
             covered => covered?,
         };
+        Ok(Some(self.spare(most)?).filter(|spare| !spare.is_empty()))
+    }
+
+    /// Asks for the memory in which the frame at hand stays, unless it has some.
+    pub(super) fn find_room(
+        &mut self,
+        allocator: &mut dyn BufferAllocator,
+    ) -> Result<(), AllocError> {
+        match &mut self.stage {
+            Stage::Raw(frames) => frames.find_room(allocator, &mut self.transfer.copied),
+            _ => self.landing.find_room(allocator),
+        }
+    }
+
+    /// Where the next bytes of the frame at hand stay, at most `most`, once it has memory.
+    pub(super) fn spare(&mut self, most: usize) -> Result<&mut [u8], AllocError> {
         let spare = match &mut self.stage {
             Stage::Raw(frames) => frames.spare()?,
             _ => self.landing.spare()?,
         };
         let most = most.min(spare.len());
-        Ok(spare.get_mut(..most).filter(|spare| !spare.is_empty()))
+        Ok(spare.get_mut(..most).unwrap_or(&mut []))
     }
 
-    /// `count` bytes were read to where [`Self::lands`] said.
+    /// `count` bytes have come to the front of [`Self::spare`], or to where [`Self::lands`] said.
     pub(in crate::zmq) fn landed(&mut self, count: usize) {
         match &mut self.stage {
             Stage::Raw(frames) => frames.filled(count),

@@ -102,22 +102,10 @@ impl Arrival {
     ) -> Result<(), AllocError> {
         loop {
             let most = self.rooms.covered()?;
-            let count = match &mut self.stage {
-                Stage::Raw(frames) => {
-                    frames.find_room(allocator, &mut self.transfer.copied)?;
-                    let count = sealed.land(inbound, frames.spare()?, most);
-                    frames.filled(count);
-                    count
-                }
-                _ => {
-                    self.landing.find_room(allocator)?;
-                    let count = sealed.land(inbound, self.landing.spare()?, most);
-                    self.landing.filled(count);
-                    count
-                }
-            };
+            self.find_room(allocator)?;
+            let count = sealed.land(inbound, self.spare(most)?);
             self.transfer.copied += count as u64;
-            self.rooms.came(count);
+            self.landed(count);
             if count == 0 || inbound.body_left() == 0 {
                 return Ok(());
             }
@@ -172,23 +160,17 @@ impl Arrival {
         &mut self,
         inbound: &mut Inbound,
     ) -> Result<Option<bool>, Fault> {
-        let Some(sealed) = &mut self.sealed else {
+        let Some(mut sealed) = self.sealed.take() else {
             return Ok(Some(false));
         };
-        loop {
-            let none = |_| Fault::Violation("there is no room to open what nobody asked for");
-            let most = self.rooms.covered().map_err(none)?;
-            let count = sealed.gather(inbound, &mut self.gathered, most);
-            self.rooms.came(count);
-            if count == 0 {
-                break;
-            }
-        }
+        let none = |_| Fault::Violation("there is no room to open what nobody asked for");
+        self.gather_sealed(&mut sealed, inbound).map_err(none)?;
         if inbound.body_left() > 0 {
+            self.sealed = Some(sealed);
             return Ok(None);
         }
         let head = sealed.open(inbound, &mut self.gathered)?;
-        (self.gathered, self.sealed) = (Vec::new(), None);
+        self.gathered = Vec::new();
         self.rooms.leave();
         Ok(Some(head.more))
     }
